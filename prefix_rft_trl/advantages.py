@@ -1,0 +1,80 @@
+"""Advantages of hybrid groups: one for a rollout's prefix tokens, one for the tokens it sampled.
+
+With m the mean reward of the on-policy rollouts of the prompt and r the hybrid rollout's own reward:
+
+| estimator             | prefix tokens   | continuation    | on-policy rollouts |
+| --------------------- | --------------- | --------------- | ------------------ |
+| `group`               | r - mean of all | r - mean of all | r - mean of all    |
+| `on_policy`           | r - m           | r - m           | r - m              |
+| `dr_grpo_prefix`      | r - m           | r               | r - m              |
+| `dr_grpo_prefix_v2`   | -m              | 0               | r - m              |
+
+`group` is the paper's text, and GRPO's own computation: nothing needs to be done for it here. The two `dr_grpo_prefix`
+are those of the authors' code. In the first the continuation is not centred, so that it is never pushed away for 0/1
+rewards; in the second a demonstration that leads to the right answer is never reinforced.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+
+Estimator = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+def on_policy(rewards: torch.Tensor, baseline: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return rewards - baseline, rewards - baseline
+
+
+def dr_grpo_prefix(rewards: torch.Tensor, baseline: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return rewards - baseline, rewards
+
+
+def dr_grpo_prefix_v2(rewards: torch.Tensor, baseline: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return (-baseline).expand_as(rewards), torch.zeros_like(rewards)
+
+
+ON_POLICY_BASELINE_ESTIMATORS: dict[str, Estimator] = {
+    "on_policy": on_policy,
+    "dr_grpo_prefix": dr_grpo_prefix,
+    "dr_grpo_prefix_v2": dr_grpo_prefix_v2,
+}
+ESTIMATORS = ("group", *ON_POLICY_BASELINE_ESTIMATORS)
+
+
+def total_rewards(rewards_per_func: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The weighted sum of a rollout's rewards; NaN for a rollout that no reward function scored.
+
+    Args:
+        rewards_per_func (`torch.Tensor`): shape (rollouts, functions), NaN where a function returned `None`.
+        weights (`torch.Tensor`): shape (functions,).
+    """
+    totals = (rewards_per_func * weights).nansum(dim=1)
+    return totals.masked_fill(rewards_per_func.isnan().all(dim=1), torch.nan)
+
+
+def on_policy_baseline_advantages(
+    estimator: str, rewards: torch.Tensor, hybrid: torch.Tensor, num_generations: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Advantages against the mean reward of a prompt's on-policy rollouts.
+
+    Args:
+        estimator (`str`): name in `ON_POLICY_BASELINE_ESTIMATORS`.
+        rewards (`torch.Tensor`): shape (rollouts,), whole groups in a row; NaN where a rollout could not be scored.
+        hybrid (`torch.Tensor`): shape (rollouts,), True for rollouts that started with a prefix.
+        num_generations (`int`): rollouts in a group.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`: of the prefix tokens and of the sampled tokens, each of shape (rollouts,).
+        A rollout without a score has 0. A group without a scored on-policy rollout has the baseline 0.
+    """
+    grouped = rewards.view(-1, num_generations)
+    hybrid_grouped = hybrid.view(-1, num_generations)
+    baseline = grouped.masked_fill(hybrid_grouped, torch.nan).nanmean(dim=1, keepdim=True).nan_to_num(nan=0.0)
+    of_prefix, of_continuation = ON_POLICY_BASELINE_ESTIMATORS[estimator](grouped, baseline)
+    of_continuation = torch.where(hybrid_grouped, of_continuation, grouped - baseline)
+    unscored = grouped.isnan()
+    return (
+        of_prefix.masked_fill(unscored, 0.0).flatten(),
+        of_continuation.masked_fill(unscored, 0.0).flatten(),
+    )

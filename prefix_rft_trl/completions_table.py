@@ -1,0 +1,36 @@
+"""The printed table of completions, with a mark where the prefix ends and the policy goes on."""
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any
+
+
+PREFIX_END = "▌"
+
+Completion = str | list[dict[str, Any]]
+
+
+def prefix_characters(completion: Completion, prefix_text: str) -> int:
+    """Number of characters of a completion's text that came from the demonstration.
+
+    A prefix may end inside a character of several tokens, hence the longest common start.
+    """
+    agree = (ours == theirs for ours, theirs in zip(_text(completion), prefix_text, strict=False))
+    return sum(takewhile(bool, agree))
+
+
+def mark_prefix_end(completion: Completion, characters: int) -> Completion:
+    """The completion with `PREFIX_END` after so many characters; unchanged for 0."""
+    if not characters:
+        return completion
+    text = _text(completion)
+    marked = text[:characters] + PREFIX_END + text[characters:]
+    return marked if isinstance(completion, str) else [{**completion[0], "content": marked}, *completion[1:]]
+
+
+def mark_prefix_ends(completions: Sequence[Completion], characters: Sequence[int]) -> list[Completion]:
+    return [mark_prefix_end(completion, count) for completion, count in zip(completions, characters, strict=True)]
+
+
+def _text(completion: Completion) -> str:
+    return completion if isinstance(completion, str) else str(completion[0].get("content") or "")

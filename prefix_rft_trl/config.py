@@ -1,0 +1,183 @@
+"""Every setting of Prefix-RFT, documented and checked."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from trl import GRPOConfig
+
+from .advantages import ESTIMATORS
+from .imitation import PREFIX_WEIGHTS, SELECTIONS
+from .schedules import SCHEDULES
+
+
+@dataclass
+class PrefixGRPOConfig(GRPOConfig):
+    r"""
+    Configuration class for the [`PrefixGRPOTrainer`].
+
+    It has all settings of [`~trl.GRPOConfig`] and those below. The defaults are the values of the paper (Huang et al.,
+    2025, https://huggingface.co/papers/2507.01679). They depart from TRL's in `loss_type` (`"dr_grpo"`, not
+    `"dapo"`), `scale_rewards` (`"none"`, not `"group"`) and `max_completion_length` (8192, not 512). The other values
+    of the paper are TRL's defaults as well: `learning_rate` 1e-6, `num_generations` 8, `temperature` 1, `beta` 0,
+    `epsilon` 0.2. The paper takes 128 prompts a step and 500 steps: these depend on the machine and stand in recipes.
+
+    Parameters:
+        > Parameters that control the hybrid rollouts
+
+        num_prefix_generations (`int`, *optional*, defaults to `1`):
+            Number of hybrid rollouts among the `num_generations` of a prompt, from 0 to all of them. With 0 the
+            trainer is [`~trl.GRPOTrainer`], bit for bit.
+        demonstration_column (`str`, *optional*, defaults to `"completion"`):
+            Column of the dataset that holds the demonstrations: text, messages, or a list of either, of which one is
+            drawn for each hybrid rollout. Rows without a demonstration train as plain GRPO.
+        answer_column (`str`, *optional*, defaults to `"solution"`):
+            Column with the right answer, for the metric `prefix/holds_answer`. Ignored if the dataset lacks it.
+
+        > Parameters that control the length of the prefix
+
+        prefix_ratio_schedule (`str`, *optional*, defaults to `"cosine"`):
+            Law by which the lower end of the prefix ratio goes from `prefix_ratio_high` to `prefix_ratio_low`:
+            `"cosine"` (paper), `"linear"`, or `"uniform"`, which is at `prefix_ratio_low` from the start.
+        prefix_ratio_high (`float`, *optional*, defaults to `0.95`):
+            Upper end of the share of a demonstration that is given.
+        prefix_ratio_low (`float`, *optional*, defaults to `0.05`):
+            Where the lower end of that share arrives.
+        prefix_ratio_decay_steps (`int`, *optional*):
+            Optimizer steps after which the lower end stays at `prefix_ratio_low`. Defaults to the length of the run
+            (the paper: 500 of 500).
+
+        > Parameters that control the training of prefix tokens
+
+        prefix_advantage (`str`, *optional*, defaults to `"group"`):
+            Advantage of the rollouts of a group with hybrid ones: `"group"`, the paper's, is the reward minus the mean
+            of all rollouts; `"on_policy"` subtracts the mean of the rollouts without a prefix; `"dr_grpo_prefix"` and
+            `"dr_grpo_prefix_v2"` are the estimators of the authors' code, which treat prefix and continuation apart
+            (see `prefix_rft_trl/advantages.py`; the second never reinforces a demonstration that succeeds).
+        prefix_selection (`str`, *optional*, defaults to `"top_entropy"`):
+            Which prefix tokens are trained: `"top_entropy"` ranks those of all rows and ranks of a forward batch by
+            the policy's entropy, `"top_entropy_per_rollout"` ranks inside each hybrid rollout.
+        prefix_top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
+            Share of prefix tokens that is trained. 1.0 trains all of them.
+        prefix_loss_type (`str`, *optional*, defaults to `"ppo"`):
+            Weight of the prefix tokens that are trained: `"ppo"` leaves them to `loss_type`, clip included, like
+            sampled tokens (paper, Eq. 3); `"ppo_unclipped"` is advantage times ratio; `"none"` takes prefix tokens out
+            of the loss.
+    """
+
+    loss_type: str = field(
+        default="dr_grpo",
+        metadata={"help": "Loss formulation, see `GRPOConfig`. The paper trains with Dr. GRPO."},
+    )
+    scale_rewards: str | bool = field(
+        default="none",
+        metadata={"help": "Scaling of the rewards, see `GRPOConfig`. Dr. GRPO does not scale."},
+    )
+    max_completion_length: int | None = field(
+        default=8192,
+        metadata={"help": "Maximum length of a completion in tokens, prefix and continuation together."},
+    )
+
+    num_prefix_generations: int = field(
+        default=1,
+        metadata={"help": "Hybrid rollouts among the `num_generations` of a prompt. 0 is plain GRPO."},
+    )
+    demonstration_column: str = field(
+        default="completion",
+        metadata={"help": "Column that holds the demonstrations: text, messages, or a list of either."},
+    )
+    answer_column: str | None = field(
+        default="solution",
+        metadata={"help": "Column with the right answer, for the metric `prefix/holds_answer`."},
+    )
+    prefix_ratio_schedule: str = field(
+        default="cosine",
+        metadata={"help": "Law of the prefix ratio's lower end: `cosine`, `linear` or `uniform`."},
+    )
+    prefix_ratio_high: float = field(
+        default=0.95,
+        metadata={"help": "Upper end of the share of a demonstration that is given."},
+    )
+    prefix_ratio_low: float = field(
+        default=0.05,
+        metadata={"help": "Where the lower end of that share arrives."},
+    )
+    prefix_ratio_decay_steps: int | None = field(
+        default=None,
+        metadata={"help": "Steps after which the lower end has arrived. Defaults to the length of the run."},
+    )
+    prefix_advantage: str = field(
+        default="group",
+        metadata={"help": "Advantage: `group` (paper), `on_policy`, `dr_grpo_prefix` or `dr_grpo_prefix_v2`."},
+    )
+    prefix_selection: str = field(
+        default="top_entropy",
+        metadata={"help": "Prefix tokens that are trained: `top_entropy` or `top_entropy_per_rollout`."},
+    )
+    prefix_top_entropy_quantile: float = field(
+        default=0.2,
+        metadata={"help": "Share of prefix tokens that is trained. 1.0 trains all of them."},
+    )
+    prefix_loss_type: str = field(
+        default="ppo",
+        metadata={"help": "Weight of prefix tokens: `ppo` (paper), `ppo_unclipped` or `none`."},
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_prefix_settings()
+        if self.num_prefix_generations:
+            self._check_combinations()
+
+    def _check_prefix_settings(self) -> None:
+        _check_known("prefix_ratio_schedule", self.prefix_ratio_schedule, SCHEDULES)
+        _check_known("prefix_advantage", self.prefix_advantage, ESTIMATORS)
+        _check_known("prefix_selection", self.prefix_selection, SELECTIONS)
+        _check_known("prefix_loss_type", self.prefix_loss_type, PREFIX_WEIGHTS)
+        for name in ("prefix_ratio_low", "prefix_ratio_high", "prefix_top_entropy_quantile"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` is a share from 0 to 1, found {getattr(self, name)}.")
+        if self.prefix_ratio_low > self.prefix_ratio_high:
+            raise ValueError(
+                f"`prefix_ratio_low` ({self.prefix_ratio_low}) is above `prefix_ratio_high` "
+                f"({self.prefix_ratio_high}). Swap them."
+            )
+        if self.prefix_ratio_decay_steps is not None and self.prefix_ratio_decay_steps < 1:
+            raise ValueError(
+                f"`prefix_ratio_decay_steps` is at least 1, found {self.prefix_ratio_decay_steps}. For no decay set "
+                "`prefix_ratio_schedule='uniform'`."
+            )
+        if not 0 <= self.num_prefix_generations <= self.num_generations:
+            raise ValueError(
+                f"`num_prefix_generations` ({self.num_prefix_generations}) goes from 0 to `num_generations` "
+                f"({self.num_generations})."
+            )
+
+    def _check_combinations(self) -> None:
+        if self.max_completion_length is None or self.max_completion_length < 2:
+            raise ValueError(
+                f"`max_completion_length` ({self.max_completion_length}) fits no prefix: it takes at least 2 tokens, "
+                "one of the demonstration and one that is sampled. Raise it, or set `num_prefix_generations=0`."
+            )
+        if self.prefix_advantage != "group" and (
+            self.scale_rewards != "none" or self.multi_objective_aggregation != "sum_then_normalize"
+        ):
+            raise ValueError(
+                f"`prefix_advantage='{self.prefix_advantage}'` is reward minus a baseline, without any scaling: it "
+                "needs `scale_rewards='none'` and `multi_objective_aggregation='sum_then_normalize'`, found "
+                f"{self.scale_rewards!r} and {self.multi_objective_aggregation!r}."
+            )
+        if PREFIX_WEIGHTS[self.prefix_loss_type] is not None and (
+            self.loss_type in ("cispo", "vespo") or self.importance_sampling_level != "token"
+        ):
+            raise ValueError(
+                f"`prefix_loss_type='{self.prefix_loss_type}'` gives each prefix token its own weight, but "
+                f"`loss_type='{self.loss_type}'` with `importance_sampling_level='{self.importance_sampling_level}'` "
+                "multiplies it by another one. Set `prefix_loss_type='ppo'`, which leaves prefix tokens to the loss, "
+                "or a loss that weighs token by token, such as `loss_type='dr_grpo'` with "
+                "`importance_sampling_level='token'`."
+            )
+
+
+def _check_known(setting: str, found: str, known: Iterable[str]) -> None:
+    if found not in known:
+        raise ValueError(f"Unknown `{setting}`: {found!r}. Known: {', '.join(known)}.")

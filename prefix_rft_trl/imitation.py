@@ -1,0 +1,107 @@
+"""The weights beta on prefix tokens: which of them are trained, and how strongly.
+
+Every update is a weighted sum of score functions. On the tokens that the policy sampled the weight is that of the loss
+type. On prefix tokens it is
+
+    beta_t = keep_t * weight(advantage, ratio_t)
+
+where `keep` is the entropy clipping (`SELECTIONS`) and `weight` a law of `PREFIX_WEIGHTS`.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+
+HighEntropyMask = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
+
+
+def prefix_token_mask(prefix_lengths: torch.Tensor, completion_mask: torch.Tensor) -> torch.Tensor:
+    """True on the tokens of a completion that came from a demonstration.
+
+    Args:
+        prefix_lengths (`torch.Tensor`): shape (batch,), in tokens; 0 for on-policy rollouts.
+        completion_mask (`torch.Tensor`): shape (batch, tokens), 0 on padding and on completions left out of the loss.
+
+    Returns:
+        `torch.Tensor`: boolean, shape (batch, tokens).
+    """
+    positions = torch.arange(completion_mask.size(1), device=completion_mask.device)
+    return (positions < prefix_lengths.unsqueeze(1)) & completion_mask.bool()
+
+
+def top_entropy(
+    entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
+) -> torch.Tensor:
+    """The paper's entropy clipping: one threshold for the prefix tokens of all rows and ranks of a forward batch."""
+    return high_entropy_mask(entropies, prefix_mask, 1 - quantile)
+
+
+def top_entropy_per_rollout(
+    entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
+) -> torch.Tensor:
+    """A threshold for each hybrid rollout: what is kept does not depend on how a batch is cut."""
+    of_prefix = entropies.float().masked_fill(~prefix_mask, torch.nan)
+    thresholds = torch.nanquantile(of_prefix, 1 - quantile, dim=1, keepdim=True)
+    return (of_prefix >= thresholds) & prefix_mask
+
+
+Selection = Callable[[torch.Tensor, torch.Tensor, float, HighEntropyMask], torch.Tensor]
+SELECTIONS: dict[str, Selection] = {
+    "top_entropy": top_entropy,
+    "top_entropy_per_rollout": top_entropy_per_rollout,
+}
+
+
+def unclipped_ppo(advantages: torch.Tensor, ratios: torch.Tensor) -> torch.Tensor:
+    """A * r: the policy gradient of the surrogate without its clip."""
+    return advantages * ratios
+
+
+def no_gradient(advantages: torch.Tensor, ratios: torch.Tensor) -> torch.Tensor:
+    """0: the prefix is context and nothing else (the paper's ablation)."""
+    return torch.zeros_like(ratios)
+
+
+Weight = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+# A law that is None leaves prefix tokens to the loss type, which weighs them like sampled ones: the paper's Eq. 3.
+PREFIX_WEIGHTS: dict[str, Weight | None] = {"ppo": None, "ppo_unclipped": unclipped_ppo, "none": no_gradient}
+
+
+def weigh_prefix_tokens(
+    prefix_loss_type: str,
+    logps: torch.Tensor,
+    old_logps: torch.Tensor | None,
+    advantages: torch.Tensor,
+    prefix_advantages: torch.Tensor,
+    prefix_mask: torch.Tensor,
+    kept: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+    """Makes a policy-gradient loss give each prefix token the weight beta, and no other token anything else.
+
+    A loss whose gradient is `A * r * grad log pi` inside its clip range gives a token the weight beta when its
+    advantage is beta and its ratio 1, hence the old log-probabilities that come back. Dropped tokens carry no
+    gradient in any term of the loss; they stay in the context and in the normaliser.
+
+    Args:
+        prefix_loss_type (`str`): name of a law in `PREFIX_WEIGHTS`.
+        logps (`torch.Tensor`): shape (batch, tokens), of the policy that is trained.
+        old_logps (`torch.Tensor` or `None`): same shape, of the policy at sampling time; `None` if it is the same one.
+        advantages (`torch.Tensor`): shape (batch,), of sampled tokens.
+        prefix_advantages (`torch.Tensor`): shape (batch,), of prefix tokens.
+        prefix_mask (`torch.Tensor`): boolean, shape (batch, tokens).
+        kept (`torch.Tensor`): boolean, same shape, the prefix tokens that are trained.
+
+    Returns:
+        `tuple`: log-probabilities, old log-probabilities (or `None`) and advantages, each (batch, tokens).
+    """
+    detached = logps.detach()
+    beta = prefix_advantages.unsqueeze(1).expand_as(detached)
+    weight = PREFIX_WEIGHTS[prefix_loss_type]
+    if weight is not None:
+        ratios = torch.ones_like(detached) if old_logps is None else torch.exp(detached - old_logps)
+        beta = weight(beta, ratios)
+        if old_logps is not None:
+            old_logps = torch.where(prefix_mask, detached, old_logps)
+    token_advantages = torch.where(prefix_mask, beta * kept, advantages.unsqueeze(1))
+    return torch.where(prefix_mask & ~kept, detached, logps), old_logps, token_advantages
