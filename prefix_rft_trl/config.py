@@ -68,7 +68,7 @@ class PrefixGRPOConfig(GRPOConfig):
         default="dr_grpo",
         metadata={"help": "Loss formulation, see `GRPOConfig`. The paper trains with Dr. GRPO."},
     )
-    scale_rewards: str | bool = field(
+    scale_rewards: str = field(
         default="none",
         metadata={"help": "Scaling of the rewards, see `GRPOConfig`. Dr. GRPO does not scale."},
     )
@@ -136,6 +136,8 @@ class PrefixGRPOConfig(GRPOConfig):
         for name in ("prefix_ratio_low", "prefix_ratio_high", "prefix_top_entropy_quantile"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` is a share from 0 to 1, found {getattr(self, name)}.")
+        if self.prefix_top_entropy_quantile == 0:
+            raise ValueError("`prefix_top_entropy_quantile=0` trains no prefix token: set `prefix_loss_type='none'`.")
         if self.prefix_ratio_low > self.prefix_ratio_high:
             raise ValueError(
                 f"`prefix_ratio_low` ({self.prefix_ratio_low}) is above `prefix_ratio_high` "

@@ -3,7 +3,8 @@
 The ids are those of the demonstration's text right after the prompt that the sampler is given: no end of turn, no
 beginning of sequence, nothing stripped. Where a chat template writes something of its own between its generation
 prompt and the answer (Qwen3 closes an empty thinking block, gpt-oss names a channel), that belongs to the prefix too;
-where it has opened a thinking block already, the demonstration does not open it again.
+where it has opened a thinking block already, the demonstration does not open it again. A template that opens the block
+and says nothing of answers without thinking (DeepSeek-R1) has them begin inside it.
 """
 
 import re
@@ -19,7 +20,8 @@ Message = dict[str, Any]
 
 _THINKING_OPENER = "<think>"
 _THINKING_CLOSER = "</think>"
-_PLACEHOLDER = "PLACEHOLDER"
+_REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
+_CONTENT_STARTS = "<the content starts here>"
 
 
 def parse_demonstrations(value: Any, row: int | str = "?", column: str = "completion") -> list[Message]:
@@ -38,7 +40,7 @@ def parse_demonstrations(value: Any, row: int | str = "?", column: str = "comple
         raise _not_a_demonstration(value, row, column)
     is_one = isinstance(value, str) or (value and all(isinstance(item, dict) for item in value))
     candidates = [value] if is_one else value
-    messages = [_assistant_message(candidate, row, column) for candidate in candidates if candidate]
+    messages = [_assistant_message(item, row, column) for item in candidates if item not in (None, "", [])]
     return [message for message in messages if message["content"].strip()]
 
 
@@ -53,12 +55,13 @@ def _assistant_message(candidate: Any, row: int | str, column: str) -> Message:
             f"Row {row}, column '{column}': a demonstration is one assistant message without tool calls, found "
             f"{len(candidate)} message(s) with the roles: {roles}. Keep the final answer's message only."
         )
-    # `datasets` fills the keys that other rows have with None
-    message = {key: item for key, item in candidate[0].items() if item is not None}
+    # `datasets` fills the keys that other rows have with None; templates take an empty `tool_calls` for a call
+    message = {key: item for key, item in candidate[0].items() if item is not None and key != "tool_calls"}
     content = message.get("content", "")
     if isinstance(content, list):
-        if any(not isinstance(part, dict) or part.get("type") != "text" for part in content):
-            raise _not_a_demonstration(content, row, column)
+        for part in content:
+            if not (isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)):
+                raise _not_a_demonstration(part, row, column)
         content = "".join(part["text"] for part in content)
     if not isinstance(content, str):
         raise _not_a_demonstration(content, row, column)
@@ -149,6 +152,9 @@ def demonstration_ids(
 
     Returns:
         `list[int]`: such that `prompt_ids` followed by them is the prompt followed by the demonstration.
+
+    Raises:
+        ValueError: if the demonstration's thinking has no place after this prompt.
     """
     if isinstance(prompt, str):
         prompt_text, text, special = prompt, message["content"], True
@@ -157,11 +163,11 @@ def demonstration_ids(
             prompt, tokenize=False, add_generation_prompt=True, **template_kwargs
         )
         text, special = _text_after_generation_prompt(tokenizer, prompt, prompt_text, message, template_kwargs), False
+    _check_reasoning(message, text)
     ids = tokenizer(prompt_text + text, add_special_tokens=special)["input_ids"]
-    if ids[: len(prompt_ids)] == prompt_ids:
-        ids = ids[len(prompt_ids) :]
-    else:  # a token would straddle the boundary, but the sampler starts at the boundary
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    # A token may straddle the boundary, but the sampler starts at the boundary
+    fits = ids[: len(prompt_ids)] == prompt_ids
+    ids = ids[len(prompt_ids) :] if fits else _ids_inside_a_text(tokenizer, text)
     stops = set(stop_ids)
     return ids[: next((place for place, token in enumerate(ids) if token in stops), len(ids))]
 
@@ -173,23 +179,52 @@ def _text_after_generation_prompt(
     message: Message,
     template_kwargs: dict[str, Any],
 ) -> str:
+    """The content as it is, after what the template writes between its generation prompt and the content."""
     content = message["content"]
-    opener = re.match(rf"\s*{_THINKING_OPENER}", content)
-    if opener:
+    opener, has_closer = re.match(rf"\s*{_THINKING_OPENER}", content), _THINKING_CLOSER in content
+    if opener or has_closer:
         if prompt_text.rstrip().endswith(_THINKING_CLOSER):
             raise ValueError(
-                "The chat template closes the thinking block before the answer, but the demonstration opens one: "
+                "The chat template closes the thinking block before the answer, but the demonstration has one: "
                 f"{content[:60]!r}. Set `chat_template_kwargs` so that the template leaves thinking on, or take the "
                 "thinking out of the demonstrations."
             )
         if prompt_text.rstrip().endswith(_THINKING_OPENER):
-            after_opener = prompt_text[prompt_text.rindex(_THINKING_OPENER) + len(_THINKING_OPENER) :]
-            return content[opener.end() :].removeprefix(after_opener)
-    if _THINKING_CLOSER in content:
-        return content
-    # A stand-in for the content: templates strip white space, and the content may occur in what they write around it.
+            after_opener = prompt_text.rpartition(_THINKING_OPENER)[2]
+            return content[opener.end() :].removeprefix(after_opener) if opener else content
+    # Templates rewrite the content (they strip it, or take its thinking apart), so it is only looked up where it
+    # starts. Thinking that was cut off is closed for the template, which would take it for an answer otherwise.
+    marked = _CONTENT_STARTS + content
+    if opener:
+        marked = (
+            _THINKING_OPENER + _CONTENT_STARTS + content[opener.end() :] + ("" if has_closer else _THINKING_CLOSER)
+        )
     rendered = tokenizer.apply_chat_template(
-        [*prompt, {**message, "content": _PLACEHOLDER}], tokenize=False, **template_kwargs
+        [*prompt, {**message, "content": marked}], tokenize=False, **template_kwargs
     )
-    written_by_template = rendered.removeprefix(prompt_text).partition(_PLACEHOLDER)[0]
-    return written_by_template + content if rendered.startswith(prompt_text) else content
+    # Some write the empty thinking block without the line break that their generation prompt has in it
+    shared = prompt_text if rendered.startswith(prompt_text) else prompt_text.rstrip()
+    written, found, _ = rendered.removeprefix(shared).partition(_CONTENT_STARTS)
+    if not (found and rendered.startswith(shared)):
+        return content
+    return (re.sub(rf"{_THINKING_OPENER}\s*$", "", written) if opener else written) + content
+
+
+def _check_reasoning(message: Message, text: str) -> None:
+    for key in _REASONING_KEYS:
+        if isinstance(reasoning := message.get(key), str) and reasoning.strip() not in text:
+            raise ValueError(
+                f"A demonstration has `{key}`, which would be lost: nothing writes it after this prompt. Rename the "
+                "key to the one that the chat template reads, set `chat_template_kwargs` so that the template leaves "
+                f"thinking on, put it into the content between {_THINKING_OPENER} and {_THINKING_CLOSER}, or take it "
+                f"out. It begins: {reasoning[:60]!r}."
+            )
+
+
+def _ids_inside_a_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+    """Ids of a text that others precede: some tokenizers put a space before the first word of all they are given."""
+    before = tokenizer("\n", add_special_tokens=False)["input_ids"]
+    ids = tokenizer("\n" + text, add_special_tokens=False)["input_ids"]
+    if ids[: len(before)] == before:
+        return ids[len(before) :]
+    return tokenizer(text, add_special_tokens=False)["input_ids"]

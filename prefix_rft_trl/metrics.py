@@ -69,15 +69,17 @@ def rollout_metrics(of_rollouts: torch.Tensor, rewards: torch.Tensor) -> dict[st
 
 
 def holds_answer(prefix_text: str, answer: object) -> float:
-    """1 if a prefix contains the right answer as a word of its own, 0 if not, NaN for an answer that is no text.
+    """1 if a prefix contains the right answer as a word or number of its own, 0 if not, NaN for any other answer.
 
     Of an answer with a final mark, `... #### 42`, what follows the mark is looked for. Short answers can stand in a
     prefix by accident, so the share of prefixes that hold the answer is an upper bound.
     """
     if not isinstance(answer, (str, int, float)):
         return float("nan")
-    final = str(answer).rpartition("####")[2].strip()
-    return float(bool(final) and re.search(rf"(?<!\w){re.escape(final)}(?!\w)", prefix_text) is not None)
+    text = f"{answer:.15g}" if isinstance(answer, float) else str(answer)  # 42.0 is 42 in a text
+    final = text.rpartition("####")[2].strip()
+    alone = rf"(?<!\w)(?<!\d\.){re.escape(final)}(?!\w|\.\d)"
+    return float(bool(final) and re.search(alone, prefix_text) is not None)
 
 
 def _mean(values: torch.Tensor) -> float:

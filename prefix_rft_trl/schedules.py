@@ -39,4 +39,5 @@ def ratio_bounds(schedule: str, step: int, decay_steps: int, low: float, high: f
         `tuple[float, float]`: `(low_t, high)`.
     """
     progress = min(step / max(decay_steps, 1), 1.0)
-    return low + (high - low) * SCHEDULES[schedule](progress), high
+    low_t = low + (high - low) * SCHEDULES[schedule](progress)
+    return min(low_t, high), high  # rounding may end above `high`, and nothing can be drawn from there

@@ -13,7 +13,6 @@ import torch
 from accelerate.logging import get_logger
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel
-from transformers.utils import is_rich_available
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import get_config_model_id, print_prompt_completions_sample
 
@@ -24,6 +23,7 @@ from .demonstrations import check_demonstrations, count_single_tokens, demonstra
 from .imitation import SELECTIONS, prefix_token_mask, weigh_prefix_tokens
 from .metrics import holds_answer, rollout_metrics, token_metrics, token_sums
 from .prefixes import ON_POLICY, Assignment, assign, is_hybrid, prefix_length, prepend
+from .riding import split_at_padding, starting_with
 from .schedules import ratio_bounds
 
 
@@ -96,14 +96,14 @@ class PrefixGRPOTrainer(GRPOTrainer):
         without_demonstration = None
         if self.num_prefix_generations:
             _refuse_other_generators(model, reward_funcs, args, train_dataset, *others, **named)
-            if train_dataset is not None:
+            if isinstance(train_dataset, (Dataset, IterableDataset)):  # TRL refuses anything else
                 without_demonstration = check_demonstrations(train_dataset, args.demonstration_column)
         else:
             self._tag_names, self._name, self._paper = GRPOTrainer._tag_names, GRPOTrainer._name, GRPOTrainer._paper
         # Of the current generation batch: a row's assignment, the ids it starts with; the rewards of all ranks
         self._assignments: list[Assignment] = []
         self._prefixes: list[list[int]] = []
-        self._rewards_per_func = torch.empty(0)
+        self._rewards = torch.empty(0)
         # (optimizer step, its generation batches so far), for draws that repeat neither in a step nor after a resume
         self._generations_of_step = (-1, 0)
         self._loss_inputs: dict[str, Any] | None = None
@@ -192,25 +192,32 @@ class PrefixGRPOTrainer(GRPOTrainer):
     def _generate_single_turn(
         self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False
     ) -> tuple[list[list[int]], list[list[float]] | None]:
-        if not (self.num_prefix_generations and self.model.training):
+        if not self.num_prefix_generations:
             return super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
+        training = self.model.training
+        given, riding = self._prefixes, []
+        if not (self.use_vllm or self.use_transformers_continuous_batching):
+            given, riding = split_at_padding(prompt_ids, self._prefixes)
         # A vLLM server is asked once a group and samples all of it from the group's first prompt. The prompts of a
         # hybrid group differ, so each is asked for as a group of its own.
-        prompts = prepend(prompt_ids, self._prefixes)
-        ids, logps = super()._generate_single_turn(prompts, images, multimodal_fields, 1, has_tool_images)
+        num_generations = 1 if training else num_generations
+        with starting_with(self.accelerator.unwrap_model(self.model_wrapped), riding):
+            ids, logps = super()._generate_single_turn(
+                prepend(prompt_ids, given), images, multimodal_fields, num_generations, has_tool_images
+            )
+        self.model.train(training)  # continuous batching turns it on: the evaluation would go on with prefixes
         if logps is not None:  # the sampler gave none for the prefix; TRL takes NaN for a ratio of 1
-            unknown = [[float("nan")] * len(prefix) for prefix in self._prefixes]
-            logps = prepend(unknown, logps, self.max_completion_length)
-        return prepend(self._prefixes, ids, self.max_completion_length), logps
+            logps = prepend([[float("nan")] * len(prefix) for prefix in given], logps, self.max_completion_length)
+        return prepend(given, ids, self.max_completion_length), logps
 
     # Scoring: what the log and the completions table say, and the advantages of prefix and continuation
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list) -> torch.Tensor:
         rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if self.num_prefix_generations:
-            self._rewards_per_func = rewards_per_func
+            self._rewards = total_rewards(rewards_per_func, self.reward_weights.to(self.accelerator.device))
             prefix_texts = self._tokenizer.batch_decode(self._prefixes, skip_special_tokens=True)
             self._add_table_columns(completions, prefix_texts)
             if self.model.training:
@@ -225,21 +232,16 @@ class PrefixGRPOTrainer(GRPOTrainer):
 
     def _log_rollouts(self, inputs, completion_ids: list[list[int]], prefix_texts: list[str]) -> None:
         answers = [example.get(self.args.answer_column) for example in inputs]
-        of_rollouts = torch.tensor(
-            [
-                [assignment.planned, len(prefix), assignment.ratio, holds_answer(text, answer), len(ids)]
-                for assignment, prefix, text, answer, ids in zip(
-                    self._assignments, self._prefixes, prefix_texts, answers, completion_ids, strict=True
-                )
-            ],
-            device=self.accelerator.device,
-        )
+        of_rollouts = [
+            [assignment.planned, len(prefix), assignment.ratio, holds_answer(text, answer), len(ids)]
+            for assignment, prefix, text, answer, ids in zip(
+                self._assignments, self._prefixes, prefix_texts, answers, completion_ids, strict=True
+            )
+        ]
+        gathered = self.accelerator.gather(torch.tensor(of_rollouts, device=self.accelerator.device))
         low, high = self._ratio_bounds()
         self._append_metrics({"prefix/ratio_low": low, "prefix/ratio_high": high})
-        self._append_metrics(rollout_metrics(self.accelerator.gather(of_rollouts), self._total_rewards()))
-
-    def _total_rewards(self) -> torch.Tensor:
-        return total_rewards(self._rewards_per_func, self.reward_weights.to(self.accelerator.device))
+        self._append_metrics(rollout_metrics(gathered, self._rewards))
 
     def _append_metrics(self, metrics: dict[str, float]) -> None:
         for name, value in metrics.items():
@@ -258,16 +260,12 @@ class PrefixGRPOTrainer(GRPOTrainer):
         return outputs
 
     def _advantages_against_on_policy_baseline(self, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        hybrid = self.accelerator.gather(lengths) > 0
         of_prefix, of_continuation = on_policy_baseline_advantages(
-            self.args.prefix_advantage,
-            self._total_rewards(),
-            self.accelerator.gather(lengths) > 0,
-            self.num_generations,
+            self.args.prefix_advantage, self._rewards, hybrid, self.num_generations
         )
-        logged = self._logs["advantages"]  # ends with those of the whole group, which are not trained on
-        kept = list(logged)[: len(logged) - len(of_continuation)]
-        logged.clear()
-        logged.extend(kept + of_continuation.tolist())
+        # The log holds one generation batch: this pushes out those of the whole group, which are not trained on
+        self._logs["advantages"].extend(of_continuation.tolist())
         first = self.accelerator.process_index * len(lengths)
         return of_prefix[first : first + len(lengths)], of_continuation[first : first + len(lengths)]
 
@@ -275,31 +273,30 @@ class PrefixGRPOTrainer(GRPOTrainer):
     # pass, and TRL reads the advantages after it, so they are set in between.
 
     def _compute_loss(self, model, inputs: dict[str, Any]) -> torch.Tensor:
-        if "prefix_lengths" not in inputs:
-            return super()._compute_loss(model, inputs)
-        self._loss_inputs = dict(inputs)
-        try:
-            return super()._compute_loss(model, self._loss_inputs)
-        finally:
-            self._loss_inputs = None
+        if "prefix_lengths" in inputs:
+            inputs = self._loss_inputs = dict(inputs)
+        return super()._compute_loss(model, inputs)
 
     def _get_per_token_logps_and_entropies(self, *args, **kwargs) -> tuple[torch.Tensor, ...]:
+        inputs, self._loss_inputs = self._loss_inputs, None  # of the loss's own forward pass alone
         logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(*args, **kwargs)
-        if self._loss_inputs is not None:
-            logps = self._weigh_prefix_tokens(self._loss_inputs, logps, entropies.detach())
+        if inputs is not None:
+            logps, entropies = self._weigh_prefix_tokens(inputs, logps, entropies)
         return logps, entropies, aux_loss
 
     def _weigh_prefix_tokens(
         self, inputs: dict[str, Any], logps: torch.Tensor, entropies: torch.Tensor
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        detached = entropies.detach()  # TRL's bonus on them trains the same tokens as the rest of the loss
         in_prefix = prefix_token_mask(inputs["prefix_lengths"], inputs["completion_mask"])
         kept = SELECTIONS[self.args.prefix_selection](
-            entropies, in_prefix, self.args.prefix_top_entropy_quantile, self.get_high_entropy_mask
+            detached, in_prefix, self.args.prefix_top_entropy_quantile, self.get_high_entropy_mask
         )
+        kept = kept & (self.args.prefix_loss_type != "none")
         sampled = inputs["completion_mask"].bool() & ~in_prefix
-        sums = token_sums(in_prefix, kept, sampled, entropies, inputs["prefix_advantages"])
+        sums = token_sums(in_prefix, kept, sampled, detached, inputs["prefix_advantages"])
         self._append_metrics(token_metrics(self.accelerator.reduce(sums, reduction="sum")))
-        logps, old_logps, inputs["advantages"] = weigh_prefix_tokens(
+        logps, inputs["old_per_token_logps"], inputs["advantages"] = weigh_prefix_tokens(
             self.args.prefix_loss_type,
             logps,
             inputs.get("old_per_token_logps"),
@@ -308,26 +305,21 @@ class PrefixGRPOTrainer(GRPOTrainer):
             in_prefix,
             kept,
         )
-        if old_logps is not None:
-            inputs["old_per_token_logps"] = old_logps
-        return logps
+        return logps, torch.where(in_prefix & ~kept, detached, entropies)
 
     # The printed table of completions
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        prints = self.num_prefix_generations and self.log_completions and is_rich_available()
-        if not prints:
+        if not (self.num_prefix_generations and self.log_completions):
             return super().log(logs, start_time)
         number, self.num_completions_to_print = self.num_completions_to_print, 0  # the table is printed here instead
-        try:
-            super().log(logs, start_time)
-        finally:
-            self.num_completions_to_print = number
+        super().log(logs, start_time)
+        self.num_completions_to_print = number
         if self.accelerator.is_main_process:
             extra = dict(self._logs["extra"])
             print_prompt_completions_sample(
                 self._logs["prompt"],
-                mark_prefix_ends(self._logs["completion"], extra.pop("prefix_characters")),
+                mark_prefix_ends(self._logs["completion"], extra.pop("prefix_characters", [])),
                 self._logs["rewards"],
                 self._logs["advantages"],
                 self.state.global_step,

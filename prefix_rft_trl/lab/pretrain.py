@@ -31,7 +31,7 @@ class Stage:
 
 STAGES = (
     Stage(steps=700, learning_rate=2e-3, worked_share=0.5),
-    Stage(steps=200, learning_rate=3e-4, worked_share=0.0005),
+    Stage(steps=200, learning_rate=3e-4, worked_share=0.0002),
 )
 BATCH_SIZE = 96
 

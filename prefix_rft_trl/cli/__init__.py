@@ -1,0 +1,1 @@
+"""`prefix-rft`, the command line: one file a command, none of which imports torch before it is needed."""

@@ -1,0 +1,60 @@
+"""Datasets for the command line: from the Hub, from a local file, or the lab's."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UserError
+
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+LOCAL_FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
+
+
+def load_splits(name: str | None, config: str | None = None, streaming: bool = False) -> "DatasetDict":
+    """The splits of a dataset.
+
+    Args:
+        name (`str`): `"lab"`, the path of a JSONL, JSON, Parquet or CSV file, or a name on the Hub.
+        config (`str`, *optional*): configuration of a dataset on the Hub; a local file has none.
+        streaming (`bool`, *optional*, defaults to `False`): whether to stream it.
+    """
+    import datasets
+
+    if name is None:
+        raise UserError("no dataset: set `dataset_name` to a name on the Hub, a local file, or `lab`.")
+    if name == "lab":
+        from prefix_rft_trl import lab
+
+        return datasets.DatasetDict({split: lab.load_dataset(split) for split in ("train", "test")})
+    file_format = LOCAL_FORMATS.get(Path(name).suffix)
+    if file_format:
+        if not Path(name).is_file():
+            raise UserError(f"there is no dataset file {name!r}.")
+        return datasets.load_dataset(file_format, data_files=name, streaming=streaming)
+    return datasets.load_dataset(name, name=config, streaming=streaming)
+
+
+def pick_split(splits: "DatasetDict", split: str) -> Any:
+    if split not in splits:
+        raise UserError(f"the dataset has no split '{split}'; it has: {', '.join(splits)}.")
+    return splits[split]
+
+
+def with_prompts(dataset: Any, column: str, instruction: str | None, conversational: bool) -> Any:
+    """The dataset with its prompts in the column `prompt`, followed by the instruction, as messages if asked for."""
+    if dataset.column_names is not None and column not in dataset.column_names:
+        raise UserError(
+            f"the dataset has no column '{column}' for the prompts; its columns are: "
+            f"{', '.join(dataset.column_names)}. Set `prompt_column`."
+        )
+
+    def prompt_of(row: dict[str, Any]) -> dict[str, Any]:
+        prompt = row[column]
+        if not isinstance(prompt, str):
+            return {"prompt": prompt}
+        text = f"{prompt}\n{instruction}" if instruction else prompt
+        return {"prompt": [{"role": "user", "content": text}] if conversational else text}
+
+    return dataset.map(prompt_of) if column != "prompt" or instruction or conversational else dataset

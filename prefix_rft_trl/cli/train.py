@@ -1,0 +1,150 @@
+"""`prefix-rft train`: reads a recipe, tells the trainer's settings from the launcher's, and launches the script."""
+
+import ast
+import importlib.resources as resources
+from pathlib import Path
+
+from .errors import UserError, nearest
+
+
+USAGE = """\
+usage: prefix-rft train [--config RECIPE.yaml] [--SETTING VALUE ...] [LAUNCHER FLAGS]
+
+Train a model with Prefix-RFT. A recipe is a YAML file of settings; a flag of the same name overrides it.
+
+  prefix-rft train --config recipes/lab/prefix_rft.yaml --learning_rate 1e-4
+  prefix-rft train --config recipes/lab/prefix_rft.yaml --num_processes 2 --accelerate_config zero2
+
+model and data:
+  --model_name_or_path PATH     a folder, a name on the Hub, or `lab` for the lab's base model
+  --dataset_name PATH           a name on the Hub, a JSONL, JSON, Parquet or CSV file, or `lab`
+  --dataset_train_split NAME    split to train on (train)
+  --prompt_column NAME          column of the prompts (prompt)
+  --instruction TEXT            text put after each prompt, on a line of its own
+  --conversational              make each prompt that is plain text the message of a user
+  --reward_funcs NAME ...       rewards by name or by dotted path:
+                                {rewards}
+
+Prefix-RFT (the defaults are the paper's):
+{settings}
+
+All settings of TRL's GRPOConfig and ModelConfig are taken as well, such as --max_steps, --learning_rate,
+--num_generations, --max_completion_length, --use_vllm, --use_peft, --output_dir.
+
+launcher:
+  --accelerate_config NAME      a configuration of accelerate: a file, or one of
+                                {accelerate}
+  any other flag of `accelerate launch`, such as --num_processes or --main_process_port"""
+
+
+def run(argv: list[str]) -> int:
+    if "-h" in argv or "--help" in argv:
+        print(help_text())
+        return 0
+    _check_recipe_exists(argv)
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
+    from .training_script import make_parser
+
+    launcher = launch_command_parser()
+    settings, launch_flags = _split(make_parser(), launcher, argv)
+    script = str(resources.files(__package__).joinpath("training_script.py"))
+    arguments = launcher.parse_args([*launch_flags, "--quiet", script, *settings])
+    try:
+        launch_command(arguments)
+    except SystemExit as stop:  # the script has said why on its standard error
+        return int(stop.code or 0)
+    return 0
+
+
+def help_text() -> str:
+    """The help, from the source of the settings: importing them would take seconds."""
+    from prefix_rft_trl.rewards import REWARDS
+
+    names = sorted(Path(str(file)).stem for file in _accelerate_configs().iterdir() if str(file).endswith(".yaml"))
+    settings = "\n".join(f"  --{name} ({default})\n      {text}" for name, default, text in _prefix_settings())
+    return USAGE.format(rewards=", ".join(REWARDS), accelerate=", ".join(names), settings=settings)
+
+
+def _prefix_settings() -> list[tuple[str, object, str]]:
+    source = resources.files("prefix_rft_trl").joinpath("config.py").read_text()
+    config = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
+    fields = []
+    for node in config.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Call) and isinstance(node.target, ast.Name):
+            keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.value.keywords}
+            fields.append((node.target.id, keywords["default"], keywords["metadata"]["help"]))
+    return fields
+
+
+def _accelerate_configs():
+    # `resources.files("trl.accelerate_configs")` would import trl
+    from importlib.util import find_spec
+
+    specification = find_spec("trl")
+    assert specification is not None
+    assert specification.origin is not None
+    return Path(specification.origin).parent / "accelerate_configs"
+
+
+def _check_recipe_exists(argv: list[str]) -> None:
+    if "--config" not in argv:
+        return
+    place = argv.index("--config") + 1
+    if place == len(argv):
+        raise UserError("--config takes the path of a recipe, and none follows it.")
+    recipe = Path(argv[place])
+    if not recipe.is_file():
+        beside = sorted(str(file) for file in recipe.parent.glob("*.yaml"))
+        hint = f" In that folder: {', '.join(beside)}." if beside else ""
+        raise UserError(f"there is no recipe {str(recipe)!r}.{hint}")
+
+
+def _split(parser, launcher, argv: list[str]) -> tuple[list[str], list[str]]:
+    """Tells the script's arguments from the launcher's; what neither knows is an error that names the nearest."""
+    from trl.cli.accelerate_config import resolve_accelerate_config_argument
+
+    known = {action.dest for action in parser._actions}
+    launch_known = {action.dest for action in launcher._actions} | {"accelerate_config"}
+    recipe, flags = _read_recipe(argv)
+    # Only told apart here: the settings are checked on the processes that are launched, which know how many they are.
+    from_recipe = parser.set_defaults_with_config(**recipe)
+    from_line = parser.parse_known_args(flags)[1]
+    for origin, left in (("recipe", from_recipe), ("command line", from_line)):
+        for flag in left:
+            name = flag.removeprefix("--").partition("=")[0].replace("-", "_")
+            if flag.startswith("--") and name not in launch_known:
+                raise UserError(f"unknown setting '{name}' in the {origin}.{nearest(name, known | launch_known)}")
+    try:
+        launch_flags = resolve_accelerate_config_argument([*from_recipe, *from_line])
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return _without(argv, from_line), launch_flags
+
+
+def _read_recipe(argv: list[str]) -> tuple[dict, list[str]]:
+    """The settings of the recipe, and the flags of the line that are left."""
+    if "--config" not in argv:
+        return {}, argv
+    import yaml
+
+    place = argv.index("--config")
+    try:
+        recipe = yaml.safe_load(Path(argv[place + 1]).read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"the recipe {argv[place + 1]!r} is not YAML: {error}") from error
+    if not isinstance(recipe, dict):
+        raise UserError(f"the recipe {argv[place + 1]!r} is not a mapping of settings to values.")
+    recipe.pop("env", None)
+    return recipe, argv[:place] + argv[place + 2 :]
+
+
+def _without(whole: list[str], part: list[str]) -> list[str]:
+    """`whole` without the ordered subsequence `part`."""
+    rest, waiting = [], list(part)
+    for item in whole:
+        if waiting and item == waiting[0]:
+            waiting.pop(0)
+        else:
+            rest.append(item)
+    return rest

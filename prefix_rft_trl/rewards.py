@@ -1,0 +1,58 @@
+"""Reward functions by name, for recipes and the command line."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+
+RewardFunction = Callable[..., list[float | None]]
+
+REWARDS = {
+    "lab_exact_answer": "prefix_rft_trl.lab.exact_answer_reward",
+    "gsm8k_final_number": "prefix_rft_trl.rewards.gsm8k_final_number",
+    "accuracy_reward": "trl.rewards.accuracy_reward",
+    "reasoning_accuracy_reward": "trl.rewards.reasoning_accuracy_reward",
+    "think_format_reward": "trl.rewards.think_format_reward",
+}
+
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+
+
+def load_reward(name: str) -> RewardFunction:
+    """The reward function of a registered name, or of a dotted path such as `my_package.rewards.my_reward`.
+
+    Raises:
+        ValueError: if there is none; the message lists the registered names.
+    """
+    path = REWARDS.get(name, name)
+    module_name, _, attribute = path.rpartition(".")
+    if not module_name:
+        raise ValueError(f"Unknown reward {name!r}. Known: {', '.join(REWARDS)}; or give a dotted path.")
+    if name not in REWARDS and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a reward in a file beside the recipe, as with `trl grpo`
+    try:
+        return getattr(import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"Cannot load the reward {name!r}: {error}. Registered: {', '.join(REWARDS)}.") from error
+
+
+def gsm8k_final_number(completions: list[Any], answer: list[str], **kwargs: Any) -> list[float | None]:
+    """1 if the last number of a response is that after `####` in the row's `answer`, the form that GSM8K gives.
+
+    A response that has a `####` of its own is read after it. A row whose answer has no number gives `None`.
+    """
+    responses = (item if isinstance(item, str) else item[-1]["content"] for item in completions)
+    return [_same_number(response, gold) for response, gold in zip(responses, answer, strict=True)]
+
+
+def _same_number(response: str, gold: str) -> float | None:
+    right, found = _last_number(gold), _last_number(response)
+    return None if right is None else float(found == right)
+
+
+def _last_number(text: str) -> float | None:
+    numbers = _NUMBER.findall(text.rpartition("####")[2])
+    return float(numbers[-1].replace(",", "")) if numbers else None

@@ -1,0 +1,173 @@
+import ast
+import inspect
+import re
+from dataclasses import fields
+
+import pytest
+import yaml
+from trl import GRPOConfig, TrlParser
+
+from prefix_rft_trl import PrefixGRPOConfig
+
+
+INHERITED = {field.name: field for field in fields(GRPOConfig)}
+OURS = {field.name: field for field in fields(PrefixGRPOConfig) if field.name not in INHERITED}
+
+
+@pytest.fixture
+def make_config(tmp_path):
+    def make(config_class: type[GRPOConfig] = PrefixGRPOConfig, **settings) -> GRPOConfig:
+        return config_class(str(tmp_path), use_cpu=True, bf16=False, report_to="none", **settings)
+
+    return make
+
+
+def test_defaults_are_those_of_the_paper(make_config):
+    config = make_config()
+    expected = {
+        "num_generations": 8,
+        "num_prefix_generations": 1,
+        "prefix_ratio_schedule": "cosine",
+        "prefix_ratio_high": 0.95,
+        "prefix_ratio_low": 0.05,
+        "prefix_ratio_decay_steps": None,
+        "prefix_advantage": "group",
+        "prefix_selection": "top_entropy",
+        "prefix_top_entropy_quantile": 0.2,
+        "prefix_loss_type": "ppo",
+        "loss_type": "dr_grpo",
+        "scale_rewards": "none",
+        "beta": 0.0,
+        "epsilon": 0.2,
+        "temperature": 1.0,
+        "learning_rate": 1e-6,
+        "max_completion_length": 8192,
+        "demonstration_column": "completion",
+        "answer_column": "solution",
+    }
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+def test_only_the_defaults_that_the_documentation_names_depart_from_trls():
+    departures = {
+        field.name: (field.default, INHERITED[field.name].default)
+        for field in fields(PrefixGRPOConfig)
+        if field.name in INHERITED and field.default != INHERITED[field.name].default
+    }
+    assert departures == {
+        "loss_type": ("dr_grpo", "dapo"),
+        "scale_rewards": ("none", "group"),
+        "max_completion_length": (8192, 512),
+    }
+
+
+def test_every_setting_is_documented_with_its_type_and_default():
+    documented = re.findall(
+        r"^ +(\w+) \(`(.+?)`, \*optional\*(?:, defaults to `(.+?)`)?\):$", PrefixGRPOConfig.__doc__, re.MULTILINE
+    )
+    found = {name: (type_name, ast.literal_eval(default or "None")) for name, type_name, default in documented}
+    assert found == {
+        name: (inspect.formatannotation(field.type).removesuffix(" | None"), field.default)
+        for name, field in OURS.items()
+    }
+
+
+def test_every_setting_has_a_help_text_that_the_command_line_can_print():
+    printed = " ".join(TrlParser(PrefixGRPOConfig).format_help().split())
+    for field in OURS.values():
+        assert field.metadata["help"]
+        assert field.metadata["help"] in printed
+
+
+REFUSED = [
+    ({"prefix_ratio_low": -0.1}, "`prefix_ratio_low` .* found -0.1"),
+    ({"prefix_ratio_low": float("nan")}, "`prefix_ratio_low` .* found nan"),
+    ({"prefix_ratio_high": 1.1}, "`prefix_ratio_high` .* found 1.1"),
+    ({"prefix_top_entropy_quantile": 20}, "`prefix_top_entropy_quantile` .* found 20"),
+    ({"prefix_top_entropy_quantile": -0.2}, "`prefix_top_entropy_quantile` .* found -0.2"),
+    ({"prefix_ratio_low": 0.8, "prefix_ratio_high": 0.3}, r"`prefix_ratio_low` \(0.8\) .*`prefix_ratio_high` \(0.3\)"),
+    ({"num_prefix_generations": 9}, r"`num_prefix_generations` \(9\) .*`num_generations` \(8\)"),
+    ({"num_prefix_generations": -1}, r"`num_prefix_generations` \(-1\) .*`num_generations` \(8\)"),
+    ({"max_completion_length": 1}, r"`max_completion_length` \(1\) .*`num_prefix_generations=0`"),
+    ({"max_completion_length": None}, r"`max_completion_length` \(None\) .*`num_prefix_generations=0`"),
+    ({"prefix_ratio_decay_steps": 0}, "`prefix_ratio_decay_steps` .* found 0.*'uniform'"),
+    ({"prefix_ratio_decay_steps": -5}, "`prefix_ratio_decay_steps` .* found -5"),
+    ({"prefix_ratio_schedule": "cosin"}, "`prefix_ratio_schedule`: 'cosin'. Known: cosine, linear, uniform"),
+    (
+        {"prefix_advantage": "grpo_prefix"},
+        "`prefix_advantage`: 'grpo_prefix'. Known: group, on_policy, dr_grpo_prefix, dr_grpo_prefix_v2",
+    ),
+    ({"prefix_selection": "all"}, "`prefix_selection`: 'all'. Known: top_entropy, top_entropy_per_rollout"),
+    ({"prefix_loss_type": "sft"}, "`prefix_loss_type`: 'sft'. Known: ppo, ppo_unclipped, none"),
+    (
+        {"prefix_advantage": "on_policy", "scale_rewards": "group"},
+        "`prefix_advantage='on_policy'` .*`scale_rewards='none'`.* found 'group'",
+    ),
+    ({"prefix_advantage": "dr_grpo_prefix", "scale_rewards": True}, "`scale_rewards='none'`.* found 'group'"),
+    (
+        {"prefix_advantage": "dr_grpo_prefix_v2", "multi_objective_aggregation": "normalize_then_sum"},
+        "`multi_objective_aggregation='sum_then_normalize'`, found .*'normalize_then_sum'",
+    ),
+    ({"prefix_loss_type": "ppo_unclipped", "loss_type": "cispo"}, "`prefix_loss_type='ppo_unclipped'` .*'cispo'"),
+    ({"prefix_loss_type": "ppo_unclipped", "loss_type": "vespo"}, "`prefix_loss_type='ppo_unclipped'` .*'vespo'"),
+    (
+        {"prefix_loss_type": "none", "importance_sampling_level": "sequence"},
+        "`prefix_loss_type='none'` .*`importance_sampling_level='sequence'`",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), REFUSED)
+def test_setting_that_cannot_work_is_refused_with_its_name_and_what_was_found(make_config, settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_config(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_prefix_generations": 8},
+        {"prefix_ratio_low": 0.0, "prefix_ratio_high": 1.0, "prefix_top_entropy_quantile": 1.0},
+        {"prefix_ratio_low": 0.5, "prefix_ratio_high": 0.5, "prefix_ratio_decay_steps": 1},
+        {"max_completion_length": 2},
+        {"scale_rewards": "group", "loss_type": "cispo", "importance_sampling_level": "sequence"},
+        {"prefix_advantage": "on_policy", "scale_rewards": False, "prefix_loss_type": "ppo_unclipped"},
+    ],
+)
+def test_setting_at_the_edge_of_what_works_is_accepted(make_config, settings):
+    make_config(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_completion_length": 1},
+        {"max_completion_length": None},
+        {"loss_type": "cispo", "prefix_loss_type": "ppo_unclipped"},
+        {"scale_rewards": "group", "prefix_advantage": "on_policy"},
+    ],
+)
+def test_plain_grpo_accepts_what_trl_accepts(make_config, settings):
+    make_config(GRPOConfig, **{name: value for name, value in settings.items() if name in INHERITED})
+    make_config(num_prefix_generations=0, **settings)
+
+
+def test_settings_can_be_given_on_the_command_line_and_in_yaml(tmp_path):
+    in_yaml = {
+        "output_dir": str(tmp_path),
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": "none",
+        "num_prefix_generations": 2,
+        "prefix_ratio_low": 0.1,
+        "prefix_advantage": "on_policy",
+        "max_completion_length": 64,
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(in_yaml))
+    flags = ["--config", str(tmp_path / "config.yaml"), "--prefix_ratio_low", "0.2", "--prefix_selection"]
+    (config,) = TrlParser(PrefixGRPOConfig).parse_args_and_config([*flags, "top_entropy_per_rollout"])
+    assert config.num_prefix_generations == 2
+    assert config.prefix_ratio_low == 0.2
+    assert config.prefix_advantage == "on_policy"
+    assert config.prefix_selection == "top_entropy_per_rollout"
+    assert config.max_completion_length == 64

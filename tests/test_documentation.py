@@ -1,0 +1,106 @@
+"""Every command that README, docs and recipes show is run, shortened to a step; so is the code of the README."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from prefix_rft_trl import lab
+from prefix_rft_trl.cli.main import COMMANDS
+
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Runs for minutes, and is run by this file of tests instead
+RUN_ELSEWHERE = {"python -m prefix_rft_trl.lab.pretrain": ROOT / "tests" / "lab" / "test_pretrain.py"}
+
+
+def commands_shown() -> dict[str, str]:
+    found = {}
+    for page in PAGES:
+        for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in filter(None, map(str.strip, block.splitlines())):
+                found[line.partition("   #")[0].strip()] = page.name
+    for recipe in sorted((ROOT / "recipes").glob("*/*.yaml")):
+        for line in re.findall(r"^#   (prefix-rft .*)$", recipe.read_text(), re.MULTILINE):
+            found[line] = recipe.name
+    return found
+
+
+def run(*command: str, cwd: Path = ROOT) -> None:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory) -> dict[str, list[str]]:
+    """What makes a recipe small: a step of the lab, or of a stand-in for a model and data from the Hub."""
+    folder = tmp_path_factory.mktemp("stand_in")
+    tokenizer = AutoTokenizer.from_pretrained(lab.base_model_path())
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}={% endfor %}"
+    tokenizer.save_pretrained(folder)
+    AutoModelForCausalLM.from_pretrained(lab.base_model_path()).save_pretrained(folder)
+    rows = folder / "rows.jsonl"
+    rows.write_text('{"question": "3+4*2", "answer": "3+4=7;7*2=4;#### 4"}\n' * 8)
+    one_step = ["--max_steps", "1", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "1"]
+    on_a_cpu = ["--use_cpu", "true", "--bf16", "false", "--dtype", "float32", "--max_completion_length", "40"]
+    return {
+        "recipes/lab": one_step,
+        "recipes/gsm8k": [*one_step, *on_a_cpu, "--model_name_or_path", str(folder), "--dataset_name", str(rows)],
+    }
+
+
+@pytest.mark.parametrize("command", commands_shown())
+def test_a_command_that_is_shown_runs(command, small_run, tmp_path):
+    program, *arguments = shlex.split(command)
+    if program == "make":
+        run("make", "--dry-run", *arguments)
+    elif program == "prefix-rft" and arguments[0] == "lab":
+        run(
+            sys.executable, "-m", "prefix_rft_trl.cli.main", *arguments, "--steps", "10", "--output_dir", str(tmp_path)
+        )
+    elif program == "prefix-rft":
+        recipe = arguments[arguments.index("--config") + 1]
+        small = small_run[str(Path(recipe).parent)]
+        run(sys.executable, "-m", "prefix_rft_trl.cli.main", *arguments, *small, "--output_dir", str(tmp_path))
+    elif program.endswith("pytest"):
+        run(sys.executable, "-m", "pytest", *arguments)
+    elif command.startswith("python benchmarks/"):
+        run(sys.executable, *arguments, "--steps", "1", "--rounds", "1")
+    else:
+        elsewhere = next(tests for start, tests in RUN_ELSEWHERE.items() if command.startswith(start))
+        assert elsewhere.is_file()
+
+
+def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    on_a_cpu = 'max_steps=1, use_cpu=True, bf16=False, report_to="none", save_strategy="no"'
+    monkeypatch.chdir(tmp_path)
+    for block in code:
+        exec(block.replace("max_steps=10", on_a_cpu), {})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page):
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_readme_names_every_command():
+    shown = " ".join(commands_shown())
+    assert all(f"prefix-rft {command}" in shown for command in COMMANDS)
+
+
+def test_make_installs_what_the_test_command_needs():
+    recipe = subprocess.run(
+        ["make", "--dry-run", "--always-make", "test"], cwd=ROOT, capture_output=True, text=True, check=True,
+        env={**os.environ, "MAKEFLAGS": ""},
+    ).stdout  # fmt: skip
+    order = [recipe.index(word) for word in ("-m venv", 'install --constraint constraints.txt --editable ".[dev]"')]
+    assert order == sorted(order)
+    assert recipe.rindex("pytest") > order[-1]

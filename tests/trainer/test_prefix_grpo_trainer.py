@@ -1,0 +1,381 @@
+"""The method on its real path: rollouts, advantages, the loss and its gradient, draws, plain GRPO, resuming."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from trl import GRPOConfig, GRPOTrainer
+
+from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, lab
+
+
+def weights_of(trainer):
+    return {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
+
+
+def demonstration_ids_of(trainer, inputs):
+    return [trainer._tokenizer(example["completion"])["input_ids"] for example in inputs]
+
+
+# Rollouts
+
+
+def test_every_parameter_learns(make_trainer):
+    trainer = make_trainer(max_steps=1)
+    before = weights_of(trainer)
+    trainer.train()
+    assert [name for name, weight in trainer.model.named_parameters() if torch.equal(weight, before[name])] == []
+
+
+@pytest.mark.parametrize("num_prefix_generations", [1, 2, 4])
+def test_hybrid_rollouts_alone_start_with_their_demonstration(make_trainer, record, num_prefix_generations):
+    # The base model hardly ever works step by step by itself; without learning it stays so
+    trainer = make_trainer(
+        num_prefix_generations=num_prefix_generations, prefix_ratio_schedule="uniform", learning_rate=0.0
+    )
+    generations = record(trainer)
+    trainer.train()
+    assert len(generations) == 2
+    for generation in generations:
+        demonstrations = demonstration_ids_of(trainer, generation.inputs)
+        for row, (length, ids, demonstration) in enumerate(
+            zip(generation.prefix_lengths, generation.completion_ids, demonstrations, strict=True)
+        ):
+            if row % 4 < num_prefix_generations:
+                assert 1 <= length < len(demonstration)
+                assert ids[:length] == demonstration[:length]
+                assert length < len(ids) <= 40
+            else:
+                assert length == 0
+                assert ids[:6] != demonstration[:6]
+
+
+def test_shuffled_rows_keep_the_length_of_their_own_prefix(make_trainer):
+    trainer = make_trainer(gradient_accumulation_steps=2, max_steps=1, learning_rate=0.0)
+    trainer.train()
+    completions = {row["prompt"]: row["completion"] for row in trainer.train_dataset}
+    lengths = []
+    for batch in trainer._buffered_inputs:
+        prompts = trainer._tokenizer.batch_decode(batch["prompt_ids"], skip_special_tokens=True)
+        for prompt, ids, length in zip(prompts, batch["completion_ids"], batch["prefix_lengths"], strict=True):
+            demonstration = trainer._tokenizer(completions[prompt])["input_ids"]
+            starts_alike = ids[:6].tolist() == demonstration[:6]
+            assert starts_alike == (length > 0)
+            assert ids[:length].tolist() == demonstration[:length]
+            lengths.append(length.item())
+    assert sum(length > 0 for length in lengths) == 4
+
+
+def test_prefix_and_continuation_fit_in_a_budget_shorter_than_the_demonstration(make_trainer, record):
+    trainer = make_trainer(max_completion_length=10)
+    generations = record(trainer)
+    trainer.train()
+    for generation in generations:
+        for length, ids in zip(generation.prefix_lengths[::4], generation.completion_ids[::4], strict=True):
+            assert 1 <= length < len(ids) <= 10
+
+
+def test_reward_function_sees_prefix_and_continuation_as_one_text(make_trainer, record):
+    seen = []
+
+    def seeing_reward(prompts, completions, completion_ids, **kwargs):
+        seen.append((completions, completion_ids))
+        return [0.0] * len(completions)
+
+    trainer = make_trainer(reward_funcs=seeing_reward, max_steps=1)
+    generations = record(trainer)
+    trainer.train()
+    (texts, ids), generation = seen[0], generations[0]
+    assert ids == generation.completion_ids
+    assert texts == trainer._tokenizer.batch_decode(ids, skip_special_tokens=True)
+    for row in (0, 4):
+        demonstration, length = generation.inputs[row]["completion"], generation.prefix_lengths[row]
+        assert length > 0
+        assert texts[row].startswith(demonstration[:length])
+
+
+def test_evaluation_never_starts_from_a_prefix(make_trainer, record):
+    trainer = make_trainer(
+        num_prefix_generations=4,
+        others={"eval_dataset": lab.load_dataset("test", 4)},
+        per_device_eval_batch_size=8,
+        max_steps=1,
+        learning_rate=0.0,
+    )
+    trainer.train()
+    generations = record(trainer)
+    metrics = trainer.evaluate()
+    assert len(generations) == 2
+    for generation in generations:
+        assert "prefix_lengths" not in generation.outputs
+        demonstrations = demonstration_ids_of(trainer, generation.inputs)
+        pairs = zip(generation.completion_ids, demonstrations, strict=True)
+        assert not any(ids[:6] == demonstration[:6] for ids, demonstration in pairs)
+    assert not any("prefix/" in name for name in metrics)
+
+
+def test_server_continues_each_prefix_of_a_group_by_itself(make_trainer, serve, record):
+    trainer = make_trainer(num_prefix_generations=4, max_steps=1, prefix_ratio_schedule="uniform")
+    sampler, generations = serve(trainer), record(trainer)
+    trainer.train()
+    (prompts, num_generations), generation = sampler.asked[0], generations[0]
+    demonstrations = demonstration_ids_of(trainer, generation.inputs)
+    assert num_generations == 1
+    for row, length in enumerate(generation.prefix_lengths):
+        prompt = trainer._tokenizer(generation.inputs[row]["prompt"])["input_ids"]
+        assert prompts[row] == prompt + demonstrations[row][:length]
+        assert generation.completion_ids[row] == [
+            *demonstrations[row][:length],
+            prompts[row][-1],
+            sampler.eos_token_id,
+        ]
+    assert len(set(generation.prefix_lengths[:4])) > 1
+
+
+def test_correction_for_the_sampler_leaves_the_prefix_alone(make_trainer, serve, record):
+    # A log-probability so far off that TRL drops what was sampled
+    trainer = make_trainer(max_steps=1)
+    _, generations = serve(trainer, logp=-50.0), record(trainer)
+    trainer.train()
+    ratios, lengths = generations[0].outputs["importance_sampling_ratio"], generations[0].prefix_lengths
+    for ratio, length, ids in zip(ratios, lengths, generations[0].completion_ids, strict=True):
+        assert ratio[: len(ids)].tolist() == [1.0] * length + [0.0] * (len(ids) - length)
+
+
+# Advantages
+
+
+def expected_advantages(estimator, rewards, hybrid):
+    of_prefix, of_continuation = [], []
+    for start in range(0, len(rewards), 4):
+        group = range(start, start + 4)
+        mean_of_all = sum(rewards[row] for row in group) / 4
+        on_policy = [rewards[row] for row in group if not hybrid[row]]
+        mean = sum(on_policy) / len(on_policy)
+        for row in group:
+            reward = rewards[row]
+            if estimator == "group":
+                pair = reward - mean_of_all, reward - mean_of_all
+            elif estimator == "on_policy" or not hybrid[row]:
+                pair = reward - mean, reward - mean
+            elif estimator == "dr_grpo_prefix":
+                pair = reward - mean, reward
+            else:
+                pair = -mean, 0.0
+            of_prefix.append(pair[0])
+            of_continuation.append(pair[1])
+    return of_prefix, of_continuation
+
+
+@pytest.mark.parametrize("estimator", ["group", "on_policy", "dr_grpo_prefix", "dr_grpo_prefix_v2"])
+def test_advantages_are_those_of_the_estimator(make_trainer, record, estimator):
+    given = []
+
+    def recorded_reward(completions, **kwargs):
+        given.append([len(text) % 5 / 4 for text in completions])
+        return given[-1]
+
+    # Half of the prompts have no demonstration: their first rollout counts in the mean of the on-policy ones
+    dataset = lab.load_dataset("train", 16)
+    dataset = dataset.add_column("demonstration", [t if i % 2 else None for i, t in enumerate(dataset["completion"])])
+    trainer = make_trainer(
+        reward_funcs=recorded_reward,
+        train_dataset=dataset,
+        demonstration_column="demonstration",
+        prefix_advantage=estimator,
+        num_prefix_generations=2,
+        per_device_train_batch_size=16,
+    )
+    generations = record(trainer)
+    trainer.train()
+    for rewards, generation in zip(given, generations, strict=True):
+        hybrid = [row % 4 < 2 and row_in["demonstration"] is not None for row, row_in in enumerate(generation.inputs)]
+        assert 0 < sum(hybrid) < 8
+        assert [length > 0 for length in generation.prefix_lengths] == hybrid
+        of_prefix, of_continuation = expected_advantages(estimator, rewards, hybrid)
+        advantages, prefix_advantages = generation.outputs["advantages"], generation.outputs["prefix_advantages"]
+        torch.testing.assert_close(advantages, torch.tensor(of_continuation))
+        assert prefix_advantages[hybrid].tolist() == pytest.approx(
+            [advantage for advantage, is_hybrid in zip(of_prefix, hybrid, strict=True) if is_hybrid]
+        )
+
+
+# The loss
+
+
+def logps_and_entropies(model, inputs):
+    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+    mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+    logits = model(input_ids=ids, attention_mask=mask).logits[:, -inputs["completion_ids"].size(1) - 1 : -1]
+    log_softmax = logits.log_softmax(-1)
+    logps = log_softmax.gather(-1, inputs["completion_ids"].unsqueeze(-1)).squeeze(-1)
+    return logps, -(log_softmax.exp() * log_softmax).sum(-1)
+
+
+def kept_tokens(selection, entropies, lengths):
+    entropies = entropies.detach().numpy()
+    of_rows = {row: entropies[row, :length] for row, length in enumerate(lengths) if length}
+    of_all = np.quantile(np.concatenate(list(of_rows.values())), 0.8)
+    kept = set()
+    for row, of_row in of_rows.items():
+        threshold = of_all if selection == "top_entropy" else np.quantile(of_row, 0.8)
+        kept |= {(row, position) for position, entropy in enumerate(of_row) if entropy >= threshold}
+    return kept
+
+
+def expected_loss(args, logps, entropies, inputs):
+    """The Dr. GRPO loss with beta (KL) and entropy bonus, a token at a time."""
+    lengths = inputs["prefix_lengths"].tolist()
+    kept = set() if args.prefix_loss_type == "none" else kept_tokens(args.prefix_selection, entropies, lengths)
+    old_logps, ref_logps = inputs.get("old_per_token_logps"), inputs.get("ref_per_token_logps")
+    policy, kl, bonus = torch.zeros(()), torch.zeros(()), torch.zeros(())
+    for row, position in inputs["completion_mask"].nonzero().tolist():
+        in_prefix = position < lengths[row]
+        logp, entropy = logps[row, position], entropies[row, position]
+        if in_prefix and (row, position) not in kept:
+            logp, entropy, advantage = logp.detach(), entropy.detach(), 0.0
+        else:
+            advantage = inputs["prefix_advantages" if in_prefix else "advantages"][row]
+        ratio = torch.exp(logp - (logp.detach() if old_logps is None else old_logps[row, position]))
+        if in_prefix and args.prefix_loss_type == "ppo_unclipped":
+            policy = policy - advantage * ratio
+        else:
+            policy = policy - torch.min(advantage * ratio, advantage * ratio.clamp(0.8, 1.2))
+        bonus = bonus + entropy
+        if ref_logps is not None:
+            difference = ref_logps[row, position] - logp
+            kl = kl + (torch.exp(difference) - difference - 1) * ratio
+    loss = (policy + args.beta * kl) / (len(lengths) * args.max_completion_length)
+    return loss - args.entropy_coef * bonus / inputs["completion_mask"].sum()
+
+
+@pytest.mark.parametrize(
+    ("stale", "settings"),
+    [
+        (False, {}),
+        (False, {"prefix_selection": "top_entropy_per_rollout"}),
+        (False, {"prefix_advantage": "dr_grpo_prefix"}),
+        (False, {"beta": 0.1, "entropy_coef": 0.1}),
+        (False, {"beta": 0.1, "entropy_coef": 0.1, "prefix_loss_type": "none"}),
+        (True, {}),
+        (True, {"prefix_loss_type": "ppo_unclipped"}),
+        (True, {"prefix_loss_type": "none"}),
+        (True, {"prefix_loss_type": "ppo_unclipped", "prefix_advantage": "dr_grpo_prefix_v2"}),
+    ],
+    ids=str,
+)
+def test_loss_and_gradient_are_those_of_the_paper_computed_token_by_token(make_trainer, stale, settings):
+    trainer = make_trainer(max_steps=1, num_prefix_generations=2, **settings)
+    trainer.train()
+    inputs, model = trainer._buffered_inputs[0], trainer.model
+    logps, entropies = logps_and_entropies(model, inputs)
+    if stale:
+        noise = torch.randn(logps.shape, generator=torch.Generator().manual_seed(1))
+        inputs["old_per_token_logps"] = logps.detach() + 0.5 * noise
+
+    model.zero_grad()
+    expected = expected_loss(trainer.args, logps, entropies, inputs)
+    expected.backward()
+    gradients = {name: weight.grad.clone() for name, weight in model.named_parameters()}
+    model.zero_grad()
+    found = trainer.compute_loss(model, inputs)
+    found.backward()
+
+    assert found.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-7)
+    for name, weight in model.named_parameters():
+        assert gradients[name].abs().max() > 0
+        torch.testing.assert_close(
+            weight.grad, gradients[name], rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+# Plain GRPO
+
+
+def losses_of(trainer):
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+@pytest.mark.parametrize("settings", [{"config_class": GRPOConfig}, {"num_prefix_generations": 0}], ids=str)
+def test_without_hybrid_rollouts_it_is_grpo_bit_for_bit(make_trainer, settings):
+    plain = make_trainer(GRPOTrainer, max_steps=3, **settings)
+    plain.train()
+    trainer = make_trainer(PrefixGRPOTrainer, max_steps=3, **settings)
+    trainer.train()
+    after = dict(trainer.model.named_parameters())
+    assert [name for name, weight in plain.model.named_parameters() if not torch.equal(weight, after[name])] == []
+    assert losses_of(trainer) == losses_of(plain)
+    assert len(losses_of(trainer)) == 3
+
+
+@pytest.mark.parametrize("settings", [{"config_class": GRPOConfig}, {"num_prefix_generations": 0}], ids=str)
+def test_model_card_of_a_run_without_hybrid_rollouts_cites_grpo(make_trainer, tmp_path, settings):
+    make_trainer(**settings).create_model_card()
+    card = (tmp_path / "README.md").read_text()
+    assert "2402.03300" in card
+    assert "2507.01679" not in card
+    assert "prefix-rft" not in card
+
+
+def test_arguments_default_to_the_paper_and_name_the_model(base_model, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    on_cpu = functools.partial(PrefixGRPOConfig, use_cpu=True, bf16=False)
+    monkeypatch.setattr("prefix_rft_trl.trainer.PrefixGRPOConfig", on_cpu)
+    trainer = PrefixGRPOTrainer(base_model, lab.exact_answer_reward, train_dataset=lab.load_dataset("train", 8))
+    assert trainer.args.num_prefix_generations == 1
+    assert trainer.args.loss_type == "dr_grpo"
+    assert trainer.args.output_dir == "base_model-Prefix-RFT"
+
+
+# Draws
+
+
+@pytest.fixture
+def drawn_lengths(make_trainer, record):
+    def draw(**settings):
+        trainer = make_trainer(prefix_ratio_schedule="uniform", num_prefix_generations=4, **settings)
+        generations = record(trainer)
+        trainer.train()
+        return [generation.prefix_lengths for generation in generations]
+
+    return draw
+
+
+def test_draws_are_those_of_the_seed(drawn_lengths):
+    first = drawn_lengths(seed=1, data_seed=1)
+    assert drawn_lengths(seed=1, data_seed=1) == first
+    assert drawn_lengths(seed=2, data_seed=2) != first
+
+
+def test_draws_of_each_rollout_and_step_differ(drawn_lengths):
+    first, second = drawn_lengths()
+    assert first != second
+    assert len(set(first)) > 4
+
+
+def test_draws_of_the_generation_batches_of_one_step_differ(drawn_lengths):
+    # All demonstrations have the same length, so the same draws would give the same lengths
+    lengths = drawn_lengths(gradient_accumulation_steps=3, steps_per_generation=1, max_steps=1)
+    assert len(lengths) == 3
+    assert len(set(map(tuple, lengths))) == 3
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"gradient_accumulation_steps": 2, "steps_per_generation": 1}, {"num_iterations": 2}], ids=str
+)
+def test_resumed_run_ends_like_one_that_was_not_interrupted(make_trainer, record, tmp_path, settings):
+    settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, **settings}
+    whole = make_trainer(**settings)
+    generations = record(whole)
+    whole.train()
+    resumed = make_trainer(**settings)
+    generations_after = record(resumed)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert [generation.prefix_lengths for generation in generations_after] == [
+        generation.prefix_lengths for generation in generations[len(generations) // 2 :]
+    ]
+    assert losses_of(resumed) == pytest.approx(losses_of(whole))
+    after = dict(resumed.model.named_parameters())
+    for name, weight in whole.model.named_parameters():
+        torch.testing.assert_close(after[name], weight, msg=lambda m, n=name: f"{n}: {m}")
