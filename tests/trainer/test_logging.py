@@ -194,7 +194,8 @@ def test_printed_table_marks_where_the_prefix_ends(
     assert "prefix_characters" not in printed
 
 
-def test_as_many_completions_are_printed_as_asked_for(unchanged_run, capsys):
+def test_as_many_completions_are_printed_as_asked_for(unchanged_run, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "600")
     unchanged_run(log_completions=True, num_completions_to_print=8, num_prefix_generations=4)
     assert capsys.readouterr().out.count(PREFIX_END) == 2 * 8
     trainer, _ = unchanged_run(log_completions=True, num_completions_to_print=3, num_prefix_generations=4)

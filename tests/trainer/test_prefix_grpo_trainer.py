@@ -51,6 +51,41 @@ def test_hybrid_rollouts_alone_start_with_their_demonstration(make_trainer, reco
                 assert ids[:6] != demonstration[:6]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": 0.5, "top_p": 0.5, "top_k": 3, "min_p": 0.1, "repetition_penalty": 1.5},
+        {"generation_kwargs": {"min_new_tokens": 35}},
+        {"generation_kwargs": {"do_sample": False}},
+        {"cache_implementation": "static"},
+        {"use_transformers_continuous_batching": True, "transformers_continuous_batching_config": {"num_blocks": 64}},
+    ],
+    ids=str,
+)
+def test_settings_of_the_sampler_do_not_reach_into_the_prefix(make_trainer, record, settings):
+    trainer = make_trainer(max_steps=1, **settings)
+    generations = record(trainer)
+    trainer.train()
+    demonstrations = demonstration_ids_of(trainer, generations[0].inputs)
+    for row in (0, 4):
+        length, ids = generations[0].prefix_lengths[row], generations[0].completion_ids[row]
+        assert ids[:length] == demonstrations[row][:length]
+        assert 1 <= length < len(ids) <= 40
+
+
+def test_a_certain_policy_goes_on_from_the_prefix_as_it_would_from_the_text(make_trainer, record):
+    trainer = make_trainer(
+        max_steps=1, learning_rate=0.0, prefix_ratio_schedule="uniform", generation_kwargs={"do_sample": False}
+    )
+    generations = record(trainer)
+    trainer.train()
+    for row, length in enumerate(generations[0].prefix_lengths):
+        prompt = trainer._tokenizer(generations[0].inputs[row]["prompt"])["input_ids"]
+        given = torch.tensor([prompt + generations[0].completion_ids[row][:length]])
+        alone = trainer.model.generate(given, do_sample=False, max_new_tokens=40 - length)
+        assert alone[0, len(prompt) :].tolist() == generations[0].completion_ids[row]
+
+
 def test_shuffled_rows_keep_the_length_of_their_own_prefix(make_trainer):
     trainer = make_trainer(gradient_accumulation_steps=2, max_steps=1, learning_rate=0.0)
     trainer.train()
@@ -67,8 +102,11 @@ def test_shuffled_rows_keep_the_length_of_their_own_prefix(make_trainer):
     assert sum(length > 0 for length in lengths) == 4
 
 
-def test_prefix_and_continuation_fit_in_a_budget_shorter_than_the_demonstration(make_trainer, record):
-    trainer = make_trainer(max_completion_length=10)
+@pytest.mark.parametrize("num_prefix_generations", [1, 4])
+def test_prefix_and_continuation_fit_in_a_budget_shorter_than_the_demonstration(
+    make_trainer, record, num_prefix_generations
+):
+    trainer = make_trainer(max_completion_length=10, num_prefix_generations=num_prefix_generations)
     generations = record(trainer)
     trainer.train()
     for generation in generations:
