@@ -5,7 +5,7 @@ from itertools import takewhile
 from typing import Any
 
 
-PREFIX_END = "▌"
+PREFIX_END = " ▌ "  # between spaces, so that the table can break the line there
 
 Completion = str | list[dict[str, Any]]
 

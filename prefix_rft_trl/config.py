@@ -55,13 +55,13 @@ class PrefixGRPOConfig(GRPOConfig):
             (see `prefix_rft_trl/advantages.py`; the second never reinforces a demonstration that succeeds).
         prefix_selection (`str`, *optional*, defaults to `"top_entropy"`):
             Which prefix tokens are trained: `"top_entropy"` ranks those of all rows and ranks of a forward batch by
-            the policy's entropy, `"top_entropy_per_rollout"` ranks inside each hybrid rollout.
+            the policy's entropy, `"top_entropy_per_rollout"` ranks inside each hybrid rollout, `"none"` leaves the
+            prefixes as context only.
         prefix_top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
             Share of prefix tokens that is trained. 1.0 trains all of them.
         prefix_loss_type (`str`, *optional*, defaults to `"ppo"`):
             Weight of the prefix tokens that are trained: `"ppo"` leaves them to `loss_type`, clip included, like
-            sampled tokens (paper, Eq. 3); `"ppo_unclipped"` is advantage times ratio; `"none"` takes prefix tokens out
-            of the loss.
+            sampled tokens (paper, Eq. 3); `"ppo_unclipped"` is advantage times ratio.
     """
 
     loss_type: str = field(
@@ -111,7 +111,7 @@ class PrefixGRPOConfig(GRPOConfig):
     )
     prefix_selection: str = field(
         default="top_entropy",
-        metadata={"help": "Prefix tokens that are trained: `top_entropy` or `top_entropy_per_rollout`."},
+        metadata={"help": "Prefix tokens that are trained: `top_entropy`, `top_entropy_per_rollout` or `none`."},
     )
     prefix_top_entropy_quantile: float = field(
         default=0.2,
@@ -119,7 +119,7 @@ class PrefixGRPOConfig(GRPOConfig):
     )
     prefix_loss_type: str = field(
         default="ppo",
-        metadata={"help": "Weight of prefix tokens: `ppo` (paper), `ppo_unclipped` or `none`."},
+        metadata={"help": "Weight of the prefix tokens that are trained: `ppo` (paper) or `ppo_unclipped`."},
     )
 
     def __post_init__(self):
@@ -137,7 +137,7 @@ class PrefixGRPOConfig(GRPOConfig):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` is a share from 0 to 1, found {getattr(self, name)}.")
         if self.prefix_top_entropy_quantile == 0:
-            raise ValueError("`prefix_top_entropy_quantile=0` trains no prefix token: set `prefix_loss_type='none'`.")
+            raise ValueError("`prefix_top_entropy_quantile=0` trains no prefix token: set `prefix_selection='none'`.")
         if self.prefix_ratio_low > self.prefix_ratio_high:
             raise ValueError(
                 f"`prefix_ratio_low` ({self.prefix_ratio_low}) is above `prefix_ratio_high` "
@@ -155,6 +155,12 @@ class PrefixGRPOConfig(GRPOConfig):
             )
 
     def _check_combinations(self) -> None:
+        if self.prefix_advantage == "dr_grpo_prefix_v2" and self.num_prefix_generations == self.num_generations:
+            raise ValueError(
+                "`prefix_advantage='dr_grpo_prefix_v2'` learns nothing when all rollouts of a group are hybrid: its "
+                f"advantages are all 0. Set `num_prefix_generations` ({self.num_prefix_generations}) below "
+                f"`num_generations` ({self.num_generations}), or another `prefix_advantage`."
+            )
         if self.max_completion_length is None or self.max_completion_length < 2:
             raise ValueError(
                 f"`max_completion_length` ({self.max_completion_length}) fits no prefix: it takes at least 2 tokens, "

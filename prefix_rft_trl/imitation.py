@@ -46,10 +46,18 @@ def top_entropy_per_rollout(
     return (of_prefix >= thresholds) & prefix_mask
 
 
+def no_token(
+    entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
+) -> torch.Tensor:
+    """The prefix is context and nothing else (the paper's ablation)."""
+    return torch.zeros_like(prefix_mask)
+
+
 Selection = Callable[[torch.Tensor, torch.Tensor, float, HighEntropyMask], torch.Tensor]
 SELECTIONS: dict[str, Selection] = {
     "top_entropy": top_entropy,
     "top_entropy_per_rollout": top_entropy_per_rollout,
+    "none": no_token,
 }
 
 
@@ -58,14 +66,9 @@ def unclipped_ppo(advantages: torch.Tensor, ratios: torch.Tensor) -> torch.Tenso
     return advantages * ratios
 
 
-def no_gradient(advantages: torch.Tensor, ratios: torch.Tensor) -> torch.Tensor:
-    """0: the prefix is context and nothing else (the paper's ablation)."""
-    return torch.zeros_like(ratios)
-
-
 Weight = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 # A law that is None leaves prefix tokens to the loss type, which weighs them like sampled ones: the paper's Eq. 3.
-PREFIX_WEIGHTS: dict[str, Weight | None] = {"ppo": None, "ppo_unclipped": unclipped_ppo, "none": no_gradient}
+PREFIX_WEIGHTS: dict[str, Weight | None] = {"ppo": None, "ppo_unclipped": unclipped_ppo}
 
 
 def weigh_prefix_tokens(

@@ -6,7 +6,6 @@ says when; each station says how.
 """
 
 import inspect
-import textwrap
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import get_config_model_id, print_prompt_completions_sample
 
 from .advantages import on_policy_baseline_advantages, total_rewards
+from .citation import PAPER
 from .completions_table import mark_prefix_ends, prefix_characters
 from .config import PrefixGRPOConfig
 from .demonstrations import check_demonstrations, count_single_tokens, demonstration_ids, parse_demonstrations
@@ -67,18 +67,9 @@ class PrefixGRPOTrainer(GRPOTrainer):
 
     _tag_names = ["trl", "grpo", "prefix-rft"]
     _name = "Prefix-RFT"
-    _paper = {
-        "title": "Blending Supervised and Reinforcement Fine-Tuning with Prefix Sampling",
-        "id": "2507.01679",
-        "citation": textwrap.dedent("""\
-            @inproceedings{huang2026prefixrft,
-                title        = {{Blending Supervised and Reinforcement Fine-Tuning with Prefix Sampling}},
-                author       = {Huang and Cheng and Qiu and Wang and Xu and Ponti and Titov},
-                year         = 2026,
-                booktitle    = {International Conference on Machine Learning},
-                eprint       = {arXiv:2507.01679},
-            }"""),
-    }
+    _paper = PAPER
+
+    num_completions_to_print: int | None
 
     def __init__(
         self,
@@ -116,6 +107,7 @@ class PrefixGRPOTrainer(GRPOTrainer):
                 )
             if without_demonstration is not None:
                 self._warn_of_rows_without_prefix(without_demonstration)
+                self._tokenize_first_demonstration()
 
     def _warn_of_rows_without_prefix(self, without_demonstration: int) -> None:
         single = count_single_tokens(self.train_dataset, self.args.demonstration_column, self._tokenizer)
@@ -125,6 +117,15 @@ class PrefixGRPOTrainer(GRPOTrainer):
                 f"{without_demonstration} have no demonstration or an empty one in column "
                 f"'{self.args.demonstration_column}', {single} have one of a single token, which cannot be cut."
             )
+
+    def _tokenize_first_demonstration(self) -> None:
+        # A chat template that cannot take the demonstrations' thinking is found now, not in the middle of a run
+        column = self.args.demonstration_column
+        for row, example in enumerate(self.train_dataset):
+            if found := parse_demonstrations(example[column], row, column):
+                prompt_ids, *_ = super()._tokenize_prompts([example["prompt"]])
+                self._prefix_ids(example["prompt"], prompt_ids[0], Assignment(True, found[0], ratio=1.0))
+                return
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -197,9 +198,8 @@ class PrefixGRPOTrainer(GRPOTrainer):
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
         training = self.model.training
-        given, riding = self._prefixes, []
-        if not (self.use_vllm or self.use_transformers_continuous_batching):
-            given, riding = split_at_padding(prompt_ids, self._prefixes)
+        pads = not (self.use_vllm or self.use_transformers_continuous_batching)
+        given, riding = split_at_padding(prompt_ids, self._prefixes) if pads else (self._prefixes, [])
         # A vLLM server is asked once a group and samples all of it from the group's first prompt. The prompts of a
         # hybrid group differ, so each is asked for as a group of its own.
         num_generations = 1 if training else num_generations
@@ -292,7 +292,6 @@ class PrefixGRPOTrainer(GRPOTrainer):
         kept = SELECTIONS[self.args.prefix_selection](
             detached, in_prefix, self.args.prefix_top_entropy_quantile, self.get_high_entropy_mask
         )
-        kept = kept & (self.args.prefix_loss_type != "none")
         sampled = inputs["completion_mask"].bool() & ~in_prefix
         sums = token_sums(in_prefix, kept, sampled, detached, inputs["prefix_advantages"])
         self._append_metrics(token_metrics(self.accelerator.reduce(sums, reduction="sum")))
@@ -312,7 +311,8 @@ class PrefixGRPOTrainer(GRPOTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if not (self.num_prefix_generations and self.log_completions):
             return super().log(logs, start_time)
-        number, self.num_completions_to_print = self.num_completions_to_print, 0  # the table is printed here instead
+        number = self.num_completions_to_print
+        self.num_completions_to_print = 0  # the table is printed here instead
         super().log(logs, start_time)
         self.num_completions_to_print = number
         if self.accelerator.is_main_process:

@@ -97,8 +97,8 @@ REFUSED = [
         {"prefix_advantage": "grpo_prefix"},
         "`prefix_advantage`: 'grpo_prefix'. Known: group, on_policy, dr_grpo_prefix, dr_grpo_prefix_v2",
     ),
-    ({"prefix_selection": "all"}, "`prefix_selection`: 'all'. Known: top_entropy, top_entropy_per_rollout"),
-    ({"prefix_loss_type": "sft"}, "`prefix_loss_type`: 'sft'. Known: ppo, ppo_unclipped, none"),
+    ({"prefix_selection": "all"}, "`prefix_selection`: 'all'. Known: top_entropy, top_entropy_per_rollout, none"),
+    ({"prefix_loss_type": "sft"}, "`prefix_loss_type`: 'sft'. Known: ppo, ppo_unclipped"),
     (
         {"prefix_advantage": "on_policy", "scale_rewards": "group"},
         "`prefix_advantage='on_policy'` .*`scale_rewards='none'`.* found 'group'",
@@ -111,9 +111,11 @@ REFUSED = [
     ({"prefix_loss_type": "ppo_unclipped", "loss_type": "cispo"}, "`prefix_loss_type='ppo_unclipped'` .*'cispo'"),
     ({"prefix_loss_type": "ppo_unclipped", "loss_type": "vespo"}, "`prefix_loss_type='ppo_unclipped'` .*'vespo'"),
     (
-        {"prefix_loss_type": "none", "importance_sampling_level": "sequence"},
-        "`prefix_loss_type='none'` .*`importance_sampling_level='sequence'`",
+        {"prefix_loss_type": "ppo_unclipped", "importance_sampling_level": "sequence"},
+        "`prefix_loss_type='ppo_unclipped'` .*`importance_sampling_level='sequence'`",
     ),
+    ({"prefix_top_entropy_quantile": 0}, "`prefix_selection='none'`"),
+    ({"prefix_advantage": "dr_grpo_prefix_v2", "num_prefix_generations": 8}, "`num_prefix_generations` .8."),
 ]
 
 

@@ -6,7 +6,6 @@ import torch
 
 from prefix_rft_trl.imitation import (
     PREFIX_WEIGHTS,
-    SELECTIONS,
     prefix_token_mask,
     top_entropy,
     top_entropy_per_rollout,
@@ -63,9 +62,9 @@ def test_papers_selection_ranks_the_prefix_tokens_of_all_rows_together():
     assert found.tolist() == (prefix_mask & (entropies >= lowest_kept)).tolist()
 
 
-def test_every_selection_keeps_all_prefix_tokens_with_a_share_of_one():
+def test_ranking_by_entropy_keeps_all_prefix_tokens_with_a_share_of_one():
     entropies, prefix_mask = prefixes_of_a_batch()
-    for select in SELECTIONS.values():
+    for select in (top_entropy, top_entropy_per_rollout):
         found = select(entropies, prefix_mask, 1.0, lambda values, mask, low: mask & (values >= low))
         assert torch.equal(found, prefix_mask)
 
@@ -97,7 +96,6 @@ def beta_by_hand(prefix_loss_type: str, advantage: float, ratio: float) -> float
     return {
         "ppo": 0.0 if out_of_range else advantage * ratio,
         "ppo_unclipped": advantage * ratio,
-        "none": 0.0,
     }[prefix_loss_type]
 
 

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 from datasets import Dataset, IterableDataset
+from transformers import AutoTokenizer
 from trl import GRPOTrainer
 
 from prefix_rft_trl import lab
@@ -15,6 +16,21 @@ NO_MODEL = "./no-such-model"  # loading it raises an OSError
 def dataset_with(demonstrations, column="completion"):
     rows = lab.load_dataset("train", len(demonstrations))
     return Dataset.from_dict({"prompt": rows["prompt"], "solution": rows["solution"], column: demonstrations})
+
+
+def test_thinking_that_the_chat_template_has_no_place_for_is_found_before_the_first_step(make_trainer, chat_model):
+    rows = [
+        {"prompt": [{"role": "user", "content": "2+2"}], "completion": text, "solution": "4"}
+        for text in ("", "<think>2+2=4</think>4")
+    ]
+    tokenizer = AutoTokenizer.from_pretrained(chat_model)
+    tokenizer.chat_template = "{{ messages[0]['content'] }}<think></think>"
+    with pytest.raises(ValueError, match="closes the thinking block"):
+        make_trainer(
+            model=chat_model,
+            train_dataset=Dataset.from_list(rows * 8),
+            others={"processing_class": tokenizer},
+        )
 
 
 def test_without_bad_input_the_model_is_loaded(make_trainer):

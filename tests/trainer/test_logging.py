@@ -79,7 +79,7 @@ def test_metrics_of_tokens_are_those_of_the_policy(unchanged_run, estimator):
 
 
 def test_nothing_of_the_prefix_counts_as_trained_when_it_is_taken_out_of_the_loss(unchanged_run):
-    trainer, _ = unchanged_run(prefix_loss_type="none")
+    trainer, _ = unchanged_run(prefix_selection="none")
     logged = trainer.state.log_history[0]
     assert logged["prefix/kept_share"] == logged["prefix/trained_token_share"] == 0.0
     assert logged["prefix/entropy_kept"] is None

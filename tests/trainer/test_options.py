@@ -47,7 +47,7 @@ OPTIONS = [
     {"shuffle_dataset": False},
     {"dataloader_num_workers": 1},
     {"prefix_selection": "top_entropy_per_rollout", "prefix_top_entropy_quantile": 1.0},
-    {"prefix_loss_type": "none"},
+    {"prefix_selection": "none"},
     {"prefix_advantage": "on_policy", "num_prefix_generations": 4},
     CONTINUOUS_BATCHING,
 ]
