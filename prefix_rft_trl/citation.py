@@ -6,7 +6,8 @@ PAPER = {
     "citation": """\
 @inproceedings{huang2026prefixrft,
     title        = {{Blending Supervised and Reinforcement Fine-Tuning with Prefix Sampling}},
-    author       = {Huang and Cheng and Qiu and Wang and Xu and Ponti and Titov},
+    author       = {Huang, Zeyu and Cheng, Tianhao and Qiu, Zihan and Wang, Zili and Xu, Yinghui and Ponti, Edoardo M.
+                    and Titov, Ivan},
     year         = 2026,
     booktitle    = {International Conference on Machine Learning},
     eprint       = {arXiv:2507.01679},

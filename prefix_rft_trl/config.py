@@ -19,7 +19,8 @@ class PrefixGRPOConfig(GRPOConfig):
     2025, https://huggingface.co/papers/2507.01679). They depart from TRL's in `loss_type` (`"dr_grpo"`, not
     `"dapo"`), `scale_rewards` (`"none"`, not `"group"`) and `max_completion_length` (8192, not 512). The other values
     of the paper are TRL's defaults as well: `learning_rate` 1e-6, `num_generations` 8, `temperature` 1, `beta` 0,
-    `epsilon` 0.2. The paper takes 128 prompts a step and 500 steps: these depend on the machine and stand in recipes.
+    `epsilon` 0.2. The paper takes 128 prompts a step and 500 steps; how a machine
+    gets there is left to a recipe.
 
     Parameters:
         > Parameters that control the hybrid rollouts

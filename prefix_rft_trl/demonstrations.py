@@ -8,7 +8,7 @@ and says nothing of answers without thinking (DeepSeek-R1) has them begin inside
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 
@@ -111,19 +111,35 @@ def check_demonstrations(dataset: "Dataset | IterableDataset", column: str) -> i
     return missing
 
 
-def count_single_tokens(dataset: "Dataset", column: str, tokenizer: "PreTrainedTokenizerBase") -> int:
-    """Number of rows whose demonstrations are all a single token, too short to be cut."""
-    # No token is longer than the longest of the vocabulary, so longer texts need not be tokenized.
+def doubtful_rows(
+    dataset: "Dataset", column: str, tokenizer: "PreTrainedTokenizerBase"
+) -> Iterator[tuple[int, list[Message]]]:
+    """Rows that are worth tokenizing before training: with a demonstration that may be too short to be cut, and the
+    first of each way to write thinking, which the chat template may have no place for.
+
+    Returns:
+        `Iterator`: of pairs of a row and its demonstrations.
+    """
+    # No token is longer than the longest of the vocabulary: longer texts are more than one
     longest = max(map(len, tokenizer.get_vocab()))
+    seen: set[tuple[bool, ...]] = set()
+    for row, value in enumerate(dataset[column]):
+        found = parse_demonstrations(value, row, column)
+        kinds = {_kind_of_thinking(message) for message in found}
+        if kinds - seen or any(len(message["content"]) <= longest for message in found):
+            seen |= kinds
+            yield row, found
 
-    def is_single_token(text: str) -> bool:
-        return len(text) <= longest and len(tokenizer(text, add_special_tokens=False)["input_ids"]) == 1
 
-    rows = (parse_demonstrations(value, row, column) for row, value in enumerate(dataset[column]))
-    return sum(bool(found) and all(is_single_token(message["content"]) for message in found) for found in rows)
+def _kind_of_thinking(message: Message) -> tuple[bool, ...]:
+    content = message["content"]
+    keys = (isinstance(message.get(key), str) for key in _REASONING_KEYS)
+    return (content.lstrip().startswith(_THINKING_OPENER), _THINKING_CLOSER in content, *keys)
 
 
 def _check_column(found: list[str], column: str) -> None:
+    if "prompt" not in found:
+        raise ValueError(f"The training dataset has no column 'prompt'; its columns are: {', '.join(found)}.")
     if column not in found:
         raise ValueError(
             f"The training dataset has no column '{column}', which is to hold the demonstrations; its columns are: "

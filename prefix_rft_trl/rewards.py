@@ -18,6 +18,9 @@ REWARDS = {
     "think_format_reward": "trl.rewards.think_format_reward",
 }
 
+# TRL's own take completions that are messages only
+REWARDS_OF_MESSAGES = {name for name, path in REWARDS.items() if path.startswith("trl.")}
+
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 

@@ -58,9 +58,11 @@ def starting_with(model: PreTrainedModel, starts: list[list[int]]) -> Iterator[N
     if not any(starts):
         yield
         return
-    generate = model.generate
+    generate, on_instance = model.generate, "generate" in vars(model)
     model.generate = partial(generate, logits_processor=LogitsProcessorList([StartWith(starts)]))
     try:
         yield
     finally:
         del model.generate  # uncovers the method of the class
+        if on_instance:
+            model.generate = generate

@@ -19,7 +19,7 @@ from .advantages import on_policy_baseline_advantages, total_rewards
 from .citation import PAPER
 from .completions_table import mark_prefix_ends, prefix_characters
 from .config import PrefixGRPOConfig
-from .demonstrations import check_demonstrations, count_single_tokens, demonstration_ids, parse_demonstrations
+from .demonstrations import check_demonstrations, demonstration_ids, doubtful_rows, parse_demonstrations
 from .imitation import SELECTIONS, prefix_token_mask, weigh_prefix_tokens
 from .metrics import holds_answer, rollout_metrics, token_metrics, token_sums
 from .prefixes import ON_POLICY, Assignment, assign, is_hybrid, prefix_length, prepend
@@ -48,7 +48,7 @@ class PrefixGRPOTrainer(GRPOTrainer):
     trainer = PrefixGRPOTrainer(
         model=lab.base_model_path(),
         reward_funcs=lab.exact_answer_reward,
-        args=PrefixGRPOConfig("lab-prefix-rft", max_completion_length=56),
+        args=PrefixGRPOConfig("lab-prefix-rft", max_completion_length=56, use_cpu=True, bf16=False),
         train_dataset=lab.load_dataset("train"),
     )
     trainer.train()
@@ -106,26 +106,25 @@ class PrefixGRPOTrainer(GRPOTrainer):
                     "the tokenizer alone as `processing_class`, or set `num_prefix_generations=0`."
                 )
             if without_demonstration is not None:
-                self._warn_of_rows_without_prefix(without_demonstration)
-                self._tokenize_first_demonstration()
+                self._check_doubtful_rows(without_demonstration)
 
-    def _warn_of_rows_without_prefix(self, without_demonstration: int) -> None:
-        single = count_single_tokens(self.train_dataset, self.args.demonstration_column, self._tokenizer)
-        if without_demonstration or single:
+    def _check_doubtful_rows(self, without_demonstration: int) -> None:
+        column, too_short = self.args.demonstration_column, 0
+        for row, found in doubtful_rows(self.train_dataset, column, self._tokenizer):
+            prompt = self.train_dataset[row]["prompt"]
+            prompt_ids = super()._tokenize_prompts([prompt])[0][0]
+            whole = (Assignment(True, message, ratio=1.0) for message in found)
+            try:
+                prefixes = [self._prefix_ids(prompt, prompt_ids, assignment) for assignment in whole]
+            except ValueError as error:
+                raise ValueError(f"Row {row}, column '{column}': {error}") from error
+            too_short += not any(prefixes)
+        if without_demonstration or too_short:
             logger.warning(
-                f"{without_demonstration + single} of {len(self.train_dataset)} rows train as plain GRPO: "
-                f"{without_demonstration} have no demonstration or an empty one in column "
-                f"'{self.args.demonstration_column}', {single} have one of a single token, which cannot be cut."
+                f"{without_demonstration + too_short} of {len(self.train_dataset)} rows train as plain GRPO: "
+                f"{without_demonstration} have no demonstration or an empty one in column '{column}', {too_short} "
+                "have one of a single token, which cannot be cut."
             )
-
-    def _tokenize_first_demonstration(self) -> None:
-        # A chat template that cannot take the demonstrations' thinking is found now, not in the middle of a run
-        column = self.args.demonstration_column
-        for row, example in enumerate(self.train_dataset):
-            if found := parse_demonstrations(example[column], row, column):
-                prompt_ids, *_ = super()._tokenize_prompts([example["prompt"]])
-                self._prefix_ids(example["prompt"], prompt_ids[0], Assignment(True, found[0], ratio=1.0))
-                return
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -148,14 +147,14 @@ class PrefixGRPOTrainer(GRPOTrainer):
         self._generations_of_step = (step, batches + 1)
         rows_before = batches * self.accelerator.num_processes * len(inputs)
         bounds, column = self._ratio_bounds(), self.args.demonstration_column
-        return [
-            assign(
-                parse_demonstrations(example.get(column), row, column), self.args.seed, step, rows_before + row, bounds
-            )
-            if is_hybrid(row, self.num_generations, self.num_prefix_generations)
-            else ON_POLICY
-            for row, example in enumerate(inputs, self.accelerator.process_index * len(inputs))
-        ]
+        assignments = []
+        for row, example in enumerate(inputs, self.accelerator.process_index * len(inputs)):
+            if is_hybrid(row, self.num_generations, self.num_prefix_generations):
+                found = parse_demonstrations(example.get(column), f"with the prompt {example['prompt']!r:.80}", column)
+                assignments.append(assign(found, self.args.seed, step, rows_before + row, bounds))
+            else:
+                assignments.append(ON_POLICY)
+        return assignments
 
     def _ratio_bounds(self) -> tuple[float, float]:
         return ratio_bounds(
@@ -200,6 +199,9 @@ class PrefixGRPOTrainer(GRPOTrainer):
         training = self.model.training
         pads = not (self.use_vllm or self.use_transformers_continuous_batching)
         given, riding = split_at_padding(prompt_ids, self._prefixes) if pads else (self._prefixes, [])
+        if not self.use_vllm:  # no decoding beyond what the completion budget leaves to the shortest prefix
+            left = self.max_completion_length - min(map(len, given))
+            self.generation_config.max_new_tokens = min(left, self.generation_kwargs["max_new_tokens"])
         # A vLLM server is asked once a group and samples all of it from the group's first prompt. The prompts of a
         # hybrid group differ, so each is asked for as a group of its own.
         num_generations = 1 if training else num_generations
@@ -313,8 +315,10 @@ class PrefixGRPOTrainer(GRPOTrainer):
             return super().log(logs, start_time)
         number = self.num_completions_to_print
         self.num_completions_to_print = 0  # the table is printed here instead
-        super().log(logs, start_time)
-        self.num_completions_to_print = number
+        try:
+            super().log(logs, start_time)
+        finally:
+            self.num_completions_to_print = number
         if self.accelerator.is_main_process:
             extra = dict(self._logs["extra"])
             print_prompt_completions_sample(

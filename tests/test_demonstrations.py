@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 from datasets import Dataset, IterableDataset
+from transformers import AutoTokenizer
 
 from prefix_rft_trl.demonstrations import (
     check_demonstrations,
+    doubtful_rows,
     parse_demonstrations,
 )
 
@@ -112,20 +114,34 @@ def test_a_column_that_is_empty_everywhere_is_an_error():
 
 
 def test_a_wrong_row_far_down_is_found_before_training():
-    dataset = Dataset.from_dict({"worked": [[message("4")], [message("5"), message("6")]]})
+    dataset = Dataset.from_dict({"prompt": ["a", "b"], "worked": [[message("4")], [message("5"), message("6")]]})
     with pytest.raises(ValueError, match="Row 1, column 'worked'"):
         check_demonstrations(dataset, "worked")
 
 
 def test_a_streaming_dataset_is_read_no_further_than_its_first_row():
     def rows():
-        yield {"completion": "4"}
+        yield {"prompt": "a", "completion": "4"}
         raise AssertionError("a second row was read")
 
     assert check_demonstrations(IterableDataset.from_generator(rows), "completion") is None
 
 
 def test_a_wrong_first_row_of_a_streaming_dataset_is_found():
-    dataset = Dataset.from_dict({"completion": [7]}).to_iterable_dataset()
+    dataset = Dataset.from_dict({"prompt": ["a"], "completion": [7]}).to_iterable_dataset()
     with pytest.raises(ValueError, match="Row 0, column 'completion'"):
         check_demonstrations(dataset, "completion")
+
+
+# Rows to tokenize before training
+
+
+def test_short_demonstrations_and_the_first_of_each_way_to_think_are_looked_at(base_model):
+    worked, thinking = "3+4=7;#7", "<think>3+4=7</think>7"
+    texts = [worked, worked, "7", thinking, thinking, "3+4=7</think>7"]
+    rows = [[message(text)] for text in texts] + [[], [message(worked, thinking="Easy.")]]
+    tokenizer = AutoTokenizer.from_pretrained(base_model)  # its longest token has five characters
+    dataset = Dataset.from_list([{"worked": row} for row in rows])
+    found = dict(doubtful_rows(dataset, "worked", tokenizer))
+    assert list(found) == [0, 2, 3, 5, 7]
+    assert found[2] == [message("7")]

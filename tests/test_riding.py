@@ -68,3 +68,17 @@ def test_the_model_is_as_before_when_it_closes_even_on_an_error(model, tokenizer
     with pytest.raises(RuntimeError, match="stop"), starting_with(model, [[5]]):
         raise RuntimeError("stop")
     assert "generate" not in vars(model)
+
+
+def test_what_a_user_has_put_over_the_method_is_there_again_when_it_closes(model, tokenizer):
+    method = model.generate
+    calls = []
+    model.generate = lambda *args, **kwargs: calls.append(kwargs) or method(*args, **kwargs)
+    try:
+        over = model.generate
+        with starting_with(model, [[5]]):
+            generate(model, tokenizer, ["1+1="])
+        assert model.generate is over
+        assert len(calls) == 1
+    finally:
+        del model.generate

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import trl
-from datasets import Dataset
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jinja2 import TemplateError
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from prefix_rft_trl.demonstrations import count_single_tokens, demonstration_ids
+from prefix_rft_trl.demonstrations import demonstration_ids
 
 
 CHAT_TEMPLATES = Path(trl.__file__).parent / "chat_templates"
@@ -363,20 +362,3 @@ def test_sentencepiece_puts_no_space_before_a_demonstration_that_goes_on_with_a_
     ids = demonstration_ids(sentencepiece_like, "the answer is sev", prompt_ids, message("en up"))
     assert sentencepiece_like("the answer is seven up")["input_ids"][: len(prompt_ids)] != prompt_ids
     assert decode(sentencepiece_like, prompt_ids + ids) == "<s> the answer is seven up"
-
-
-# Demonstrations that are too short
-
-
-def test_rows_whose_demonstrations_are_all_a_single_token_are_counted():
-    tokenizer = tokenizer_of("words")
-    assert [len(tokenizer(text)["input_ids"]) for text in ("7", "assistant", "42", "7777")] == [1, 1, 1, 4]
-    rows = ["7", "assistant", "7777", None, "", "x" * 1000]
-    assert count_single_tokens(Dataset.from_dict({"worked": rows}), "worked", tokenizer) == 2
-    several = [["7", "assistant"], ["7", "7777"], ["42", None], [], None]
-    assert count_single_tokens(Dataset.from_dict({"worked": several}), "worked", tokenizer) == 2
-
-
-def test_a_beginning_of_sequence_does_not_make_a_single_token_two():
-    dataset = Dataset.from_dict({"worked": ["7"]})
-    assert count_single_tokens(dataset, "worked", tokenizer_of("words", adds_bos=True)) == 1

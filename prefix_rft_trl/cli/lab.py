@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from prefix_rft_trl.lab.picture import LABELS, draw
+from prefix_rft_trl.lab.task import MAX_COMPLETION_LENGTH, MEASURE_EVERY, STEPS, sample_prompt
 
 from .errors import UserError
+from .sampling import sampling_command
 
 
 def run(argv: list[str]) -> int:
@@ -21,11 +24,11 @@ def run(argv: list[str]) -> int:
         "rollouts. Writes a table, a picture of the curves and both models.",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of both runs (0)")
-    parser.add_argument("--steps", type=int, default=120, help="optimizer steps of each run (120)")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"optimizer steps of each run ({STEPS})")
     parser.add_argument("--output_dir", default="runs/lab", help="folder of what is made (runs/lab)")
     arguments = parser.parse_args(argv)
-    if arguments.steps < 10:
-        raise UserError(f"--steps is at least 10, the first measurement, found {arguments.steps}.")
+    if arguments.steps < MEASURE_EVERY:
+        raise UserError(f"--steps is at least {MEASURE_EVERY}, the first measurement, found {arguments.steps}.")
     folder = Path(arguments.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     results = _train_side_by_side(folder, arguments.seed, arguments.steps)
@@ -40,6 +43,8 @@ def run(argv: list[str]) -> int:
     print(f"\nThe curves are in {picture}, the figures in {folder / 'results.json'}.")
     for method, label in LABELS.items():
         print(f"{label:<10} is in {folder / method}")
+    line = sampling_command(str(folder / "prefix_rft"), sample_prompt(random.Random(0)), MAX_COMPLETION_LENGTH)
+    print(f"\nTo sample from what Prefix-RFT made:\n\n  {line}")
     return 0
 
 

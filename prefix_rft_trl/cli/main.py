@@ -16,7 +16,7 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command; returns the exit code: 0 done, 1 failed, 2 called with something that cannot be run."""
+    """Runs a command; returns the exit code: 0 done, 1 failed in a process that was launched, 2 not launched."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="prefix-rft",

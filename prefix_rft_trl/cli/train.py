@@ -1,7 +1,9 @@
 """`prefix-rft train`: reads a recipe, tells the trainer's settings from the launcher's, and launches the script."""
 
+import argparse
 import ast
 import importlib.resources as resources
+import os
 from pathlib import Path
 
 from .errors import UserError, nearest
@@ -13,7 +15,7 @@ usage: prefix-rft train [--config RECIPE.yaml] [--SETTING VALUE ...] [LAUNCHER F
 Train a model with Prefix-RFT. A recipe is a YAML file of settings; a flag of the same name overrides it.
 
   prefix-rft train --config recipes/lab/prefix_rft.yaml --learning_rate 1e-4
-  prefix-rft train --config recipes/lab/prefix_rft.yaml --num_processes 2 --accelerate_config zero2
+  prefix-rft train --config recipes/gsm8k/prefix_rft.yaml --num_generations 4
 
 model and data:
   --model_name_or_path PATH     a folder, a name on the Hub, or `lab` for the lab's base model
@@ -34,6 +36,7 @@ All settings of TRL's GRPOConfig and ModelConfig are taken as well, such as --ma
 launcher:
   --accelerate_config NAME      a configuration of accelerate: a file, or one of
                                 {accelerate}
+                                (--num_processes 8 --accelerate_config zero2 takes the extra `deepspeed`)
   any other flag of `accelerate launch`, such as --num_processes or --main_process_port"""
 
 
@@ -41,19 +44,32 @@ def run(argv: list[str]) -> int:
     if "-h" in argv or "--help" in argv:
         print(help_text())
         return 0
+    argv = [part for flag in argv for part in (flag.split("=", 1) if flag.startswith("--config=") else [flag])]
     _check_recipe_exists(argv)
-    from accelerate.commands.launch import launch_command, launch_command_parser
+    from accelerate.commands.launch import launch_command_parser
 
     from .training_script import make_parser
 
     launcher = launch_command_parser()
     settings, launch_flags = _split(make_parser(), launcher, argv)
     script = str(resources.files(__package__).joinpath("training_script.py"))
-    arguments = launcher.parse_args([*launch_flags, "--quiet", script, *settings])
+    return _launch(launcher.parse_args([*launch_flags, "--quiet", script, *settings]))
+
+
+def _launch(arguments: argparse.Namespace) -> int:
+    from accelerate.commands.launch import launch_command
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    if arguments.num_processes is not None:
+        os.environ["PREFIX_RFT_NUM_PROCESSES"] = str(arguments.num_processes)  # the script holds accelerate to it
     try:
         launch_command(arguments)
-    except SystemExit as stop:  # the script has said why on its standard error
-        return int(stop.code or 0)
+    except ImportError as error:
+        raise UserError(f"{error}. DeepSpeed comes with `pip install 'prefix_rft_trl[deepspeed]'`.") from error
+    except (SystemExit, ChildFailedError):  # the script has said why on its standard error
+        return 1
+    finally:
+        os.environ.pop("PREFIX_RFT_NUM_PROCESSES", None)
     return 0
 
 

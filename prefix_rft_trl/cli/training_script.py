@@ -1,6 +1,6 @@
 """What `prefix-rft train` launches on every process: dataset, rewards, trainer, and where the model is at the end."""
 
-import shlex
+import os
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,8 +9,9 @@ from trl import ModelConfig, ScriptArguments, TrlParser
 
 from prefix_rft_trl.cli.data import load_splits, pick_split, with_prompts
 from prefix_rft_trl.cli.errors import UserError
+from prefix_rft_trl.cli.sampling import sampling_command
 from prefix_rft_trl.config import PrefixGRPOConfig
-from prefix_rft_trl.rewards import load_reward
+from prefix_rft_trl.rewards import REWARDS_OF_MESSAGES, load_reward
 
 
 @dataclass
@@ -50,8 +51,8 @@ def make_trainer(script_args: PrefixScriptArguments, training_args: PrefixGRPOCo
         raise UserError("no model: set `model_name_or_path` to a folder, a name on the Hub, or `lab`.")
     if not script_args.reward_funcs:
         raise UserError("no reward: set `reward_funcs` to a registered name or a dotted path.")
-    names = script_args.reward_funcs
-    rewards = [load_reward(name) for name in ([names] if isinstance(names, str) else names)]
+    names = script_args.reward_funcs if isinstance(script_args.reward_funcs, list) else [script_args.reward_funcs]
+    rewards = [load_reward(name) for name in names]
     splits = load_splits(script_args.dataset_name, script_args.dataset_config, script_args.dataset_streaming)
 
     def prepared(split: str) -> Any:
@@ -61,6 +62,9 @@ def make_trainer(script_args: PrefixScriptArguments, training_args: PrefixGRPOCo
             script_args.instruction,
             script_args.conversational,
         )
+
+    train_dataset = prepared(script_args.dataset_train_split)
+    _check_rewards_fit_prompts(names, train_dataset)
 
     from trl import get_peft_config, get_quantization_config
 
@@ -77,29 +81,40 @@ def make_trainer(script_args: PrefixScriptArguments, training_args: PrefixGRPOCo
         model=lab.base_model_path() if is_lab else model_args.model_name_or_path,
         reward_funcs=rewards,
         args=training_args,
-        train_dataset=prepared(script_args.dataset_train_split),
+        train_dataset=train_dataset,
         eval_dataset=prepared(script_args.dataset_test_split) if training_args.eval_strategy != "no" else None,
         quantization_config=get_quantization_config(model_args),
         peft_config=get_peft_config(model_args),
     )
 
 
-def sampling_command(model: str, prompt: Any, max_new_tokens: int) -> str:
-    """One line for the shell that samples from a model."""
-    program = (
-        "from transformers import pipeline; "
-        f"print(pipeline('text-generation', {model!r})"
-        f"({prompt!r}, max_new_tokens={max_new_tokens}, return_full_text=False)[0]['generated_text'])"
-    )
-    return f"python -c {shlex.quote(program)}"
+def _check_rewards_fit_prompts(names: list[str], dataset: Any) -> None:
+    first: dict[str, Any] = next(iter(dataset), {})
+    of_messages = [name for name in names if name in REWARDS_OF_MESSAGES]
+    if of_messages and isinstance(first.get("prompt"), str):
+        raise UserError(
+            f"the reward {of_messages[0]!r} reads messages, and the prompts are text. Set `conversational: true`."
+        )
+
+
+def _check_number_of_processes(started: int) -> None:
+    asked_for = int(os.environ.get("PREFIX_RFT_NUM_PROCESSES", started))
+    if started != asked_for:
+        raise UserError(
+            f"asked for {asked_for} processes, but accelerate started {started}. Without as many GPUs it takes a "
+            "configuration with `distributed_type: MULTI_GPU` and `use_cpu: true`, given by `--accelerate_config`."
+        )
 
 
 def main() -> int:
     try:
-        script_args, training_args, model_args = make_parser().parse_args_and_config()
+        # Settings of the launcher may stand in the recipe; what nobody knows was refused before this was launched
+        script_args, training_args, model_args = make_parser().parse_args_and_config(fail_with_unknown_args=False)
+        _check_number_of_processes(training_args.world_size)
         trainer = make_trainer(script_args, training_args, model_args)
-    except (UserError, ValueError) as error:
-        print(f"prefix-rft train: {error}", file=sys.stderr)
+    except (UserError, ValueError, OSError) as error:
+        if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+            print(f"prefix-rft train: {error}", file=sys.stderr)
         return 2
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
     trainer.save_model(training_args.output_dir)

@@ -16,13 +16,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 
 from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer
 
-from .task import base_model_path, exact_answer_reward, load_dataset
+from .task import (
+    MAX_COMPLETION_LENGTH,
+    MEASURE_EVERY,
+    STEPS,
+    base_model_path,
+    exact_answer_reward,
+    load_dataset,
+)
 
 
 METHODS = {"grpo": 0, "prefix_rft": 1}  # hybrid rollouts among the eight of a prompt
-STEPS = 120
-MAX_COMPLETION_LENGTH = 56
-MEASURE_EVERY = 10
 
 
 def config(method: str, output_dir: str, seed: int = 0, **overrides: Any) -> PrefixGRPOConfig:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 OPERANDS = 6
+MAX_COMPLETION_LENGTH = 56
+STEPS = 120
+MEASURE_EVERY = 10
 ANSWER_MARK = "#"
 SPLITS = {"train": 512, "test": 512}
 _SPLIT_SEEDS = {"train": 20250702, "test": 20250703}

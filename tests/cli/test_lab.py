@@ -16,6 +16,7 @@ def test_the_quickstart_makes_a_table_a_picture_and_two_models(tmp_path, capsys)
         assert f"{label:<10} is in {tmp_path / method}" in captured.out
         assert (tmp_path / method / "model.safetensors").is_file()
         assert label in captured.err  # its line of progress
+    assert f'"text-generation", "{tmp_path}/prefix_rft"' in captured.out
     height, width, _ = imread(tmp_path / "curves.png").shape
     assert width > height > 300
 

@@ -7,6 +7,8 @@ import pytest
 import yaml
 from transformers import AutoModelForCausalLM
 
+from prefix_rft_trl.cli.main import main
+
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 LAB = RECIPES / "lab" / "prefix_rft.yaml"
@@ -60,6 +62,12 @@ def test_launcher_flags_reach_accelerate(prefix_rft, tmp_path):
     assert sorted(path.name for path in tmp_path.glob("rank*")) == ["rank0-of-2", "rank1-of-2"]
 
 
+def test_fewer_processes_than_asked_for_are_not_put_up_with(prefix_rft):
+    done = prefix_rft("train", "--config", LAB, *SMALL, "--num_processes", "2")
+    assert done.returncode == 1
+    assert "asked for 2 processes, but accelerate started 1" in done.stderr
+
+
 def test_a_dataset_in_a_file_trains_with_an_adapter(prefix_rft, tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"q": "3+4*2=", "a": "3+4=7;7*2=4;#4", "solution": "4"}\n' * 8)
     done = prefix_rft(
@@ -70,41 +78,67 @@ def test_a_dataset_in_a_file_trains_with_an_adapter(prefix_rft, tmp_path):
     assert (tmp_path / "model" / "adapter_config.json").is_file()
 
 
+def test_launcher_settings_may_stand_in_the_recipe(prefix_rft, tmp_path):
+    recipe = recipe_of(tmp_path, num_processes=1, per_device_train_batch_size=8)
+    done = prefix_rft("train", f"--config={recipe}", "--output_dir", tmp_path / "model")
+    assert done.returncode == 0, done.stderr
+
+
+def said_before_launching(capsys, *arguments: str | Path) -> str:
+    assert main(["train", *map(str, arguments)]) == 2
+    return capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
         (["--lerning_rate", "1"], ["'lerning_rate'", "command line", "Did you mean 'learning_rate'"]),
         (["--learning_rate", "fast"], ["learning_rate", "fast"]),
         (["--accelerate_config", "zero9"], ["zero9"]),
+        (["--accelerate_config"], ["--accelerate_config"]),
+        (["--colour", "red"], ["'colour'"]),
     ],
 )
-def test_a_wrong_flag_is_named_with_the_fix(prefix_rft, flags, said):
-    done = prefix_rft("train", "--config", LAB, *flags)
-    assert done.returncode == 2
-    assert all(part in done.stderr for part in said), done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_wrong_flag_is_named_with_the_fix(capsys, flags, said):
+    error = said_before_launching(capsys, "--config", LAB, *flags)
+    assert all(part in error for part in said), error
 
 
-def test_a_recipe_key_that_does_not_exist_suggests_the_nearest(prefix_rft, tmp_path):
-    done = prefix_rft("train", "--config", recipe_of(tmp_path, num_prefix_generation=1))
-    assert done.returncode == 2
-    assert "unknown setting 'num_prefix_generation' in the recipe" in done.stderr
-    assert "Did you mean 'num_prefix_generations'?" in done.stderr
+def test_a_recipe_key_that_does_not_exist_suggests_the_nearest(capsys, tmp_path):
+    error = said_before_launching(capsys, "--config", recipe_of(tmp_path, num_prefix_generation=1))
+    assert "unknown setting 'num_prefix_generation' in the recipe" in error
+    assert "Did you mean 'num_prefix_generations'?" in error
 
 
-def test_a_missing_recipe_lists_those_beside_it(prefix_rft):
-    done = prefix_rft("train", "--config", RECIPES / "lab" / "prefix.yaml")
-    assert done.returncode == 2
-    assert "prefix_rft.yaml" in done.stderr
-    assert "grpo.yaml" in done.stderr
+def test_a_missing_recipe_lists_those_beside_it(capsys):
+    error = said_before_launching(capsys, "--config", RECIPES / "lab" / "prefix.yaml")
+    assert "prefix_rft.yaml" in error
+    assert "grpo.yaml" in error
+
+
+def test_a_recipe_that_is_not_named_is_asked_for(capsys):
+    assert "--config" in said_before_launching(capsys, "--config")
 
 
 @pytest.mark.parametrize("text", ["- a\n- list\n", "a: [1\n"])
-def test_a_recipe_that_is_no_mapping_is_refused(prefix_rft, tmp_path, text):
+def test_a_recipe_that_is_no_mapping_is_refused(capsys, tmp_path, text):
     (tmp_path / "recipe.yaml").write_text(text)
-    done = prefix_rft("train", "--config", tmp_path / "recipe.yaml")
-    assert done.returncode == 2
-    assert "recipe.yaml" in done.stderr
+    assert "recipe.yaml" in said_before_launching(capsys, "--config", tmp_path / "recipe.yaml")
+
+
+def test_a_missing_extra_is_named(capsys, monkeypatch):
+    def without_deepspeed(arguments):
+        raise ImportError("DeepSpeed is not installed")
+
+    monkeypatch.setattr("accelerate.commands.launch.launch_command", without_deepspeed)
+    error = said_before_launching(capsys, "--config", LAB, "--accelerate_config", "zero2", "--num_processes=2")
+    assert "prefix_rft_trl[deepspeed]" in error
+
+
+def test_an_error_in_the_launched_script_is_one_sentence_and_exit_code_1(prefix_rft, tmp_path):
+    done = prefix_rft("train", "--config", LAB, "--prefix_ratio_high", "3")
+    assert done.returncode == 1
+    assert "`prefix_ratio_high` is a share from 0 to 1, found 3.0" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -115,14 +149,17 @@ def test_a_recipe_that_is_no_mapping_is_refused(prefix_rft, tmp_path, text):
         ({"model_name_or_path": "no/such/model", "reward_funcs": ["nope"]}, ["'nope'", "lab_exact_answer"]),
         ({"model_name_or_path": "no/such/model", "prefix_ratio_high": 1.5}, ["prefix_ratio_high", "1.5"]),
         ({"model_name_or_path": "no/such/model", "dataset_name": "rows.csv"}, ["rows.csv"]),
+        ({"model_name_or_path": "no/such/model", "reward_funcs": ["accuracy_reward"]}, ["conversational: true"]),
+        ({"model_name_or_path": "no/such/model", "reward_funcs": None}, ["reward_funcs"]),
+        ({"model_name_or_path": "no/such/model"}, ["no/such/model"]),
         ({"model_name_or_path": None}, ["model_name_or_path"]),
     ],
 )
 def test_what_is_wrong_is_said_before_the_model_is_loaded(tmp_path, changes, said, monkeypatch, capsys):
-    from prefix_rft_trl.cli.training_script import main
+    from prefix_rft_trl.cli import training_script
 
     monkeypatch.setattr(sys, "argv", ["train", "--config", str(recipe_of(tmp_path, **changes))])
-    assert main() == 2
+    assert training_script.main() == 2
     error = capsys.readouterr().err
     assert all(part in error for part in said), error
 

@@ -21,16 +21,29 @@ def dataset_with(demonstrations, column="completion"):
 def test_thinking_that_the_chat_template_has_no_place_for_is_found_before_the_first_step(make_trainer, chat_model):
     rows = [
         {"prompt": [{"role": "user", "content": "2+2"}], "completion": text, "solution": "4"}
-        for text in ("", "<think>2+2=4</think>4")
+        for text in ("", "2+2=4", "2+2=4", "<think>2+2=4</think>4")
     ]
     tokenizer = AutoTokenizer.from_pretrained(chat_model)
     tokenizer.chat_template = "{{ messages[0]['content'] }}<think></think>"
-    with pytest.raises(ValueError, match="closes the thinking block"):
+    with pytest.raises(ValueError, match=r"Row 3, column 'completion': .*closes the thinking block"):
         make_trainer(
             model=chat_model,
-            train_dataset=Dataset.from_list(rows * 8),
+            train_dataset=Dataset.from_list(rows * 4),
             others={"processing_class": tokenizer},
         )
+
+
+def test_dataset_without_prompts_names_the_columns_that_it_has(make_trainer):
+    dataset = dataset_with(["3+4=7;#7"]).rename_column("prompt", "question")
+    with pytest.raises(ValueError, match="no column 'prompt'; its columns are: question"):
+        make_trainer(model=NO_MODEL, train_dataset=dataset)
+
+
+def test_row_of_a_stream_that_is_no_demonstration_is_named_by_its_prompt(make_trainer):
+    rows = [{"prompt": f"{row}+1=", "completion": "3+4=7;#7" if row < 2 else 7, "solution": "7"} for row in range(4)]
+    trainer = make_trainer(train_dataset=IterableDataset.from_generator(lambda: iter(rows)), shuffle_dataset=False)
+    with pytest.raises(ValueError, match=r"Row with the prompt '2\+1='"):
+        trainer.train()
 
 
 def test_without_bad_input_the_model_is_loaded(make_trainer):

@@ -113,6 +113,22 @@ def test_prefix_and_continuation_fit_in_a_budget_shorter_than_the_demonstration(
             assert 1 <= length < len(ids) <= 10
 
 
+def test_nothing_is_decoded_beyond_what_the_shortest_prefix_leaves_of_the_budget(make_trainer, record, monkeypatch):
+    without_end = {"suppress_tokens": [1]}  # every row goes on until it is stopped
+    trainer = make_trainer(num_prefix_generations=4, max_steps=1, generation_kwargs=without_end)
+    generations, decoded, generate = record(trainer), [], trainer.model.generate
+
+    def counting(input_ids, **kwargs):
+        outputs = generate(input_ids=input_ids, **kwargs)
+        decoded.append(outputs.size(1) - input_ids.size(1))
+        return outputs
+
+    monkeypatch.setattr(trainer.model, "generate", counting)
+    trainer.train()
+    assert decoded == [40 - min(generations[0].prefix_lengths)]
+    assert {len(ids) for ids in generations[0].completion_ids} == {40}
+
+
 def test_reward_function_sees_prefix_and_continuation_as_one_text(make_trainer, record):
     seen = []
 
