@@ -36,6 +36,8 @@ def main(folder: Path, prefix_advantage: str, processes: int) -> None:
         weights = trainer.accelerator.unwrap_model(trainer.model).state_dict()
         torch.save({name: weight.clone() for name, weight in weights.items()}, folder / "weights.pt")
         (folder / "log.json").write_text(json.dumps(trainer.state.log_history[0]))
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()  # a process that leaves its group without notice can abort the other
 
 
 def graded_reward(completions: list[str], **kwargs: Any) -> list[float]:
