@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -12,7 +14,13 @@ def sampling_command(model: str, prompt: Any, max_new_tokens: int) -> str:
         f'print(pipeline("text-generation", {_literal(model)})'
         f'({_literal(prompt)}, max_new_tokens={max_new_tokens}, return_full_text=False)[0]["generated_text"])'
     )
-    return f"python -c {shlex.quote(program)}"
+    return f"{_this_python()} -c {shlex.quote(program)}"
+
+
+def _this_python() -> str:
+    """The interpreter that has the packages, which need not be the one on the path."""
+    path = Path(sys.executable)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _literal(value: Any) -> str:
