@@ -27,6 +27,7 @@ def test_a_recipe_trains_and_the_line_that_it_prints_samples_from_the_model(pref
     assert "prefix/length" in done.stdout
     assert "'learning_rate': '0.001'" in done.stdout or "'learning_rate': 0.001" in done.stdout
     AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert "2507.01679" in (tmp_path / "model" / "README.md").read_text()
     line = next(line for line in done.stdout.splitlines() if "pipeline(" in line)
     program = shlex.split(line)
     sampled = subprocess.run([sys.executable, *program[1:]], check=True, capture_output=True, text=True).stdout
