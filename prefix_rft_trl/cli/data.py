@@ -36,6 +36,11 @@ def load_splits(name: str | None, config: str | None = None, streaming: bool = F
     return datasets.load_dataset(name, name=config, streaming=streaming)
 
 
+def name_on_hub(name: str) -> str | None:
+    """The name of a dataset for a model card; `None` for the lab's and for a local file."""
+    return None if name == "lab" or Path(name).suffix in LOCAL_FORMATS else name
+
+
 def pick_split(splits: "DatasetDict", split: str) -> Any:
     if split not in splits:
         raise UserError(f"the dataset has no split '{split}'; it has: {', '.join(splits)}.")

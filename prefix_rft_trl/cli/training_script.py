@@ -8,7 +8,7 @@ from typing import Any
 
 from trl import ModelConfig, ScriptArguments, TrlParser
 
-from prefix_rft_trl.cli.data import load_splits, pick_split, with_prompts
+from prefix_rft_trl.cli.data import load_splits, name_on_hub, pick_split, with_prompts
 from prefix_rft_trl.cli.errors import UserError
 from prefix_rft_trl.cli.sampling import sampling_command
 from prefix_rft_trl.config import PrefixGRPOConfig
@@ -119,9 +119,10 @@ def main() -> int:
         return 2
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
     trainer.save_model(training_args.output_dir)
-    trainer.create_model_card(Path(training_args.output_dir).name, script_args.dataset_name)
+    dataset = name_on_hub(script_args.dataset_name)
+    trainer.create_model_card(Path(training_args.output_dir).name, dataset)
     if training_args.push_to_hub:
-        trainer.push_to_hub(dataset_name=script_args.dataset_name)
+        trainer.push_to_hub(dataset_name=dataset)
     prompt = next(iter(trainer.train_dataset))["prompt"]
     trainer.accelerator.print(
         f"\nThe model is in {training_args.output_dir}. To sample from it:\n\n  "

@@ -3,7 +3,7 @@ import json
 import pytest
 from datasets import Dataset, IterableDataset
 
-from prefix_rft_trl.cli.data import load_splits, pick_split, with_prompts
+from prefix_rft_trl.cli.data import load_splits, name_on_hub, pick_split, with_prompts
 from prefix_rft_trl.cli.errors import UserError
 
 
@@ -21,6 +21,11 @@ def test_a_local_file_loads_by_its_ending(tmp_path, suffix):
 
 def test_the_labs_splits_load_by_name():
     assert set(load_splits("lab")) == {"train", "test"}
+
+
+def test_a_model_card_names_datasets_on_the_hub_alone():
+    names = ["openai/gsm8k", "lab", "folder/rows.jsonl", "rows.csv"]
+    assert [name_on_hub(name) for name in names] == ["openai/gsm8k", None, None, None]
 
 
 def test_a_missing_file_is_named(tmp_path):
