@@ -56,8 +56,8 @@ class PrefixGRPOConfig(GRPOConfig):
             (see `prefix_rft_trl/advantages.py`; the second never reinforces a demonstration that succeeds).
         prefix_selection (`str`, *optional*, defaults to `"top_entropy"`):
             Which prefix tokens are trained: `"top_entropy"` ranks those of all rows and ranks of a forward batch by
-            the policy's entropy, `"top_entropy_per_rollout"` ranks inside each hybrid rollout, `"none"` leaves the
-            prefixes as context only.
+            the policy's entropy, `"top_entropy_per_rollout"` ranks inside each hybrid rollout; `"bottom_entropy"`,
+            `"random"` and `"none"`, which leaves prefixes as context only, are the paper's ablations.
         prefix_top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
             Share of prefix tokens that is trained. 1.0 trains all of them.
         prefix_loss_type (`str`, *optional*, defaults to `"ppo"`):
@@ -112,7 +112,10 @@ class PrefixGRPOConfig(GRPOConfig):
     )
     prefix_selection: str = field(
         default="top_entropy",
-        metadata={"help": "Prefix tokens that are trained: `top_entropy`, `top_entropy_per_rollout` or `none`."},
+        metadata={
+            "help": "Prefix tokens that are trained: `top_entropy` (paper), `top_entropy_per_rollout`, "
+            "`bottom_entropy`, `random` or `none`."
+        },
     )
     prefix_top_entropy_quantile: float = field(
         default=0.2,

@@ -46,6 +46,13 @@ def top_entropy_per_rollout(
     return (of_prefix >= thresholds) & prefix_mask
 
 
+def bottom_entropy(
+    entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
+) -> torch.Tensor:
+    """The tokens of which the policy is most certain (the paper's ablation)."""
+    return high_entropy_mask(-entropies, prefix_mask, 1 - quantile)
+
+
 def no_token(
     entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
 ) -> torch.Tensor:
@@ -57,6 +64,8 @@ Selection = Callable[[torch.Tensor, torch.Tensor, float, HighEntropyMask], torch
 SELECTIONS: dict[str, Selection] = {
     "top_entropy": top_entropy,
     "top_entropy_per_rollout": top_entropy_per_rollout,
+    "bottom_entropy": bottom_entropy,
+    "random": top_entropy,  # of noise, which stands in the place of the entropies
     "none": no_token,
 }
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
 
 Item = TypeVar("Item")
@@ -22,11 +23,13 @@ class Assignment:
         planned (`bool`): whether it is one of the hybrid places of its group.
         demonstration (`dict` or `None`): the message it starts from; `None` makes it an on-policy rollout.
         ratio (`float`): the share of the demonstration that is given.
+        key (`tuple[int, int, int]`): (seed, step, row), what its draws come from.
     """
 
     planned: bool = False
     demonstration: dict[str, Any] | None = None
     ratio: float = math.nan
+    key: tuple[int, int, int] = (0, 0, 0)
 
 
 ON_POLICY = Assignment()
@@ -53,7 +56,25 @@ def assign(
         return Assignment(planned=True)
     rng = np.random.default_rng([seed, step, row])
     demonstration = demonstrations[rng.integers(len(demonstrations))]
-    return Assignment(planned=True, demonstration=demonstration, ratio=rng.uniform(*ratio_bounds))
+    return Assignment(True, demonstration, rng.uniform(*ratio_bounds), key=(seed, step, row))
+
+
+def token_noise(assignments: list[Assignment], lengths: torch.Tensor, width: int) -> torch.Tensor:
+    """A number from U[0, 1) for each prefix token, 0 elsewhere, for the random selection of prefix tokens.
+
+    Args:
+        assignments (`list[Assignment]`): of the rollouts.
+        lengths (`torch.Tensor`): of their prefixes, in tokens, shape (rollouts,).
+        width (`int`): tokens of a row of the result.
+
+    Returns:
+        `torch.Tensor`: float32, shape (rollouts, width), on the device of `lengths`.
+    """
+    noise = np.zeros((len(lengths), width), dtype=np.float32)
+    for row, (assignment, length) in enumerate(zip(assignments, lengths.tolist(), strict=True)):
+        of_tokens = np.random.default_rng([*assignment.key, 1])  # not the numbers that drew the prefix
+        noise[row, :length] = of_tokens.random(length, dtype=np.float32)
+    return torch.from_numpy(noise).to(lengths.device)
 
 
 def prefix_length(ratio: float, demonstration_length: int, max_completion_length: int) -> int:

@@ -22,7 +22,7 @@ from .config import PrefixGRPOConfig
 from .demonstrations import check_demonstrations, demonstration_ids, doubtful_rows, parse_demonstrations
 from .imitation import SELECTIONS, prefix_token_mask, weigh_prefix_tokens
 from .metrics import holds_answer, rollout_metrics, token_metrics, token_sums
-from .prefixes import ON_POLICY, Assignment, assign, is_hybrid, prefix_length, prepend
+from .prefixes import ON_POLICY, Assignment, assign, is_hybrid, prefix_length, prepend, token_noise
 from .riding import split_at_padding, starting_with
 from .schedules import ratio_bounds
 
@@ -255,6 +255,8 @@ class PrefixGRPOTrainer(GRPOTrainer):
         if self.args.prefix_advantage != "group":
             of_prefix, of_continuation = self._advantages_against_on_policy_baseline(lengths)
         outputs |= {"prefix_lengths": lengths, "prefix_advantages": of_prefix, "advantages": of_continuation}
+        if self.args.prefix_selection == "random":
+            outputs["prefix_noise"] = token_noise(self._assignments, lengths, outputs["completion_ids"].size(1))
         if "importance_sampling_ratio" in outputs:
             # It corrects for the sampler of the continuation, and must neither scale nor drop the demonstration
             in_prefix = prefix_token_mask(lengths, outputs["completion_mask"])
@@ -291,8 +293,9 @@ class PrefixGRPOTrainer(GRPOTrainer):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         detached = entropies.detach()  # TRL's bonus on them trains the same tokens as the rest of the loss
         in_prefix = prefix_token_mask(inputs["prefix_lengths"], inputs["completion_mask"])
+        ranked = inputs.get("prefix_noise", detached)
         kept = SELECTIONS[self.args.prefix_selection](
-            detached, in_prefix, self.args.prefix_top_entropy_quantile, self.get_high_entropy_mask
+            ranked, in_prefix, self.args.prefix_top_entropy_quantile, self.get_high_entropy_mask
         )
         sampled = inputs["completion_mask"].bool() & ~in_prefix
         sums = token_sums(in_prefix, kept, sampled, detached, inputs["prefix_advantages"])

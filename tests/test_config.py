@@ -97,7 +97,10 @@ REFUSED = [
         {"prefix_advantage": "grpo_prefix"},
         "`prefix_advantage`: 'grpo_prefix'. Known: group, on_policy, dr_grpo_prefix, dr_grpo_prefix_v2",
     ),
-    ({"prefix_selection": "all"}, "`prefix_selection`: 'all'. Known: top_entropy, top_entropy_per_rollout, none"),
+    (
+        {"prefix_selection": "all"},
+        "`prefix_selection`: 'all'. Known: top_entropy, .*per_rollout, bottom_entropy, random, none",
+    ),
     ({"prefix_loss_type": "sft"}, "`prefix_loss_type`: 'sft'. Known: ppo, ppo_unclipped"),
     (
         {"prefix_advantage": "on_policy", "scale_rewards": "group"},

@@ -6,6 +6,7 @@ import torch
 
 from prefix_rft_trl.imitation import (
     PREFIX_WEIGHTS,
+    bottom_entropy,
     prefix_token_mask,
     top_entropy,
     top_entropy_per_rollout,
@@ -60,6 +61,19 @@ def test_papers_selection_ranks_the_prefix_tokens_of_all_rows_together():
     number = prefix_mask.sum().item()
     lowest_kept = sorted(entropies[prefix_mask].tolist(), reverse=True)[math.ceil(0.2 * number) - 1]
     assert found.tolist() == (prefix_mask & (entropies >= lowest_kept)).tolist()
+
+
+@pytest.mark.parametrize("quantile", [0.2, 0.5])
+def test_bottom_selection_ranks_the_prefix_tokens_of_all_rows_from_below(quantile):
+    entropies, prefix_mask = prefixes_of_a_batch()
+
+    def at_least_quantile(values, mask, threshold):
+        return mask & (values >= torch.quantile(values[mask], threshold))
+
+    of_prefix = np.sort(entropies[prefix_mask].numpy())
+    highest_kept = np.quantile(of_prefix, quantile)
+    found = bottom_entropy(entropies, prefix_mask, quantile, at_least_quantile)
+    assert torch.equal(found, prefix_mask & (entropies <= highest_kept))
 
 
 def test_ranking_by_entropy_keeps_all_prefix_tokens_with_a_share_of_one():

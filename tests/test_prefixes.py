@@ -8,7 +8,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.prefixes import assign, is_hybrid, prefix_length, prepend
+from prefix_rft_trl.prefixes import assign, is_hybrid, prefix_length, prepend, token_noise
 
 
 DEMONSTRATIONS = [{"role": "assistant", "content": text} for text in ("first", "second", "third")]
@@ -134,3 +134,19 @@ def test_splice_keeps_every_token_in_order_up_to_the_budget(rows, max_length):
 def test_splice_does_not_pair_prefixes_with_the_wrong_rows():
     with pytest.raises(ValueError, match="shorter"):
         prepend([[1], [2]], [[3]])
+
+
+def test_noise_of_a_prefix_token_depends_on_its_rollout_and_place_alone():
+    assignments = [assign([{"content": "a"}], 3, 5, row, (0.0, 1.0)) for row in range(400)]
+    lengths = [row % 30 for row in range(400)]
+    noise = token_noise(assignments, torch.tensor(lengths), 40).numpy()
+    assert noise.shape == (400, 40)
+    shown = noise[np.arange(40) < np.array(lengths)[:, None]]
+    assert not noise[np.arange(40) >= np.array(lengths)[:, None]].any()
+    assert len(np.unique(shown)) > 0.999 * len(shown)
+    gaps = np.abs(np.sort(shown) - np.linspace(0, 1, len(shown)))
+    assert gaps.max() < 1.63 / math.sqrt(len(shown))  # Kolmogorov-Smirnov, 1%
+    # The same in another batch, another order and with another width, and not what the prefix was drawn from
+    alone = token_noise([assignments[17]], torch.tensor([12]), 12).numpy()
+    assert np.array_equal(alone[0], noise[17, :12])
+    assert assignments[17].ratio not in alone

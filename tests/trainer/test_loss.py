@@ -78,12 +78,12 @@ def logps_and_entropies(model, inputs):
 
 
 def kept_tokens(selection, entropies, lengths):
-    entropies = entropies.detach().numpy()
+    entropies = entropies.detach().numpy() * (-1 if selection == "bottom_entropy" else 1)
     of_rows = {row: entropies[row, :length] for row, length in enumerate(lengths) if length}
     of_all = np.quantile(np.concatenate(list(of_rows.values())), 0.8)
     kept = set()
     for row, of_row in of_rows.items():
-        threshold = of_all if selection == "top_entropy" else np.quantile(of_row, 0.8)
+        threshold = np.quantile(of_row, 0.8) if selection == "top_entropy_per_rollout" else of_all
         kept |= {(row, position) for position, entropy in enumerate(of_row) if entropy >= threshold}
     return kept
 
@@ -91,7 +91,8 @@ def kept_tokens(selection, entropies, lengths):
 def expected_loss(args, logps, entropies, inputs):
     """The Dr. GRPO loss with beta (KL) and entropy bonus, a token at a time."""
     lengths = inputs["prefix_lengths"].tolist()
-    kept = set() if args.prefix_selection == "none" else kept_tokens(args.prefix_selection, entropies, lengths)
+    ranked = inputs["prefix_noise"] if args.prefix_selection == "random" else entropies
+    kept = set() if args.prefix_selection == "none" else kept_tokens(args.prefix_selection, ranked, lengths)
     old_logps, ref_logps = inputs.get("old_per_token_logps"), inputs.get("ref_per_token_logps")
     policy, kl, bonus = torch.zeros(()), torch.zeros(()), torch.zeros(())
     for row, position in inputs["completion_mask"].nonzero().tolist():
@@ -119,6 +120,8 @@ def expected_loss(args, logps, entropies, inputs):
     [
         (False, {}),
         (False, {"prefix_selection": "top_entropy_per_rollout"}),
+        (False, {"prefix_selection": "bottom_entropy"}),
+        (False, {"prefix_selection": "random"}),
         (False, {"prefix_advantage": "dr_grpo_prefix"}),
         (False, {"beta": 0.1, "entropy_coef": 0.1}),
         (False, {"beta": 0.1, "entropy_coef": 0.1, "prefix_selection": "none"}),

@@ -48,6 +48,8 @@ OPTIONS = [
     {"dataloader_num_workers": 1},
     {"prefix_selection": "top_entropy_per_rollout", "prefix_top_entropy_quantile": 1.0},
     {"prefix_selection": "none"},
+    {"prefix_selection": "random"},
+    {"prefix_selection": "bottom_entropy"},
     {"prefix_advantage": "on_policy", "num_prefix_generations": 4},
     CONTINUOUS_BATCHING,
 ]
