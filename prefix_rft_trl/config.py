@@ -170,6 +170,11 @@ class PrefixGRPOConfig(GRPOConfig):
                 f"`max_completion_length` ({self.max_completion_length}) fits no prefix: it takes at least 2 tokens, "
                 "one of the demonstration and one that is sampled. Raise it, or set `num_prefix_generations=0`."
             )
+        if "max_new_tokens" in (self.generation_kwargs or {}):
+            raise ValueError(
+                f"`generation_kwargs` has `max_new_tokens` ({self.generation_kwargs['max_new_tokens']}), but prefix "
+                "and continuation share one budget: set `max_completion_length` instead."
+            )
         if self.prefix_advantage != "group" and (
             self.scale_rewards != "none" or self.multi_objective_aggregation != "sum_then_normalize"
         ):

@@ -200,8 +200,7 @@ class PrefixGRPOTrainer(GRPOTrainer):
         pads = not (self.use_vllm or self.use_transformers_continuous_batching)
         given, riding = split_at_padding(prompt_ids, self._prefixes) if pads else (self._prefixes, [])
         if not self.use_vllm:  # no decoding beyond what the completion budget leaves to the shortest prefix
-            left = self.max_completion_length - min(map(len, given))
-            self.generation_config.max_new_tokens = min(left, self.generation_kwargs["max_new_tokens"])
+            self.generation_config.max_new_tokens = self.max_completion_length - min(map(len, given))
         # A vLLM server is asked once a group and samples all of it from the group's first prompt. The prompts of a
         # hybrid group differ, so each is asked for as a group of its own.
         num_generations = 1 if training else num_generations

@@ -117,6 +117,7 @@ REFUSED = [
         {"prefix_loss_type": "ppo_unclipped", "importance_sampling_level": "sequence"},
         "`prefix_loss_type='ppo_unclipped'` .*`importance_sampling_level='sequence'`",
     ),
+    ({"generation_kwargs": {"max_new_tokens": 8}}, "`max_new_tokens` .8.*`max_completion_length`"),
     ({"prefix_top_entropy_quantile": 0}, "`prefix_selection='none'`"),
     ({"prefix_advantage": "dr_grpo_prefix_v2", "num_prefix_generations": 8}, "`num_prefix_generations` .8."),
 ]

@@ -61,8 +61,8 @@ def _train_side_by_side(folder: Path, seed: int, steps: int) -> dict[str, dict[s
             (output_dir / name).unlink(missing_ok=True)
         command = [sys.executable, "-m", "prefix_rft_trl.lab.experiment", "--method", method]
         command += ["--output_dir", str(output_dir), "--seed", str(seed), "--steps", str(steps)]
-        log = (output_dir / "log.txt").open("w")
-        processes[method] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        with (output_dir / "log.txt").open("w") as log:
+            processes[method] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         bars[method] = tqdm(total=steps, desc=f"{label:<10}", position=place, unit="step")
     try:
         while any(process.poll() is None for process in processes.values()):

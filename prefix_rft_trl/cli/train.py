@@ -5,6 +5,7 @@ import ast
 import importlib.resources as resources
 import os
 from pathlib import Path
+from typing import Any
 
 from .errors import UserError, nearest
 
@@ -45,15 +46,17 @@ def run(argv: list[str]) -> int:
         print(help_text())
         return 0
     argv = [part for flag in argv for part in (flag.split("=", 1) if flag.startswith("--config=") else [flag])]
-    _check_recipe_exists(argv)
+    recipe, flags = _read_recipe(argv)  # before the imports, which take seconds
     from accelerate.commands.launch import launch_command_parser
+    from trl.cli.commands.training import _subtract_subsequence
 
     from .training_script import make_parser
 
     launcher = launch_command_parser()
-    settings, launch_flags = _split(make_parser(), launcher, argv)
+    of_launcher, from_line = _launcher_flags(make_parser(), launcher, recipe, flags)
     script = str(resources.files(__package__).joinpath("training_script.py"))
-    return _launch(launcher.parse_args([*launch_flags, "--quiet", script, *settings]))
+    settings = _subtract_subsequence(argv, from_line)
+    return _launch(launcher.parse_args([*of_launcher, "--quiet", script, *settings]))
 
 
 def _launch(arguments: argparse.Namespace) -> int:
@@ -77,7 +80,7 @@ def help_text() -> str:
     """The help, from the source of the settings: importing them would take seconds."""
     from prefix_rft_trl.rewards import REWARDS
 
-    names = sorted(Path(str(file)).stem for file in _accelerate_configs().iterdir() if str(file).endswith(".yaml"))
+    names = sorted(file.stem for file in _accelerate_configs().glob("*.yaml"))
     settings = "\n".join(f"  --{name} ({default})\n      {text}" for name, default, text in _prefix_settings())
     return USAGE.format(rewards=", ".join(REWARDS), accelerate=", ".join(names), settings=settings)
 
@@ -93,7 +96,7 @@ def _prefix_settings() -> list[tuple[str, object, str]]:
     return fields
 
 
-def _accelerate_configs():
+def _accelerate_configs() -> Path:
     # `resources.files("trl.accelerate_configs")` would import trl
     from importlib.util import find_spec
 
@@ -103,27 +106,42 @@ def _accelerate_configs():
     return Path(specification.origin).parent / "accelerate_configs"
 
 
-def _check_recipe_exists(argv: list[str]) -> None:
+def _read_recipe(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """The settings of the recipe, and the flags of the line that are left."""
     if "--config" not in argv:
-        return
-    place = argv.index("--config") + 1
-    if place == len(argv):
+        return {}, argv
+    import yaml
+
+    place = argv.index("--config")
+    if place + 1 == len(argv):
         raise UserError("--config takes the path of a recipe, and none follows it.")
-    recipe = Path(argv[place])
-    if not recipe.is_file():
-        beside = sorted(str(file) for file in recipe.parent.glob("*.yaml"))
+    path = Path(argv[place + 1])
+    if not path.is_file():
+        beside = sorted(str(file) for file in path.parent.glob("*.yaml"))
         hint = f" In that folder: {', '.join(beside)}." if beside else ""
-        raise UserError(f"there is no recipe {str(recipe)!r}.{hint}")
+        raise UserError(f"there is no recipe {str(path)!r}.{hint}")
+    try:
+        recipe = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"the recipe {str(path)!r} is not YAML: {error}") from error
+    if not isinstance(recipe, dict):
+        raise UserError(f"the recipe {str(path)!r} is not a mapping of settings to values.")
+    recipe.pop("env", None)
+    return recipe, argv[:place] + argv[place + 2 :]
 
 
-def _split(parser, launcher, argv: list[str]) -> tuple[list[str], list[str]]:
-    """Tells the script's arguments from the launcher's; what neither knows is an error that names the nearest."""
+def _launcher_flags(
+    parser: Any, launcher: argparse.ArgumentParser, recipe: dict[str, Any], flags: list[str]
+) -> tuple[list[str], list[str]]:
+    """The launcher's flags from recipe and line, and those from the line alone; what nobody knows is an error.
+
+    Settings are only told apart here. They are checked on the processes that are launched, which know how many they
+    are.
+    """
     from trl.cli.accelerate_config import resolve_accelerate_config_argument
 
     known = {action.dest for action in parser._actions}
     launch_known = {action.dest for action in launcher._actions} | {"accelerate_config"}
-    recipe, flags = _read_recipe(argv)
-    # Only told apart here: the settings are checked on the processes that are launched, which know how many they are.
     from_recipe = parser.set_defaults_with_config(**recipe)
     from_line = parser.parse_known_args(flags)[1]
     for origin, left in (("recipe", from_recipe), ("command line", from_line)):
@@ -132,35 +150,6 @@ def _split(parser, launcher, argv: list[str]) -> tuple[list[str], list[str]]:
             if flag.startswith("--") and name not in launch_known:
                 raise UserError(f"unknown setting '{name}' in the {origin}.{nearest(name, known | launch_known)}")
     try:
-        launch_flags = resolve_accelerate_config_argument([*from_recipe, *from_line])
+        return resolve_accelerate_config_argument([*from_recipe, *from_line]), from_line
     except ValueError as error:
         raise UserError(str(error)) from error
-    return _without(argv, from_line), launch_flags
-
-
-def _read_recipe(argv: list[str]) -> tuple[dict, list[str]]:
-    """The settings of the recipe, and the flags of the line that are left."""
-    if "--config" not in argv:
-        return {}, argv
-    import yaml
-
-    place = argv.index("--config")
-    try:
-        recipe = yaml.safe_load(Path(argv[place + 1]).read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"the recipe {argv[place + 1]!r} is not YAML: {error}") from error
-    if not isinstance(recipe, dict):
-        raise UserError(f"the recipe {argv[place + 1]!r} is not a mapping of settings to values.")
-    recipe.pop("env", None)
-    return recipe, argv[:place] + argv[place + 2 :]
-
-
-def _without(whole: list[str], part: list[str]) -> list[str]:
-    """`whole` without the ordered subsequence `part`."""
-    rest, waiting = [], list(part)
-    for item in whole:
-        if waiting and item == waiting[0]:
-            waiting.pop(0)
-        else:
-            rest.append(item)
-    return rest

@@ -65,11 +65,9 @@ def sample_answers(
     return tokenizer.batch_decode(outputs[:, inputs["input_ids"].size(1) :], skip_special_tokens=True)
 
 
-def measure(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: int | None = None
-) -> dict[str, float]:
-    """Accuracy on held-out problems, and the share of answers that work step by step."""
-    held_out = load_dataset("test", problems)
+def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
+    """Accuracy on the held-out problems, and the share of answers that work step by step."""
+    held_out = load_dataset("test")
     answers = sample_answers(model, tokenizer, list(held_out["prompt"]))
     rewards = exact_answer_reward(answers, list(held_out["solution"]))
     return {
@@ -86,7 +84,7 @@ class CurveWriter(TrainerCallback):
         self.tokenizer = tokenizer
 
     def on_log(self, args, state, control, model=None, logs=None, **kwargs):
-        if "loss" in logs or state.global_step == 0:
+        if "loss" in logs:  # not the summary of a run that has ended
             self.write(state.global_step, model, logs)
 
     def write(self, step: int, model: PreTrainedModel, logs: dict[str, Any]) -> None:
@@ -96,7 +94,7 @@ class CurveWriter(TrainerCallback):
 
 
 def run(method: str, output_dir: str, seed: int = 0, **overrides: Any) -> dict[str, float]:
-    """Trains by a method; returns what `measure` finds at the end, and the seconds that training took."""
+    """Trains by a method; returns what `measure` finds at the end, and the seconds of training and measuring."""
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     trainer = PrefixGRPOTrainer(
