@@ -32,5 +32,22 @@ def mark_prefix_ends(completions: Sequence[Completion], characters: Sequence[int
     return [mark_prefix_end(completion, count) for completion, count in zip(completions, characters, strict=True)]
 
 
+def print_table(logs: dict[str, Any], step: int, number: int | None) -> None:
+    """TRL's table of completions, of the rollouts that a trainer holds in its `_logs`, with the marks.
+
+    Args:
+        logs (`dict`): columns `prompt`, `completion`, `rewards`, `advantages` and `extra`.
+        step (`int`): optimizer steps done so far.
+        number (`int` or `None`): rows that are printed; `None` for all.
+    """
+    from trl.trainer.utils import print_prompt_completions_sample
+
+    extra = dict(logs["extra"])
+    completions = mark_prefix_ends(logs["completion"], extra.pop("prefix_characters", []))
+    print_prompt_completions_sample(
+        logs["prompt"], completions, logs["rewards"], logs["advantages"], step, number, extra=extra
+    )
+
+
 def _text(completion: Completion) -> str:
     return completion if isinstance(completion, str) else str(completion[0].get("content") or "")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from trl import GRPOConfig
 
 from .advantages import ESTIMATORS
-from .imitation import PREFIX_WEIGHTS, SELECTIONS
-from .schedules import SCHEDULES
+from .imitation import PREFIX_LOSSES, PREFIX_WEIGHTS, SELECTIONS
+from .schedules import DISTRIBUTIONS, SCHEDULES
 
 
 @dataclass
@@ -31,6 +31,14 @@ class PrefixGRPOConfig(GRPOConfig):
         demonstration_column (`str`, *optional*, defaults to `"completion"`):
             Column of the dataset that holds the demonstrations: text, messages, or a list of either, of which one is
             drawn for each hybrid rollout. Rows without a demonstration train as plain GRPO.
+        prefix_shared_in_group (`bool`, *optional*, defaults to `False`):
+            Whether all hybrid rollouts of a prompt start from the same prefix (UFT, and an ablation of the paper).
+        prefix_prompts (`str`, *optional*, defaults to `"all"`):
+            Prompts that get hybrid rollouts: `"all"` (paper), or `"failed"`, those that were tried before and that no
+            on-policy rollout has solved so far.
+        prefix_success_reward (`float`, *optional*, defaults to `1.0`):
+            Reward from which a rollout has solved its problem, for `prefix_prompts="failed"` and
+            `prefix_ratio_schedule="adaptive"`.
         answer_column (`str`, *optional*, defaults to `"solution"`):
             Column with the right answer, for the metric `prefix/holds_answer`. Ignored if the dataset lacks it.
 
@@ -38,7 +46,14 @@ class PrefixGRPOConfig(GRPOConfig):
 
         prefix_ratio_schedule (`str`, *optional*, defaults to `"cosine"`):
             Law by which the lower end of the prefix ratio goes from `prefix_ratio_high` to `prefix_ratio_low`:
-            `"cosine"` (paper), `"linear"`, or `"uniform"`, which is at `prefix_ratio_low` from the start.
+            `"cosine"` (paper), `"linear"`, or `"uniform"`, which is at `prefix_ratio_low` from the start. With
+            `"adaptive"` the ratio is drawn from U[low, high * (1 - s)], s the share of on-policy rollouts that solved
+            the problem when it was last tried: no prefix where all did. With `"whole"` hybrid rollouts are whole
+            demonstrations up to the end of sequence, and nothing of them is sampled (LUFFY).
+        prefix_ratio_distribution (`str`, *optional*, defaults to `"uniform"`):
+            What the ratio is drawn from: `"uniform"`, between the two ends of the schedule (paper), or `"binomial"`,
+            UFT's: the demonstration is cut into at most 5 slices of sentences, of which k ~ Binomial(5, p) are given,
+            p being the lower end of the schedule, and none after the decay.
         prefix_ratio_high (`float`, *optional*, defaults to `0.95`):
             Upper end of the share of a demonstration that is given.
         prefix_ratio_low (`float`, *optional*, defaults to `0.05`):
@@ -62,7 +77,14 @@ class PrefixGRPOConfig(GRPOConfig):
             Share of prefix tokens that is trained. 1.0 trains all of them.
         prefix_loss_type (`str`, *optional*, defaults to `"ppo"`):
             Weight of the prefix tokens that are trained: `"ppo"` leaves them to `loss_type`, clip included, like
-            sampled tokens (paper, Eq. 3); `"ppo_unclipped"` is advantage times ratio.
+            sampled tokens (paper, Eq. 3); `"ppo_unclipped"` is advantage times ratio; `"shaped"` is LUFFY's A * pi *
+            gamma / (pi + gamma)^2. With `"cross_entropy"` the advantage has no say: `prefix_loss_coef` times their
+            cross-entropy, summed and divided by the number of prefix tokens, is added to the loss (UFT, RL with SFT
+            loss).
+        prefix_shaping_gamma (`float`, *optional*, defaults to `0.1`):
+            The gamma of `"shaped"`: the probability at which its weight is largest.
+        prefix_loss_coef (`float`, *optional*, defaults to `0.001`):
+            The coefficient of `"cross_entropy"`; the default is UFT's.
     """
 
     loss_type: str = field(
@@ -86,13 +108,32 @@ class PrefixGRPOConfig(GRPOConfig):
         default="completion",
         metadata={"help": "Column that holds the demonstrations: text, messages, or a list of either."},
     )
+    prefix_shared_in_group: bool = field(
+        default=False,
+        metadata={"help": "Whether all hybrid rollouts of a prompt start from the same prefix."},
+    )
+    prefix_prompts: str = field(
+        default="all",
+        metadata={"help": "Prompts that get hybrid rollouts: `all` (paper), or those that `failed` so far."},
+    )
+    prefix_success_reward: float = field(
+        default=1.0,
+        metadata={"help": "Reward from which a rollout has solved its problem, for `failed` and `adaptive`."},
+    )
     answer_column: str | None = field(
         default="solution",
         metadata={"help": "Column with the right answer, for the metric `prefix/holds_answer`."},
     )
     prefix_ratio_schedule: str = field(
         default="cosine",
-        metadata={"help": "Law of the prefix ratio's lower end: `cosine`, `linear` or `uniform`."},
+        metadata={
+            "help": "Law of the prefix ratio's lower end: `cosine` (paper), `linear` or `uniform`; `adaptive` follows "
+            "each problem's success, `whole` gives whole demonstrations."
+        },
+    )
+    prefix_ratio_distribution: str = field(
+        default="uniform",
+        metadata={"help": "What the ratio is drawn from: `uniform` (paper), or `binomial` slices of sentences (UFT)."},
     )
     prefix_ratio_high: float = field(
         default=0.95,
@@ -123,7 +164,18 @@ class PrefixGRPOConfig(GRPOConfig):
     )
     prefix_loss_type: str = field(
         default="ppo",
-        metadata={"help": "Weight of the prefix tokens that are trained: `ppo` (paper) or `ppo_unclipped`."},
+        metadata={
+            "help": "Weight of the prefix tokens that are trained: `ppo` (paper), `ppo_unclipped`, `shaped` (LUFFY) "
+            "or `cross_entropy` (UFT, SFT loss)."
+        },
+    )
+    prefix_shaping_gamma: float = field(
+        default=0.1,
+        metadata={"help": "Gamma of `shaped`: the probability at which its weight is largest."},
+    )
+    prefix_loss_coef: float = field(
+        default=0.001,
+        metadata={"help": "Coefficient of `cross_entropy`."},
     )
 
     def __post_init__(self):
@@ -132,21 +184,33 @@ class PrefixGRPOConfig(GRPOConfig):
         if self.num_prefix_generations:
             self._check_combinations()
 
+    @property
+    def follows_problems(self) -> bool:
+        """Whether what a problem is given depends on how the policy has done on it so far."""
+        return self.prefix_ratio_schedule == "adaptive" or self.prefix_prompts == "failed"
+
     def _check_prefix_settings(self) -> None:
         _check_known("prefix_ratio_schedule", self.prefix_ratio_schedule, SCHEDULES)
         _check_known("prefix_advantage", self.prefix_advantage, ESTIMATORS)
         _check_known("prefix_selection", self.prefix_selection, SELECTIONS)
-        _check_known("prefix_loss_type", self.prefix_loss_type, PREFIX_WEIGHTS)
+        _check_known("prefix_loss_type", self.prefix_loss_type, PREFIX_LOSSES)
+        _check_known("prefix_ratio_distribution", self.prefix_ratio_distribution, DISTRIBUTIONS)
+        _check_known("prefix_prompts", self.prefix_prompts, ("all", "failed"))
         for name in ("prefix_ratio_low", "prefix_ratio_high", "prefix_top_entropy_quantile"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` is a share from 0 to 1, found {getattr(self, name)}.")
         if self.prefix_top_entropy_quantile == 0:
             raise ValueError("`prefix_top_entropy_quantile=0` trains no prefix token: set `prefix_selection='none'`.")
+        for name in ("prefix_shaping_gamma", "prefix_loss_coef"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"`{name}` is above 0, found {getattr(self, name)}.")
         if self.prefix_ratio_low > self.prefix_ratio_high:
             raise ValueError(
                 f"`prefix_ratio_low` ({self.prefix_ratio_low}) is above `prefix_ratio_high` "
                 f"({self.prefix_ratio_high}). Swap them."
             )
+        if self.prefix_ratio_high == 0:
+            raise ValueError("`prefix_ratio_high=0` gives no prefix to any rollout: set `num_prefix_generations=0`.")
         if self.prefix_ratio_decay_steps is not None and self.prefix_ratio_decay_steps < 1:
             raise ValueError(
                 f"`prefix_ratio_decay_steps` is at least 1, found {self.prefix_ratio_decay_steps}. For no decay set "
@@ -183,7 +247,18 @@ class PrefixGRPOConfig(GRPOConfig):
                 "needs `scale_rewards='none'` and `multi_objective_aggregation='sum_then_normalize'`, found "
                 f"{self.scale_rewards!r} and {self.multi_objective_aggregation!r}."
             )
-        if PREFIX_WEIGHTS[self.prefix_loss_type] is not None and (
+        if self.prefix_ratio_distribution == "binomial" and self.prefix_ratio_schedule in ("adaptive", "whole"):
+            raise ValueError(
+                "`prefix_ratio_distribution='binomial'` draws slices with the probability at the lower end of a "
+                f"schedule, which `prefix_ratio_schedule='{self.prefix_ratio_schedule}'` does not have. Set it to "
+                "'cosine', 'linear' or 'uniform'."
+            )
+        if self.prefix_ratio_schedule == "whole" and self.num_prefix_generations == self.num_generations:
+            raise ValueError(
+                "`prefix_ratio_schedule='whole'` with `num_prefix_generations` equal to `num_generations` "
+                f"({self.num_generations}) samples nothing. Lower the first, or take TRL's `SFTTrainer`."
+            )
+        if PREFIX_WEIGHTS.get(self.prefix_loss_type) is not None and (
             self.loss_type in ("cispo", "vespo") or self.importance_sampling_level != "token"
         ):
             raise ValueError(

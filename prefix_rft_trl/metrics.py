@@ -1,8 +1,11 @@
 """What a run shows about its prefixes, as sums that are added up over processes before they are divided."""
 
 import re
+from collections.abc import Sequence
 
 import torch
+
+from .prefixes import Assignment
 
 
 def token_sums(
@@ -29,21 +32,40 @@ def token_sums(
             (entropies * (prefix_mask & ~kept)).sum(),
             (entropies * sampled_mask).sum(),
             (prefix_advantages.unsqueeze(1) * prefix_mask).sum(),
+            torch.tensor(len(prefix_mask), device=prefix_mask.device),
         ]
     ).float()
 
 
 def token_metrics(sums: torch.Tensor) -> dict[str, float]:
     """The metrics of a forward batch; NaN, which TRL leaves out of its averages, where nothing was counted."""
-    prefix, kept, sampled, entropy_kept, entropy_dropped, entropy_sampled, advantage = sums.tolist()
+    prefix, kept, sampled, entropy_kept, entropy_dropped, entropy_sampled, advantage, rollouts = sums.tolist()
     return {
         "prefix/advantage": _ratio(advantage, prefix),
         "prefix/trained_token_share": _ratio(kept, kept + sampled),
+        "prefix/trained_tokens": _ratio(kept, rollouts),
         "prefix/kept_share": _ratio(kept, prefix),
         "prefix/entropy_kept": _ratio(entropy_kept, kept),
         "prefix/entropy_dropped": _ratio(entropy_dropped, prefix - kept),
         "policy_entropy": _ratio(entropy_sampled, sampled),
     }
+
+
+def rollout_rows(
+    assignments: Sequence[Assignment],
+    prefixes: Sequence[list[int]],
+    prefix_texts: Sequence[str],
+    answers: Sequence[object],
+    completion_ids: Sequence[list[int]],
+) -> torch.Tensor:
+    """What [`rollout_metrics`] needs of the rollouts of one process, shape (rollouts, 5), float32."""
+    columns = zip(assignments, prefixes, prefix_texts, answers, completion_ids, strict=True)
+    return torch.tensor(
+        [
+            [assignment.planned, len(prefix), assignment.ratio, holds_answer(text, answer), len(ids)]
+            for assignment, prefix, text, answer, ids in columns
+        ]
+    )
 
 
 def rollout_metrics(of_rollouts: torch.Tensor, rewards: torch.Tensor) -> dict[str, float]:
@@ -61,6 +83,7 @@ def rollout_metrics(of_rollouts: torch.Tensor, rewards: torch.Tensor) -> dict[st
         "prefix/demonstration_share": _mean(hybrid[planned > 0]),
         "prefix/ratio": _mean(ratios[hybrid]),
         "prefix/length": _mean(lengths[hybrid]),
+        "prefix/tokens": _mean(lengths),
         "prefix/holds_answer": _mean(holds[hybrid]),
         "prefix/reward_hybrid": _mean(rewards[hybrid]),
         "prefix/reward_on_policy": _mean(rewards[~hybrid]),

@@ -5,14 +5,19 @@ the same on one process and on many, and after a resume.
 """
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
+from .schedules import DISTRIBUTIONS, SLICES
+
 
 Item = TypeVar("Item")
+
+_SENTENCE_END = re.compile(r"(?:[.!?](?=\s)|[;\n])\s*")
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Assignment:
 
 
 ON_POLICY = Assignment()
+WITHOUT_PREFIX = Assignment(planned=True)
 
 
 def is_hybrid(row: int, num_generations: int, num_prefix_generations: int) -> bool:
@@ -41,22 +47,26 @@ def is_hybrid(row: int, num_generations: int, num_prefix_generations: int) -> bo
 
 
 def assign(
-    demonstrations: list[dict[str, Any]], seed: int, step: int, row: int, ratio_bounds: tuple[float, float]
+    demonstrations: list[dict[str, Any]],
+    key: tuple[int, int, int],
+    ratio_bounds: tuple[float, float],
+    distribution: str = "uniform",
 ) -> Assignment:
-    """Gives a hybrid place one of its prompt's demonstrations and a ratio l ~ U[low_t, high].
+    """Gives a hybrid place one of its prompt's demonstrations and a share of it.
 
     Args:
         demonstrations (`list[dict]`): those of the prompt; without any the rollout stays on-policy.
-        seed (`int`): seed of the run.
-        step (`int`): optimizer steps done so far.
-        row (`int`): index of the rollout among all that are generated in this step, over all processes.
+        key (`tuple[int, int, int]`): seed of the run, optimizer steps done so far, and index of the rollout among all
+            that are generated in this step, over all processes.
         ratio_bounds (`tuple[float, float]`): the ends of the ratio's distribution at this step.
+        distribution (`str`): name in `DISTRIBUTIONS`.
     """
     if not demonstrations:
-        return Assignment(planned=True)
-    rng = np.random.default_rng([seed, step, row])
+        return WITHOUT_PREFIX
+    rng = np.random.default_rng(key)
     demonstration = demonstrations[rng.integers(len(demonstrations))]
-    return Assignment(True, demonstration, rng.uniform(*ratio_bounds), key=(seed, step, row))
+    ratio = DISTRIBUTIONS[distribution](rng, *ratio_bounds)
+    return Assignment(True, demonstration, ratio, key) if ratio > 0 else WITHOUT_PREFIX
 
 
 def token_noise(assignments: list[Assignment], lengths: torch.Tensor, width: int) -> torch.Tensor:
@@ -89,8 +99,28 @@ def prefix_length(ratio: float, demonstration_length: int, max_completion_length
     return min(max(math.floor(ratio * available), 1), available - 1)
 
 
+def slice_end(text: str, ratio: float) -> int:
+    """Characters of a text's first slices: at most five, of whole sentences, as equal in number as they can be (UFT).
+
+    A sentence ends with `.`, `!` or `?` before white space, with a semicolon, or with its line. The ratio is the share
+    of the slices that is given, the number of them rounded.
+    """
+    ends = [found.end() for found in _SENTENCE_END.finditer(text)]
+    if not ends or ends[-1] < len(text):
+        ends.append(len(text))
+    number = min(SLICES, len(ends))
+    given = round(ratio * number)
+    return ends[round(given * len(ends) / number) - 1] if given else 0
+
+
 def prepend(
     prefixes: list[list[Item]], continuations: list[list[Item]], max_length: int | None = None
 ) -> list[list[Item]]:
     """What comes before + what comes after, a row at a time, cut to a length."""
     return [[*before, *after][:max_length] for before, after in zip(prefixes, continuations, strict=True)]
+
+
+def put_back(rows: list[int], of_rows: list[list[Item]], others: list[list[Item]]) -> list[list[Item]]:
+    """All rows of a batch: the given ones from `of_rows`, which may hold more at its end, the rest from `others`."""
+    given = dict(zip(rows, of_rows, strict=False))
+    return [given.get(row, other) for row, other in enumerate(others)]

@@ -5,7 +5,6 @@ scored by the reward functions, given an advantage (`advantages`), and turned in
 says when; each station says how.
 """
 
-import inspect
 from typing import Any
 
 import torch
@@ -13,18 +12,20 @@ from accelerate.logging import get_logger
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer
-from trl.trainer.utils import get_config_model_id, print_prompt_completions_sample
+from trl.trainer.utils import get_config_model_id
 
 from .advantages import on_policy_baseline_advantages, total_rewards
 from .citation import PAPER
-from .completions_table import mark_prefix_ends, prefix_characters
+from .completions_table import prefix_characters, print_table
 from .config import PrefixGRPOConfig
-from .demonstrations import check_demonstrations, demonstration_ids, doubtful_rows, parse_demonstrations
-from .imitation import SELECTIONS, prefix_token_mask, weigh_prefix_tokens
-from .metrics import holds_answer, rollout_metrics, token_metrics, token_sums
-from .prefixes import ON_POLICY, Assignment, assign, is_hybrid, prefix_length, prepend, token_noise
+from .demonstrations import check_demonstrations, demonstration_ids, doubtful_rows
+from .imitation import CROSS_ENTROPY, SELECTIONS, cross_entropy, prefix_token_mask, weigh_prefix_tokens
+from .metrics import rollout_metrics, rollout_rows, token_metrics, token_sums
+from .plan import cut, plan_rollouts, scheduled_bounds
+from .prefixes import ON_POLICY, Assignment, prepend, put_back, token_noise
+from .problems import ProblemMemory
+from .refusals import refuse_other_generators
 from .riding import split_at_padding, starting_with
-from .schedules import ratio_bounds
 
 
 logger = get_logger(__name__)
@@ -86,7 +87,7 @@ class PrefixGRPOTrainer(GRPOTrainer):
         self.num_prefix_generations = getattr(args, "num_prefix_generations", 0)
         without_demonstration = None
         if self.num_prefix_generations:
-            _refuse_other_generators(model, reward_funcs, args, train_dataset, *others, **named)
+            refuse_other_generators(model, reward_funcs, args, train_dataset, *others, **named)
             if isinstance(train_dataset, (Dataset, IterableDataset)):  # TRL refuses anything else
                 without_demonstration = check_demonstrations(train_dataset, args.demonstration_column)
         else:
@@ -100,6 +101,7 @@ class PrefixGRPOTrainer(GRPOTrainer):
         self._loss_inputs: dict[str, Any] | None = None
         super().__init__(model, reward_funcs, args, train_dataset, *others, **named)
         if self.num_prefix_generations:
+            self.add_callback(ProblemMemory())
             if self._is_vlm:
                 raise ValueError(
                     "Hybrid rollouts are spliced from text, and the processing class is a processor for images. Pass "
@@ -145,25 +147,19 @@ class PrefixGRPOTrainer(GRPOTrainer):
         step, (step_before, batches) = self.state.global_step, self._generations_of_step
         batches = batches if step == step_before else 0
         self._generations_of_step = (step, batches + 1)
-        rows_before = batches * self.accelerator.num_processes * len(inputs)
-        bounds, column = self._ratio_bounds(), self.args.demonstration_column
-        assignments = []
-        for row, example in enumerate(inputs, self.accelerator.process_index * len(inputs)):
-            if is_hybrid(row, self.num_generations, self.num_prefix_generations):
-                found = parse_demonstrations(example.get(column), f"with the prompt {example['prompt']!r:.80}", column)
-                assignments.append(assign(found, self.args.seed, step, rows_before + row, bounds))
-            else:
-                assignments.append(ON_POLICY)
-        return assignments
-
-    def _ratio_bounds(self) -> tuple[float, float]:
-        return ratio_bounds(
-            self.args.prefix_ratio_schedule,
-            step=self.state.global_step,
-            decay_steps=self.args.prefix_ratio_decay_steps or self.state.max_steps,
-            low=self.args.prefix_ratio_low,
-            high=self.args.prefix_ratio_high,
+        return plan_rollouts(
+            inputs,
+            self.args,
+            self._problems,
+            step,
+            self.state.max_steps,
+            first_row=self.accelerator.process_index * len(inputs),
+            rows_before=batches * self.accelerator.num_processes * len(inputs),
         )
+
+    @property
+    def _problems(self) -> ProblemMemory:  # looked up: a resume may put another in its place
+        return next(callback for callback in self.callback_handler.callbacks if isinstance(callback, ProblemMemory))
 
     # Generation: prompt ids + prefix ids go to the sampler, prefix ids + sampled ids come back
 
@@ -187,7 +183,7 @@ class PrefixGRPOTrainer(GRPOTrainer):
             stop_ids=self.eos_token_ids,
             **{"chat_template": self.chat_template, **self.chat_template_kwargs},
         )
-        return ids[: prefix_length(assignment.ratio, len(ids), self.max_completion_length)]
+        return cut(ids, assignment.ratio, self.args, self.eos_token_ids[0], self._tokenizer.decode)
 
     def _generate_single_turn(
         self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False
@@ -197,8 +193,12 @@ class PrefixGRPOTrainer(GRPOTrainer):
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
         training = self.model.training
+        rows = self._rows_to_sample()
+        asked = self._as_many_as_others(rows)  # never none: some rollout of each group is sampled
         pads = not (self.use_vllm or self.use_transformers_continuous_batching)
-        given, riding = split_at_padding(prompt_ids, self._prefixes) if pads else (self._prefixes, [])
+        prompts = [prompt_ids[row] for row in asked]
+        prefixes = [self._prefixes[row] for row in rows] + [[]] * (len(asked) - len(rows))
+        given, riding = split_at_padding(prompts, prefixes) if pads else (prefixes, [])
         if not self.use_vllm:  # no decoding beyond what the completion budget leaves to the shortest prefix
             self.generation_config.max_new_tokens = self.max_completion_length - min(map(len, given))
         # A vLLM server is asked once a group and samples all of it from the group's first prompt. The prompts of a
@@ -206,12 +206,26 @@ class PrefixGRPOTrainer(GRPOTrainer):
         num_generations = 1 if training else num_generations
         with starting_with(self.accelerator.unwrap_model(self.model_wrapped), riding):
             ids, logps = super()._generate_single_turn(
-                prepend(prompt_ids, given), images, multimodal_fields, num_generations, has_tool_images
+                prepend(prompts, given), images, multimodal_fields, num_generations, has_tool_images
             )
         self.model.train(training)  # continuous batching turns it on: the evaluation would go on with prefixes
+        completions = put_back(rows, prepend(given, ids, self.max_completion_length), self._prefixes)
         if logps is not None:  # the sampler gave none for the prefix; TRL takes NaN for a ratio of 1
-            logps = prepend([[float("nan")] * len(prefix) for prefix in given], logps, self.max_completion_length)
-        return prepend(given, ids, self.max_completion_length), logps
+            unknown = [[float("nan")] * len(prefix) for prefix in self._prefixes]
+            of_rows = prepend([unknown[row] for row in rows], logps[: len(rows)], self.max_completion_length)
+            logps = put_back(rows, of_rows, unknown)
+        return completions, logps
+
+    def _rows_to_sample(self) -> list[int]:
+        is_known = self.args.prefix_ratio_schedule == "whole"
+        return [row for row, prefix in enumerate(self._prefixes) if not (is_known and prefix)]
+
+    def _as_many_as_others(self, rows: list[int]) -> list[int]:
+        # Engines count on every process asking for as many: their collective calls, and how they slice what comes back
+        if self.args.prefix_ratio_schedule != "whole":
+            return rows
+        most = self.accelerator.gather(torch.tensor([len(rows)], device=self.accelerator.device)).max().item()
+        return rows + [0] * (most - len(rows))
 
     # Scoring: what the log and the completions table say, and the advantages of prefix and continuation
 
@@ -223,6 +237,10 @@ class PrefixGRPOTrainer(GRPOTrainer):
             self._add_table_columns(completions, prefix_texts)
             if self.model.training:
                 self._log_rollouts(inputs, completion_ids_list, prefix_texts)
+                if self.args.follows_problems:
+                    self._problems.remember_rollouts(
+                        prompts, self._prefixes, self._rewards, self.args, self.accelerator
+                    )
         return rewards_per_func
 
     def _add_table_columns(self, completions: list[Any], prefix_texts: list[str]) -> None:
@@ -233,15 +251,10 @@ class PrefixGRPOTrainer(GRPOTrainer):
 
     def _log_rollouts(self, inputs, completion_ids: list[list[int]], prefix_texts: list[str]) -> None:
         answers = [example.get(self.args.answer_column) for example in inputs]
-        of_rollouts = [
-            [assignment.planned, len(prefix), assignment.ratio, holds_answer(text, answer), len(ids)]
-            for assignment, prefix, text, answer, ids in zip(
-                self._assignments, self._prefixes, prefix_texts, answers, completion_ids, strict=True
-            )
-        ]
-        gathered = self.accelerator.gather(torch.tensor(of_rollouts, device=self.accelerator.device))
-        low, high = self._ratio_bounds()
+        of_rollouts = rollout_rows(self._assignments, self._prefixes, prefix_texts, answers, completion_ids)
+        low, high = scheduled_bounds(self.args, self.state.global_step, self.state.max_steps)
         self._append_metrics({"prefix/ratio_low": low, "prefix/ratio_high": high})
+        gathered = self.accelerator.gather(of_rollouts.to(self.accelerator.device))
         self._append_metrics(rollout_metrics(gathered, self._rewards))
 
     def _append_metrics(self, metrics: dict[str, float]) -> None:
@@ -254,6 +267,7 @@ class PrefixGRPOTrainer(GRPOTrainer):
         if self.args.prefix_advantage != "group":
             of_prefix, of_continuation = self._advantages_against_on_policy_baseline(lengths)
         outputs |= {"prefix_lengths": lengths, "prefix_advantages": of_prefix, "advantages": of_continuation}
+        outputs["num_prefix_tokens"] = self.accelerator.gather(lengths).sum()
         if self.args.prefix_selection == "random":
             outputs["prefix_noise"] = token_noise(self._assignments, lengths, outputs["completion_ids"].size(1))
         if "importance_sampling_ratio" in outputs:
@@ -276,9 +290,10 @@ class PrefixGRPOTrainer(GRPOTrainer):
     # pass, and TRL reads the advantages after it, so they are set in between.
 
     def _compute_loss(self, model, inputs: dict[str, Any]) -> torch.Tensor:
-        if "prefix_lengths" in inputs:
-            inputs = self._loss_inputs = dict(inputs)
-        return super()._compute_loss(model, inputs)
+        if "prefix_lengths" not in inputs:
+            return super()._compute_loss(model, inputs)
+        inputs = self._loss_inputs = dict(inputs)
+        return super()._compute_loss(model, inputs) + inputs["prefix_loss"]
 
     def _get_per_token_logps_and_entropies(self, *args, **kwargs) -> tuple[torch.Tensor, ...]:
         inputs, self._loss_inputs = self._loss_inputs, None  # of the loss's own forward pass alone
@@ -299,6 +314,13 @@ class PrefixGRPOTrainer(GRPOTrainer):
         sampled = inputs["completion_mask"].bool() & ~in_prefix
         sums = token_sums(in_prefix, kept, sampled, detached, inputs["prefix_advantages"])
         self._append_metrics(token_metrics(self.accelerator.reduce(sums, reduction="sum")))
+        inputs["prefix_loss"] = torch.zeros((), device=logps.device)
+        if self.args.prefix_loss_type == CROSS_ENTROPY:
+            # The count is of a generation batch on all processes: the share of one of them in an accumulation window
+            window = self.current_gradient_accumulation_steps / self.args.steps_per_generation
+            normalizer = inputs["num_prefix_tokens"].clamp(min=1) * window / self.accelerator.num_processes
+            inputs["prefix_loss"] = self.args.prefix_loss_coef * cross_entropy(logps, kept, normalizer)
+            kept = torch.zeros_like(kept)  # in TRL's loss the prefix is context
         logps, inputs["old_per_token_logps"], inputs["advantages"] = weigh_prefix_tokens(
             self.args.prefix_loss_type,
             logps,
@@ -307,6 +329,7 @@ class PrefixGRPOTrainer(GRPOTrainer):
             inputs["prefix_advantages"],
             in_prefix,
             kept,
+            self.args.prefix_shaping_gamma,
         )
         return logps, torch.where(in_prefix & ~kept, detached, entropies)
 
@@ -322,23 +345,4 @@ class PrefixGRPOTrainer(GRPOTrainer):
         finally:
             self.num_completions_to_print = number
         if self.accelerator.is_main_process:
-            extra = dict(self._logs["extra"])
-            print_prompt_completions_sample(
-                self._logs["prompt"],
-                mark_prefix_ends(self._logs["completion"], extra.pop("prefix_characters", [])),
-                self._logs["rewards"],
-                self._logs["advantages"],
-                self.state.global_step,
-                number,
-                extra=extra,
-            )
-
-
-def _refuse_other_generators(*args: Any, **named: Any) -> None:
-    given = inspect.signature(GRPOTrainer).bind(*args, **named).arguments
-    for name in ("tools", "rollout_func", "environment_factory"):
-        if given.get(name):
-            raise ValueError(
-                f"`{name}` takes generation out of the trainer's hands, so a rollout cannot start with a prefix of a "
-                f"demonstration. Leave `{name}` out, or set `num_prefix_generations=0`."
-            )
+            print_table(self._logs, self.state.global_step, number)

@@ -12,13 +12,16 @@ if TYPE_CHECKING:
 LOCAL_FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 
 
-def load_splits(name: str | None, config: str | None = None, streaming: bool = False) -> "DatasetDict":
+def load_splits(
+    name: str | None, config: str | None = None, streaming: bool = False, of_lab: dict[str, Any] | None = None
+) -> "DatasetDict":
     """The splits of a dataset.
 
     Args:
         name (`str`): `"lab"`, the path of a JSONL, JSON, Parquet or CSV file, or a name on the Hub.
         config (`str`, *optional*): configuration of a dataset on the Hub; a local file has none.
         streaming (`bool`, *optional*, defaults to `False`): whether to stream it.
+        of_lab (`dict`, *optional*): level and demonstrations of the lab, as `lab.load_dataset` takes them.
     """
     import datasets
 
@@ -27,7 +30,7 @@ def load_splits(name: str | None, config: str | None = None, streaming: bool = F
     if name == "lab":
         from prefix_rft_trl import lab
 
-        return datasets.DatasetDict({split: lab.load_dataset(split) for split in ("train", "test")})
+        return datasets.DatasetDict({split: lab.load_dataset(split, **of_lab or {}) for split in ("train", "test")})
     file_format = LOCAL_FORMATS.get(Path(name).suffix)
     if file_format:
         if not Path(name).is_file():
@@ -63,3 +66,23 @@ def with_prompts(dataset: Any, column: str, instruction: str | None, conversatio
         return {"prompt": [{"role": "user", "content": text}] if conversational else text}
 
     return dataset.map(prompt_of) if column != "prompt" or instruction or conversational else dataset
+
+
+def with_demonstrations(dataset: Any, column: str) -> Any:
+    """Prompts with their demonstrations as `completion`, for SFT: a row a demonstration, none without."""
+    from prefix_rft_trl.demonstrations import check_demonstrations, parse_demonstrations
+
+    check_demonstrations(dataset, column)
+
+    def rows_of(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        found = [
+            (prompt, message if isinstance(prompt, list) else message["content"])
+            for prompt, value in zip(batch["prompt"], batch[column], strict=True)
+            for message in parse_demonstrations(value, f"with the prompt {prompt!r:.80}", column)
+        ]
+        return {
+            "prompt": [prompt for prompt, _ in found],
+            "completion": [[answer] if isinstance(prompt, list) else answer for prompt, answer in found],
+        }
+
+    return dataset.map(rows_of, batched=True, remove_columns=dataset.column_names)

@@ -1,13 +1,21 @@
-"""`prefix-rft train`: reads a recipe, tells the trainer's settings from the launcher's, and launches the script."""
+"""`prefix-rft train`: reads a recipe, tells the trainer's settings from the launcher's, and launches the script.
+
+The stages of a recipe are launched one after the other. On the CPU, without a launcher's setting, there is nothing to
+launch: the script is run in this process, which starts twice as fast.
+"""
 
 import argparse
 import ast
 import importlib.resources as resources
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from prefix_rft_trl.run_folder import has_ended, last_checkpoint
+
 from .errors import UserError, nearest
+from .recipe import Stage, read_recipe, split_stages, with_config_apart
 
 
 USAGE = """\
@@ -19,6 +27,7 @@ Train a model with Prefix-RFT. A recipe is a YAML file of settings; a flag of th
   prefix-rft train --config recipes/gsm8k/prefix_rft.yaml --num_generations 4
 
 model and data:
+  --trainer NAME                prefix_grpo (the default), or sft for TRL's SFTTrainer
   --model_name_or_path PATH     a folder, a name on the Hub, or `lab` for the lab's base model
   --dataset_name PATH           a name on the Hub, a JSONL, JSON, Parquet or CSV file, or `lab`
   --dataset_train_split NAME    split to train on (train)
@@ -27,12 +36,20 @@ model and data:
   --conversational              make each prompt that is plain text the message of a user
   --reward_funcs NAME ...       rewards by name or by dotted path:
                                 {rewards}
+  --measure_steps N             steps between two measurements of the accuracy on held-out problems, without any
+                                prefix, written to curve.jsonl (0: none); --measure_split, --measure_rows,
+                                --measure_max_new_tokens say on what
+  --lab_level easy|hard         of the lab; its demonstrations: --lab_style worked|terse, --lab_damaged_share,
+                                --lab_demonstrated_share
+
+A recipe can have `stages`, each of which starts from the model of the one before; a flag goes to the stages that know
+it, or to one: --sft.learning_rate 1e-3.
 
 Prefix-RFT (the defaults are the paper's):
 {settings}
 
-All settings of TRL's GRPOConfig and ModelConfig are taken as well, such as --max_steps, --learning_rate,
---num_generations, --max_completion_length, --use_vllm, --use_peft, --output_dir.
+All settings of TRL's GRPOConfig (or SFTConfig) and ModelConfig are taken as well, such as --max_steps,
+--learning_rate, --num_generations, --max_completion_length, --use_vllm, --use_peft, --output_dir.
 
 launcher:
   --accelerate_config NAME      a configuration of accelerate: a file, or one of
@@ -45,18 +62,65 @@ def run(argv: list[str]) -> int:
     if "-h" in argv or "--help" in argv:
         print(help_text())
         return 0
-    argv = [part for flag in argv for part in (flag.split("=", 1) if flag.startswith("--config=") else [flag])]
-    recipe, flags = _read_recipe(argv)  # before the imports, which take seconds
+    argv = with_config_apart(argv)
+    recipe, flags = read_recipe(argv)  # before the imports, which take seconds
+    recipe.pop("env", None)
+    if "stages" in recipe:
+        return _run_stages(split_stages(recipe, flags, knows_setting))
     from accelerate.commands.launch import launch_command_parser
     from trl.cli.commands.training import _subtract_subsequence
 
-    from .training_script import make_parser
+    from .training_script import main, make_parser
 
     launcher = launch_command_parser()
-    of_launcher, from_line = _launcher_flags(make_parser(), launcher, recipe, flags)
-    script = str(resources.files(__package__).joinpath("training_script.py"))
+    parser = make_parser(Stage("", recipe, flags).trainer)
+    of_launcher, from_line = _launcher_flags(parser, launcher, recipe, flags)
     settings = _subtract_subsequence(argv, from_line)
-    return _launch(launcher.parse_args([*of_launcher, "--quiet", script, *settings]))
+    if not of_launcher and parser.parse_known_args(flags)[0].use_cpu and not _has_default_config():
+        return main(settings)
+    # As a module: as a file, its folder would come first on the path, and our `inspect` before Python's
+    script = ["--module", f"{__package__}.training_script"]
+    return _launch(launcher.parse_args([*of_launcher, "--quiet", *script, *settings]))
+
+
+def knows_setting(trainer: str, setting: str) -> bool:
+    """Whether a trainer, or what launches it, knows a setting."""
+    return setting in _known_settings(trainer)
+
+
+@cache
+def _known_settings(trainer: str) -> set[str]:
+    from accelerate.commands.launch import launch_command_parser
+
+    from .training_script import make_parser
+
+    actions = [*make_parser(trainer)._actions, *launch_command_parser()._actions]
+    return {"accelerate_config", "env", *(action.dest for action in actions)}
+
+
+def _run_stages(stages: list[Stage]) -> int:
+    import yaml
+
+    for number, stage in enumerate(stages, 1):
+        folder = Path(stage.settings["output_dir"])
+        folder.mkdir(parents=True, exist_ok=True)
+        if stage.pop_flag("resume_from_checkpoint"):
+            if has_ended(folder):
+                continue
+            if checkpoint := last_checkpoint(folder):
+                stage.flags += ["--resume_from_checkpoint", checkpoint]
+        recipe = folder / "recipe.yaml"
+        recipe.write_text(yaml.safe_dump(stage.settings, sort_keys=False))
+        print(f"Stage {number} of {len(stages)}: {stage.name}, into {folder}", flush=True)
+        if code := run(["--config", str(recipe), *stage.flags]):
+            return code
+    return 0
+
+
+def _has_default_config() -> bool:
+    from accelerate.commands.config import default_config_file
+
+    return Path(default_config_file).is_file()
 
 
 def _launch(arguments: argparse.Namespace) -> int:
@@ -104,30 +168,6 @@ def _accelerate_configs() -> Path:
     assert specification is not None
     assert specification.origin is not None
     return Path(specification.origin).parent / "accelerate_configs"
-
-
-def _read_recipe(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """The settings of the recipe, and the flags of the line that are left."""
-    if "--config" not in argv:
-        return {}, argv
-    import yaml
-
-    place = argv.index("--config")
-    if place + 1 == len(argv):
-        raise UserError("--config takes the path of a recipe, and none follows it.")
-    path = Path(argv[place + 1])
-    if not path.is_file():
-        beside = sorted(str(file) for file in path.parent.glob("*.yaml"))
-        hint = f" In that folder: {', '.join(beside)}." if beside else ""
-        raise UserError(f"there is no recipe {str(path)!r}.{hint}")
-    try:
-        recipe = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"the recipe {str(path)!r} is not YAML: {error}") from error
-    if not isinstance(recipe, dict):
-        raise UserError(f"the recipe {str(path)!r} is not a mapping of settings to values.")
-    recipe.pop("env", None)
-    return recipe, argv[:place] + argv[place + 2 :]
 
 
 def _launcher_flags(

@@ -6,13 +6,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trl import ModelConfig, ScriptArguments, TrlParser
+from trl import ModelConfig, ScriptArguments, SFTConfig, TrlParser
 
-from prefix_rft_trl.cli.data import load_splits, name_on_hub, pick_split, with_prompts
+from prefix_rft_trl.cli.data import name_on_hub
 from prefix_rft_trl.cli.errors import UserError
+from prefix_rft_trl.cli.recipe import trainer_of
 from prefix_rft_trl.cli.sampling import sampling_command
+from prefix_rft_trl.cli.trainers import TRAINERS
 from prefix_rft_trl.config import PrefixGRPOConfig
-from prefix_rft_trl.rewards import REWARDS_OF_MESSAGES, load_reward
+from prefix_rft_trl.run_folder import last_checkpoint
+
+
+@dataclass
+class DemonstrationSFTConfig(SFTConfig):
+    """
+    SFTConfig for the datasets of Prefix-RFT.
+
+    Args:
+        demonstration_column (`str`, *optional*, defaults to `"completion"`): column that holds the demonstrations.
+    """
+
+    demonstration_column: str = field(default="completion", metadata={"help": "Column that holds the demonstrations."})
+
+
+CONFIGS = {"prefix_grpo": PrefixGRPOConfig, "sft": DemonstrationSFTConfig}
 
 
 @dataclass
@@ -21,18 +38,37 @@ class PrefixScriptArguments(ScriptArguments):
     Arguments of the training script, besides those of the trainer and the model.
 
     Args:
+        trainer (`str`, *optional*, defaults to `"prefix_grpo"`): `"prefix_grpo"`, or `"sft"` for TRL's `SFTTrainer`.
         reward_funcs (`list[str]`): rewards by registered name (`prefix_rft_trl/rewards.py`) or dotted path.
         prompt_column (`str`, *optional*, defaults to `"prompt"`): column of the prompts.
         instruction (`str`, *optional*): text put after each prompt that is plain text, on a line of its own.
         conversational (`bool`, *optional*, defaults to `False`): whether to make plain prompts a user's message.
+        measure_steps (`int`, *optional*, defaults to 0): optimizer steps between two measurements of the accuracy on
+            held-out problems without any prefix, written to `curve.jsonl`; 0 measures nothing.
+        measure_split (`str`, *optional*, defaults to `"test"`): split of the dataset that is held out.
+        measure_rows (`int`, *optional*): how many of its first rows; defaults to all.
+        measure_max_new_tokens (`int`, *optional*, defaults to 512): budget of an answer in tokens.
+        lab_level (`str`, *optional*, defaults to `"easy"`): level of the lab's task and base model, or `"hard"`.
+        lab_style (`str`, *optional*, defaults to `"worked"`): style of the lab's demonstrations, or `"terse"`.
+        lab_damaged_share (`float`, *optional*, defaults to 0.0): share of them with a wrong step.
+        lab_demonstrated_share (`float`, *optional*, defaults to 1.0): share of the lab's problems that have one.
     """
 
+    trainer: str = field(default="prefix_grpo", metadata={"help": "Trainer of the recipe.", "choices": list(CONFIGS)})
     reward_funcs: list[str] | None = field(
         default=None, metadata={"help": "Rewards by registered name or dotted path."}
     )
     prompt_column: str = field(default="prompt", metadata={"help": "Column of the prompts."})
     instruction: str | None = field(default=None, metadata={"help": "Text put after each prompt."})
     conversational: bool = field(default=False, metadata={"help": "Make each plain prompt the message of a user."})
+    measure_steps: int = field(default=0, metadata={"help": "Steps between two measurements; 0 measures nothing."})
+    measure_split: str = field(default="test", metadata={"help": "Split that is held out."})
+    measure_rows: int | None = field(default=None, metadata={"help": "How many of its first rows."})
+    measure_max_new_tokens: int = field(default=512, metadata={"help": "Budget of a held-out answer in tokens."})
+    lab_level: str = field(default="easy", metadata={"help": "Level of the lab: `easy` or `hard`."})
+    lab_style: str = field(default="worked", metadata={"help": "Style of the lab's demonstrations."})
+    lab_damaged_share: float = field(default=0.0, metadata={"help": "Share of them with a wrong step."})
+    lab_demonstrated_share: float = field(default=1.0, metadata={"help": "Share of the problems that have one."})
 
 
 class SettingsParser(TrlParser):
@@ -42,60 +78,20 @@ class SettingsParser(TrlParser):
         raise UserError(f"{message.rstrip('.')}. `prefix-rft train --help` lists the settings.")
 
 
-def make_parser() -> SettingsParser:
-    return SettingsParser((PrefixScriptArguments, PrefixGRPOConfig, ModelConfig), prog="prefix-rft train")
+def make_parser(trainer: str = "prefix_grpo") -> SettingsParser:
+    if trainer not in CONFIGS:
+        raise UserError(f"unknown trainer {trainer!r}. Known: {', '.join(CONFIGS)}.")
+    return SettingsParser((PrefixScriptArguments, CONFIGS[trainer], ModelConfig), prog="prefix-rft train")
 
 
-def make_trainer(script_args: PrefixScriptArguments, training_args: PrefixGRPOConfig, model_args: ModelConfig):
-    """The trainer of a recipe; what is wrong with the data or the rewards is said before the model is loaded."""
+def make_trainer(script_args: PrefixScriptArguments, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
+    """The trainer of a recipe and its first prompt.
+
+    What is wrong with the data or the rewards is said before the model is loaded.
+    """
     if not model_args.model_name_or_path:
         raise UserError("no model: set `model_name_or_path` to a folder, a name on the Hub, or `lab`.")
-    if not script_args.reward_funcs:
-        raise UserError("no reward: set `reward_funcs` to a registered name or a dotted path.")
-    names = script_args.reward_funcs if isinstance(script_args.reward_funcs, list) else [script_args.reward_funcs]
-    rewards = [load_reward(name) for name in names]
-    splits = load_splits(script_args.dataset_name, script_args.dataset_config, script_args.dataset_streaming)
-
-    def prepared(split: str) -> Any:
-        return with_prompts(
-            pick_split(splits, split),
-            script_args.prompt_column,
-            script_args.instruction,
-            script_args.conversational,
-        )
-
-    train_dataset = prepared(script_args.dataset_train_split)
-    _check_rewards_fit_prompts(names, train_dataset)
-
-    from trl import get_peft_config, get_quantization_config
-
-    from prefix_rft_trl import PrefixGRPOTrainer, lab
-
-    training_args.model_init_kwargs = {
-        "revision": model_args.model_revision,
-        "attn_implementation": model_args.attn_implementation,
-        "dtype": model_args.dtype,
-        **(training_args.model_init_kwargs or {}),
-    }
-    is_lab = model_args.model_name_or_path == "lab"
-    return PrefixGRPOTrainer(
-        model=lab.base_model_path() if is_lab else model_args.model_name_or_path,
-        reward_funcs=rewards,
-        args=training_args,
-        train_dataset=train_dataset,
-        eval_dataset=prepared(script_args.dataset_test_split) if training_args.eval_strategy != "no" else None,
-        quantization_config=get_quantization_config(model_args),
-        peft_config=get_peft_config(model_args),
-    )
-
-
-def _check_rewards_fit_prompts(names: list[str], dataset: Any) -> None:
-    first: dict[str, Any] = next(iter(dataset), {})
-    of_messages = [name for name in names if name in REWARDS_OF_MESSAGES]
-    if of_messages and isinstance(first.get("prompt"), str):
-        raise UserError(
-            f"the reward {of_messages[0]!r} reads messages, and the prompts are text. Set `conversational: true`."
-        )
+    return TRAINERS[script_args.trainer](script_args, training_args, model_args)
 
 
 def _check_number_of_processes(started: int) -> None:
@@ -107,27 +103,35 @@ def _check_number_of_processes(started: int) -> None:
         )
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
+    """Trains a recipe of one stage; returns 0, or 2 if it could not be started."""
+    argv = sys.argv[1:] if argv is None else argv
     try:
         # Settings of the launcher may stand in the recipe; what nobody knows was refused before this was launched
-        script_args, training_args, model_args = make_parser().parse_args_and_config(fail_with_unknown_args=False)
+        parser = make_parser(trainer_of(argv))
+        script_args, training_args, model_args = parser.parse_args_and_config(argv, fail_with_unknown_args=False)
         _check_number_of_processes(training_args.world_size)
-        trainer = make_trainer(script_args, training_args, model_args)
+        trainer, first_prompt = make_trainer(script_args, training_args, model_args)
     except (UserError, ValueError, OSError) as error:
         if int(os.environ.get("LOCAL_RANK", 0)) == 0:
             print(f"prefix-rft train: {error}", file=sys.stderr)
         return 2
-    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+    checkpoint = training_args.resume_from_checkpoint
+    trainer.train(
+        resume_from_checkpoint=last_checkpoint(training_args.output_dir) if checkpoint == "last" else checkpoint
+    )
     trainer.save_model(training_args.output_dir)
     dataset = name_on_hub(script_args.dataset_name)
     trainer.create_model_card(Path(training_args.output_dir).name, dataset)
     if training_args.push_to_hub:
         trainer.push_to_hub(dataset_name=dataset)
-    prompt = next(iter(trainer.train_dataset))["prompt"]
+    trainer.save_state()  # last: `trainer_state.json` in the folder tells a run that has ended
+    budget = getattr(training_args, "max_completion_length", script_args.measure_max_new_tokens)
     trainer.accelerator.print(
         f"\nThe model is in {training_args.output_dir}. To sample from it:\n\n  "
-        + sampling_command(training_args.output_dir, prompt, min(training_args.max_completion_length, 256))
+        + sampling_command(training_args.output_dir, first_prompt, min(budget, 256))
     )
+    trainer.accelerator.wait_for_everyone()  # or a process may tear down what another still talks to
     trainer.accelerator.end_training()
     return 0
 

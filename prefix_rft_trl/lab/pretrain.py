@@ -1,8 +1,9 @@
-"""Makes the lab's base model again from a seed: `python -m prefix_rft_trl.lab.pretrain --output_dir DIR`.
+"""Makes a base model of the lab again from a seed: `python -m prefix_rft_trl.lab.pretrain --output_dir DIR`.
 
-Two stages on 2 to 6 operands. In the first the model learns both to answer bare and to work step by step. In the
-second it sees bare answers almost alone, so that it works step by step about once in a thousand answers: the skill is
-there, but exploration hardly ever meets it.
+Two stages on problems of 2 operands up to as many as the level has. In the first the model learns both to answer bare
+and to work step by step. In the second it sees bare answers almost alone, so that it works step by step about once in
+a thousand answers: the skill is there, but exploration hardly ever meets it. At the level `hard` the first stage is
+cut short, so that the model calculates badly.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from .task import OPERANDS, answer, sample_prompt, worked_solution
+from .task import LEVELS, answer, sample_prompt, worked_solution
 
 
 ALPHABET = "0123456789+-*=;#"
@@ -29,10 +30,16 @@ class Stage:
     worked_share: float
 
 
-STAGES = (
-    Stage(steps=700, learning_rate=2e-3, worked_share=0.5),
-    Stage(steps=200, learning_rate=3e-4, worked_share=0.0002),
-)
+STAGES = {
+    "easy": (
+        Stage(steps=700, learning_rate=2e-3, worked_share=0.5),
+        Stage(steps=200, learning_rate=3e-4, worked_share=0.0002),
+    ),
+    "hard": (
+        Stage(steps=450, learning_rate=2e-3, worked_share=0.5),
+        Stage(steps=200, learning_rate=3e-4, worked_share=0.0002),
+    ),
+}
 BATCH_SIZE = 96
 
 
@@ -74,10 +81,10 @@ def untrained_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
 
 
 def sample_batch(
-    rng: random.Random, tokenizer: PreTrainedTokenizerFast, worked_share: float
+    rng: random.Random, tokenizer: PreTrainedTokenizerFast, worked_share: float, most_operands: int
 ) -> dict[str, torch.Tensor]:
     """A batch of problems with their solutions; the labels leave the prompt out."""
-    prompts = [sample_prompt(rng, rng.randint(2, OPERANDS)) for _ in range(BATCH_SIZE)]
+    prompts = [sample_prompt(rng, rng.randint(2, most_operands)) for _ in range(BATCH_SIZE)]
     solutions = [
         worked_solution(prompt) if rng.random() < worked_share else "#" + answer(prompt) for prompt in prompts
     ]
@@ -89,18 +96,18 @@ def sample_batch(
     return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "labels": labels}
 
 
-def pretrain(seed: int = 0) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]:
-    """Trains the base model from scratch, in about two minutes on one core."""
+def pretrain(seed: int = 0, level: str = "easy") -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]:
+    """Trains a level's base model from scratch, in about two minutes on one core."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
     tokenizer = character_tokenizer()
     model = untrained_model(tokenizer)
-    for number, stage in enumerate(STAGES, 1):
+    for number, stage in enumerate(STAGES[level], 1):
         optimizer = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, stage.learning_rate, total_steps=stage.steps)
-        progress = tqdm(range(stage.steps), desc=f"stage {number} of {len(STAGES)}")
+        progress = tqdm(range(stage.steps), desc=f"stage {number} of {len(STAGES[level])}")
         for _ in progress:
-            loss = model(**sample_batch(rng, tokenizer, stage.worked_share)).loss
+            loss = model(**sample_batch(rng, tokenizer, stage.worked_share, LEVELS[level].operands)).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -114,8 +121,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", required=True, help="folder of the model and its tokenizer")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--level", choices=LEVELS, default="easy")
     arguments = parser.parse_args(argv)
-    model, tokenizer = pretrain(arguments.seed)
+    model, tokenizer = pretrain(arguments.seed, arguments.level)
     model.save_pretrained(arguments.output_dir)
     tokenizer.save_pretrained(arguments.output_dir)
     print(f"The lab's base model is in {arguments.output_dir}.")

@@ -1,0 +1,128 @@
+"""`prefix-rft compare`: trains recipes with several seeds and makes one report of them."""
+
+import argparse
+import os
+import shlex
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from prefix_rft_trl.comparison.collecting import collect
+from prefix_rft_trl.comparison.report import terminal_table, write_report
+from prefix_rft_trl.comparison.running import jobs_of, only_one, run_jobs
+from prefix_rft_trl.comparison.spec import SPECIFICATION, Specification, Trial, read_specification
+
+from .errors import UserError
+from .recipe import grouped, load_recipe, split_stages
+
+
+DESCRIPTION = """\
+Train recipes with several seeds and compare them: a table of accuracies without any prefix, with 95% intervals over
+seeds, what they cost, curves, and the settings that differ. Runs that have ended are not run again, so a comparison
+that was interrupted goes on when it is started again.
+
+Every recipe needs `measure_steps`. A folder can hold a `comparison.yaml` with the order of its recipes and further
+tables. Any further flag is a setting for all runs, such as --max_steps 20."""
+
+
+def run(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="prefix-rft compare",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("recipes", nargs="+", type=Path, help="recipes, or a folder of them")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of a recipe, with the seeds 0, 1, ... (3)")
+    parser.add_argument("--output_dir", type=Path, help="folder of runs and report (runs/compare-NAME)")
+    parser.add_argument("--jobs", type=int, help="runs side by side (on the CPU one a core, on GPUs one)")
+    parser.add_argument("--threshold", type=float, help="accuracy of which the cost of reaching it is told")
+    arguments, settings = parser.parse_known_args(argv)
+    if arguments.seeds < 1 or (arguments.jobs is not None and arguments.jobs < 1):
+        raise UserError("--seeds and --jobs are at least 1.")
+    specification = _specification(arguments, settings)
+    trials = [trial for table in specification.tables for _, row in table.rows for trial in row]
+    measured = _check(trials)
+    folder = arguments.output_dir or Path("runs") / f"compare-{arguments.recipes[0].stem}"
+    jobs = jobs_of(trials, folder)
+    on_cpu = all(trial.settings.get("use_cpu") for trial in trials)
+    at_a_time = arguments.jobs or (len(os.sched_getaffinity(0)) if on_cpu else 1)
+    command = f"prefix-rft compare {shlex.join(argv)}"
+    try:
+        with only_one(folder):
+            failed = run_jobs(jobs, at_a_time)
+            comparison = collect(specification, folder, command, measured)
+            write_report(comparison, folder)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    print(terminal_table(comparison))
+    print(f"\nThe report is in {folder}: report.html, report.md and results.json.")
+    if failed:
+        print(f"{len(failed)} of {len(jobs)} runs failed and are missing in it; their logs:")
+        print("\n".join(f"  {job.folder / 'log.txt'}" for job in failed))
+    return 1 if failed else 0
+
+
+def _specification(arguments: argparse.Namespace, flags: list[str]) -> Specification:
+    import yaml
+
+    values = {name: [yaml.safe_load(value) for value in values] for name, values in grouped(flags)}
+    extra: dict[str, Any] = {name: found if len(found) != 1 else found[0] for name, found in values.items()}
+    paths, contents = [], {}
+    for path in arguments.recipes:
+        if not path.is_dir():
+            paths.append(path)
+            continue
+        found = sorted(file for file in path.glob("*.yaml") if file.name != SPECIFICATION)
+        if not found:
+            raise UserError(f"there is no recipe in {path}.")
+        paths += found
+        if (path / SPECIFICATION).is_file():
+            contents = load_recipe(path / SPECIFICATION)
+    stems = [path.stem for path in paths]
+    if twice := {stem for stem in stems if stems.count(stem) > 1}:
+        raise UserError(f"two recipes have the name {sorted(twice)[0]!r}, by which the report tells them apart.")
+    if arguments.threshold is not None:
+        contents = {**contents, "threshold": arguments.threshold}
+    loaded = {path: load_recipe(path) for path in paths}
+    try:
+        return read_specification(paths, contents, loaded, arguments.seeds, extra)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _check(trials: list[Trial]) -> str:
+    """Refuses what could not be run before anything is; returns what accuracy is."""
+    distinct = list({trial.name: trial for trial in trials}.values())
+    # In a process of its own: settings look for a device, and this process is to hold none
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        measured = pool.submit(what_is_measured, distinct).result()
+    if len(measured) > 1:
+        raise UserError(f"the recipes are measured on different problems: {'; '.join(sorted(measured))}.")
+    return (
+        f"Accuracy is the mean reward on held-out problems ({measured.pop()}), without any prefix, one answer each, "
+        "sampled at temperature 1."
+    )
+
+
+def what_is_measured(trials: list[Trial]) -> set[str]:
+    """Makes the settings of each trial, which checks them; returns the problems that they are measured on."""
+    from .train import knows_setting
+    from .training_script import make_parser
+
+    measured = set()
+    for trial in trials:
+        for stage in split_stages(load_recipe(trial.path), trial.flags(), knows_setting):
+            parser = make_parser(stage.trainer)
+            parser.set_defaults_with_config(**stage.settings)
+            try:
+                script_args, *_ = parser.parse_args_into_dataclasses([*stage.flags, "--output_dir", "runs"])
+            except (ValueError, UserError) as error:
+                raise UserError(f"{trial.path} with {trial.overrides or 'no overrides'}: {error}") from error
+            if not script_args.measure_steps:
+                raise UserError(f"{trial.path} measures nothing: set `measure_steps`, as in recipes/lab.")
+            rows = "all" if script_args.measure_rows is None else f"the first {script_args.measure_rows}"
+            level = f", level `{script_args.lab_level}`" if script_args.dataset_name == "lab" else ""
+            measured.add(f"{rows} of split `{script_args.measure_split}` of `{script_args.dataset_name}`{level}")
+    return measured

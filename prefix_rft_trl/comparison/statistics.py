@@ -1,0 +1,208 @@
+"""What the runs of a comparison say together: means with their uncertainty, costs, and what was set differently."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from .results import Experiment, Run, Table
+
+
+CONFIDENCE = 0.95
+COSTS = ("step", "seconds", "generated_tokens", "trained_tokens")
+NAMES_OF_A_RUN = {"output_dir", "logging_dir", "run_name", "hub_model_id"}  # they differ and change nothing
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds.
+
+    Attributes:
+        mean (`float`): over the seeds.
+        half_width (`float` or `None`): of the 95% interval by Student's t; `None` for a single seed.
+        seeds (`int`): number of values.
+    """
+
+    mean: float
+    half_width: float | None
+    seeds: int
+
+    @property
+    def low(self) -> float:
+        return self.mean - (self.half_width or 0.0)
+
+    @property
+    def high(self) -> float:
+        return self.mean + (self.half_width or 0.0)
+
+    def overlaps(self, other: "Estimate") -> bool:
+        """Whether the two intervals share a point."""
+        return self.low <= other.high and other.low <= self.high
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run has spent: optimizer steps, seconds of training, tokens sampled and tokens with a gradient."""
+
+    step: float
+    seconds: float
+    generated_tokens: float
+    trained_tokens: float
+
+
+@dataclass(frozen=True)
+class CostToThreshold:
+    """How many of the runs reach an accuracy, and the mean cost of those that do (`None` if none does)."""
+
+    reached: int
+    runs: int
+    mean: Cost | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """An experiment over its seeds. `best` is the mean of each run's highest accuracy, measured along the way."""
+
+    base: Estimate
+    final: Estimate
+    best: Estimate
+    total: Cost
+    to_threshold: CostToThreshold
+
+
+@dataclass(frozen=True)
+class Point:
+    """Of a mean curve: the optimizer step and what was measured there over the seeds."""
+
+    step: int
+    value: Estimate
+
+
+@cache
+def t_quantile(degrees_of_freedom: int) -> float:
+    """How many standard errors the 95% interval reaches to either side."""
+    from scipy.stats import t  # a second to import
+
+    return float(t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom))
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean and 95% interval of independent values, one a seed.
+
+    Raises `ValueError` without values.
+    """
+    if not values:
+        raise ValueError("There are no values to take the mean of. Leave out experiments without runs.")
+    count = len(values)
+    mean = math.fsum(values) / count
+    if count == 1:
+        return Estimate(mean, None, 1)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
+    return Estimate(mean, t_quantile(count - 1) * math.sqrt(variance / count), count)
+
+
+def finished(runs: Iterable[Run]) -> list[Run]:
+    """The runs of which anything was measured."""
+    return [run for run in runs if run.curve]
+
+
+def cost_at(line: dict[str, Any]) -> Cost:
+    return Cost(*(line[cost] for cost in COSTS))
+
+
+def cost_to_reach(run: Run, threshold: float) -> Cost | None:
+    """What the run had spent at its first measurement at or above the threshold; `None` if there is none."""
+    return next((cost_at(line) for line in run.curve if line["accuracy"] >= threshold), None)
+
+
+def mean_cost(costs: Sequence[Cost]) -> Cost:
+    return Cost(*(math.fsum(getattr(cost, name) for cost in costs) / len(costs) for name in COSTS))
+
+
+def cost_to_threshold(runs: Sequence[Run], threshold: float) -> CostToThreshold:
+    costs = [cost for run in runs if (cost := cost_to_reach(run, threshold)) is not None]
+    return CostToThreshold(len(costs), len(runs), mean_cost(costs) if costs else None)
+
+
+def summarize(experiment: Experiment, threshold: float) -> Summary | None:
+    """The experiment over its seeds; `None` if it has no runs."""
+    runs = finished(experiment.runs)
+    if not runs:
+        return None
+    return Summary(
+        base=estimate([run.curve[0]["accuracy"] for run in runs]),
+        final=estimate([run.curve[-1]["accuracy"] for run in runs]),
+        best=estimate([max(line["accuracy"] for line in run.curve) for run in runs]),
+        total=mean_cost([cost_at(run.curve[-1]) for run in runs]),
+        to_threshold=cost_to_threshold(runs, threshold),
+    )
+
+
+def mean_curve(runs: Sequence[Run], key: str) -> list[Point]:
+    """The mean of `key` at each step at which all seeds have a finite value of it."""
+    by_step = [{line["step"]: line[key] for line in run.curve if is_number(line.get(key))} for run in finished(runs)]
+    if not by_step:
+        return []
+    shared = set(by_step[0]).intersection(*by_step[1:])
+    return [Point(step, estimate([values[step] for values in by_step])) for step in sorted(shared)]
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def differing_settings(experiments: Sequence[Experiment]) -> list[str]:
+    """Names of the settings that are not the same in all experiments, in the order in which they first appear.
+
+    A setting that an experiment does not have counts as different. Names of outputs are left out.
+    """
+    names = dict.fromkeys(name for experiment in experiments for name in experiment.settings)
+    return [name for name in names if not names_a_run(name) and differs(name, experiments)]
+
+
+def names_a_run(setting: str) -> bool:
+    return setting.rsplit(".", 1)[-1] in NAMES_OF_A_RUN
+
+
+def differs(setting: str, experiments: Sequence[Experiment]) -> bool:
+    return len({comparable(experiment.settings, setting) for experiment in experiments}) > 1
+
+
+def comparable(settings: dict[str, Any], setting: str) -> str | None:
+    """The value as text that is equal for equal values: 1 and 1.0 are, 1 and True are not."""
+    if setting not in settings:
+        return None
+    value = settings[setting]
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def best_of_columns(estimates: Sequence[Sequence[Estimate | None]]) -> set[tuple[int, int]]:
+    """Positions (row, column) of what nothing in its column is known to beat.
+
+    That is the highest mean of a column and all whose interval overlaps its interval. A column says nothing if an
+    experiment in it has a single seed, or if all of its experiments are as good as the best.
+    """
+    best: set[tuple[int, int]] = set()
+    for column in range(len(estimates[0]) if estimates else 0):
+        cells = {row: line[column] for row, line in enumerate(estimates)}
+        known = {row: cell for row, cell in cells.items() if cell is not None}
+        if len(known) < 2 or any(cell.half_width is None for cell in known.values()):
+            continue
+        highest = max(known.values(), key=lambda cell: cell.mean)
+        as_good = {row for row, cell in known.items() if cell.overlaps(highest)}
+        if len(as_good) < len(known):
+            best |= {(row, column) for row in as_good}
+    return best
+
+
+def experiments_of(table: Table) -> list[Experiment]:
+    return [experiment for row in table.rows for experiment in row.experiments]
+
+
+def base_accuracies(experiments: Sequence[Experiment]) -> list[float]:
+    """Accuracy before any training, a run each."""
+    return [run.curve[0]["accuracy"] for experiment in experiments for run in finished(experiment.runs)]

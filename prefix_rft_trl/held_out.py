@@ -1,0 +1,110 @@
+"""Accuracy on held-out problems without any prefix, measured the same way for every method."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from datasets import Dataset
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from .advantages import total_rewards
+
+
+@torch.no_grad()
+def sample_answers(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[Any],
+    max_new_tokens: int,
+    seed: int = 0,
+    batch_size: int = 512,
+) -> list[list[int]]:
+    """Token ids of one answer a prompt, sampled at temperature 1 from all tokens; its end of sequence belongs to it.
+
+    Leaves the global random state and the model's mode as they were.
+
+    Args:
+        model, tokenizer: the policy.
+        prompts (`list`): text or messages.
+        max_new_tokens (`int`): budget of an answer in tokens.
+        seed (`int`): of the sampling.
+        batch_size (`int`): answers that are sampled at a time.
+    """
+    eos = model.generation_config.eos_token_id
+    ends = [end for end in {*(eos if isinstance(eos, list) else [eos]), tokenizer.eos_token_id} if end is not None]
+    config = GenerationConfig(
+        do_sample=True,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=0,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=ends,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    training, answers = model.training, []
+    model.eval()
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for start in range(0, len(prompts), batch_size):
+            inputs = _padded(tokenizer, prompts[start : start + batch_size]).to(model.device)
+            outputs = model.generate(**inputs, generation_config=config)
+            answers += [_up_to_the_end(ids, ends) for ids in outputs[:, inputs["input_ids"].size(1) :].cpu()]
+    model.train(training)
+    return answers
+
+
+def _padded(tokenizer: PreTrainedTokenizerBase, prompts: list[Any]) -> Any:
+    is_text = isinstance(prompts[0], str)
+    texts = prompts if is_text else tokenizer.apply_chat_template(prompts, tokenize=False, add_generation_prompt=True)
+    return tokenizer(texts, add_special_tokens=is_text, return_tensors="pt", padding=True, padding_side="left")
+
+
+def _up_to_the_end(ids: torch.Tensor, ends: list[int]) -> list[int]:
+    places = torch.isin(ids, torch.tensor(ends)).nonzero()
+    return ids[: places[0].item() + 1].tolist() if len(places) else ids.tolist()
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The problems, and what an answer to them is worth.
+
+    Attributes:
+        dataset (`Dataset`): columns `prompt` and what the rewards need.
+        reward_funcs (`list`): reward functions as for [`~trl.GRPOTrainer`]; weighed equally.
+        max_new_tokens (`int`): budget of an answer in tokens.
+    """
+
+    dataset: Dataset
+    reward_funcs: list[Callable[..., list[float | None]]]
+    max_new_tokens: int
+
+    def measure(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator
+    ) -> dict[str, float]:
+        """One answer a problem, shared out over the processes.
+
+        Returns:
+            `dict`: `accuracy`, the mean reward over the problems that could be scored, and `length`, the mean number
+            of tokens of an answer.
+        """
+        mine = self.dataset.shard(accelerator.num_processes, accelerator.process_index)
+        prompts = list(mine["prompt"])
+        answers = sample_answers(model, tokenizer, prompts, self.max_new_tokens, seed=accelerator.process_index)
+        rewards = self.score(prompts, tokenizer.batch_decode(answers, skip_special_tokens=True), mine)
+        scored = ~rewards.isnan()
+        sums = [rewards[scored].sum(), scored.sum(), sum(map(len, answers)), len(answers)]
+        of_all = accelerator.reduce(torch.tensor(sums, device=accelerator.device, dtype=torch.float64), "sum").tolist()
+        return {"accuracy": of_all[0] / max(of_all[1], 1), "length": of_all[2] / of_all[3]}
+
+    def score(self, prompts: list[Any], texts: list[str], rows: Dataset) -> torch.Tensor:
+        """Total reward of each answer, shape (answers,), NaN where no function gave one."""
+        is_text = isinstance(prompts[0], str)
+        completions = texts if is_text else [[{"role": "assistant", "content": text}] for text in texts]
+        columns = {name: list(rows[name]) for name in rows.column_names if name not in ("prompt", "completion")}
+        of_functions = [
+            function(prompts=prompts, completions=completions, **columns) for function in self.reward_funcs
+        ]
+        rewards = [[float("nan") if reward is None else reward for reward in rewards] for rewards in of_functions]
+        return total_rewards(torch.tensor(rewards).T, torch.ones(len(rewards)))
