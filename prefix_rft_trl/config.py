@@ -1,5 +1,6 @@
 """Every setting of Prefix-RFT, documented and checked."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -201,9 +202,17 @@ class PrefixGRPOConfig(GRPOConfig):
                 raise ValueError(f"`{name}` is a share from 0 to 1, found {getattr(self, name)}.")
         if self.prefix_top_entropy_quantile == 0:
             raise ValueError("`prefix_top_entropy_quantile=0` trains no prefix token: set `prefix_selection='none'`.")
-        for name in ("prefix_shaping_gamma", "prefix_loss_coef"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"`{name}` is above 0, found {getattr(self, name)}.")
+        if not self.prefix_shaping_gamma > 0:
+            raise ValueError(f"`prefix_shaping_gamma` is above 0, found {self.prefix_shaping_gamma}. LUFFY's is 0.1.")
+        if not self.prefix_loss_coef > 0:
+            raise ValueError(
+                f"`prefix_loss_coef` is above 0, found {self.prefix_loss_coef}. For prefixes that are not trained set "
+                "`prefix_selection='none'`."
+            )
+        if math.isnan(self.prefix_success_reward):
+            raise ValueError(
+                "`prefix_success_reward` is a number that rewards can reach, found nan. Set it, say, to 1."
+            )
         if self.prefix_ratio_low > self.prefix_ratio_high:
             raise ValueError(
                 f"`prefix_ratio_low` ({self.prefix_ratio_low}) is above `prefix_ratio_high` "

@@ -8,16 +8,10 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from .run_folder import CURVE, read_curve
 
-CURVE = "curve.jsonl"
+
 Measure = Callable[[Any], dict[str, float]]
-
-
-def read_curve(folder: Path) -> list[dict[str, Any]]:
-    """The lines that have been written whole."""
-    file = folder / CURVE
-    lines = file.read_text().splitlines(keepends=True) if file.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 class CurveWriter(TrainerCallback):

@@ -13,7 +13,7 @@ from .advantages import total_rewards
 
 
 @torch.no_grad()
-def sample_answers(
+def sample_answer_ids(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: list[Any],
@@ -91,7 +91,7 @@ class HeldOut:
         """
         mine = self.dataset.shard(accelerator.num_processes, accelerator.process_index)
         prompts = list(mine["prompt"])
-        answers = sample_answers(model, tokenizer, prompts, self.max_new_tokens, seed=accelerator.process_index)
+        answers = sample_answer_ids(model, tokenizer, prompts, self.max_new_tokens, seed=accelerator.process_index)
         rewards = self.score(prompts, tokenizer.batch_decode(answers, skip_special_tokens=True), mine)
         scored = ~rewards.isnan()
         sums = [rewards[scored].sum(), scored.sum(), sum(map(len, answers)), len(answers)]

@@ -2,9 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 
+CURVE = "curve.jsonl"
 ENDED = "trainer_state.json"  # training writes it into the folder itself last of all
+
+
+def read_curve(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's learning curve that have been written whole; see [`~prefix_rft_trl.curve.CurveWriter`]."""
+    file = folder / CURVE
+    lines = file.read_text().splitlines(keepends=True) if file.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def has_ended(folder: Path) -> bool:

@@ -35,6 +35,10 @@ def test_defaults_are_those_of_the_paper(make_config):
         "prefix_selection": "top_entropy",
         "prefix_top_entropy_quantile": 0.2,
         "prefix_loss_type": "ppo",
+        "prefix_shared_in_group": False,
+        "prefix_prompts": "all",
+        "prefix_success_reward": 1.0,
+        "prefix_ratio_distribution": "uniform",
         "loss_type": "dr_grpo",
         "scale_rewards": "none",
         "beta": 0.0,
@@ -46,6 +50,12 @@ def test_defaults_are_those_of_the_paper(make_config):
         "answer_column": "solution",
     }
     assert {name: getattr(config, name) for name in expected} == expected
+
+
+def test_defaults_of_the_rivals_are_those_of_luffy_and_uft(make_config):
+    config = make_config()
+    assert config.prefix_shaping_gamma == 0.1
+    assert config.prefix_loss_coef == 0.001
 
 
 def test_only_the_defaults_that_the_documentation_names_depart_from_trls():
@@ -101,7 +111,35 @@ REFUSED = [
         {"prefix_selection": "all"},
         "`prefix_selection`: 'all'. Known: top_entropy, .*per_rollout, bottom_entropy, random, none",
     ),
-    ({"prefix_loss_type": "sft"}, "`prefix_loss_type`: 'sft'. Known: ppo, ppo_unclipped"),
+    (
+        {"prefix_loss_type": "sft"},
+        "`prefix_loss_type`: 'sft'. Known: ppo, ppo_unclipped, shaped, cross_entropy",
+    ),
+    ({"prefix_ratio_distribution": "beta"}, "`prefix_ratio_distribution`: 'beta'. Known: uniform, binomial"),
+    ({"prefix_prompts": "hard"}, "`prefix_prompts`: 'hard'. Known: all, failed"),
+    ({"prefix_loss_coef": 0}, "`prefix_loss_coef` .* found 0.*`prefix_selection='none'`"),
+    ({"prefix_loss_coef": -0.1}, "`prefix_loss_coef` .* found -0.1"),
+    ({"prefix_loss_coef": float("nan")}, "`prefix_loss_coef` .* found nan"),
+    ({"prefix_shaping_gamma": 0.0}, "`prefix_shaping_gamma` .* found 0.0"),
+    ({"prefix_shaping_gamma": float("nan")}, "`prefix_shaping_gamma` .* found nan"),
+    ({"prefix_success_reward": float("nan")}, "`prefix_success_reward` .* found nan"),
+    (
+        {"prefix_ratio_schedule": "whole", "prefix_ratio_distribution": "binomial"},
+        "`prefix_ratio_distribution='binomial'` .*`prefix_ratio_schedule='whole'` .*'cosine', 'linear' or 'uniform'",
+    ),
+    (
+        {"prefix_ratio_schedule": "adaptive", "prefix_ratio_distribution": "binomial"},
+        "`prefix_ratio_distribution='binomial'` .*`prefix_ratio_schedule='adaptive'`",
+    ),
+    (
+        {"prefix_ratio_schedule": "whole", "num_prefix_generations": 8},
+        r"`prefix_ratio_schedule='whole'` .*`num_prefix_generations` .*\(8\) samples nothing.*`SFTTrainer`",
+    ),
+    ({"prefix_loss_type": "shaped", "loss_type": "cispo"}, "`prefix_loss_type='shaped'` .*'cispo'"),
+    (
+        {"prefix_loss_type": "shaped", "importance_sampling_level": "sequence"},
+        "`prefix_loss_type='shaped'` .*`importance_sampling_level='sequence'`",
+    ),
     (
         {"prefix_advantage": "on_policy", "scale_rewards": "group"},
         "`prefix_advantage='on_policy'` .*`scale_rewards='none'`.* found 'group'",
@@ -138,6 +176,11 @@ def test_setting_that_cannot_work_is_refused_with_its_name_and_what_was_found(ma
         {"max_completion_length": 2},
         {"scale_rewards": "group", "loss_type": "cispo", "importance_sampling_level": "sequence"},
         {"prefix_advantage": "on_policy", "scale_rewards": False, "prefix_loss_type": "ppo_unclipped"},
+        {"prefix_loss_type": "cross_entropy", "loss_type": "cispo"},
+        {"prefix_loss_type": "cross_entropy", "importance_sampling_level": "sequence", "prefix_loss_coef": 2},
+        {"prefix_ratio_schedule": "whole", "num_prefix_generations": 7},
+        {"prefix_ratio_distribution": "binomial", "prefix_ratio_low": 0.0, "prefix_ratio_high": 1.0},
+        {"prefix_ratio_schedule": "adaptive", "prefix_prompts": "failed", "prefix_success_reward": -1.0},
     ],
 )
 def test_setting_at_the_edge_of_what_works_is_accepted(make_config, settings):
@@ -151,11 +194,20 @@ def test_setting_at_the_edge_of_what_works_is_accepted(make_config, settings):
         {"max_completion_length": None},
         {"loss_type": "cispo", "prefix_loss_type": "ppo_unclipped"},
         {"scale_rewards": "group", "prefix_advantage": "on_policy"},
+        {"loss_type": "cispo", "prefix_loss_type": "shaped"},
     ],
 )
 def test_plain_grpo_accepts_what_trl_accepts(make_config, settings):
     make_config(GRPOConfig, **{name: value for name, value in settings.items() if name in INHERITED})
     make_config(num_prefix_generations=0, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "follows"),
+    [({}, False), ({"prefix_ratio_schedule": "adaptive"}, True), ({"prefix_prompts": "failed"}, True)],
+)
+def test_problems_are_remembered_only_where_a_setting_needs_it(make_config, settings, follows):
+    assert make_config(**settings).follows_problems is follows
 
 
 def test_settings_can_be_given_on_the_command_line_and_in_yaml(tmp_path):

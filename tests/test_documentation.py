@@ -11,6 +11,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prefix_rft_trl import lab
+from prefix_rft_trl.cli.inspect import EPILOG
 from prefix_rft_trl.cli.main import COMMANDS
 from prefix_rft_trl.cli.train import USAGE
 
@@ -32,12 +33,18 @@ def commands_shown() -> dict[str, str]:
             found[line] = recipe.name
     for line in re.findall(r"^  (prefix-rft .*)$", USAGE, re.MULTILINE):
         found[line] = "help of train"
+    for line in re.findall(r"^  (prefix-rft .*)$", EPILOG, re.MULTILINE):
+        found[line.replace("runs/lab-prefix-rft", "lab")] = "help of inspect"
     return found
 
 
 def run(*command: str, cwd: Path = ROOT) -> None:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def prefix_rft(*arguments: str) -> None:
+    run(sys.executable, "-m", "prefix_rft_trl.cli.main", *arguments)
 
 
 @pytest.fixture(scope="session")
@@ -50,11 +57,20 @@ def small_run(tmp_path_factory) -> dict[str, list[str]]:
     AutoModelForCausalLM.from_pretrained(lab.base_model_path()).save_pretrained(folder)
     rows = folder / "rows.jsonl"
     rows.write_text('{"question": "3+4*2", "answer": "3+4=7;7*2=4;#### 4"}\n' * 8)
-    one_step = ["--max_steps", "1", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "1"]
+    one_step = ["--max_steps", "1", "--per_device_train_batch_size", "72", "--gradient_accumulation_steps", "1"]
     on_a_cpu = ["--use_cpu", "true", "--bf16", "false", "--dtype", "float32", "--max_completion_length", "40"]
     return {
-        "recipes/lab": one_step,
-        "recipes/gsm8k": [*one_step, *on_a_cpu, "--model_name_or_path", str(folder), "--dataset_name", str(rows)],
+        "recipes/lab": [*one_step, "--measure_rows", "8"],
+        "recipes/gsm8k": [
+            *one_step,
+            "--per_device_train_batch_size",
+            "8",
+            *on_a_cpu,
+            "--model_name_or_path",
+            str(folder),
+            "--dataset_name",
+            str(rows),
+        ],
     }
 
 
@@ -64,13 +80,20 @@ def test_a_command_that_is_shown_runs(command, small_run, tmp_path):
     if program == "make":
         run("make", "--dry-run", *arguments)
     elif program == "prefix-rft" and arguments[0] == "lab":
-        run(
-            sys.executable, "-m", "prefix_rft_trl.cli.main", *arguments, "--steps", "10", "--output_dir", str(tmp_path)
-        )
+        prefix_rft(*arguments, "--steps", "10", "--output_dir", str(tmp_path))
+    elif program == "prefix-rft" and arguments[0] == "compare":
+        # Two of the recipes, one seed: the whole of it is checked, setting by setting, in tests/comparison
+        two = [str(ROOT / "recipes" / "lab" / f"{name}.yaml") for name in ("sft", "prefix_rft")]
+        small = ["--seeds", "1", *small_run["recipes/lab"], "--output_dir", str(tmp_path)]
+        prefix_rft("compare", *(two if arguments[1] == "recipes/lab" else arguments[1:3]), *small)
+        assert (tmp_path / "report.html").is_file()
+    elif program == "prefix-rft" and arguments[0] == "inspect":
+        prefix_rft(*arguments, "--output", str(tmp_path / "page.html"))
+        assert (tmp_path / "page.html").is_file()
     elif program == "prefix-rft":
         recipe = arguments[arguments.index("--config") + 1]
         small = small_run[str(Path(recipe).parent)]
-        run(sys.executable, "-m", "prefix_rft_trl.cli.main", *arguments, *small, "--output_dir", str(tmp_path))
+        prefix_rft(*arguments, *small, "--output_dir", str(tmp_path))
     elif program.endswith("pytest"):
         run(sys.executable, "-m", "pytest", *arguments)
     elif command.startswith("python benchmarks/"):

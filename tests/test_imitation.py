@@ -15,6 +15,7 @@ from prefix_rft_trl.imitation import (
 
 
 CLIP = 0.2
+GAMMA = 0.1
 
 
 def test_prefix_tokens_are_the_first_of_a_hybrid_completion_and_never_padding():
@@ -105,18 +106,19 @@ def make_logps(with_old: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
     return logps.requires_grad_(), old_logps
 
 
-def beta_by_hand(prefix_loss_type: str, advantage: float, ratio: float) -> float:
+def beta_by_hand(prefix_loss_type: str, advantage: float, ratio: float, probability: float) -> float:
     out_of_range = ratio > 1 + CLIP if advantage > 0 else ratio < 1 - CLIP
     return {
         "ppo": 0.0 if out_of_range else advantage * ratio,
         "ppo_unclipped": advantage * ratio,
+        "shaped": advantage * probability * GAMMA / (probability + GAMMA) ** 2,
     }[prefix_loss_type]
 
 
 def gradient_of(prefix_loss_type: str, with_old: bool) -> torch.Tensor:
     logps, old_logps = make_logps(with_old)
     weighed = weigh_prefix_tokens(
-        prefix_loss_type, logps, old_logps, ADVANTAGES, PREFIX_ADVANTAGES, PREFIX_MASK, SELECTED
+        prefix_loss_type, logps, old_logps, ADVANTAGES, PREFIX_ADVANTAGES, PREFIX_MASK, SELECTED, GAMMA
     )
     return torch.autograd.grad(ppo_loss(*weighed), logps)[0]
 
@@ -127,10 +129,12 @@ class TestGradientOfAPolicyGradientLoss:
     def test_is_beta_on_the_prefix_tokens_that_are_trained(self, prefix_loss_type, with_old):
         expected = [
             [
-                -beta_by_hand(prefix_loss_type, advantage, math.exp(log_ratio) if with_old else 1.0)
-                for log_ratio in LOG_RATIOS
+                -beta_by_hand(prefix_loss_type, advantage, math.exp(log_ratio) if with_old else 1.0, math.exp(logp))
+                for log_ratio, logp in zip(LOG_RATIOS, of_row, strict=True)
             ]
-            for advantage in PREFIX_ADVANTAGES.tolist()
+            for advantage, of_row in zip(
+                PREFIX_ADVANTAGES.tolist(), make_logps(with_old)[0][:, KEPT].tolist(), strict=True
+            )
         ]
         found = gradient_of(prefix_loss_type, with_old)[:, KEPT]
         torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=0)
@@ -148,7 +152,7 @@ class TestGradientOfAPolicyGradientLoss:
 def test_dropped_prefix_tokens_are_out_of_the_kl_term_too(prefix_loss_type):
     logps, old_logps = make_logps(with_old=True)
     weighed, _, _ = weigh_prefix_tokens(
-        prefix_loss_type, logps, old_logps, ADVANTAGES, PREFIX_ADVANTAGES, PREFIX_MASK, SELECTED
+        prefix_loss_type, logps, old_logps, ADVANTAGES, PREFIX_ADVANTAGES, PREFIX_MASK, SELECTED, GAMMA
     )
     assert torch.equal(weighed, logps)
     gradient = torch.autograd.grad(weighed.sum(), logps)[0]
@@ -159,7 +163,7 @@ def test_dropped_prefix_tokens_are_out_of_the_kl_term_too(prefix_loss_type):
 def test_dropped_prefix_tokens_do_not_push_a_ratio_that_a_whole_completion_shares():
     logps, old_logps = make_logps(with_old=True)
     weighed, old_logps, advantages = weigh_prefix_tokens(
-        "ppo", logps, old_logps, ADVANTAGES, PREFIX_ADVANTAGES, PREFIX_MASK, SELECTED
+        "ppo", logps, old_logps, ADVANTAGES, PREFIX_ADVANTAGES, PREFIX_MASK, SELECTED, GAMMA
     )
     ratios = torch.exp((weighed - old_logps).mean(dim=1, keepdim=True))
     found = torch.autograd.grad(-(ratios * advantages).sum(), logps)[0]

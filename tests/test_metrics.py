@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from prefix_rft_trl.metrics import holds_answer, rollout_metrics, token_metrics, token_sums
+from prefix_rft_trl.metrics import holds_answer, rollout_metrics, rollout_rows, token_metrics, token_sums
+from prefix_rft_trl.prefixes import ON_POLICY, Assignment
 
 
 NAN = float("nan")
@@ -39,6 +40,7 @@ def test_token_metrics_are_the_means_that_their_names_say():
     expected = {
         "prefix/advantage": mean([advantage for prefix, *_, advantage in tokens if prefix]),
         "prefix/trained_token_share": mean([kept for _, kept, sampled, _, _ in tokens if kept or sampled]),
+        "prefix/trained_tokens": sum(kept for _, kept, *_ in tokens) / 6,
         "prefix/kept_share": mean([kept for prefix, kept, *_ in tokens if prefix]),
         "prefix/entropy_kept": mean([entropy for _, kept, _, entropy, _ in tokens if kept]),
         "prefix/entropy_dropped": mean([entropy for prefix, kept, _, entropy, _ in tokens if prefix and not kept]),
@@ -61,6 +63,7 @@ def test_token_metrics_of_a_batch_without_prefixes_are_left_out_of_the_log():
         {
             "prefix/advantage": NAN,
             "prefix/trained_token_share": 0.0,
+            "prefix/trained_tokens": 0.0,
             "prefix/kept_share": NAN,
             "prefix/entropy_kept": NAN,
             "prefix/entropy_dropped": NAN,
@@ -74,6 +77,7 @@ def test_token_metrics_of_a_batch_without_tokens_are_left_out_of_the_log():
     _, _, mask, entropies, advantages = forward_batch()
     nothing = torch.zeros_like(mask)
     found = token_metrics(token_sums(nothing, nothing, nothing, entropies, advantages))
+    assert found.pop("prefix/trained_tokens") == 0.0
     assert all(math.isnan(value) for value in found.values())
 
 
@@ -94,6 +98,7 @@ def test_rollout_metrics_are_the_means_that_their_names_say():
             "prefix/demonstration_share": 3 / 4,
             "prefix/ratio": 0.4,
             "prefix/length": 20,
+            "prefix/tokens": 60 / 6,
             "prefix/holds_answer": 1 / 2,
             "prefix/reward_hybrid": 1 / 2,
             "prefix/reward_on_policy": 1.5 / 2,
@@ -105,7 +110,19 @@ def test_rollout_metrics_are_the_means_that_their_names_say():
 def test_rollout_metrics_of_a_batch_without_hybrid_rollouts_are_left_out_of_the_log():
     found = rollout_metrics(torch.tensor([[0, 0, NAN, 0, 9], [0, 0, NAN, 0, 11]]), torch.tensor([1.0, 0.0]))
     numbers = {name: value for name, value in found.items() if not math.isnan(value)}
-    assert numbers == {"prefix/reward_on_policy": 0.5, "completions/mean_length_on_policy": 10}
+    assert numbers == {
+        "prefix/tokens": 0.0,
+        "prefix/reward_on_policy": 0.5,
+        "completions/mean_length_on_policy": 10,
+    }
+
+
+def test_rollouts_are_counted_as_what_they_are():
+    hybrid = Assignment(planned=True, demonstration={"content": "so it is 42."}, ratio=0.25)
+    found = rollout_rows([hybrid, ON_POLICY], [[5, 6, 7], []], ["it is 42", ""], ["42", None], [[5, 6, 7, 8], [9]])
+    assert found.dtype == torch.float32
+    assert found.tolist()[0] == [1, 3, 0.25, 1, 4]
+    assert found.tolist()[1] == pytest.approx([0, 0, NAN, NAN, 1], nan_ok=True)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_demonstration_longer_than_the_budget_is_cut_to_it_and_not_dropped():
 
 
 def draw(seed: int = 7, step: int = 3, row: int = 5) -> tuple[str, float]:
-    found = assign(DEMONSTRATIONS, seed, step, row, (0.0, 1.0))
+    found = assign(DEMONSTRATIONS, (seed, step, row), (0.0, 1.0))
     assert found.planned
     assert found.demonstration is not None
     return found.demonstration["content"], found.ratio
@@ -82,10 +82,8 @@ def distance_from_uniform(values: list[float], low: float, high: float) -> float
 
 @pytest.mark.parametrize("coordinate", ["step", "row"])
 def test_ratios_are_uniform_between_the_bounds(coordinate):
-    where = {"seed": 0, "step": 0, "row": 0}
-    ratios = [
-        assign(DEMONSTRATIONS, **where | {coordinate: value}, ratio_bounds=(0.3, 0.95)).ratio for value in range(2000)
-    ]
+    keys = ((0, value, 0) if coordinate == "step" else (0, 0, value) for value in range(2000))
+    ratios = [assign(DEMONSTRATIONS, key, ratio_bounds=(0.3, 0.95)).ratio for key in keys]
     assert min(ratios) >= 0.3
     assert max(ratios) <= 0.95
     assert distance_from_uniform(ratios, 0.3, 0.95) < 1.63
@@ -101,7 +99,7 @@ def test_each_of_several_demonstrations_is_drawn_as_often_and_at_every_ratio():
 
 
 def test_row_without_a_demonstration_trains_on_policy_and_is_counted_as_planned():
-    found = assign([], seed=0, step=0, row=0, ratio_bounds=(0.05, 0.95))
+    found = assign([], key=(0, 0, 0), ratio_bounds=(0.05, 0.95))
     assert found.planned
     assert found.demonstration is None
 
@@ -137,7 +135,7 @@ def test_splice_does_not_pair_prefixes_with_the_wrong_rows():
 
 
 def test_noise_of_a_prefix_token_depends_on_its_rollout_and_place_alone():
-    assignments = [assign([{"content": "a"}], 3, 5, row, (0.0, 1.0)) for row in range(400)]
+    assignments = [assign([{"content": "a"}], (3, 5, row), (0.0, 1.0)) for row in range(400)]
     lengths = [row % 30 for row in range(400)]
     noise = token_noise(assignments, torch.tensor(lengths), 40).numpy()
     assert noise.shape == (400, 40)

@@ -12,6 +12,7 @@ from typing import Any
 
 from prefix_rft_trl.lab.picture import LABELS, draw
 from prefix_rft_trl.lab.task import MAX_COMPLETION_LENGTH, MEASURE_EVERY, STEPS, sample_prompt
+from prefix_rft_trl.run_folder import read_curve
 
 from .errors import UserError
 from .sampling import sampling_command
@@ -32,7 +33,7 @@ def run(argv: list[str]) -> int:
     folder = Path(arguments.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     results = _train_side_by_side(folder, arguments.seed, arguments.steps)
-    curves = {method: _read_curve(folder / method) for method in LABELS}
+    curves = {method: read_curve(folder / method) for method in LABELS}
     picture = folder / "curves.png"
     draw(curves, picture)
     base = curves["grpo"][0]
@@ -57,8 +58,7 @@ def _train_side_by_side(folder: Path, seed: int, steps: int) -> dict[str, dict[s
     for place, (method, label) in enumerate(LABELS.items()):
         output_dir = folder / method
         output_dir.mkdir(exist_ok=True)
-        for name in ("curve.jsonl", "result.json"):
-            (output_dir / name).unlink(missing_ok=True)
+        (output_dir / "curve.jsonl").unlink(missing_ok=True)
         command = [sys.executable, "-m", "prefix_rft_trl.lab.experiment", "--method", method]
         command += ["--output_dir", str(output_dir), "--seed", str(seed), "--steps", str(steps)]
         with (output_dir / "log.txt").open("w") as log:
@@ -81,22 +81,15 @@ def _train_side_by_side(folder: Path, seed: int, steps: int) -> dict[str, dict[s
             log_file = folder / method / "log.txt"
             last = log_file.read_text().strip().rpartition("\n")[2]
             raise UserError(f"{LABELS[method]} failed: {last} The whole of it is in {log_file}.")
-    return {method: json.loads((folder / method / "result.json").read_text()) for method in LABELS}
+    return {method: read_curve(folder / method)[-1] for method in LABELS}
 
 
 def _show_progress(folder: Path, bars: dict[str, Any]) -> None:
     for method, bar in bars.items():
-        curve = _read_curve(folder / method)
+        curve = read_curve(folder / method)
         if curve:
             bar.n = curve[-1]["step"]
             bar.set_postfix_str(f"held-out accuracy {curve[-1]['accuracy']:.2f}")
-
-
-def _read_curve(folder: Path) -> list[dict[str, Any]]:
-    file = folder / "curve.jsonl"
-    if not file.is_file():
-        return []
-    return [json.loads(line) for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def _table(base: dict[str, float], results: dict[str, dict[str, float]]) -> str:

@@ -128,6 +128,7 @@ def _measure(trainer: Any, splits: Any, rewards: list[RewardFunction], script_ar
     from prefix_rft_trl.curve import CurveWriter
     from prefix_rft_trl.held_out import HeldOut
 
+    _check_model_is_whole(trainer.accelerator.state)
     rows = _prepared(splits, script_args.measure_split, script_args)
     if script_args.measure_rows is not None:
         rows = rows.select(range(min(script_args.measure_rows, len(rows))))
@@ -137,3 +138,9 @@ def _measure(trainer: Any, splits: Any, rewards: list[RewardFunction], script_ar
         return held_out.measure(model, trainer.processing_class, trainer.accelerator)
 
     trainer.add_callback(CurveWriter(trainer.args.output_dir, script_args.measure_steps, measure, tokens_per_step))
+
+
+def _check_model_is_whole(state: Any) -> None:
+    deepspeed = getattr(state, "deepspeed_plugin", None)
+    if getattr(state, "fsdp_plugin", None) is not None or (deepspeed is not None and deepspeed.zero_stage == 3):
+        raise UserError("`measure_steps` samples from a model that is whole on each process. Set it to 0.")

@@ -6,8 +6,7 @@ from typing import Any
 from prefix_rft_trl.comparison.results import Comparison, Experiment, Row, Run, Table
 from prefix_rft_trl.comparison.running import jobs_of
 from prefix_rft_trl.comparison.spec import Specification, Trial
-from prefix_rft_trl.curve import read_curve
-from prefix_rft_trl.run_folder import has_ended
+from prefix_rft_trl.run_folder import has_ended, read_curve
 
 
 _COSTS = ("step", "seconds", "generated_tokens", "trained_tokens")

@@ -6,15 +6,16 @@ problem, sampled at temperature 1.
 """
 
 import argparse
-import json
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer
+from prefix_rft_trl.curve import CurveWriter, grpo_tokens_per_step
+from prefix_rft_trl.held_out import sample_answer_ids
+from prefix_rft_trl.run_folder import read_curve
 
 from .task import (
     MAX_COMPLETION_LENGTH,
@@ -30,7 +31,7 @@ METHODS = {"grpo": 0, "prefix_rft": 1}  # hybrid rollouts among the eight of a p
 
 
 def config(method: str, output_dir: str, seed: int = 0, **overrides: Any) -> PrefixGRPOConfig:
-    """The settings of a method: those of `recipes/lab/<method>.yaml`."""
+    """The settings of a method: as in `recipes/lab`, but on the easy level, and for longer."""
     settings: dict[str, Any] = {
         "num_generations": 8,
         "num_prefix_generations": METHODS[method],
@@ -50,19 +51,12 @@ def config(method: str, output_dir: str, seed: int = 0, **overrides: Any) -> Pre
     return PrefixGRPOConfig(output_dir, **settings | overrides)
 
 
-@torch.no_grad()
 def sample_answers(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], seed: int = 0
 ) -> list[str]:
     """One answer a prompt at temperature 1. Leaves the global random state and the model's mode as they were."""
-    training = model.training
-    model.eval()
-    inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        outputs = model.generate(**inputs, do_sample=True, top_k=0, max_new_tokens=MAX_COMPLETION_LENGTH)
-    model.train(training)
-    return tokenizer.batch_decode(outputs[:, inputs["input_ids"].size(1) :], skip_special_tokens=True)
+    ids = sample_answer_ids(model, tokenizer, prompts, MAX_COMPLETION_LENGTH, seed)
+    return tokenizer.batch_decode(ids, skip_special_tokens=True)
 
 
 def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
@@ -76,45 +70,20 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[
     }
 
 
-class CurveWriter(TrainerCallback):
-    """Appends a line to `curve.jsonl` at each log: the step, the held-out accuracy and what was logged."""
-
-    def __init__(self, path: Path, tokenizer: PreTrainedTokenizerBase):
-        self.path = path
-        self.tokenizer = tokenizer
-
-    def on_log(self, args, state, control, model=None, logs=None, **kwargs):
-        if "loss" in logs:  # not the summary of a run that has ended
-            self.write(state.global_step, model, logs)
-
-    def write(self, step: int, model: PreTrainedModel, logs: dict[str, Any]) -> None:
-        line = {"step": step, **measure(model, self.tokenizer), **logs}
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-
-
-def run(method: str, output_dir: str, seed: int = 0, **overrides: Any) -> dict[str, float]:
-    """Trains by a method; returns what `measure` finds at the end, and the seconds of training and measuring."""
-    folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+def run(method: str, output_dir: str, seed: int = 0, **overrides: Any) -> dict[str, Any]:
+    """Trains by a method; returns the last line of its curve."""
     trainer = PrefixGRPOTrainer(
         model=base_model_path(),
         reward_funcs=exact_answer_reward,
         args=config(method, output_dir, seed, disable_tqdm=True, **overrides),
         train_dataset=load_dataset("train"),
     )
-    curve = folder / "curve.jsonl"
-    curve.unlink(missing_ok=True)
-    writer = CurveWriter(curve, trainer.processing_class)
-    writer.write(0, trainer.model, {})
-    trainer.add_callback(writer)
-    start = time.perf_counter()
+    measured = partial(measure, tokenizer=trainer.processing_class)
+    tokens = grpo_tokens_per_step(trainer.args)
+    trainer.add_callback(CurveWriter(output_dir, trainer.args.logging_steps, measured, tokens))
     trainer.train()
-    seconds = time.perf_counter() - start
     trainer.save_model(output_dir)
-    result = {**measure(trainer.model, trainer.processing_class), "seconds": seconds}
-    (folder / "result.json").write_text(json.dumps(result))
-    return result
+    return read_curve(Path(output_dir))[-1]
 
 
 def main(argv: list[str] | None = None) -> None:

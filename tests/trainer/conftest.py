@@ -65,6 +65,74 @@ def make_trainer(base_model: str, tmp_path: Path) -> Callable[..., GRPOTrainer]:
     return make
 
 
+def score_tokens(
+    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, tokens: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities and entropies of the last tokens, from the logits of a model."""
+    logits = model(input_ids=input_ids, attention_mask=attention_mask).logits[:, -tokens - 1 : -1]
+    log_softmax = logits.log_softmax(-1)
+    logps = log_softmax.gather(-1, input_ids[:, -tokens:].unsqueeze(-1)).squeeze(-1)
+    return logps, -(log_softmax.exp() * log_softmax).sum(-1)
+
+
+@pytest.fixture
+def completion_scores() -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+    """Log-probabilities and entropies of the completions of a batch."""
+
+    def score(model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+        mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+        return score_tokens(model, ids, mask, inputs["completion_ids"].size(1))
+
+    return score
+
+
+@pytest.fixture
+def make_double_trainer(make_trainer: Callable[..., GRPOTrainer], monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """As `make_trainer`, in float64: TRL's kernel, which computes in float32, is replaced by the logits themselves."""
+
+    def forward(trainer: GRPOTrainer, model: Any, ids: Any, mask: Any, tokens: int, *others: Any, **named: Any) -> Any:
+        return *score_tokens(model, ids, mask, tokens), None
+
+    def make(*args: Any, **settings: Any) -> GRPOTrainer:
+        monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", forward)
+        trainer = make_trainer(*args, **settings)
+        trainer.model.double()
+        return trainer
+
+    return make
+
+
+@pytest.fixture
+def assert_loss_and_gradient() -> Callable[..., None]:
+    """Compares a trainer's loss with one that the test wrote: its gradient, and its value, to 1e-6 in float64.
+
+    The value is compared with that of `expected`, or with `value` where the trainer reports another number of the
+    same gradient.
+    """
+
+    def compare(
+        trainer: GRPOTrainer, inputs: dict[str, Any], expected: torch.Tensor, value: torch.Tensor | None = None
+    ) -> None:
+        model = trainer.model
+        model.zero_grad()
+        expected.backward()
+        gradients = {name: weight.grad.clone() for name, weight in model.named_parameters()}
+        model.zero_grad()
+        found = trainer.compute_loss(model, inputs)
+        found.backward()
+        assert found.dtype == torch.float64
+        assert found.item() == pytest.approx((expected if value is None else value).item(), rel=1e-6, abs=1e-9)
+        for name, weight in model.named_parameters():
+            largest = gradients[name].abs().max().item()
+            assert largest > 0
+            torch.testing.assert_close(
+                weight.grad, gradients[name], rtol=1e-6, atol=1e-6 * largest, msg=lambda m, n=name: f"{n}: {m}"
+            )
+
+    return compare
+
+
 @dataclass
 class Generation:
     """A generation batch in the order of its plan, before TRL shuffles it."""

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from prefix_rft_trl import lab
+from prefix_rft_trl import PrefixGRPOTrainer, lab
 from prefix_rft_trl.completions_table import PREFIX_END
 
 
@@ -76,6 +76,37 @@ def test_metrics_of_tokens_are_those_of_the_policy(unchanged_run, estimator):
     advantages = np.repeat(batch["prefix_advantages"].numpy(), lengths)
     assert logged["prefix/advantage"] == pytest.approx(advantages.mean(), rel=1e-4)
     assert abs(logged["prefix/advantage"]) > 1e-4
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"prefix_ratio_schedule": "whole", "prefix_top_entropy_quantile": 1.0, "prefix_loss_type": "shaped"},
+        {"prefix_loss_type": "cross_entropy", "prefix_top_entropy_quantile": 1.0},
+        {"prefix_loss_type": "cross_entropy", "prefix_selection": "none"},
+        {"gradient_accumulation_steps": 2, "prefix_selection": "top_entropy_per_rollout"},
+    ],
+    ids=str,
+)
+def test_tokens_of_prefixes_given_and_trained_are_counted_a_rollout(unchanged_run, monkeypatch, settings):
+    # What a token's log-probability gets of the gradient says whether it is trained
+    trained, weigh = [], PrefixGRPOTrainer._weigh_prefix_tokens
+
+    def watching(trainer, inputs, logps, entropies):
+        leaf = logps.detach().requires_grad_()
+        weighed = weigh(trainer, inputs, leaf, entropies)
+        (gradient,) = torch.autograd.grad(weighed[0].sum() + inputs["prefix_loss"], leaf, retain_graph=True)
+        places = torch.arange(leaf.size(1)) < inputs["prefix_lengths"].unsqueeze(1)
+        trained.append(((gradient != 0) & places).sum().item() / len(leaf))
+        return weigh(trainer, inputs, logps, entropies)
+
+    monkeypatch.setattr(PrefixGRPOTrainer, "_weigh_prefix_tokens", watching)
+    trainer, generation = unchanged_run(**settings)
+    logged = trainer.state.log_history[0]
+    assert logged["prefix/tokens"] == pytest.approx(np.mean(generation.prefix_lengths))
+    assert logged["prefix/trained_tokens"] == pytest.approx(np.mean(trained))
+    assert (np.mean(trained) > 0) == (settings.get("prefix_selection") != "none")
 
 
 def test_nothing_of_the_prefix_counts_as_trained_when_it_is_taken_out_of_the_loss(unchanged_run):

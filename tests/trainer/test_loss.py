@@ -68,22 +68,13 @@ def test_advantages_are_those_of_the_estimator(make_trainer, record, estimator):
 # The loss
 
 
-def logps_and_entropies(model, inputs):
-    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
-    mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
-    logits = model(input_ids=ids, attention_mask=mask).logits[:, -inputs["completion_ids"].size(1) - 1 : -1]
-    log_softmax = logits.log_softmax(-1)
-    logps = log_softmax.gather(-1, inputs["completion_ids"].unsqueeze(-1)).squeeze(-1)
-    return logps, -(log_softmax.exp() * log_softmax).sum(-1)
-
-
-def kept_tokens(selection, entropies, lengths):
+def kept_tokens(selection, quantile, entropies, lengths):
     entropies = entropies.detach().numpy() * (-1 if selection == "bottom_entropy" else 1)
     of_rows = {row: entropies[row, :length] for row, length in enumerate(lengths) if length}
-    of_all = np.quantile(np.concatenate(list(of_rows.values())), 0.8)
+    of_all = np.quantile(np.concatenate(list(of_rows.values())), 1 - quantile)
     kept = set()
     for row, of_row in of_rows.items():
-        threshold = np.quantile(of_row, 0.8) if selection == "top_entropy_per_rollout" else of_all
+        threshold = np.quantile(of_row, 1 - quantile) if selection == "top_entropy_per_rollout" else of_all
         kept |= {(row, position) for position, entropy in enumerate(of_row) if entropy >= threshold}
     return kept
 
@@ -92,7 +83,9 @@ def expected_loss(args, logps, entropies, inputs):
     """The Dr. GRPO loss with beta (KL) and entropy bonus, a token at a time."""
     lengths = inputs["prefix_lengths"].tolist()
     ranked = inputs["prefix_noise"] if args.prefix_selection == "random" else entropies
-    kept = set() if args.prefix_selection == "none" else kept_tokens(args.prefix_selection, ranked, lengths)
+    kept = set()
+    if args.prefix_selection != "none":
+        kept = kept_tokens(args.prefix_selection, args.prefix_top_entropy_quantile, ranked, lengths)
     old_logps, ref_logps = inputs.get("old_per_token_logps"), inputs.get("ref_per_token_logps")
     policy, kl, bonus = torch.zeros(()), torch.zeros(()), torch.zeros(())
     for row, position in inputs["completion_mask"].nonzero().tolist():
@@ -119,10 +112,16 @@ def expected_loss(args, logps, entropies, inputs):
     ("stale", "settings"),
     [
         (False, {}),
+        (False, {"prefix_top_entropy_quantile": 0.5}),
+        (False, {"prefix_top_entropy_quantile": 0.8}),
+        (False, {"prefix_top_entropy_quantile": 1.0}),
         (False, {"prefix_selection": "top_entropy_per_rollout"}),
+        (False, {"prefix_selection": "top_entropy_per_rollout", "prefix_top_entropy_quantile": 0.5}),
+        (False, {"prefix_selection": "none"}),
         (False, {"prefix_selection": "bottom_entropy"}),
         (False, {"prefix_selection": "random"}),
         (False, {"prefix_advantage": "dr_grpo_prefix"}),
+        (False, {"prefix_advantage": "dr_grpo_prefix_v2"}),
         (False, {"beta": 0.1, "entropy_coef": 0.1}),
         (False, {"beta": 0.1, "entropy_coef": 0.1, "prefix_selection": "none"}),
         (True, {}),
@@ -132,26 +131,14 @@ def expected_loss(args, logps, entropies, inputs):
     ],
     ids=str,
 )
-def test_loss_and_gradient_are_those_of_the_paper_computed_token_by_token(make_trainer, stale, settings):
-    trainer = make_trainer(max_steps=1, num_prefix_generations=2, **settings)
+def test_loss_and_gradient_are_those_of_the_paper_computed_token_by_token(
+    make_double_trainer, completion_scores, assert_loss_and_gradient, stale, settings
+):
+    trainer = make_double_trainer(max_steps=1, num_prefix_generations=2, **settings)
     trainer.train()
-    inputs, model = trainer._buffered_inputs[0], trainer.model
-    logps, entropies = logps_and_entropies(model, inputs)
+    inputs = trainer._buffered_inputs[0]
+    logps, entropies = completion_scores(trainer.model, inputs)
     if stale:
         noise = torch.randn(logps.shape, generator=torch.Generator().manual_seed(1))
         inputs["old_per_token_logps"] = logps.detach() + 0.5 * noise
-
-    model.zero_grad()
-    expected = expected_loss(trainer.args, logps, entropies, inputs)
-    expected.backward()
-    gradients = {name: weight.grad.clone() for name, weight in model.named_parameters()}
-    model.zero_grad()
-    found = trainer.compute_loss(model, inputs)
-    found.backward()
-
-    assert found.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-7)
-    for name, weight in model.named_parameters():
-        assert gradients[name].abs().max() > 0
-        torch.testing.assert_close(
-            weight.grad, gradients[name], rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
-        )
+    assert_loss_and_gradient(trainer, inputs, expected_loss(trainer.args, logps, entropies, inputs))

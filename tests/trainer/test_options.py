@@ -51,7 +51,17 @@ OPTIONS = [
     {"prefix_selection": "random"},
     {"prefix_selection": "bottom_entropy"},
     {"prefix_advantage": "on_policy", "num_prefix_generations": 4},
+    *[{"loss_type": loss_type, "prefix_loss_type": "cross_entropy"} for loss_type in ("cispo", "luspo", "vespo")],
+    {"loss_type": "sapo", "prefix_loss_type": "shaped", "num_iterations": 2},
+    {"prefix_loss_type": "cross_entropy", "importance_sampling_level": "sequence"},
+    {"prefix_loss_type": "cross_entropy", "beta": 0.1, "entropy_coef": 0.1},
+    {"prefix_loss_type": "cross_entropy", "gradient_accumulation_steps": 2, "steps_per_generation": 3},
+    {"prefix_ratio_schedule": "whole", "mask_truncated_completions": True},
+    {"prefix_ratio_schedule": "whole", "prefix_selection": "random", "gradient_accumulation_steps": 2},
+    {"prefix_ratio_distribution": "binomial", "num_prefix_generations": 4, "prefix_shared_in_group": True},
+    {"prefix_ratio_schedule": "adaptive", "steps_per_generation": 2},
     CONTINUOUS_BATCHING,
+    {"prefix_ratio_schedule": "whole", **CONTINUOUS_BATCHING},
 ]
 
 

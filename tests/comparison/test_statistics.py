@@ -1,0 +1,151 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefix_rft_trl.comparison.results import Experiment, Run
+from prefix_rft_trl.comparison.statistics import (
+    Cost,
+    Estimate,
+    best_of_columns,
+    cost_to_reach,
+    cost_to_threshold,
+    differing_settings,
+    estimate,
+    mean_curve,
+    summarize,
+)
+
+
+# Of any statistics textbook: 97.5% quantiles of Student's t by degrees of freedom.
+T_TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+
+accuracies = st.floats(0, 1, allow_subnormal=False)
+
+
+def run(seed: int, *accuracies: float, **logged: list[float | None]) -> Run:
+    curve = []
+    for i, accuracy in enumerate(accuracies):
+        line = {"step": 10 * i, "seconds": 2.5 * i, "accuracy": accuracy}
+        line |= {"generated_tokens": 100 * i, "trained_tokens": 70 * i}
+        curve.append(line | {key: values[i] for key, values in logged.items() if values[i] is not None})
+    return Run(seed, curve)
+
+
+def experiment(settings: dict, runs: list[Run] | None = None) -> Experiment:
+    return Experiment("name", "recipe", settings, runs or [])
+
+
+@given(st.lists(accuracies, min_size=2, max_size=10))
+def test_the_interval_is_students_t_over_seeds(values):
+    found = estimate(values)
+
+    standard_error = np.std(values, ddof=1) / np.sqrt(len(values))
+    assert found.mean == pytest.approx(np.mean(values))
+    assert found.half_width == pytest.approx(T_TABLE[len(values) - 1] * standard_error, rel=5e-4, abs=1e-12)
+    assert found.seeds == len(values)
+
+
+def test_one_seed_has_no_interval():
+    assert estimate([0.5]) == Estimate(0.5, None, 1)
+
+
+def test_no_seed_has_no_mean():
+    with pytest.raises(ValueError, match="Leave out"):
+        estimate([])
+
+
+@given(st.lists(accuracies, min_size=1, max_size=12), accuracies)
+def test_the_threshold_is_reached_at_its_first_measurement_and_equality_counts(values, threshold):
+    reached = [i for i, value in enumerate(values) if value >= threshold]
+
+    cost = cost_to_reach(run(0, *values), threshold)
+
+    if not reached:
+        assert cost is None
+    else:
+        first = reached[0]
+        assert cost == Cost(
+            step=10 * first, seconds=2.5 * first, generated_tokens=100 * first, trained_tokens=70 * first
+        )
+
+
+def test_seeds_that_never_reach_the_threshold_are_counted_and_do_not_enter_the_mean():
+    runs = [run(0, 0.1, 0.9, 0.2), run(1, 0.1, 0.2, 0.3), run(2, 0.1, 0.2, 0.8)]
+
+    found = cost_to_threshold(runs, 0.8)
+
+    assert (found.reached, found.runs) == (2, 3)
+    assert found.mean == Cost(step=15, seconds=3.75, generated_tokens=150, trained_tokens=105)
+    assert cost_to_threshold(runs, 0.95).mean is None
+
+
+def test_a_run_that_peaks_and_collapses_is_told_by_best_beside_final():
+    found = summarize(experiment({}, [run(0, 0.2, 0.9, 0.1), run(1, 0.3, 0.5, 0.7)]), 0.8)
+
+    assert found.base.mean == pytest.approx(0.25)
+    assert found.final.mean == pytest.approx(0.4)
+    assert found.best.mean == pytest.approx(0.8)
+    assert found.total == Cost(step=20, seconds=5, generated_tokens=200, trained_tokens=140)
+
+
+def test_an_experiment_without_measurements_has_no_summary():
+    assert summarize(experiment({}), 0.8) is None
+    assert summarize(experiment({}, [Run(0, [])]), 0.8) is None
+
+
+def test_a_mean_curve_has_the_steps_that_all_seeds_share():
+    runs = [
+        run(0, 0.1, 0.2, 0.3, entropy=[None, 1.0, 2.0]),
+        run(1, 0.3, 0.4, 0.5, entropy=[None, 3.0, math.nan]),
+    ]
+
+    points = mean_curve(runs, "entropy")
+
+    assert [point.step for point in points] == [10]
+    assert points[0].value.mean == 2.0
+    assert points[0].value.half_width == pytest.approx(T_TABLE[1], rel=1e-4)  # standard error: sqrt(2 / 2)
+    assert [point.value.mean for point in mean_curve(runs, "accuracy")] == pytest.approx([0.2, 0.3, 0.4])
+
+
+def test_a_mean_curve_of_what_was_never_logged_is_empty():
+    assert mean_curve([run(0, 0.1)], "prefix/length") == []
+    assert mean_curve([], "accuracy") == []
+
+
+def test_settings_differ_by_value_or_by_absence_but_not_by_where_outputs_go():
+    experiments = [
+        experiment({"output_dir": "a", "rft.output_dir": "x", "rate": 1, "seed": 0, "flag": True, "names": ["a"]}),
+        experiment({"output_dir": "b", "rate": 1.0, "seed": 0, "flag": 1, "names": ["a"], "weight": None}),
+    ]
+
+    assert differing_settings(experiments) == ["flag", "weight"]
+    assert differing_settings(experiments[:1]) == []
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abcd"), st.integers(0, 2)), min_size=1, max_size=4))
+def test_differing_settings_are_those_of_which_two_experiments_disagree(settings):
+    missing = object()
+    expected = {
+        name
+        for name in "abcd"
+        if any(one.get(name, missing) != other.get(name, missing) for one in settings for other in settings)
+    }
+
+    assert set(differing_settings([experiment(values) for values in settings])) == expected
+
+
+def test_bold_are_the_highest_of_a_column_and_all_that_are_not_known_to_be_worse():
+    def wide(mean):
+        return Estimate(mean, 0.1, 3)
+
+    cells = [
+        [wide(0.9), wide(0.5), wide(0.9), None],
+        [wide(0.75), wide(0.5), Estimate(0.1, None, 1), wide(0.9)],
+        [wide(0.1), wide(0.5), wide(0.1), wide(0.1)],
+    ]
+
+    # All of the second column are as good as each other; one seed in the third has no interval.
+    assert best_of_columns(cells) == {(0, 0), (1, 0), (1, 3)}
