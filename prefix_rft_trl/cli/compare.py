@@ -101,7 +101,7 @@ def _check(trials: list[Trial]) -> str:
     if len(measured) > 1:
         raise UserError(f"the recipes are measured on different problems: {'; '.join(sorted(measured))}.")
     return (
-        f"Accuracy is the mean reward on held-out problems ({measured.pop()}), without any prefix, one answer each, "
+        f"the mean reward on held-out problems ({measured.pop()}), without any prefix, one answer each, "
         "sampled at temperature 1."
     )
 

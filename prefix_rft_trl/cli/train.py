@@ -39,7 +39,7 @@ model and data:
   --measure_steps N             steps between two measurements of the accuracy on held-out problems, without any
                                 prefix, written to curve.jsonl (0: none); --measure_split, --measure_rows,
                                 --measure_max_new_tokens say on what
-  --lab_level easy|hard         of the lab; its demonstrations: --lab_style worked|terse, --lab_damaged_share,
+  --lab_level easy|hard         of the lab; its demonstrations: --lab_style worked|chained, --lab_damaged_share,
                                 --lab_demonstrated_share
 
 A recipe can have `stages`, each of which starts from the model of the one before; a flag goes to the stages that know

@@ -136,9 +136,9 @@ def test_a_missing_extra_is_named(capsys, monkeypatch):
     assert "prefix_rft_trl[deepspeed]" in error
 
 
-def test_an_error_in_the_launched_script_is_one_sentence_and_exit_code_1(prefix_rft, tmp_path):
+def test_an_error_in_the_script_is_one_sentence_and_exit_code_2(prefix_rft, tmp_path):
     done = prefix_rft("train", "--config", LAB, "--prefix_ratio_high", "3")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "`prefix_ratio_high` is a share from 0 to 1, found 3.0" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from prefix_rft_trl import lab
+from prefix_rft_trl.cli.main import main
+
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+LAB = RECIPES / "lab" / "prefix_rft.yaml"
+
+
+def inspect(*arguments: object) -> int:
+    return main(["inspect", *map(str, arguments)])
+
+
+def test_a_recipe_gives_a_page_and_a_line_a_row(capsys, tmp_path):
+    output = tmp_path / "pages" / "lab.html"
+    assert inspect("--config", LAB, "--rows", 2, 5, "--output", output, "--num_generations", "4") == 0
+    shown = capsys.readouterr().out
+    assert str(output) in shown
+    lines = [line for line in shown.splitlines() if line.startswith("row ")]
+    assert [line.split(":")[0] for line in lines] == ["row 2", "row 5"]
+    assert all("reward" in line and "advantage" in line and "prefix tokens kept" in line for line in lines)
+    html = output.read_text(encoding="utf-8")
+    dataset = lab.load_dataset("train", 6)
+    assert all(dataset[row]["prompt"] in html for row in (2, 5))
+    assert all(part in html for part in ("60 of 120", "1 hybrid of 4", "lab, split train", "top_entropy", str(LAB)))
+    assert [path.name for path in output.parent.iterdir()] == ["lab.html"]
+
+
+def test_a_model_in_a_folder_is_shown_at_the_step_that_is_asked_for(capsys, tmp_path, base_model):
+    output = tmp_path / "page.html"
+    arguments = ["--config", LAB, "--rows", 0, "--output", output, "--model_name_or_path", base_model, "--at_step", 0]
+    assert inspect(*arguments) == 0
+    html = output.read_text(encoding="utf-8")
+    assert "0 of 120" in html
+    assert "drawn from 0.95 to 0.95" in html
+    assert base_model in html
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--rows", "0", "512"], ["no row 512", "512 rows"]),
+        (["--rows", "-1"], ["no row -1", "512 rows"]),
+        (["--num_prefix_generations", "0"], ["`num_prefix_generations: 0`", "--num_prefix_generations 1"]),
+        (["--lerning_rate", "1"], ["'lerning_rate'", "Did you mean 'learning_rate'"]),
+        (["--trainer", "sft"], ["trainer", "sft", "recipe with prefixes"]),
+        (["--num_generations", "many"], ["num_generations", "many"]),
+        (["--prefix_selection", "best"], ["prefix_selection", "best", "top_entropy"]),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_fix_before_a_model_is_loaded(capsys, tmp_path, flags, said):
+    output = tmp_path / "made" / "page.html"
+    assert inspect("--config", LAB, "--output", output, *flags) == 2
+    error = capsys.readouterr().err
+    assert all(part in error for part in said), error
+    assert "Loading" not in error
+    assert not output.parent.exists()
+
+
+def test_a_step_after_the_end_of_the_run_is_refused(capsys, tmp_path):
+    assert inspect("--config", LAB, "--output", tmp_path / "page.html", "--at_step", 121) == 2
+    assert "no step 121" in capsys.readouterr().err
+
+
+def test_a_missing_recipe_lists_those_beside_it(capsys):
+    assert inspect("--config", RECIPES / "lab" / "prefix.yaml") == 2
+    assert "prefix_rft.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("changes", [{"trainer": "sft"}, {"stages": {"sft": {"trainer": "sft"}, "rft": {}}}])
+def test_a_recipe_of_another_trainer_is_refused_with_the_fix(capsys, tmp_path, changes):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({**yaml.safe_load(LAB.read_text()), **changes}))
+    assert inspect("--config", recipe) == 2
+    error = capsys.readouterr().err
+    assert next(iter(changes)) in error
+    assert "recipe with prefixes" in error
