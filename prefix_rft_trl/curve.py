@@ -1,6 +1,7 @@
 """The learning curve of a run, a line for each measurement: `curve.jsonl` in its folder."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from .run_folder import CURVE, read_curve
 
 
 Measure = Callable[[Any], dict[str, float]]
+Tokens = Callable[[dict[str, Any], int, int], tuple[float, float]]
 
 
 class CurveWriter(TrainerCallback):
@@ -25,15 +27,14 @@ class CurveWriter(TrainerCallback):
         folder (`str`): where the curve is written.
         steps (`int`): optimizer steps between two measurements.
         measure (`Callable`): from the model to the figures of a line. It runs on every process.
-        tokens_per_step (`Callable`): from what was logged to the generated and the trained tokens of a step.
+        tokens (`Callable`): from what was logged, the step of the log before and that of this one to the generated
+            and the trained tokens in between, on all processes.
     """
 
-    def __init__(
-        self, folder: str, steps: int, measure: Measure, tokens_per_step: Callable[[Any], tuple[float, float]]
-    ):
+    def __init__(self, folder: str, steps: int, measure: Measure, tokens: Tokens):
         self.file = Path(folder) / CURVE
-        self.steps, self.measure, self.tokens_per_step = steps, measure, tokens_per_step
-        self.cost = {"step": 0, "seconds": 0.0, "generated_tokens": 0.0, "trained_tokens": 0.0}
+        self.steps, self.measure, self.tokens = steps, measure, tokens
+        self.cost: dict[str, Any] = {"step": 0, "seconds": 0.0, "generated_tokens": 0.0, "trained_tokens": 0.0}
         self.started = 0.0
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
@@ -43,6 +44,7 @@ class CurveWriter(TrainerCallback):
             if state.is_world_process_zero:
                 self.file.write_text("".join(json.dumps(line) + "\n" for line in lines))
         else:
+            self.cost["step"] = state.global_step
             self._write(self.measure(model), state, mode="w")
         self.started = time.perf_counter()
 
@@ -52,14 +54,15 @@ class CurveWriter(TrainerCallback):
     def on_log(self, args, state, control, model=None, logs=None, **kwargs):
         if "loss" not in logs:  # the summary of a run that has ended
             return
-        generated, trained = self.tokens_per_step(logs)
-        steps = state.global_step - self.cost["step"]
+        generated, trained = self.tokens(logs, self.cost["step"], state.global_step)
         self.cost = {
             "step": state.global_step,
             "seconds": self.cost["seconds"] + time.perf_counter() - self.started,
-            "generated_tokens": self.cost["generated_tokens"] + steps * generated,
-            "trained_tokens": self.cost["trained_tokens"] + steps * trained,
+            "generated_tokens": self.cost["generated_tokens"] + generated,
+            "trained_tokens": self.cost["trained_tokens"] + trained,
         }
+        if "reward" in logs:  # plain GRPO samples all tokens of which it logs the entropy
+            logs = {"policy_entropy": logs["entropy"], **logs}
         if self._is_due(state):
             self._write({**logs, **self.measure(model)}, state)
         self.started = time.perf_counter()
@@ -74,24 +77,34 @@ class CurveWriter(TrainerCallback):
                 file.write(json.dumps({**figures, **self.cost}) + "\n")
 
 
-def rollouts_per_step(args: Any) -> float:
-    """Rollouts that a GRPO trainer samples for an optimizer step, over all processes."""
-    return args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps / args.num_iterations
+def grpo_tokens(args: Any) -> Tokens:
+    """Tokens from what a (Prefix)GRPO trainer logs: means over all rollouts since the log before."""
+    steps_accumulated = args.gradient_accumulation_steps
+    steps_of_batch = args.steps_per_generation * args.num_iterations
+    trained_rollouts = args.per_device_train_batch_size * args.world_size * steps_accumulated
+    means: dict[str, float] = {}  # of a generation batch that is trained on for several steps, from its first log
+
+    def generation_batches(steps: int) -> int:
+        return math.ceil(steps * steps_accumulated / steps_of_batch)
+
+    def between(logs: dict[str, Any], first: int, last: int) -> tuple[float, float]:
+        names = ("completions/mean_length", "prefix/tokens", "prefix/trained_tokens")
+        means.update({name: logs[name] for name in names if logs.get(name) is not None})
+        sampled = means["completions/mean_length"] - means.get("prefix/tokens", 0.0)
+        trained = sampled + means.get("prefix/trained_tokens", 0.0)
+        rollouts = args.generation_batch_size * (generation_batches(last) - generation_batches(first))
+        return sampled * rollouts, trained * trained_rollouts * (last - first)
+
+    return between
 
 
-def grpo_tokens_per_step(args: Any) -> Callable[[dict[str, Any]], tuple[float, float]]:
-    """Generated and trained tokens of a step, from what a (Prefix)GRPO trainer logs: means over all its rollouts."""
+def sft_tokens() -> Tokens:
+    """Tokens from what an SFT trainer logs that counts them (`prefix_rft_trl.sft`): none are generated."""
+    counted = 0.0
 
-    def of_logs(logs: dict[str, Any]) -> tuple[float, float]:
-        generated = logs["completions/mean_length"] - logs.get("prefix/tokens", 0.0)
-        trained = generated + logs.get("prefix/trained_tokens", 0.0)
-        return generated * rollouts_per_step(args), trained * rollouts_per_step(args)
+    def between(logs: dict[str, Any], first: int, last: int) -> tuple[float, float]:
+        nonlocal counted
+        before, counted = counted, logs["trained_tokens"]
+        return 0.0, counted - before
 
-    return of_logs
-
-
-def sft_tokens_per_step(args: Any, labels: list[list[int]]) -> Callable[[dict[str, Any]], tuple[float, float]]:
-    """No generated tokens, and as many trained ones as the rows have on average, for an SFT trainer."""
-    trained = sum(label != -100 for row in labels for label in row) / len(labels)
-    rows = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
-    return lambda logs: (0.0, trained * rows)
+    return between

@@ -1,7 +1,8 @@
 """Accuracy on held-out problems without any prefix, measured the same way for every method."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ def sample_answer_ids(
     max_new_tokens: int,
     seed: int = 0,
     batch_size: int = 512,
+    template_kwargs: dict[str, Any] | None = None,
 ) -> list[list[int]]:
     """Token ids of one answer a prompt, sampled at temperature 1 from all tokens; its end of sequence belongs to it.
 
@@ -31,6 +33,7 @@ def sample_answer_ids(
         max_new_tokens (`int`): budget of an answer in tokens.
         seed (`int`): of the sampling.
         batch_size (`int`): answers that are sampled at a time.
+        template_kwargs (`dict`, *optional*): further arguments of the chat template.
     """
     eos = model.generation_config.eos_token_id
     ends = [end for end in {*(eos if isinstance(eos, list) else [eos]), tokenizer.eos_token_id} if end is not None]
@@ -45,19 +48,33 @@ def sample_answer_ids(
     )
     training, answers = model.training, []
     model.eval()
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+    with _generating_by(config, model), torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
         for start in range(0, len(prompts), batch_size):
-            inputs = _padded(tokenizer, prompts[start : start + batch_size]).to(model.device)
-            outputs = model.generate(**inputs, generation_config=config)
+            inputs = _padded(tokenizer, prompts[start : start + batch_size], template_kwargs or {}).to(model.device)
+            outputs = model.generate(**inputs)
             answers += [_up_to_the_end(ids, ends) for ids in outputs[:, inputs["input_ids"].size(1) :].cpu()]
     model.train(training)
     return answers
 
 
-def _padded(tokenizer: PreTrainedTokenizerBase, prompts: list[Any]) -> Any:
+@contextmanager
+def _generating_by(config: GenerationConfig, model: PreTrainedModel) -> Iterator[None]:
+    """Puts a config in the place of the model's own, which would lend it all that it leaves open."""
+    own, model.generation_config = model.generation_config, config
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def _padded(tokenizer: PreTrainedTokenizerBase, prompts: list[Any], template_kwargs: dict[str, Any]) -> Any:
     is_text = isinstance(prompts[0], str)
-    texts = prompts if is_text else tokenizer.apply_chat_template(prompts, tokenize=False, add_generation_prompt=True)
+    texts = (
+        prompts
+        if is_text
+        else tokenizer.apply_chat_template(prompts, tokenize=False, add_generation_prompt=True, **template_kwargs)
+    )
     return tokenizer(texts, add_special_tokens=is_text, return_tensors="pt", padding=True, padding_side="left")
 
 
@@ -74,11 +91,13 @@ class HeldOut:
         dataset (`Dataset`): columns `prompt` and what the rewards need.
         reward_funcs (`list`): reward functions as for [`~trl.GRPOTrainer`]; weighed equally.
         max_new_tokens (`int`): budget of an answer in tokens.
+        template_kwargs (`dict`): further arguments of the chat template.
     """
 
     dataset: Dataset
     reward_funcs: list[Callable[..., list[float | None]]]
     max_new_tokens: int
+    template_kwargs: dict[str, Any] = field(default_factory=dict)
 
     def measure(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator
@@ -91,20 +110,31 @@ class HeldOut:
         """
         mine = self.dataset.shard(accelerator.num_processes, accelerator.process_index)
         prompts = list(mine["prompt"])
-        answers = sample_answer_ids(model, tokenizer, prompts, self.max_new_tokens, seed=accelerator.process_index)
-        rewards = self.score(prompts, tokenizer.batch_decode(answers, skip_special_tokens=True), mine)
+        answers = sample_answer_ids(
+            model,
+            tokenizer,
+            prompts,
+            self.max_new_tokens,
+            seed=accelerator.process_index,
+            template_kwargs=self.template_kwargs,
+        )
+        rewards = self.score(prompts, answers, tokenizer.batch_decode(answers, skip_special_tokens=True), mine)
         scored = ~rewards.isnan()
         sums = [rewards[scored].sum(), scored.sum(), sum(map(len, answers)), len(answers)]
         of_all = accelerator.reduce(torch.tensor(sums, device=accelerator.device, dtype=torch.float64), "sum").tolist()
         return {"accuracy": of_all[0] / max(of_all[1], 1), "length": of_all[2] / of_all[3]}
 
-    def score(self, prompts: list[Any], texts: list[str], rows: Dataset) -> torch.Tensor:
+    def score(self, prompts: list[Any], ids: list[list[int]], texts: list[str], rows: Dataset) -> torch.Tensor:
         """Total reward of each answer, shape (answers,), NaN where no function gave one."""
+        if not prompts:  # a process beyond the number of problems
+            return torch.empty(0)
         is_text = isinstance(prompts[0], str)
         completions = texts if is_text else [[{"role": "assistant", "content": text}] for text in texts]
-        columns = {name: list(rows[name]) for name in rows.column_names if name not in ("prompt", "completion")}
+        given = ("prompt", "completion", "completion_ids")
+        columns = {name: list(rows[name]) for name in rows.column_names if name not in given}
         of_functions = [
-            function(prompts=prompts, completions=completions, **columns) for function in self.reward_funcs
+            function(prompts=prompts, completions=completions, completion_ids=ids, **columns)
+            for function in self.reward_funcs
         ]
         rewards = [[float("nan") if reward is None else reward for reward in rewards] for rewards in of_functions]
-        return total_rewards(torch.tensor(rewards).T, torch.ones(len(rewards)))
+        return total_rewards(torch.tensor(rewards, dtype=torch.float32).T, torch.ones(len(rewards)))

@@ -6,7 +6,7 @@ from typing import Any
 
 
 CURVE = "curve.jsonl"
-ENDED = "trainer_state.json"  # training writes it into the folder itself last of all
+STATE = "trainer_state.json"
 
 
 def read_curve(folder: Path) -> list[dict[str, Any]]:
@@ -17,15 +17,19 @@ def read_curve(folder: Path) -> list[dict[str, Any]]:
 
 
 def has_ended(folder: Path) -> bool:
-    try:
-        state = json.loads((folder / ENDED).read_text())
-    except (OSError, json.JSONDecodeError):
-        return False
-    return state["global_step"] >= state["max_steps"]
+    state = _state(folder)
+    return state is not None and state["global_step"] >= state["max_steps"]
 
 
 def last_checkpoint(folder: str | Path) -> str | None:
-    """The checkpoint of a run that has got furthest; `None` without any."""
-    from transformers.trainer_utils import get_last_checkpoint
+    """The checkpoint of a run that has got furthest; `None` without any that was written whole."""
+    whole = [path for path in Path(folder).glob("checkpoint-*") if path.name[11:].isdigit() and _state(path)]
+    return str(max(whole, key=lambda path: int(path.name[11:]))) if whole else None
 
-    return get_last_checkpoint(str(folder)) if Path(folder).is_dir() else None
+
+def _state(folder: Path) -> dict[str, Any] | None:
+    """The state that training writes last, into the folder of a run and into that of each checkpoint."""
+    try:
+        return json.loads((folder / STATE).read_text())
+    except (OSError, json.JSONDecodeError):
+        return None

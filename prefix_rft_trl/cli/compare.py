@@ -10,11 +10,11 @@ from typing import Any
 
 from prefix_rft_trl.comparison.collecting import collect
 from prefix_rft_trl.comparison.report import terminal_table, write_report
-from prefix_rft_trl.comparison.running import jobs_of, only_one, run_jobs
+from prefix_rft_trl.comparison.running import ending_on_sigterm, jobs_of, only_one, run_jobs
 from prefix_rft_trl.comparison.spec import SPECIFICATION, Specification, Trial, read_specification
 
 from .errors import UserError
-from .recipe import grouped, load_recipe, split_stages
+from .recipe import Stage, grouped, load_recipe, split_stages
 
 
 DESCRIPTION = """\
@@ -50,7 +50,7 @@ def run(argv: list[str]) -> int:
     at_a_time = arguments.jobs or (len(os.sched_getaffinity(0)) if on_cpu else 1)
     command = f"prefix-rft compare {shlex.join(argv)}"
     try:
-        with only_one(folder):
+        with only_one(folder), ending_on_sigterm():
             failed = run_jobs(jobs, at_a_time)
             comparison = collect(specification, folder, command, measured)
             write_report(comparison, folder)
@@ -68,7 +68,7 @@ def _specification(arguments: argparse.Namespace, flags: list[str]) -> Specifica
     import yaml
 
     values = {name: [yaml.safe_load(value) for value in values] for name, values in grouped(flags)}
-    extra: dict[str, Any] = {name: found if len(found) != 1 else found[0] for name, found in values.items()}
+    extra: dict[str, Any] = {name: (found[0] if len(found) == 1 else found or True) for name, found in values.items()}
     paths, contents = [], {}
     for path in arguments.recipes:
         if not path.is_dir():
@@ -83,6 +83,9 @@ def _specification(arguments: argparse.Namespace, flags: list[str]) -> Specifica
     stems = [path.stem for path in paths]
     if twice := {stem for stem in stems if stems.count(stem) > 1}:
         raise UserError(f"two recipes have the name {sorted(twice)[0]!r}, by which the report tells them apart.")
+    if contents.get("recipes"):
+        beside = [path.stem for path in arguments.recipes if not path.is_dir()]
+        contents = {**contents, "recipes": [*contents["recipes"], *beside]}
     if arguments.threshold is not None:
         contents = {**contents, "threshold": arguments.threshold}
     loaded = {path: load_recipe(path) for path in paths}
@@ -108,21 +111,43 @@ def _check(trials: list[Trial]) -> str:
 
 def what_is_measured(trials: list[Trial]) -> set[str]:
     """Makes the settings of each trial, which checks them; returns the problems that they are measured on."""
-    from .train import knows_setting
-    from .training_script import make_parser
+    from accelerate.commands.launch import launch_command_parser
 
+    from .train import knows_setting
+
+    launcher = launch_command_parser()
     measured = set()
     for trial in trials:
-        for stage in split_stages(load_recipe(trial.path), trial.flags(), knows_setting):
-            parser = make_parser(stage.trainer)
-            parser.set_defaults_with_config(**stage.settings)
-            try:
-                script_args, *_ = parser.parse_args_into_dataclasses([*stage.flags, "--output_dir", "runs"])
-            except (ValueError, UserError) as error:
-                raise UserError(f"{trial.path} with {trial.overrides or 'no overrides'}: {error}") from error
-            if not script_args.measure_steps:
-                raise UserError(f"{trial.path} measures nothing: set `measure_steps`, as in recipes/lab.")
-            rows = "all" if script_args.measure_rows is None else f"the first {script_args.measure_rows}"
-            level = f", level `{script_args.lab_level}`" if script_args.dataset_name == "lab" else ""
-            measured.add(f"{rows} of split `{script_args.measure_split}` of `{script_args.dataset_name}`{level}")
+        try:
+            for stage in split_stages(load_recipe(trial.path), trial.flags(), knows_setting):
+                measured.add(_measured_by(_checked(stage, launcher)))
+        except (ValueError, UserError) as error:
+            raise UserError(f"{trial.path} with {trial.overrides or 'no overrides'}: {error}") from error
     return measured
+
+
+def _checked(stage: Stage, launcher: argparse.ArgumentParser) -> argparse.Namespace:
+    """The settings of a stage, all known and, as far as one process can tell, accepted by their config."""
+    from .train import _has_default_config, _launcher_flags
+    from .training_script import make_parser
+
+    parser = make_parser(stage.trainer)
+    settings = {name: value for name, value in stage.settings.items() if name != "env"}
+    of_launcher, _ = _launcher_flags(parser, launcher, settings, stage.flags)
+    if not of_launcher and not _has_default_config():
+        parser.parse_args_into_dataclasses([*stage.flags, "--output_dir", "runs"])
+    return parser.parse_known_args(stage.flags)[0]
+
+
+def _measured_by(settings: argparse.Namespace) -> str:
+    if not settings.measure_steps:
+        raise UserError("it measures nothing. Set `measure_steps`, as in recipes/lab.")
+    if not settings.reward_funcs:
+        raise UserError("accuracy needs a reward. Set `reward_funcs` to a registered name or a dotted path.")
+    rows = "all" if settings.measure_rows is None else f"the first {settings.measure_rows}"
+    level = f", level `{settings.lab_level}`" if settings.dataset_name == "lab" else ""
+    rewards = settings.reward_funcs if isinstance(settings.reward_funcs, list) else [settings.reward_funcs]
+    return (
+        f"{rows} of split `{settings.measure_split}` of `{settings.dataset_name}`{level}, by "
+        f"{' and '.join(f'`{reward}`' for reward in rewards)}, in at most {settings.measure_max_new_tokens} tokens"
+    )

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.run_folder import has_ended, last_checkpoint
+from prefix_rft_trl.run_folder import STATE, has_ended, last_checkpoint
 
 from .errors import UserError, nearest
 from .recipe import Stage, read_recipe, split_stages, with_config_apart
@@ -39,7 +39,7 @@ model and data:
   --measure_steps N             steps between two measurements of the accuracy on held-out problems, without any
                                 prefix, written to curve.jsonl (0: none); --measure_split, --measure_rows,
                                 --measure_max_new_tokens say on what
-  --lab_level easy|hard         of the lab; its demonstrations: --lab_style worked|chained, --lab_damaged_share,
+  --lab_level easy|hard         of the lab; its demonstrations: --lab_style worked|brief, --lab_damaged_share,
                                 --lab_demonstrated_share
 
 A recipe can have `stages`, each of which starts from the model of the one before; a flag goes to the stages that know
@@ -64,9 +64,9 @@ def run(argv: list[str]) -> int:
         return 0
     argv = with_config_apart(argv)
     recipe, flags = read_recipe(argv)  # before the imports, which take seconds
-    recipe.pop("env", None)
     if "stages" in recipe:
         return _run_stages(split_stages(recipe, flags, knows_setting))
+    recipe.pop("env", None)  # the script sets it
     from accelerate.commands.launch import launch_command_parser
     from trl.cli.commands.training import _subtract_subsequence
 
@@ -95,12 +95,15 @@ def _known_settings(trainer: str) -> set[str]:
     from .training_script import make_parser
 
     actions = [*make_parser(trainer)._actions, *launch_command_parser()._actions]
-    return {"accelerate_config", "env", *(action.dest for action in actions)}
+    flags = {flag.removeprefix("--").replace("-", "_") for action in actions for flag in action.option_strings}
+    return {"accelerate_config", "env", *flags, *(action.dest for action in actions)}
 
 
 def _run_stages(stages: list[Stage]) -> int:
     import yaml
 
+    for stage in stages:
+        _known_settings(stage.trainer)  # an unknown trainer is refused here, before any stage is trained
     for number, stage in enumerate(stages, 1):
         folder = Path(stage.settings["output_dir"])
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,6 +112,8 @@ def _run_stages(stages: list[Stage]) -> int:
                 continue
             if checkpoint := last_checkpoint(folder):
                 stage.flags += ["--resume_from_checkpoint", checkpoint]
+        for later in stages[number - 1 :]:  # what an earlier run has left there tells nothing of this one
+            (Path(later.settings["output_dir"]) / STATE).unlink(missing_ok=True)
         recipe = folder / "recipe.yaml"
         recipe.write_text(yaml.safe_dump(stage.settings, sort_keys=False))
         print(f"Stage {number} of {len(stages)}: {stage.name}, into {folder}", flush=True)

@@ -16,6 +16,7 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
     rewards = _rewards(script_args)
     train_dataset = _prepared(splits, script_args.dataset_train_split, script_args)
     _check_rewards_fit_prompts(script_args, train_dataset)
+    held_out = _held_out(splits, script_args, training_args)
     evaluates = training_args.eval_strategy != "no"
 
     from trl import get_peft_config, get_quantization_config
@@ -32,10 +33,10 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
         quantization_config=get_quantization_config(model_args),
         peft_config=get_peft_config(model_args),
     )
-    if script_args.measure_steps:
-        from prefix_rft_trl.curve import grpo_tokens_per_step
+    if held_out is not None:
+        from prefix_rft_trl.curve import grpo_tokens
 
-        _measure(trainer, splits, rewards, script_args, grpo_tokens_per_step(training_args))
+        _measure(trainer, held_out, script_args.measure_steps, grpo_tokens(training_args))
     return trainer, next(iter(train_dataset))["prompt"]
 
 
@@ -43,30 +44,32 @@ def make_sft_trainer(script_args: Any, training_args: Any, model_args: ModelConf
     splits = _splits(script_args)
     prompts = _prepared(splits, script_args.dataset_train_split, script_args)
     train_dataset = with_demonstrations(prompts, training_args.demonstration_column)
+    held_out = _held_out(splits, script_args, training_args)
     evaluates = training_args.eval_strategy != "no"
     eval_dataset = None
     if evaluates:
-        held_out = _prepared(splits, script_args.dataset_test_split, script_args)
-        eval_dataset = with_demonstrations(held_out, training_args.demonstration_column)
+        rows = _prepared(splits, script_args.dataset_test_split, script_args)
+        eval_dataset = with_demonstrations(rows, training_args.demonstration_column)
 
-    from trl import SFTTrainer, get_peft_config, get_quantization_config
+    from trl import get_peft_config, get_quantization_config
+
+    from prefix_rft_trl.sft import CountingSFTTrainer
 
     training_args.model_init_kwargs = _model_init_kwargs(model_args, training_args)
     quantization_config = get_quantization_config(model_args)
     if quantization_config is not None:
         training_args.model_init_kwargs["quantization_config"] = quantization_config
-    trainer = SFTTrainer(
+    trainer = CountingSFTTrainer(
         model=_model_path(script_args, model_args),
         args=training_args,
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
         peft_config=get_peft_config(model_args),
     )
-    if script_args.measure_steps:
-        from prefix_rft_trl.curve import sft_tokens_per_step
+    if held_out is not None:
+        from prefix_rft_trl.curve import sft_tokens
 
-        tokens = sft_tokens_per_step(training_args, trainer.train_dataset["labels"])
-        _measure(trainer, splits, _rewards(script_args), script_args, tokens)
+        _measure(trainer, held_out, script_args.measure_steps, sft_tokens())
     return trainer, next(iter(train_dataset))["prompt"]
 
 
@@ -124,23 +127,41 @@ def _model_init_kwargs(model_args: ModelConfig, training_args: Any) -> dict[str,
     }
 
 
-def _measure(trainer: Any, splits: Any, rewards: list[RewardFunction], script_args: Any, tokens_per_step: Any) -> None:
-    from prefix_rft_trl.curve import CurveWriter
+def _held_out(splits: Any, script_args: Any, training_args: Any) -> Any:
+    """What accuracy is measured on; `None` if it is not."""
+    if not script_args.measure_steps:
+        return None
+    rewards = _rewards(script_args)
+    if script_args.measure_split not in splits:
+        raise UserError(
+            f"the dataset has no split '{script_args.measure_split}' to measure accuracy on; it has: "
+            f"{', '.join(splits)}. Set `measure_split`, or `measure_steps: 0`."
+        )
+    rows = _prepared(splits, script_args.measure_split, script_args)
+    number = script_args.measure_rows
+    if number is not None and number < 1:
+        raise UserError(f"`measure_rows` is at least 1, found {number}. Leave it out for all rows.")
+
+    from datasets import Dataset, IterableDataset
+
+    if isinstance(rows, IterableDataset):
+        rows = Dataset.from_list(list(rows if number is None else rows.take(number)))
+    elif number is not None:
+        rows = rows.select(range(min(number, len(rows))))
+    if len(rows) == 0:
+        raise UserError(f"the split '{script_args.measure_split}', on which accuracy is to be measured, is empty.")
+    _check_rewards_fit_prompts(script_args, rows)
+
     from prefix_rft_trl.held_out import HeldOut
 
-    _check_model_is_whole(trainer.accelerator.state)
-    rows = _prepared(splits, script_args.measure_split, script_args)
-    if script_args.measure_rows is not None:
-        rows = rows.select(range(min(script_args.measure_rows, len(rows))))
-    held_out = HeldOut(rows, rewards, script_args.measure_max_new_tokens)
+    template_kwargs = getattr(training_args, "chat_template_kwargs", None) or {}
+    return HeldOut(rows, rewards, script_args.measure_max_new_tokens, template_kwargs)
+
+
+def _measure(trainer: Any, held_out: Any, steps: int, tokens: Any) -> None:
+    from prefix_rft_trl.curve import CurveWriter
 
     def measure(model: Any) -> dict[str, float]:
         return held_out.measure(model, trainer.processing_class, trainer.accelerator)
 
-    trainer.add_callback(CurveWriter(trainer.args.output_dir, script_args.measure_steps, measure, tokens_per_step))
-
-
-def _check_model_is_whole(state: Any) -> None:
-    deepspeed = getattr(state, "deepspeed_plugin", None)
-    if getattr(state, "fsdp_plugin", None) is not None or (deepspeed is not None and deepspeed.zero_stage == 3):
-        raise UserError("`measure_steps` samples from a model that is whole on each process. Set it to 0.")
+    trainer.add_callback(CurveWriter(trainer.args.output_dir, steps, measure, tokens))

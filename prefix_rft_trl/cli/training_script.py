@@ -49,7 +49,7 @@ class PrefixScriptArguments(ScriptArguments):
         measure_rows (`int`, *optional*): how many of its first rows; defaults to all.
         measure_max_new_tokens (`int`, *optional*, defaults to 512): budget of an answer in tokens.
         lab_level (`str`, *optional*, defaults to `"easy"`): level of the lab's task and base model, or `"hard"`.
-        lab_style (`str`, *optional*, defaults to `"worked"`): style of the lab's demonstrations, or `"chained"`.
+        lab_style (`str`, *optional*, defaults to `"worked"`): style of the lab's demonstrations, or `"brief"`.
         lab_damaged_share (`float`, *optional*, defaults to 0.0): share of them with a wrong step.
         lab_demonstrated_share (`float`, *optional*, defaults to 1.0): share of the lab's problems that have one.
     """

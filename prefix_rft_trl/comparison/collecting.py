@@ -28,8 +28,8 @@ def collect(specification: Specification, folder: Path, command: str, measured: 
 
 def experiment(trial: Trial, folder: Path) -> Experiment:
     ended = [job for job in jobs_of([trial], folder) if has_ended(job.folder)]
-    stages = list(dict.fromkeys(name.partition(".")[0] for name in trial.settings if "." in name))
-    runs = [Run(job.seed, whole_curve([job.folder / stage for stage in stages[:-1]] + [job.folder])) for job in ended]
+    before_last = trial.stages[:-1]
+    runs = [Run(job.seed, whole_curve([job.folder / stage for stage in before_last] + [job.folder])) for job in ended]
     return Experiment(trial.name, trial.path.stem, trial.settings, runs)
 
 

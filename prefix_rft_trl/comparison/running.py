@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from prefix_rft_trl.comparison.spec import Trial
-from prefix_rft_trl.run_folder import has_ended
+from prefix_rft_trl.run_folder import has_ended, last_checkpoint
 
 
 LOG = "log.txt"
@@ -42,7 +42,7 @@ class Job:
 
     @property
     def has_checkpoint(self) -> bool:
-        return any(self.folder.glob("**/checkpoint-*"))
+        return any(last_checkpoint(checkpoint.parent) for checkpoint in self.folder.glob("**/checkpoint-*"))
 
     def last_words(self) -> str:
         """The last line of its log, which mostly says what went wrong."""
@@ -76,6 +76,20 @@ def only_one(folder: Path) -> Iterator[None]:
                 f"Another comparison is writing into {folder}. Wait for it, or take another folder."
             ) from None
         yield
+
+
+@contextmanager
+def ending_on_sigterm() -> Iterator[None]:
+    """Lets SIGTERM, which schedulers send, end the runs that go on, as an interrupt from the keyboard does."""
+
+    def end(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run_jobs(jobs: list[Job], at_a_time: int) -> list[Job]:
@@ -127,13 +141,11 @@ class Running:
 
     def poll(self) -> bool:
         """Whether it is over."""
-        if self.process is None:
+        if self.process is None and not self.lock.closed:
             self._start_if_free()
-        over = self.process is not None and self.process.poll() is not None
-        if over or (self.process is None and self.lock.closed):
+        if self.process is not None and self.process.poll() is not None:
             self.lock.close()
-            return True
-        return False
+        return self.lock.closed
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:

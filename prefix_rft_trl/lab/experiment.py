@@ -13,7 +13,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer
-from prefix_rft_trl.curve import CurveWriter, grpo_tokens_per_step
+from prefix_rft_trl.curve import CurveWriter, grpo_tokens
 from prefix_rft_trl.held_out import sample_answer_ids
 from prefix_rft_trl.run_folder import read_curve
 
@@ -79,8 +79,7 @@ def run(method: str, output_dir: str, seed: int = 0, **overrides: Any) -> dict[s
         train_dataset=load_dataset("train"),
     )
     measured = partial(measure, tokenizer=trainer.processing_class)
-    tokens = grpo_tokens_per_step(trainer.args)
-    trainer.add_callback(CurveWriter(output_dir, trainer.args.logging_steps, measured, tokens))
+    trainer.add_callback(CurveWriter(output_dir, trainer.args.logging_steps, measured, grpo_tokens(trainer.args)))
     trainer.train()
     trainer.save_model(output_dir)
     return read_curve(Path(output_dir))[-1]

@@ -71,16 +71,16 @@ def _worked(prompt: str, results: list[int]) -> str:
     return "".join(f"{left}{operator}{digit}={result};" for left, operator, digit, result in steps) + _final(results)
 
 
-def _chained(prompt: str, results: list[int]) -> str:
-    steps = zip(prompt[1:-1:2], prompt[2:-1:2], results, strict=True)
-    return prompt[0] + "".join(f"{operator}{digit}={result};" for operator, digit, result in steps) + _final(results)
+def _brief(prompt: str, results: list[int]) -> str:
+    steps = _worked(prompt, results).split(";")
+    return "".join(f"{step};" for step in steps[:-2]) + steps[-1]
 
 
 def _final(results: list[int]) -> str:
     return f"{ANSWER_MARK}{results[-1]}"
 
 
-STYLES = {"worked": _worked, "chained": _chained}
+STYLES = {"worked": _worked, "brief": _brief}
 
 
 def damaged(results: list[int], prompt: str, rng: random.Random) -> list[int]:
@@ -115,8 +115,8 @@ def load_dataset(
         level (`str`, *optional*, defaults to `"easy"`):
             `"easy"`, six digits, or `"hard"`, eight.
         style (`str`, *optional*, defaults to `"worked"`):
-            Way of working: `"worked"` writes each step as the base model can, `3+4=7;7*2=4;4-5=9;#9`; `"chained"`,
-            that of another policy, does not write a result again before it goes on, `3+4=7;*2=4;-5=9;#9`.
+            Way of working: `"worked"` writes each step as the base model can, `3+4=7;7*2=4;4-5=9;#9`; `"brief"`, that
+            of another policy, leaves the last step out, `3+4=7;7*2=4;#9`.
         damaged_share (`float`, *optional*, defaults to 0.0):
             Share of the demonstrations with a wrong step, from which they go on to a wrong answer.
         demonstrated_share (`float`, *optional*, defaults to 1.0):

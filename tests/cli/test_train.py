@@ -73,7 +73,8 @@ def test_a_dataset_in_a_file_trains_with_an_adapter(prefix_rft, tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"q": "3+4*2=", "a": "3+4=7;7*2=4;#4", "solution": "4"}\n' * 8)
     done = prefix_rft(
         "train", "--config", LAB, *SMALL, "--dataset_name", tmp_path / "rows.jsonl", "--prompt_column", "q",
-        "--demonstration_column", "a", "--use_peft", "true", "--output_dir", tmp_path / "model",
+        "--demonstration_column", "a", "--use_peft", "true", "--measure_split", "train",
+        "--output_dir", tmp_path / "model",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "model" / "adapter_config.json").is_file()

@@ -1,0 +1,250 @@
+"""Recipes of several stages and of SFT, for real, in this process."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from datasets import Dataset
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+
+from prefix_rft_trl.cli.data import with_demonstrations
+from prefix_rft_trl.cli.main import main
+from prefix_rft_trl.run_folder import STATE, has_ended, read_curve
+from prefix_rft_trl.sft import CountingSFTTrainer
+
+
+RECIPES = Path(__file__).parents[2] / "recipes" / "lab"
+SMALL = ["--lab_level", "easy", "--max_steps", "2", "--per_device_train_batch_size", "8", "--num_generations", "4"]
+SMALL += ["--measure_rows", "8", "--measure_max_new_tokens", "8", "--max_completion_length", "20"]
+SFT = ["--trainer", "sft", "--model_name_or_path", "lab", "--use_cpu", "true", "--bf16", "false"]
+SFT += ["--max_steps", "1", "--report_to", "none", "--per_device_train_batch_size", "4", "--save_strategy", "no"]
+
+
+def train(*arguments: Any) -> int:
+    return main(["train", *map(str, arguments)])
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture
+def stages_begun(monkeypatch) -> list[tuple[str, str]]:
+    """(trainer, folder) of each training that was begun."""
+    from prefix_rft_trl.cli import trainers
+
+    found = []
+    for name, make in list(trainers.TRAINERS.items()):
+
+        def make_and_note(script_args, training_args, model_args, name=name, make=make):
+            found.append((name, training_args.output_dir))
+            return make(script_args, training_args, model_args)
+
+        monkeypatch.setitem(trainers.TRAINERS, name, make_and_note)
+    return found
+
+
+def test_the_second_stage_starts_from_what_the_first_has_written(tmp_path, base_model, stages_begun):
+    recipe, folder = RECIPES / "sft_then_rft.yaml", tmp_path / "run"
+    assert train("--config", recipe, *SMALL, "--rft.learning_rate", "0", "--output_dir", folder) == 0
+    assert stages_begun == [("sft", str(folder / "sft")), ("prefix_grpo", str(folder))]
+    of_sft = weights(folder / "sft")
+    assert not same(of_sft, weights(Path(base_model)))  # it has learned something
+    assert same(of_sft, weights(folder))  # and the second stage, which learns nothing, ends with just that
+    sft, rft = read_curve(folder / "sft"), read_curve(folder)
+    assert [line["step"] for line in sft] == [line["step"] for line in rft] == [0, 2]
+    assert sft[-1]["accuracy"] == rft[0]["accuracy"] == rft[-1]["accuracy"]
+    assert has_ended(folder / "sft")
+    assert has_ended(folder)
+
+    # What has ended is not trained again when the run is resumed; its second stage is
+    stages_begun.clear()
+    (folder / STATE).unlink()
+    before = (folder / "sft" / STATE).stat().st_mtime_ns
+    learns = ["--num_prefix_generations", "1", "--prefix_loss_type", "cross_entropy"]
+    resumed = [*SMALL, *learns, "--output_dir", folder, "--resume_from_checkpoint", "last"]
+    assert train("--config", recipe, *resumed) == 0
+    assert stages_begun == [("prefix_grpo", str(folder))]
+    assert (folder / "sft" / STATE).stat().st_mtime_ns == before
+    assert same(of_sft, weights(folder / "sft"))
+    assert not same(of_sft, weights(folder))
+
+
+def recipe_of_two(tmp_path: Path, **others) -> list:
+    path = tmp_path / "recipe.yaml"
+    stage = {"trainer": "sft", "max_steps": 1}
+    path.write_text(yaml.safe_dump({"stages": {"one": stage, "two": stage}, "output_dir": "unused", **others}))
+    return ["--config", path]
+
+
+@pytest.fixture
+def launched(monkeypatch) -> list[Path]:
+    """Folders of the stages whose training a run would begin, and of which it then is as if it had been killed."""
+    from prefix_rft_trl.cli import training_script
+
+    found = []
+
+    def stop(argv):
+        found.append(Path(yaml.safe_load(Path(argv[argv.index("--config") + 1]).read_text())["output_dir"]))
+        return 3
+
+    monkeypatch.setattr(training_script, "main", stop)
+    return found
+
+
+def test_a_stage_that_fails_is_the_last_one_and_its_code_that_of_the_run(tmp_path, launched):
+    assert train(*recipe_of_two(tmp_path, use_cpu=True, bf16=False), "--output_dir", tmp_path / "run") == 3
+    assert launched == [tmp_path / "run" / "one"]
+
+
+def test_a_run_that_starts_over_does_not_take_what_is_left_of_another_for_its_own(tmp_path, launched):
+    line = [*recipe_of_two(tmp_path, use_cpu=True, bf16=False), "--output_dir", tmp_path / "run"]
+    for folder in (tmp_path / "run" / "one", tmp_path / "run"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / STATE).write_text('{"global_step": 1, "max_steps": 1}')
+    assert train(*line) == 3
+    assert train(*line, "--resume_from_checkpoint", "last") == 3
+    assert launched == [tmp_path / "run" / "one"] * 2
+
+
+def test_the_environment_of_a_recipe_reaches_its_stages(tmp_path, launched):
+    line = recipe_of_two(tmp_path, use_cpu=True, bf16=False, env={"OF_THE_RECIPE": "1"})
+    train(*line, "--output_dir", tmp_path / "run")
+    assert yaml.safe_load((tmp_path / "run" / "one" / "recipe.yaml").read_text())["env"] == {"OF_THE_RECIPE": "1"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--colour", "red"], "'colour' in the command line"),
+        (["--three.max_steps", "1"], "'three'"),
+        (["--one.num_generations", "4"], "'num_generations'"),
+        (["--trainer", "stf"], "'stf'"),
+    ],
+)
+def test_a_wrong_flag_is_named_before_a_stage_begins(tmp_path, capsys, launched, flags, said):
+    assert train(*recipe_of_two(tmp_path), "--output_dir", tmp_path / "run", *flags) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert launched == []
+
+
+# SFT
+
+
+@pytest.fixture
+def batches(monkeypatch) -> list[dict[str, torch.Tensor]]:
+    """The batches that SFT trains on."""
+    found = []
+    compute_loss = CountingSFTTrainer.compute_loss
+
+    def keep(trainer, model, inputs, *args, **named):
+        found.append({name: inputs[name].clone() for name in ("input_ids", "labels")})
+        return compute_loss(trainer, model, inputs, *args, **named)
+
+    monkeypatch.setattr(CountingSFTTrainer, "compute_loss", keep)
+    return found
+
+
+def test_sft_trains_on_the_demonstrations_tokens_and_the_end_alone(tmp_path, batches, base_model):
+    rows = [
+        {"q": "1+1=", "worked": ["1+1=2;#2", "#2"]},
+        {"q": "2+2=", "worked": []},
+        {"q": "3+3=", "worked": ["3+3=6;#6"]},
+        {"q": "4+4=", "worked": None},
+        {"q": "5+5=", "worked": ["", "#0"]},
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    line = ["--dataset_name", tmp_path / "rows.jsonl", "--prompt_column", "q", "--demonstration_column", "worked"]
+    assert train(*SFT, *line, "--output_dir", tmp_path / "model") == 0  # without a reward, as nothing is measured
+    tokenizer = AutoTokenizer.from_pretrained(base_model)
+    (batch,) = batches
+    trained = {
+        (
+            tokenizer.decode([i for i, label in zip(ids, labels, strict=True) if label == -100 and i != 0]),
+            tokenizer.decode([label for label in labels if label != -100]),
+        )
+        for ids, labels in zip(batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True)
+    }
+    assert trained == {
+        ("1+1=", "1+1=2;#2<eos>"),
+        ("1+1=", "#2<eos>"),
+        ("3+3=", "3+3=6;#6<eos>"),
+        ("5+5=", "#0<eos>"),
+    }
+    assert not (tmp_path / "model" / "curve.jsonl").exists()
+
+
+MESSAGE = {"role": "assistant", "content": "#2"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "demonstrations", "expected"),
+    [
+        ("1+1=", ["#2"], ["#2"]),
+        ("1+1=", [[MESSAGE]], ["#2"]),
+        ("1+1=", [["#2", "1+1=2;#2"]], ["#2", "1+1=2;#2"]),
+        ("1+1=", [[[MESSAGE], [MESSAGE]]], ["#2", "#2"]),
+        ([{"role": "user", "content": "1+1="}], ["#2"], [[MESSAGE]]),
+        ([{"role": "user", "content": "1+1="}], [[MESSAGE]], [[MESSAGE]]),
+    ],
+)
+def test_a_demonstration_has_the_form_of_its_prompt(prompt, demonstrations, expected):
+    dataset = Dataset.from_dict({"prompt": [prompt], "completion": demonstrations, "solution": ["2"]})
+    rows = with_demonstrations(dataset, "completion")
+    assert sorted(rows.column_names) == ["completion", "prompt"]
+    assert [(row["prompt"], row["completion"]) for row in rows] == [(prompt, one) for one in expected]
+
+
+def test_rows_keep_their_order_over_many_batches_of_the_map():
+    numbers = range(2500)
+    dataset = Dataset.from_dict(
+        {"prompt": [str(i) for i in numbers], "worked": [f"#{i}" if i % 3 else "" for i in numbers]}
+    )
+    rows = with_demonstrations(dataset, "worked")
+    assert [(row["prompt"], row["completion"]) for row in rows] == [(str(i), f"#{i}") for i in numbers if i % 3]
+
+
+NO_MODEL = [*SFT, "--model_name_or_path", "no/such/model", "--dataset_name", "lab"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--demonstration_column", "worked"], ["'worked'", "completion"]),
+        (["--lab_demonstrated_share", "0"], ["None of the 512 rows", "'completion'"]),
+        (["--lab_damaged_share", "2"], ["damaged_share", "2"]),
+        (["--lab_level", "harder"], ["'harder'", "easy, hard"]),
+        (["--measure_steps", "1"], ["measure_steps", "reward_funcs"]),
+        (["--measure_steps", "1", "--reward_funcs", "nope"], ["'nope'"]),
+        (["--measure_steps", "1", "--reward_funcs", "accuracy_reward"], ["conversational: true"]),
+        (
+            ["--measure_steps", "1", "--reward_funcs", "lab_exact_answer", "--measure_split", "dev"],
+            ["'dev'", "measure_split"],
+        ),
+        (["--measure_steps", "1", "--reward_funcs", "lab_exact_answer", "--measure_rows", "0"], ["measure_rows", "0"]),
+        ([], ["no/such/model"]),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_model_of_sft_is_loaded(tmp_path, capsys, flags, said):
+    assert train(*NO_MODEL, *flags, "--output_dir", tmp_path / "model") == 2
+    error = capsys.readouterr().err
+    assert all(part in error for part in said), error
+
+
+def test_a_dataset_that_is_streamed_is_measured_as_well(tmp_path):
+    rows = [{"prompt": f"{i}+1=", "completion": f"#{i + 1}", "solution": str(i + 1)} for i in range(8)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    recipe = [*SFT, "--dataset_name", tmp_path / "rows.jsonl", "--dataset_streaming", "true"]
+    measured = ["--measure_steps", "1", "--measure_split", "train", "--measure_rows", "4"]
+    line = [*recipe, *measured, "--measure_max_new_tokens", "4", "--reward_funcs", "lab_exact_answer"]
+    assert train(*line, "--output_dir", tmp_path / "model") == 0
+    assert [line["trained_tokens"] for line in read_curve(tmp_path / "model")] == [0, 4 * 3]  # #, digit, end
