@@ -128,13 +128,13 @@ def what_is_measured(trials: list[Trial]) -> set[str]:
 
 def _checked(stage: Stage, launcher: argparse.ArgumentParser) -> argparse.Namespace:
     """The settings of a stage, all known and, as far as one process can tell, accepted by their config."""
-    from .train import _has_default_config, _launcher_flags
+    from .train import has_default_config, launcher_flags
     from .training_script import make_parser
 
     parser = make_parser(stage.trainer)
     settings = {name: value for name, value in stage.settings.items() if name != "env"}
-    of_launcher, _ = _launcher_flags(parser, launcher, settings, stage.flags)
-    if not of_launcher and not _has_default_config():
+    of_launcher, _ = launcher_flags(parser, launcher, settings, stage.flags)
+    if not of_launcher and not has_default_config():
         parser.parse_args_into_dataclasses([*stage.flags, "--output_dir", "runs"])
     return parser.parse_known_args(stage.flags)[0]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
 from .recipe import DEFAULT_TRAINER, Stage, read_recipe
-from .train import _launcher_flags
+from .train import launcher_flags
 
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _recipe_settings(config: str | None, flags: list[str]) -> tuple[Any, Any, An
 
     from .training_script import make_parser
 
-    _launcher_flags(make_parser(), launch_command_parser(), recipe, flags)
+    launcher_flags(make_parser(), launch_command_parser(), recipe, flags)
     try:
         return make_parser().parse_args_and_config(argv, return_remaining_strings=True)[:3]
     except ValueError as error:

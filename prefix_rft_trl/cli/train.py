@@ -74,9 +74,9 @@ def run(argv: list[str]) -> int:
 
     launcher = launch_command_parser()
     parser = make_parser(Stage("", recipe, flags).trainer)
-    of_launcher, from_line = _launcher_flags(parser, launcher, recipe, flags)
+    of_launcher, from_line = launcher_flags(parser, launcher, recipe, flags)
     settings = _subtract_subsequence(argv, from_line)
-    if not of_launcher and parser.parse_known_args(flags)[0].use_cpu and not _has_default_config():
+    if not of_launcher and parser.parse_known_args(flags)[0].use_cpu and not has_default_config():
         return main(settings)
     # As a module: as a file, its folder would come first on the path, and our `inspect` before Python's
     script = ["--module", f"{__package__}.training_script"]
@@ -122,7 +122,7 @@ def _run_stages(stages: list[Stage]) -> int:
     return 0
 
 
-def _has_default_config() -> bool:
+def has_default_config() -> bool:
     from accelerate.commands.config import default_config_file
 
     return Path(default_config_file).is_file()
@@ -175,7 +175,7 @@ def _accelerate_configs() -> Path:
     return Path(specification.origin).parent / "accelerate_configs"
 
 
-def _launcher_flags(
+def launcher_flags(
     parser: Any, launcher: argparse.ArgumentParser, recipe: dict[str, Any], flags: list[str]
 ) -> tuple[list[str], list[str]]:
     """The launcher's flags from recipe and line, and those from the line alone; what nobody knows is an error.

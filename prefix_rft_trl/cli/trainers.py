@@ -161,7 +161,15 @@ def _held_out(splits: Any, script_args: Any, training_args: Any) -> Any:
 def _measure(trainer: Any, held_out: Any, steps: int, tokens: Any) -> None:
     from prefix_rft_trl.curve import CurveWriter
 
+    _check_model_is_whole(trainer.accelerator.state)
+
     def measure(model: Any) -> dict[str, float]:
         return held_out.measure(model, trainer.processing_class, trainer.accelerator)
 
     trainer.add_callback(CurveWriter(trainer.args.output_dir, steps, measure, tokens))
+
+
+def _check_model_is_whole(state: Any) -> None:
+    deepspeed = getattr(state, "deepspeed_plugin", None)
+    if getattr(state, "fsdp_plugin", None) is not None or (deepspeed is not None and deepspeed.zero_stage == 3):
+        raise UserError("`measure_steps` samples from a model that is whole on each process. Set it to 0.")

@@ -125,7 +125,9 @@ def run_jobs(jobs: list[Job], at_a_time: int) -> list[Job]:
                 time.sleep(0.2)
         finally:
             for process in running.values():
-                process.stop()
+                process.terminate()
+            for process in running.values():
+                process.wait()
     return failed
 
 
@@ -147,9 +149,12 @@ class Running:
             self.lock.close()
         return self.lock.closed
 
-    def stop(self) -> None:
+    def terminate(self) -> None:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGTERM)
+
+    def wait(self) -> None:
+        if self.process is not None:
             self.process.wait()
 
     def _start_if_free(self) -> None:

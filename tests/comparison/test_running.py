@@ -154,10 +154,11 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 import test_running
-from prefix_rft_trl.comparison.running import Job, jobs_of, run_jobs
+from prefix_rft_trl.comparison.running import Job, ending_on_sigterm, jobs_of, run_jobs
 Job.command = test_running.command
 folder = Path(sys.argv[1])
-run_jobs(jobs_of([test_running.trial("a", seeds=2, moment=float(sys.argv[2]))], folder), at_a_time=2)
+with ending_on_sigterm():
+    run_jobs(jobs_of([test_running.trial("a", seeds=2, moment=float(sys.argv[2]))], folder), at_a_time=2)
 """
 
 
@@ -203,11 +204,11 @@ def test_a_run_that_has_ended_before_its_turn_is_over_at_once(tmp_path):
     assert starts(tmp_path) == []
 
 
-def test_an_interrupt_from_the_keyboard_ends_the_runs(tmp_path, comparison_in_a_process):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 128 + signal.SIGTERM)])
+def test_an_interrupt_or_the_end_that_a_scheduler_sends_ends_the_runs(tmp_path, comparison_in_a_process, number, code):
     process, jobs = comparison_in_a_process(moment=60.0)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
-    assert b"KeyboardInterrupt" in said
+    process.send_signal(number)
+    assert process.wait(timeout=30) == code
     again = [Running(Job(trial("a", moment=0.0), job.seed, job.folder), one_thread=False) for job in jobs]
     assert all(running.process is not None for running in again)  # their locks are free: nothing of them goes on
     for running in again:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefix_rft_trl import lab
+from prefix_rft_trl.lab import task
 from prefix_rft_trl.lab.task import LEVELS, answer, damaged, results_of_steps, worked_solution
 
 
@@ -40,6 +41,12 @@ def test_a_demonstration_is_right_at_every_step(prompt):
 def test_no_problem_is_both_trained_on_and_held_out():
     train, test = lab.load_dataset("train"), lab.load_dataset("test")
     assert len(train) == len(test) == 512
+    assert len(set(train["prompt"]) | set(test["prompt"])) == 1024
+
+
+def test_a_problem_that_is_drawn_for_both_splits_is_trained_on_alone(monkeypatch):
+    monkeypatch.setattr(task, "_SPLIT_SEEDS", {"train": 1, "test": 1})
+    train, test = lab.load_dataset("train"), lab.load_dataset("test")
     assert len(set(train["prompt"]) | set(test["prompt"])) == 1024
 
 
