@@ -50,7 +50,8 @@ class PrefixGRPOConfig(GRPOConfig):
             `"cosine"` (paper), `"linear"`, or `"uniform"`, which is at `prefix_ratio_low` from the start. With
             `"adaptive"` the ratio is drawn from U[low, high * (1 - s)], s the share of on-policy rollouts that solved
             the problem when it was last tried: no prefix where all did. With `"whole"` hybrid rollouts are whole
-            demonstrations up to the end of sequence, and nothing of them is sampled (LUFFY).
+            demonstrations up to the end of sequence, and nothing of them is sampled (LUFFY); one that does not fit
+            `max_completion_length` is left out.
         prefix_ratio_distribution (`str`, *optional*, defaults to `"uniform"`):
             What the ratio is drawn from: `"uniform"`, between the two ends of the schedule (paper), or `"binomial"`,
             UFT's: the demonstration is cut into at most 5 slices of sentences, of which k ~ Binomial(5, p) are given,
@@ -190,6 +191,10 @@ class PrefixGRPOConfig(GRPOConfig):
         """Whether what a problem is given depends on how the policy has done on it so far."""
         return self.prefix_ratio_schedule == "adaptive" or self.prefix_prompts == "failed"
 
+    @property
+    def gives_whole_demonstrations(self) -> bool:
+        return self.prefix_ratio_schedule == "whole"
+
     def _check_prefix_settings(self) -> None:
         _check_known("prefix_ratio_schedule", self.prefix_ratio_schedule, SCHEDULES)
         _check_known("prefix_advantage", self.prefix_advantage, ESTIMATORS)
@@ -262,7 +267,7 @@ class PrefixGRPOConfig(GRPOConfig):
                 f"schedule, which `prefix_ratio_schedule='{self.prefix_ratio_schedule}'` does not have. Set it to "
                 "'cosine', 'linear' or 'uniform'."
             )
-        if self.prefix_ratio_schedule == "whole" and self.num_prefix_generations == self.num_generations:
+        if self.gives_whole_demonstrations and self.num_prefix_generations == self.num_generations:
             raise ValueError(
                 "`prefix_ratio_schedule='whole'` with `num_prefix_generations` equal to `num_generations` "
                 f"({self.num_generations}) samples nothing. Lower the first, or take TRL's `SFTTrainer`."

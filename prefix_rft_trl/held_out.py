@@ -10,8 +10,6 @@ from accelerate import Accelerator
 from datasets import Dataset
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from .advantages import total_rewards
-
 
 @torch.no_grad()
 def sample_answer_ids(
@@ -89,13 +87,13 @@ class HeldOut:
 
     Attributes:
         dataset (`Dataset`): columns `prompt` and what the rewards need.
-        reward_funcs (`list`): reward functions as for [`~trl.GRPOTrainer`]; weighed equally.
+        reward (`Callable`): a reward function as for [`~trl.GRPOTrainer`], 1 for a right answer and 0 for a wrong one.
         max_new_tokens (`int`): budget of an answer in tokens.
         template_kwargs (`dict`): further arguments of the chat template.
     """
 
     dataset: Dataset
-    reward_funcs: list[Callable[..., list[float | None]]]
+    reward: Callable[..., list[float | None]]
     max_new_tokens: int
     template_kwargs: dict[str, Any] = field(default_factory=dict)
 
@@ -125,16 +123,12 @@ class HeldOut:
         return {"accuracy": of_all[0] / max(of_all[1], 1), "length": of_all[2] / of_all[3]}
 
     def score(self, prompts: list[Any], ids: list[list[int]], texts: list[str], rows: Dataset) -> torch.Tensor:
-        """Total reward of each answer, shape (answers,), NaN where no function gave one."""
+        """The reward of each answer, shape (answers,), NaN where there is none."""
         if not prompts:  # a process beyond the number of problems
             return torch.empty(0)
         is_text = isinstance(prompts[0], str)
         completions = texts if is_text else [[{"role": "assistant", "content": text}] for text in texts]
         given = ("prompt", "completion", "completion_ids")
         columns = {name: list(rows[name]) for name in rows.column_names if name not in given}
-        of_functions = [
-            function(prompts=prompts, completions=completions, completion_ids=ids, **columns)
-            for function in self.reward_funcs
-        ]
-        rewards = [[float("nan") if reward is None else reward for reward in rewards] for rewards in of_functions]
-        return total_rewards(torch.tensor(rewards, dtype=torch.float32).T, torch.ones(len(rewards)))
+        rewards = self.reward(prompts=prompts, completions=completions, completion_ids=ids, **columns)
+        return torch.tensor([float("nan") if reward is None else reward for reward in rewards], dtype=torch.float32)

@@ -48,7 +48,7 @@ def plan_rollouts(
 
 def scheduled_bounds(args: PrefixGRPOConfig, step: int, max_steps: int) -> tuple[float, float]:
     """The two ends of the prefix ratio at a step, before anything that a problem's own success makes of them."""
-    if args.prefix_ratio_schedule == "whole":
+    if args.gives_whole_demonstrations:
         return 1.0, 1.0
     decay_steps = args.prefix_ratio_decay_steps or max_steps
     if args.prefix_ratio_distribution == "binomial" and step >= decay_steps:
@@ -72,10 +72,13 @@ def bounds_of_problem(
 def cut(
     ids: list[int], ratio: float, args: PrefixGRPOConfig, eos_token_id: int, decode: Callable[[list[int]], str]
 ) -> list[int]:
-    """The prefix of a demonstration's ids; with the schedule `whole` all of them and the end of sequence."""
+    """The prefix of a demonstration's ids; with the schedule `whole` all of them and the end of sequence.
+
+    What does not fit the completion budget whole is none then: cut off, it would be scored as a wrong answer.
+    """
     assert args.max_completion_length is not None
-    if args.prefix_ratio_schedule == "whole":
-        return [*ids, eos_token_id][: args.max_completion_length]
+    if args.gives_whole_demonstrations:
+        return [*ids, eos_token_id] if len(ids) < args.max_completion_length else []
     if args.prefix_ratio_distribution == "binomial":
         length = tokens_within(ids, slice_end(decode(ids), ratio), decode)
         return ids[: min(length, len(ids) - 1, args.max_completion_length - 1)]

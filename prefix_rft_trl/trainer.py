@@ -8,27 +8,23 @@ says when; each station says how.
 from typing import Any
 
 import torch
-from accelerate.logging import get_logger
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import get_config_model_id
 
 from .advantages import on_policy_baseline_advantages, total_rewards
+from .checks import check_prefixes, refuse_other_generators
 from .citation import PAPER
 from .completions_table import prefix_characters, print_table
 from .config import PrefixGRPOConfig
-from .demonstrations import check_demonstrations, demonstration_ids, doubtful_rows
+from .demonstrations import Message, check_demonstrations, demonstration_ids
 from .imitation import CROSS_ENTROPY, SELECTIONS, cross_entropy, prefix_token_mask, weigh_prefix_tokens
 from .metrics import rollout_metrics, rollout_rows, token_metrics, token_sums
 from .plan import cut, plan_rollouts, scheduled_bounds
 from .prefixes import ON_POLICY, Assignment, prepend, put_back, token_noise
 from .problems import ProblemMemory
-from .refusals import refuse_other_generators
 from .riding import split_at_padding, starting_with
-
-
-logger = get_logger(__name__)
 
 
 class PrefixGRPOTrainer(GRPOTrainer):
@@ -108,25 +104,14 @@ class PrefixGRPOTrainer(GRPOTrainer):
                     "the tokenizer alone as `processing_class`, or set `num_prefix_generations=0`."
                 )
             if without_demonstration is not None:
-                self._check_doubtful_rows(without_demonstration)
+                check_prefixes(
+                    self.train_dataset, self.args, self._tokenizer, self._longest_prefix, without_demonstration
+                )
 
-    def _check_doubtful_rows(self, without_demonstration: int) -> None:
-        column, too_short = self.args.demonstration_column, 0
-        for row, found in doubtful_rows(self.train_dataset, column, self._tokenizer):
-            prompt = self.train_dataset[row]["prompt"]
-            prompt_ids = super()._tokenize_prompts([prompt])[0][0]
-            whole = (Assignment(True, message, ratio=1.0) for message in found)
-            try:
-                prefixes = [self._prefix_ids(prompt, prompt_ids, assignment) for assignment in whole]
-            except ValueError as error:
-                raise ValueError(f"Row {row}, column '{column}': {error}") from error
-            too_short += not any(prefixes)
-        if without_demonstration or too_short:
-            logger.warning(
-                f"{without_demonstration + too_short} of {len(self.train_dataset)} rows train as plain GRPO: "
-                f"{without_demonstration} have no demonstration or an empty one in column '{column}', {too_short} "
-                "have one of a single token, which cannot be cut."
-            )
+    def _longest_prefix(self, row: int, message: Message) -> list[int]:
+        prompt = self.train_dataset[row]["prompt"]
+        prompt_ids = super()._tokenize_prompts([prompt])[0][0]
+        return self._prefix_ids(prompt, prompt_ids, Assignment(True, message, ratio=1.0))
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -183,7 +168,7 @@ class PrefixGRPOTrainer(GRPOTrainer):
             stop_ids=self.eos_token_ids,
             **{"chat_template": self.chat_template, **self.chat_template_kwargs},
         )
-        return cut(ids, assignment.ratio, self.args, self.eos_token_ids[0], self._tokenizer.decode)
+        return cut(ids, assignment.ratio, self.args, self._tokenizer.eos_token_id, self._tokenizer.decode)
 
     def _generate_single_turn(
         self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False
@@ -217,12 +202,12 @@ class PrefixGRPOTrainer(GRPOTrainer):
         return completions, logps
 
     def _rows_to_sample(self) -> list[int]:
-        is_known = self.args.prefix_ratio_schedule == "whole"
+        is_known = self.args.gives_whole_demonstrations
         return [row for row, prefix in enumerate(self._prefixes) if not (is_known and prefix)]
 
     def _as_many_as_others(self, rows: list[int]) -> list[int]:
         # Engines count on every process asking for as many: their collective calls, and how they slice what comes back
-        if self.args.prefix_ratio_schedule != "whole":
+        if not self.args.gives_whole_demonstrations:
             return rows
         most = self.accelerator.gather(torch.tensor([len(rows)], device=self.accelerator.device)).max().item()
         return rows + [0] * (most - len(rows))
@@ -267,12 +252,12 @@ class PrefixGRPOTrainer(GRPOTrainer):
         if self.args.prefix_advantage != "group":
             of_prefix, of_continuation = self._advantages_against_on_policy_baseline(lengths)
         outputs |= {"prefix_lengths": lengths, "prefix_advantages": of_prefix, "advantages": of_continuation}
-        outputs["num_prefix_tokens"] = self.accelerator.gather(lengths).sum()
+        in_prefix = prefix_token_mask(lengths, outputs["completion_mask"])
+        outputs["num_prefix_tokens"] = self.accelerator.gather(in_prefix.sum()).sum()
         if self.args.prefix_selection == "random":
             outputs["prefix_noise"] = token_noise(self._assignments, lengths, outputs["completion_ids"].size(1))
         if "importance_sampling_ratio" in outputs:
             # It corrects for the sampler of the continuation, and must neither scale nor drop the demonstration
-            in_prefix = prefix_token_mask(lengths, outputs["completion_mask"])
             outputs["importance_sampling_ratio"] = torch.where(in_prefix, 1.0, outputs["importance_sampling_ratio"])
         return outputs
 

@@ -63,7 +63,7 @@ def one_by_one(model, tokenizer, prompts: list[str], tokens: int, seed: int = 0)
 def test_accuracy_is_the_share_of_right_answers_of_the_bare_model(policy):
     model, tokenizer = policy
     rows = lab.load_dataset("test", 64)
-    found = HeldOut(rows, [lab.exact_answer_reward], 12).measure(model, tokenizer, Accelerator(cpu=True))
+    found = HeldOut(rows, lab.exact_answer_reward, 12).measure(model, tokenizer, Accelerator(cpu=True))
     with torch.no_grad():
         texts = one_by_one(model.eval(), tokenizer, rows["prompt"][:], 12)
     right = [text == f"#{solution}" for text, solution in zip(texts, rows["solution"], strict=True)]
@@ -83,15 +83,15 @@ def test_answers_of_two_processes_are_of_all_problems_once(policy):
 
     processes = [OneProcess(2, index) for index in range(2)]
     for process in processes:
-        HeldOut(rows, [note], 2).measure(*policy, process)
+        HeldOut(rows, note, 2).measure(*policy, process)
     assert sorted(asked) == sorted(rows["prompt"])
     assert sum(process.sums[1].item() for process in processes) == 9
 
 
 def test_a_process_without_a_problem_takes_part(policy):
     process = OneProcess(2, 1)
-    HeldOut(lab.load_dataset("test", 2).select([0]), [ends_with_even], 2)  # one problem, two processes
-    held_out = HeldOut(Dataset.from_dict({"prompt": [], "solution": []}), [ends_with_even], 2)
+    HeldOut(lab.load_dataset("test", 2).select([0]), ends_with_even, 2)  # one problem, two processes
+    held_out = HeldOut(Dataset.from_dict({"prompt": [], "solution": []}), ends_with_even, 2)
     with pytest.raises(ZeroDivisionError):  # of all processes together, which here is none
         held_out.measure(*policy, process)
     assert process.sums.tolist() == [0, 0, 0, 0]
@@ -99,7 +99,7 @@ def test_a_process_without_a_problem_takes_part(policy):
 
 def test_measuring_leaves_the_random_state_and_the_mode_of_the_model(policy):
     model, tokenizer = policy
-    held_out = HeldOut(lab.load_dataset("test", 4), [ends_with_even], 4)
+    held_out = HeldOut(lab.load_dataset("test", 4), ends_with_even, 4)
     for training in (True, False):
         model.train(training)
         torch.manual_seed(3)
@@ -116,21 +116,21 @@ def test_measuring_leaves_the_random_state_and_the_mode_of_the_model(policy):
 
 def test_a_problem_that_no_reward_scores_counts_in_no_mean(policy):
     rows = lab.load_dataset("test", 4)
-    held_out = HeldOut(rows, [lambda prompts, **columns: [1.0, None, 0.0, None]], 2)
+    held_out = HeldOut(rows, lambda prompts, **columns: [1.0, None, 0.0, None], 2)
     assert held_out.measure(*policy, Accelerator(cpu=True))["accuracy"] == 0.5
-    none_at_all = HeldOut(rows, [lambda prompts, **columns: [None] * 4], 2)
+    none_at_all = HeldOut(rows, lambda prompts, **columns: [None] * 4, 2)
     assert none_at_all.measure(*policy, Accelerator(cpu=True))["accuracy"] == 0.0
 
 
-def test_rewards_are_added_up_and_get_the_columns_of_the_row(policy):
+def test_the_reward_gets_the_columns_of_the_row(policy):
     seen: dict[str, Any] = {}
 
     def takes_all(**columns):
         seen.update(columns)
         return [True, False]
 
-    held_out = HeldOut(lab.load_dataset("test", 2), [takes_all, lambda prompts, **columns: [None, 2]], 3)
-    assert held_out.measure(*policy, Accelerator(cpu=True))["accuracy"] == (1 + 2) / 2
+    held_out = HeldOut(lab.load_dataset("test", 2), takes_all, 3)
+    assert held_out.measure(*policy, Accelerator(cpu=True))["accuracy"] == 1 / 2
     assert set(seen) == {"prompts", "completions", "completion_ids", "solution"}
     tokenizer = policy[1]
     assert tokenizer.batch_decode(seen["completion_ids"], skip_special_tokens=True) == seen["completions"]
@@ -148,7 +148,7 @@ def test_messages_are_asked_in_the_models_template_and_answered_by_a_message(pol
         seen.update(prompts=prompts, completions=completions)
         return [0.0] * len(prompts)
 
-    HeldOut(rows, [note], 4, {"shout": shout}).measure(model, tokenizer, Accelerator(cpu=True))
+    HeldOut(rows, note, 4, {"shout": shout}).measure(model, tokenizer, Accelerator(cpu=True))
     prompts = [prompt.replace("=", "*=") if shout else prompt for prompt in plain["prompt"]]
     expected = tokenizer.batch_decode(sample_answer_ids(model, tokenizer, prompts, 4), skip_special_tokens=True)
     assert seen["completions"] == [[{"role": "assistant", "content": text}] for text in expected]

@@ -144,10 +144,18 @@ def _measured_by(settings: argparse.Namespace) -> str:
         raise UserError("it measures nothing. Set `measure_steps`, as in recipes/lab.")
     if not settings.reward_funcs:
         raise UserError("accuracy needs a reward. Set `reward_funcs` to a registered name or a dotted path.")
+    asked = {
+        "dataset_config": settings.dataset_config,
+        "prompt_column": settings.prompt_column,
+        "instruction": settings.instruction,
+        "conversational": settings.conversational,
+        "chat_template_kwargs": settings.chat_template_kwargs,
+    }
     rows = "all" if settings.measure_rows is None else f"the first {settings.measure_rows}"
     level = f", level `{settings.lab_level}`" if settings.dataset_name == "lab" else ""
-    rewards = settings.reward_funcs if isinstance(settings.reward_funcs, list) else [settings.reward_funcs]
+    reward = settings.reward_funcs[0] if isinstance(settings.reward_funcs, list) else settings.reward_funcs
+    prompts = "".join(f", {name} `{value}`" for name, value in asked.items() if value not in (None, False, "prompt"))
     return (
-        f"{rows} of split `{settings.measure_split}` of `{settings.dataset_name}`{level}, by "
-        f"{' and '.join(f'`{reward}`' for reward in rewards)}, in at most {settings.measure_max_new_tokens} tokens"
+        f"{rows} of split `{settings.measure_split}` of `{settings.dataset_name}`{level}{prompts}, by "
+        f"`{reward}`, in at most {settings.measure_max_new_tokens} tokens"
     )

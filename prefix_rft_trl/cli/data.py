@@ -68,8 +68,11 @@ def with_prompts(dataset: Any, column: str, instruction: str | None, conversatio
     return dataset.map(prompt_of) if column != "prompt" or instruction or conversational else dataset
 
 
-def with_demonstrations(dataset: Any, column: str) -> Any:
-    """Prompts with their demonstrations as `completion`, for SFT: a row a demonstration, none without."""
+def with_demonstrations(dataset: Any, column: str, template_kwargs: dict[str, Any] | None = None) -> Any:
+    """Prompts with their demonstrations as `completion`, for SFT: a row a demonstration, none without.
+
+    Further arguments of the chat template go with each row, where TRL's `SFTTrainer` looks for them.
+    """
     from prefix_rft_trl.demonstrations import check_demonstrations, parse_demonstrations
 
     check_demonstrations(dataset, column)
@@ -80,9 +83,10 @@ def with_demonstrations(dataset: Any, column: str) -> Any:
             for prompt, value in zip(batch["prompt"], batch[column], strict=True)
             for message in parse_demonstrations(value, f"with the prompt {prompt!r:.80}", column)
         ]
-        return {
+        rows = {
             "prompt": [prompt for prompt, _ in found],
             "completion": [[answer] if isinstance(prompt, list) else answer for prompt, answer in found],
         }
+        return rows | ({"chat_template_kwargs": [template_kwargs] * len(found)} if template_kwargs else {})
 
     return dataset.map(rows_of, batched=True, remove_columns=dataset.column_names)

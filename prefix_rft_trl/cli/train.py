@@ -37,8 +37,9 @@ model and data:
   --reward_funcs NAME ...       rewards by name or by dotted path:
                                 {rewards}
   --measure_steps N             steps between two measurements of the accuracy on held-out problems, without any
-                                prefix, written to curve.jsonl (0: none); --measure_split, --measure_rows,
-                                --measure_max_new_tokens say on what
+                                prefix and by the first reward, written to curve.jsonl (0: none); --measure_split,
+                                --measure_rows, --measure_max_new_tokens say on what
+  --resume_from_checkpoint PATH a checkpoint, or `last` for the last whole one in the output folder
   --lab_level easy|hard         of the lab; its demonstrations: --lab_style worked|brief, --lab_damaged_share,
                                 --lab_demonstrated_share
 
@@ -107,7 +108,9 @@ def _run_stages(stages: list[Stage]) -> int:
     for number, stage in enumerate(stages, 1):
         folder = Path(stage.settings["output_dir"])
         folder.mkdir(parents=True, exist_ok=True)
-        if stage.pop_flag("resume_from_checkpoint"):
+        if from_where := stage.pop_flag("resume_from_checkpoint"):
+            if from_where != ["last"]:
+                raise UserError("a recipe of stages goes on where it can: `--resume_from_checkpoint last`.")
             if has_ended(folder):
                 continue
             if checkpoint := last_checkpoint(folder):

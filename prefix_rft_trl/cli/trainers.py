@@ -43,13 +43,14 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
 def make_sft_trainer(script_args: Any, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
     splits = _splits(script_args)
     prompts = _prepared(splits, script_args.dataset_train_split, script_args)
-    train_dataset = with_demonstrations(prompts, training_args.demonstration_column)
+    of_demonstrations = (training_args.demonstration_column, training_args.chat_template_kwargs)
+    train_dataset = with_demonstrations(prompts, *of_demonstrations)
     held_out = _held_out(splits, script_args, training_args)
     evaluates = training_args.eval_strategy != "no"
     eval_dataset = None
     if evaluates:
         rows = _prepared(splits, script_args.dataset_test_split, script_args)
-        eval_dataset = with_demonstrations(rows, training_args.demonstration_column)
+        eval_dataset = with_demonstrations(rows, *of_demonstrations)
 
     from trl import get_peft_config, get_quantization_config
 
@@ -128,7 +129,7 @@ def _model_init_kwargs(model_args: ModelConfig, training_args: Any) -> dict[str,
 
 
 def _held_out(splits: Any, script_args: Any, training_args: Any) -> Any:
-    """What accuracy is measured on; `None` if it is not."""
+    """What accuracy is measured on, by the first of the rewards; `None` if it is not."""
     if not script_args.measure_steps:
         return None
     rewards = _rewards(script_args)
@@ -155,7 +156,7 @@ def _held_out(splits: Any, script_args: Any, training_args: Any) -> Any:
     from prefix_rft_trl.held_out import HeldOut
 
     template_kwargs = getattr(training_args, "chat_template_kwargs", None) or {}
-    return HeldOut(rows, rewards, script_args.measure_max_new_tokens, template_kwargs)
+    return HeldOut(rows, rewards[0], script_args.measure_max_new_tokens, template_kwargs)
 
 
 def _measure(trainer: Any, held_out: Any, steps: int, tokens: Any) -> None:

@@ -24,7 +24,17 @@ class DemonstrationSFTConfig(SFTConfig):
 
     Args:
         demonstration_column (`str`, *optional*, defaults to `"completion"`): column that holds the demonstrations.
+        chat_template_kwargs (`dict`, *optional*): further arguments of the chat template, as of [`~trl.GRPOConfig`].
+        max_length (`int`, *optional*): tokens that a row is cut to; by default it is not cut, unlike in TRL, where a
+            demonstration of long reasoning would lose its answer.
     """
+
+    _VALID_DICT_FIELDS = [*SFTConfig._VALID_DICT_FIELDS, "chat_template_kwargs"]
+
+    max_length: int | None = field(default=None, metadata={"help": "Tokens that a row is cut to; none by default."})
+    chat_template_kwargs: dict | str | None = field(
+        default=None, metadata={"help": "Further arguments of the chat template."}
+    )
 
     demonstration_column: str = field(default="completion", metadata={"help": "Column that holds the demonstrations."})
 
@@ -44,7 +54,8 @@ class PrefixScriptArguments(ScriptArguments):
         instruction (`str`, *optional*): text put after each prompt that is plain text, on a line of its own.
         conversational (`bool`, *optional*, defaults to `False`): whether to make plain prompts a user's message.
         measure_steps (`int`, *optional*, defaults to 0): optimizer steps between two measurements of the accuracy on
-            held-out problems without any prefix, written to `curve.jsonl`; 0 measures nothing.
+            held-out problems without any prefix, by the first of the rewards, written to `curve.jsonl`; 0 measures
+            nothing.
         measure_split (`str`, *optional*, defaults to `"test"`): split of the dataset that is held out.
         measure_rows (`int`, *optional*): how many of its first rows; defaults to all.
         measure_max_new_tokens (`int`, *optional*, defaults to 512): budget of an answer in tokens.

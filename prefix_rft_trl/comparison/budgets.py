@@ -1,38 +1,53 @@
-"""What the methods of a comparison were given: prompts and rollouts from their settings."""
+"""What the methods of a comparison were given: prompts, sampled rollouts and demonstrations, from their settings."""
 
 from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
-class Rollouts:
-    """`count` rollouts for `prompts` prompts, a prompt counted each time it is drawn."""
+class Budget:
+    """What one run sees on one process. A prompt or a demonstration counts each time it is drawn.
 
-    count: int
+    Attributes:
+        prompts (`int`): that rollouts are made for.
+        sampled (`int`): rollouts that the policy writes, or goes on with from a prefix.
+        demonstrations (`int`): that are trained on as a whole.
+    """
+
     prompts: int
+    sampled: int
+    demonstrations: int
 
 
-def rollouts(settings: dict[str, Any]) -> Rollouts | None:
-    """Rollouts of all stages on one process; `None` without a stage that samples, or if its settings do not tell."""
-    stages = [name[: -len("num_generations")] for name in settings if is_setting(name, "num_generations")]
-    own = [stage for stage in stages if stage] or stages
-    counted = [rollouts_of_stage(settings, stage) for stage in own]
-    told = [stage for stage in counted if stage is not None]
-    if not told or len(told) < len(counted):
+def budget(settings: dict[str, Any]) -> Budget | None:
+    """Of all stages together; `None` if the settings do not tell."""
+    stages = list(dict.fromkeys(name.partition(".")[0] for name in settings if "." in name)) or [""]
+    of_stages = [budget_of_stage(settings_of_stage(settings, stage)) for stage in stages]
+    told = [of_stage for of_stage in of_stages if of_stage is not None]
+    if len(told) < len(of_stages):
         return None
-    return Rollouts(sum(stage.count for stage in told), sum(stage.prompts for stage in told))
+    return Budget(
+        sum(of_stage.prompts for of_stage in told),
+        sum(of_stage.sampled for of_stage in told),
+        sum(of_stage.demonstrations for of_stage in told),
+    )
 
 
-def is_setting(name: str, setting: str) -> bool:
-    return name == setting or name.endswith("." + setting)
+def settings_of_stage(settings: dict[str, Any], stage: str) -> dict[str, Any]:
+    shared = {name: value for name, value in settings.items() if "." not in name}
+    own = {name.partition(".")[2]: value for name, value in settings.items() if name.startswith(f"{stage}.")}
+    return shared | own
 
 
-def rollouts_of_stage(settings: dict[str, Any], stage: str) -> Rollouts | None:
-    def look_up(name: str, default: int | None = None) -> Any:
-        return settings.get(stage + name, settings.get(name, default))
-
-    steps, batch = look_up("max_steps"), look_up("per_device_train_batch_size")
-    if steps is None or steps < 1 or batch is None:
+def budget_of_stage(settings: dict[str, Any]) -> Budget | None:
+    steps, batch = settings.get("max_steps", -1), settings.get("per_device_train_batch_size")
+    if steps < 1 or batch is None:
         return None
-    count = steps * batch * look_up("gradient_accumulation_steps", 1) // look_up("num_iterations", 1)
-    return Rollouts(count, count // look_up("num_generations"))
+    rows = steps * batch * settings.get("gradient_accumulation_steps", 1)
+    if settings.get("trainer") == "sft":
+        return Budget(0, 0, rows)
+    rollouts = rows // settings.get("num_iterations", 1)
+    prompts = rollouts // settings.get("num_generations", 8)
+    is_whole = settings.get("prefix_ratio_schedule") == "whole"
+    whole = prompts * settings.get("num_prefix_generations", 1) if is_whole else 0
+    return Budget(prompts, rollouts - whole, whole)

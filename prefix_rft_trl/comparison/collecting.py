@@ -6,10 +6,8 @@ from typing import Any
 from prefix_rft_trl.comparison.results import Comparison, Experiment, Row, Run, Table
 from prefix_rft_trl.comparison.running import jobs_of
 from prefix_rft_trl.comparison.spec import Specification, Trial
+from prefix_rft_trl.comparison.statistics import COSTS
 from prefix_rft_trl.run_folder import has_ended, read_curve
-
-
-_COSTS = ("step", "seconds", "generated_tokens", "trained_tokens")
 
 
 def collect(specification: Specification, folder: Path, command: str, measured: str) -> Comparison:
@@ -37,7 +35,7 @@ def whole_curve(folders: list[Path]) -> list[dict[str, Any]]:
     """The curves of the stages of a run, one after the other: what a later one costs comes on top."""
     whole: list[dict[str, Any]] = []
     for folder in folders:
-        before = {name: whole[-1][name] if whole else 0 for name in _COSTS}
+        before = {name: whole[-1][name] if whole else 0 for name in COSTS}
         lines = read_curve(folder)[1 if whole else 0 :]  # a stage starts where the one before has ended
-        whole += [line | {name: line[name] + before[name] for name in _COSTS} for line in lines]
+        whole += [line | {name: line[name] + before[name] for name in COSTS} for line in lines]
     return whole

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import curves, markdown, numerals, page
-from .budgets import Rollouts, rollouts
+from .budgets import Budget, budget
 from .document import Block, Cells, Command, Document, Figure, Figures, Folded, Heading, Paragraph
 from .results import Comparison, Experiment, Row, Table
 from .results_file import as_json
@@ -200,34 +200,35 @@ def fewer_seeds(table: Table) -> str:
 
 
 def statement_of_budgets(table: Table) -> str:
-    """Which methods had the same prompts and rollouts, and which sample none."""
-    groups: dict[Rollouts | None, list[str]] = {}
+    """Which methods had the same prompts, rollouts and demonstrations."""
+    groups: dict[Budget | None, list[str]] = {}
     for row in table.rows:
         for experiment in only_experiment(row):
-            groups.setdefault(rollouts(experiment.settings), []).append(row.label)
-    told = [
-        f"{budget.count:,} rollouts for {budget.prompts:,} prompts: {numerals.joined(labels)}."
-        for budget, labels in groups.items()
-        if budget is not None
-    ]
-    untold = groups.get(None, [])
-    if untold:
-        told.append(f"No number of rollouts in their settings: {numerals.joined(untold)}.")
+            groups.setdefault(budget(experiment.settings), []).append(row.label)
+    told = [f"{_told(given)}: {numerals.joined(labels)}." for given, labels in groups.items() if given is not None]
+    if untold := groups.get(None, []):
+        told.append(f"Not to be told from their settings: {numerals.joined(untold)}.")
     return "Budgets. " + " ".join(told)
 
 
+def _told(given: Budget) -> str:
+    sampled = f"{given.sampled:,} sampled rollouts for {given.prompts:,} prompts" if given.sampled else "none sampled"
+    return f"{sampled}, {given.demonstrations:,} whole demonstrations" if given.demonstrations else sampled
+
+
 def budgets(table: Table, threshold: float) -> Cells:
-    header = ["", "prompts", "rollouts", "tokens generated", "tokens trained"]
+    header = ["", "prompts", "sampled rollouts", "whole demonstrations", "tokens generated", "tokens trained"]
     rows = []
     for row in table.rows:
         for experiment in only_experiment(row):
-            given, spent = rollouts(experiment.settings), summarize(experiment, threshold)
-            sampled = (given.prompts, given.count) if given else (None, None)
+            given, spent = budget(experiment.settings), summarize(experiment, threshold)
+            seen = (given.prompts, given.sampled, given.demonstrations) if given else (None, None, None)
             tokens = (spent.total.generated_tokens, spent.total.trained_tokens) if spent else (None, None)
-            rows.append([row.label, *map(numerals.whole, (*sampled, *tokens))])
+            rows.append([row.label, *map(numerals.whole, (*seen, *tokens))])
     caption = (
-        "Prompts and rollouts of one run by its settings, on one process; a prompt counts each time it is drawn. "
-        "Tokens as counted in training, mean over seeds."
+        "Of one run. Prompts, rollouts and demonstrations by its settings, on one process, each as often as it is "
+        "drawn; a rollout that goes on from a prefix is a sampled one. Tokens as counted in training, mean over "
+        "seeds: those that the policy wrote, and those in the loss, also where the advantage is 0."
     )
     return Cells(caption, header, rows)
 

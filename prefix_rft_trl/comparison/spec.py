@@ -77,7 +77,6 @@ class TrialTable:
 class Specification:
     title: str
     threshold: float
-    labels: dict[str, str] = field(default_factory=dict)
     tables: list[TrialTable] = field(default_factory=list)
 
 
@@ -148,7 +147,7 @@ def read_specification(
 
     first = {"title": "Methods", "note": contents.get("note", ""), "rows": contents.get("recipes") or list(paths)}
     tables = [table(given) for given in [first, *(contents.get("tables") or [])]]
-    return Specification(contents.get("title", "Comparison"), contents.get("threshold", 0.5), labels, tables)
+    return Specification(contents.get("title", "Comparison"), contents.get("threshold", 0.5), tables)
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

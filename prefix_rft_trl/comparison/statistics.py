@@ -44,7 +44,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run has spent: optimizer steps, seconds of training, tokens sampled and tokens with a gradient."""
+    """What a run has spent: optimizer steps, seconds of training, tokens sampled and tokens in the loss."""
 
     step: float
     seconds: float

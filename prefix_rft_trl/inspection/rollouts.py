@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from prefix_rft_trl.demonstrations import demonstration_ids
 from prefix_rft_trl.imitation import CROSS_ENTROPY, SELECTIONS, prefix_token_mask
 from prefix_rft_trl.plan import scheduled_bounds
+from prefix_rft_trl.schedules import SLICES
 
 from .records import Group, HybridRollout, Inspection, OnPolicyRollout, Token
 from .token_texts import token_texts
@@ -224,12 +225,23 @@ def _shown_on_policy(trainer: "PrefixGRPOTrainer", rollout: _Rollout) -> OnPolic
     return OnPolicyRollout(text, len(rollout.completion_ids), rollout.reward, rollout.advantage)
 
 
-def _settings(trainer: "PrefixGRPOTrainer") -> tuple[tuple[str, str], ...]:
+def _share(trainer: "PrefixGRPOTrainer") -> str:
     args, state = trainer.args, trainer.state
     low, high = scheduled_bounds(args, state.global_step, state.max_steps)
+    if args.gives_whole_demonstrations:
+        return "all of it"
+    if args.prefix_ratio_distribution == "binomial":
+        return f"of {SLICES} slices each with probability {low:.2f} ({args.prefix_ratio_schedule} schedule)"
+    if args.prefix_ratio_schedule == "adaptive":
+        return f"drawn from {low:.2f} to {high:.2f} times the share of failures at the problem"
+    return f"drawn from {low:.2f} to {high:.2f} ({args.prefix_ratio_schedule} schedule)"
+
+
+def _settings(trainer: "PrefixGRPOTrainer") -> tuple[tuple[str, str], ...]:
+    args, state = trainer.args, trainer.state
     return (
         ("optimizer step", f"{state.global_step} of {state.max_steps}"),
-        ("share of the demonstration", f"drawn from {low:.2f} to {high:.2f} ({args.prefix_ratio_schedule} schedule)"),
+        ("share of the demonstration", _share(trainer)),
         (
             "tokens kept",
             f"{args.prefix_selection}, quantile {args.prefix_top_entropy_quantile:g} of all that are shown",

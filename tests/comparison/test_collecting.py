@@ -64,7 +64,7 @@ def test_a_table_has_the_runs_of_its_trials_where_they_belong(tmp_path):
         folder = jobs_of([trial], tmp_path)[0].folder
         write_curve(folder, [line(0, accuracy, 0)])
         end(folder)
-    asked = Specification("T", 0.7, {}, [TrialTable("Quality", "N", ["a", "b"], [("Row", [one, other])])])
+    asked = Specification("T", 0.7, [TrialTable("Quality", "N", ["a", "b"], [("Row", [one, other])])])
     found = collect(asked, tmp_path, "the command", "what is measured")
     assert (found.title, found.command, found.threshold, found.measured) == (
         "T",

@@ -174,9 +174,9 @@ def test_budgets_are_exact_and_methods_with_the_same_stand_together(comparison, 
     text = (report / "report.md").read_text()
     ends = [run.curve[-1]["generated_tokens"] for run in comparison.tables[0].rows[1].experiments[0].runs]
 
-    assert "7,680 rollouts for 960 prompts: RFT and Prefix-RFT <ours> | x." in text
-    assert "No number of rollouts in their settings: SFT." in text
-    assert table_rows(text, "### Budgets")["RFT"][:3] == ["960", "7,680", f"{np.mean(ends):,.0f}"]
+    assert "7,680 sampled rollouts for 960 prompts: RFT and Prefix-RFT <ours> | x." in text
+    assert "Not to be told from their settings: SFT." in text
+    assert table_rows(text, "### Budgets")["RFT"][:4] == ["960", "7,680", "0", f"{np.mean(ends):,.0f}"]
 
 
 def test_the_grid_marks_what_no_interval_puts_below_the_best(report):

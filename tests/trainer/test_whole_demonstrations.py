@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from prefix_rft_trl import lab
 
@@ -80,13 +81,33 @@ def test_reward_function_sees_the_text_of_the_demonstration(make_trainer, record
     assert trainer.state.log_history[0]["prefix/reward_hybrid"] == 1.0
 
 
-def test_demonstration_longer_than_the_budget_is_cut_to_it(make_trainer, record):
-    trainer = make_trainer(**WHOLE, max_completion_length=10)
+def test_demonstration_that_does_not_fit_whole_is_left_out_and_not_scored_as_a_failure(make_trainer, record):
+    rows = lab.load_dataset("train", 2)
+    dataset = rows.remove_columns("completion").add_column("completion", ["3+4=7;#7", "3+4=7;;#7"])
+    trainer = make_trainer(**WHOLE, train_dataset=dataset, max_completion_length=9, per_device_train_batch_size=8)
     generations = record(trainer)
     trainer.train()
-    for row in (0, 4):
-        assert generations[0].completion_ids[row] == known_ids(trainer, generations[0].inputs[row])[:10]
-        assert generations[0].prefix_lengths[row] == 10
+    found = {
+        generation.inputs[row]["completion"]: generation.prefix_lengths[row]
+        for generation in generations
+        for row in (0, 4)
+    }
+    assert found == {"3+4=7;#7": 9, "3+4=7;;#7": 0}
+
+
+def test_budget_in_which_no_demonstration_fits_whole_is_refused(make_trainer):
+    with pytest.raises(ValueError, match=r"max_completion_length.*\(10\).*row \d+"):
+        make_trainer(**WHOLE, max_completion_length=10)
+
+
+def test_end_of_sequence_is_the_tokenizers_own_if_the_model_names_another_first(make_trainer, record, base_model):
+    model = AutoModelForCausalLM.from_pretrained(base_model)
+    eos = model.generation_config.eos_token_id
+    model.generation_config.eos_token_id = [2, eos]
+    trainer = make_trainer(**WHOLE, model=model)
+    generations = record(trainer)
+    trainer.train()
+    assert [generations[0].completion_ids[row][-1] for row in (0, 4)] == [eos, eos]
 
 
 def test_demonstration_of_a_single_token_is_used(make_trainer, record, caplog):
