@@ -30,7 +30,8 @@ def settings(**named):
         "prefix_ratio_decay_steps": None,
         "max_completion_length": 1000,
     }
-    return SimpleNamespace(**defaults | named)
+    given = defaults | named
+    return SimpleNamespace(**given, gives_whole_demonstrations=given["prefix_ratio_schedule"] == "whole")
 
 
 def problems(number):
@@ -213,10 +214,10 @@ def test_hint_ends_with_a_sentence_unless_it_has_to_leave_a_token_to_sample(part
 
 
 @given(ids=st.lists(st.integers(2, 99), max_size=30), budget=st.integers(2, 40), ratio=st.floats(0, 1))
-def test_whole_demonstration_ends_with_the_end_of_sequence_if_it_fits(ids, budget, ratio):
+def test_whole_demonstration_ends_with_the_end_of_sequence_or_is_left_out(ids, budget, ratio):
     args = settings(prefix_ratio_schedule="whole", max_completion_length=budget)
     found = cut(ids, ratio, args, 1, text_of)
-    assert found == ([*ids, 1] if len(ids) < budget else ids[:budget])
+    assert found == ([*ids, 1] if len(ids) < budget else [])
 
 
 @given(

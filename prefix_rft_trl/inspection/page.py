@@ -17,8 +17,8 @@ READING = """\
 policy is of what comes there. The tokens in a frame are <strong>kept</strong>: of the part that is given they alone
 are trained, the others are context.</p>
 <p>Where the demonstration is <strong>cut</strong> the policy goes on by itself, and the whole earns a reward. If that
-is above the mean of the group, the kept tokens become more likely; below it they are pushed away. Tap a token, or
-point at it, for its figures.</p>"""
+is above the mean of the group, the kept tokens become more likely; below it they are pushed away (a cross-entropy
+imitates them whatever the reward). Tap a token, or point at it, for its figures.</p>"""
 
 
 def page(inspection: Inspection, origin: Iterable[tuple[str, str]] = ()) -> str:

@@ -26,7 +26,7 @@ def test_a_recipe_gives_a_page_and_a_line_a_row(capsys, tmp_path):
     html = output.read_text(encoding="utf-8")
     dataset = lab.load_dataset("train", 6)
     assert all(dataset[row]["prompt"] in html for row in (2, 5))
-    assert all(part in html for part in ("60 of 120", "1 hybrid of 4", "lab, split train", "top_entropy", str(LAB)))
+    assert all(part in html for part in ("50 of 100", "1 hybrid of 4", "lab, split train", "top_entropy", str(LAB)))
     assert [path.name for path in output.parent.iterdir()] == ["lab.html"]
 
 
@@ -35,7 +35,7 @@ def test_a_model_in_a_folder_is_shown_at_the_step_that_is_asked_for(capsys, tmp_
     arguments = ["--config", LAB, "--rows", 0, "--output", output, "--model_name_or_path", base_model, "--at_step", 0]
     assert inspect(*arguments) == 0
     html = output.read_text(encoding="utf-8")
-    assert "0 of 120" in html
+    assert "0 of 100" in html
     assert "drawn from 0.95 to 0.95" in html
     assert base_model in html
 

@@ -157,7 +157,7 @@ def test_rollouts_that_are_sampled_for_other_processes_start_from_a_bare_prompt(
     make_trainer, record, watch_generate, monkeypatch
 ):
     # With a demonstration in front, one that fills the budget would leave nothing to sample
-    trainer = make_trainer(**WHOLE, max_completion_length=10, num_prefix_generations=3)
+    trainer = make_trainer(**WHOLE, max_completion_length=33, num_prefix_generations=3)
     monkeypatch.setattr(trainer, "_as_many_as_others", lambda rows: [*rows, 0, 0, 0])
     generations, calls = record(trainer), watch_generate(trainer)
     trainer.train()
@@ -166,7 +166,7 @@ def test_rollouts_that_are_sampled_for_other_processes_start_from_a_bare_prompt(
     assert prompts == [trainer._tokenizer(generation.inputs[row]["prompt"])["input_ids"] for row in asked]
     assert [generation.completion_ids[row] for row in (3, 7)] == sampled[:2]
     assert not any(ids[:6] == generation.completion_ids[0][:6] for ids in sampled[2:])
-    assert generation.prefix_lengths == [10, 10, 10, 0] * 2
+    assert generation.prefix_lengths == [33, 33, 33, 0] * 2
 
 
 def test_evaluation_samples_every_rollout(make_trainer, record, watch_generate):
