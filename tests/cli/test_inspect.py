@@ -24,7 +24,7 @@ def test_a_recipe_gives_a_page_and_a_line_a_row(capsys, tmp_path):
     assert [line.split(":")[0] for line in lines] == ["row 2", "row 5"]
     assert all("reward" in line and "advantage" in line and "prefix tokens kept" in line for line in lines)
     html = output.read_text(encoding="utf-8")
-    dataset = lab.load_dataset("train", 6)
+    dataset = lab.load_dataset("train", 6, level="hard")
     assert all(dataset[row]["prompt"] in html for row in (2, 5))
     assert all(part in html for part in ("50 of 100", "1 hybrid of 4", "lab, split train", "top_entropy", str(LAB)))
     assert [path.name for path in output.parent.iterdir()] == ["lab.html"]
