@@ -183,8 +183,8 @@ def launcher_flags(
 ) -> tuple[list[str], list[str]]:
     """The launcher's flags from recipe and line, and those from the line alone; what nobody knows is an error.
 
-    Settings are only told apart here. They are checked on the processes that are launched, which know how many they
-    are.
+    The recipe's settings become the defaults of `parser`. They are checked on the processes that are launched, which
+    know how many they are.
     """
     from trl.cli.accelerate_config import resolve_accelerate_config_argument
 

@@ -14,7 +14,7 @@ from prefix_rft_trl.cli.recipe import trainer_of
 from prefix_rft_trl.cli.sampling import sampling_command
 from prefix_rft_trl.cli.trainers import TRAINERS
 from prefix_rft_trl.config import PrefixGRPOConfig
-from prefix_rft_trl.run_folder import last_checkpoint
+from prefix_rft_trl.run_folder import CURVE, last_checkpoint
 
 
 @dataclass
@@ -142,6 +142,8 @@ def main(argv: list[str] | None = None) -> int:
         f"\nThe model is in {training_args.output_dir}. To sample from it:\n\n  "
         + sampling_command(training_args.output_dir, first_prompt, min(budget, 256))
     )
+    if script_args.measure_steps:
+        trainer.accelerator.print(f"\nThe curve is in {Path(training_args.output_dir) / CURVE}.")
     trainer.accelerator.wait_for_everyone()  # or a process may tear down what another still talks to
     trainer.accelerator.end_training()
     return 0
