@@ -208,7 +208,7 @@ def statement_of_budgets(table: Table) -> str:
     told = [f"{_told(given)}: {numerals.joined(labels)}." for given, labels in groups.items() if given is not None]
     if untold := groups.get(None, []):
         told.append(f"Not to be told from their settings: {numerals.joined(untold)}.")
-    return "Budgets. " + " ".join(told)
+    return "Budgets. " + " ".join(sentence[0].upper() + sentence[1:] for sentence in told)
 
 
 def _told(given: Budget) -> str:
