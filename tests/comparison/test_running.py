@@ -170,7 +170,12 @@ def comparison_in_a_process(tmp_path):
     def start(moment: float) -> tuple[subprocess.Popen, list[Job]]:
         jobs = jobs_of([trial("a", seeds=2, moment=moment)], tmp_path)
         folders.extend(job.folder for job in jobs)
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path), str(moment)], stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(tmp_path), str(moment)],
+            stderr=subprocess.PIPE,
+            # What is started in the background of a shell ignores it, and so would its children
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         processes.append(process)
         for job in jobs:
             wait_for(job.folder / "started")

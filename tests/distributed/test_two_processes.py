@@ -22,7 +22,10 @@ RUNS = {
             "prefix_ratio_schedule": "whole",
             "prefix_loss_type": "shaped",
             "prefix_top_entropy_quantile": 1.0,
-            "max_completion_length": 20,
+            "max_completion_length": 33,
+            # Adam makes a whole step of gradients that are rounding alone
+            "optim": "sgd",
+            "learning_rate": 0.5,
             "max_steps": 2,
         },
     ),
