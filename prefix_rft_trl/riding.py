@@ -13,6 +13,8 @@ from functools import partial
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
+from .patching import replaced
+
 
 def split_at_padding(
     prompt_ids: list[list[int]], prefixes: list[list[int]]
@@ -58,11 +60,6 @@ def starting_with(model: PreTrainedModel, starts: list[list[int]]) -> Iterator[N
     if not any(starts):
         yield
         return
-    generate, on_instance = model.generate, "generate" in vars(model)
-    model.generate = partial(generate, logits_processor=LogitsProcessorList([StartWith(starts)]))
-    try:
+    processors = LogitsProcessorList([StartWith(starts)])
+    with replaced(model, "generate", partial(model.generate, logits_processor=processors)):
         yield
-    finally:
-        del model.generate  # uncovers the method of the class
-        if on_instance:
-            model.generate = generate

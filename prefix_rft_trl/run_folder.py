@@ -1,12 +1,15 @@
 """What the folder of a run tells: whether the run has ended, and where it can go on."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 
 CURVE = "curve.jsonl"
 STATE = "trainer_state.json"
+INCOMPLETE = "checkpoint-is-incomplete.txt"  # transformers marks with it as well
+FILES = "checkpoint_files.json"
 
 
 def read_curve(folder: Path) -> list[dict[str, Any]]:
@@ -21,15 +24,70 @@ def has_ended(folder: Path) -> bool:
     return state is not None and state["global_step"] >= state["max_steps"]
 
 
-def last_checkpoint(folder: str | Path) -> str | None:
-    """The checkpoint of a run that has got furthest; `None` without any that was written whole."""
-    whole = [path for path in Path(folder).glob("checkpoint-*") if path.name[11:].isdigit() and _state(path)]
-    return str(max(whole, key=lambda path: int(path.name[11:]))) if whole else None
+def last_checkpoint(folder: str | Path, report: Callable[[str], None] | None = None) -> str | None:
+    """The checkpoint of a run that has got furthest; `None` without any that was written whole.
+
+    Args:
+        folder (`str` or `Path`): of the run.
+        report (`Callable`, *optional*): told of each later checkpoint that is passed over, and why.
+    """
+    found = [path for path in Path(folder).glob("checkpoint-*") if path.name[11:].isdigit()]
+    for path in sorted(found, key=lambda path: int(path.name[11:]), reverse=True):
+        fault = fault_of(path)
+        if fault is None:
+            return str(path)
+        if report is not None:
+            report(f"{path} is passed over: {fault}")
+    return None
+
+
+def fault_of(checkpoint: Path) -> str | None:
+    """Why nothing can go on from a checkpoint; `None` if it is whole.
+
+    A checkpoint without a list of its files is taken for whole if it has the state that training writes last.
+    """
+    if not checkpoint.is_dir():
+        return "there is no such folder."
+    if (checkpoint / INCOMPLETE).exists():
+        return "it was not written to its end."
+    if _state(checkpoint) is None:
+        return f"it has no readable {STATE}, which is written last."
+    listed = checkpoint / FILES
+    sizes = _read(listed) if listed.exists() else {}
+    if sizes is None:
+        return f"its {FILES} cannot be read."
+    for name, size in sizes.items():
+        file = checkpoint / name
+        if not file.is_file():
+            return f"its file {name} is missing."
+        if file.stat().st_size != size:
+            return f"its file {name} has {file.stat().st_size} bytes, and had {size}."
+    return None
+
+
+def open_checkpoint(checkpoint: Path) -> None:
+    """Marks a checkpoint as one that is being written, before anything is."""
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    (checkpoint / INCOMPLETE).write_text("This checkpoint is being written, or its writing was cut short.\n")
+    (checkpoint / FILES).unlink(missing_ok=True)
+    (checkpoint / STATE).unlink(missing_ok=True)
+
+
+def close_checkpoint(checkpoint: Path) -> None:
+    """Marks a checkpoint as whole, after everything is written, and lists its files."""
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name not in (INCOMPLETE, FILES))
+    sizes = {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files}
+    (checkpoint / FILES).write_text(json.dumps(sizes, indent=1) + "\n")
+    (checkpoint / INCOMPLETE).unlink()
 
 
 def _state(folder: Path) -> dict[str, Any] | None:
     """The state that training writes last, into the folder of a run and into that of each checkpoint."""
+    return _read(folder / STATE)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
     try:
-        return json.loads((folder / STATE).read_text())
-    except (OSError, json.JSONDecodeError):
+        return json.loads(file.read_text())
+    except (OSError, ValueError):
         return None

@@ -5,11 +5,13 @@ from typing import Any
 import torch
 from trl import SFTTrainer
 
+from .checkpoints import WholeCheckpoints
+
 
 TRAINED_TOKENS = "trained_tokens"
 
 
-class CountingSFTTrainer(SFTTrainer):
+class CountingSFTTrainer(WholeCheckpoints, SFTTrainer):
     """TRL's trainer, which logs `trained_tokens` as well: tokens in the loss so far, over all processes."""
 
     def __init__(self, *args: Any, **named: Any):

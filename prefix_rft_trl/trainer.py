@@ -5,6 +5,8 @@ scored by the reward functions, given an advantage (`advantages`), and turned in
 says when; each station says how.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,20 +16,24 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import get_config_model_id
 
 from .advantages import on_policy_baseline_advantages, total_rewards
+from .budgets import decoding_within
 from .checks import check_prefixes, refuse_other_generators
 from .citation import PAPER
 from .completions_table import prefix_characters, print_table
 from .config import PrefixGRPOConfig
+from .continuous_batching import batching_within
 from .demonstrations import Message, check_demonstrations, demonstration_ids
+from .exact_resume import ExactResume
 from .imitation import CROSS_ENTROPY, SELECTIONS, cross_entropy, prefix_token_mask, weigh_prefix_tokens
 from .metrics import rollout_metrics, rollout_rows, token_metrics, token_sums
 from .plan import plan_rollouts, prefix_of, scheduled_bounds
 from .prefixes import NO_PREFIX, ON_POLICY, Assignment, Prefix, prepend, put_back, token_noise
 from .problems import ProblemMemory
 from .riding import split_at_padding, starting_with
+from .vllm_budgets import vllm_within
 
 
-class PrefixGRPOTrainer(GRPOTrainer):
+class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
     """
     Trainer for Prefix-RFT (Huang et al., 2025, https://huggingface.co/papers/2507.01679).
 
@@ -187,12 +193,10 @@ class PrefixGRPOTrainer(GRPOTrainer):
         prompts = [prompt_ids[row] for row in asked]
         prefixes = [self._prefixes[row] for row in rows] + [[]] * (len(asked) - len(rows))
         given, riding = split_at_padding(prompts, prefixes) if pads else (prefixes, [])
-        if not self.use_vllm:  # no decoding beyond what the completion budget leaves to the shortest prefix
-            self.generation_config.max_new_tokens = self.max_completion_length - min(map(len, given))
         # A vLLM server is asked once a group and samples all of it from the group's first prompt. The prompts of a
         # hybrid group differ, so each is asked for as a group of its own.
         num_generations = 1 if training else num_generations
-        with starting_with(self.accelerator.unwrap_model(self.model_wrapped), riding):
+        with self._sampling(given, riding):
             ids, logps = super()._generate_single_turn(
                 prepend(prompts, given), images, multimodal_fields, num_generations, has_tool_images
             )
@@ -203,6 +207,18 @@ class PrefixGRPOTrainer(GRPOTrainer):
             of_rows = prepend([unknown[row] for row in rows], logps[: len(rows)], self.max_completion_length)
             logps = put_back(rows, of_rows, unknown)
         return completions, logps
+
+    @contextmanager
+    def _sampling(self, given: list[list[int]], riding: list[list[int]]) -> Iterator[None]:
+        budgets = [self.max_completion_length - len(prefix) for prefix in given]
+        if self.use_vllm:
+            engine = vllm_within(self.vllm_generation, budgets)
+        else:
+            self.generation_config.max_new_tokens = max(budgets)
+            within = batching_within if self.use_transformers_continuous_batching else decoding_within
+            engine = within(self.accelerator.unwrap_model(self.model_wrapped), budgets)
+        with starting_with(self.accelerator.unwrap_model(self.model_wrapped), riding), engine:
+            yield
 
     def _rows_to_sample(self) -> list[int]:
         is_known = self.args.gives_whole_demonstrations

@@ -7,15 +7,16 @@ launch: the script is run in this process, which starts twice as fast.
 import argparse
 import ast
 import importlib.resources as resources
-import os
+import sys
 import textwrap
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from prefix_rft_trl.run_folder import STATE, has_ended, last_checkpoint
 
 from .errors import UserError, nearest
+from .launching import launch
 from .recipe import Stage, read_recipe, split_stages, with_config_apart
 
 
@@ -84,7 +85,7 @@ def run(argv: list[str]) -> int:
         return main(settings)
     # As a module: as a file, its folder would come first on the path, and our `inspect` before Python's
     script = ["--module", f"{__package__}.training_script"]
-    return _launch(launcher.parse_args([*of_launcher, "--quiet", *script, *settings]))
+    return launch(launcher.parse_args([*of_launcher, "--quiet", *script, *settings]))
 
 
 def knows_setting(trainer: str, setting: str) -> bool:
@@ -116,14 +117,15 @@ def _run_stages(stages: list[Stage]) -> int:
                 raise UserError("a recipe of stages goes on where it can: `--resume_from_checkpoint last`.")
             if has_ended(folder):
                 continue
-            if checkpoint := last_checkpoint(folder):
+            if checkpoint := last_checkpoint(folder, partial(print, file=sys.stderr)):
                 stage.flags += ["--resume_from_checkpoint", checkpoint]
         for later in stages[number - 1 :]:  # what an earlier run has left there tells nothing of this one
             (Path(later.settings["output_dir"]) / STATE).unlink(missing_ok=True)
         recipe = folder / "recipe.yaml"
         recipe.write_text(yaml.safe_dump(stage.settings, sort_keys=False))
         print(f"Stage {number} of {len(stages)}: {stage.name}, into {folder}", flush=True)
-        if code := run(["--config", str(recipe), *stage.flags]):
+        code = run(["--config", str(recipe), *stage.flags])
+        if code or not has_ended(folder):  # it was asked to stop
             return code
     return 0
 
@@ -132,23 +134,6 @@ def has_default_config() -> bool:
     from accelerate.commands.config import default_config_file
 
     return Path(default_config_file).is_file()
-
-
-def _launch(arguments: argparse.Namespace) -> int:
-    from accelerate.commands.launch import launch_command
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-
-    if arguments.num_processes is not None:
-        os.environ["PREFIX_RFT_NUM_PROCESSES"] = str(arguments.num_processes)  # the script holds accelerate to it
-    try:
-        launch_command(arguments)
-    except ImportError as error:
-        raise UserError(f"{error}. DeepSpeed comes with `pip install 'prefix_rft_trl[deepspeed]'`.") from error
-    except (SystemExit, ChildFailedError):  # the script has said why on its standard error
-        return 1
-    finally:
-        os.environ.pop("PREFIX_RFT_NUM_PROCESSES", None)
-    return 0
 
 
 def help_text() -> str:

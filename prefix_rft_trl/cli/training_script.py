@@ -9,13 +9,15 @@ from typing import Any
 
 from trl import ModelConfig, ScriptArguments, SFTConfig, TrlParser
 
+from prefix_rft_trl.checkpoints import checkpoint_to_go_on_from
 from prefix_rft_trl.cli.errors import UserError
 from prefix_rft_trl.cli.loading import name_on_hub
 from prefix_rft_trl.cli.recipe import trainer_of
 from prefix_rft_trl.cli.sampling import sampling_command
 from prefix_rft_trl.cli.trainers import TRAINERS
 from prefix_rft_trl.config import PrefixGRPOConfig
-from prefix_rft_trl.run_folder import CURVE, last_checkpoint
+from prefix_rft_trl.run_folder import CURVE
+from prefix_rft_trl.stopping import StopOnSignal
 
 
 @dataclass
@@ -140,22 +142,38 @@ def _check_number_of_processes(started: int) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Trains a recipe of one stage; returns 0, or 2 if it could not be started."""
+    """Trains a recipe of one stage; returns 0, 2 if it could not be started, or 130 if the user stopped it."""
     argv = sys.argv[1:] if argv is None else argv
     try:
         # Settings of the launcher may stand in the recipe; what nobody knows was refused before this was launched
         parser = make_parser(trainer_of(argv))
         script_args, training_args, model_args = parser.parse_args_and_config(argv, fail_with_unknown_args=False)
         _check_number_of_processes(training_args.world_size)
+        training_args.resume_from_checkpoint = checkpoint_to_go_on_from(
+            training_args.output_dir, training_args.resume_from_checkpoint
+        )
         trainer, first_prompt = make_trainer(script_args, training_args, model_args)
     except (UserError, ValueError, OSError) as error:
         if int(os.environ.get("LOCAL_RANK", 0)) == 0:
             print(f"prefix-rft train: {error}", file=sys.stderr)
         return 2
-    checkpoint = training_args.resume_from_checkpoint
-    trainer.train(
-        resume_from_checkpoint=last_checkpoint(training_args.output_dir) if checkpoint == "last" else checkpoint
-    )
+    with StopOnSignal(trainer.accelerator) as stop:
+        trainer.add_callback(stop)
+        trainer.train(training_args.resume_from_checkpoint)
+    if stop.signal:
+        trainer.accelerator.print(
+            f"\nStopped at step {trainer.state.global_step} of {trainer.state.max_steps}, with a checkpoint. To go "
+            "on, give the same command with `--resume_from_checkpoint last`."
+        )
+    else:
+        _finish(trainer, script_args, training_args, first_prompt)
+    trainer.accelerator.wait_for_everyone()  # or a process may tear down what another still talks to
+    trainer.accelerator.end_training()
+    return stop.exit_code
+
+
+def _finish(trainer: Any, script_args: PrefixScriptArguments, training_args: Any, first_prompt: Any) -> None:
+    """Saves the model and its card, and says where they are."""
     trainer.save_model(training_args.output_dir)
     dataset = name_on_hub(script_args.dataset_name)
     trainer.create_model_card(Path(training_args.output_dir).name, dataset)
@@ -169,9 +187,6 @@ def main(argv: list[str] | None = None) -> int:
     )
     if script_args.measure_steps:
         trainer.accelerator.print(f"\nThe curve is in {Path(training_args.output_dir) / CURVE}.")
-    trainer.accelerator.wait_for_everyone()  # or a process may tear down what another still talks to
-    trainer.accelerator.end_training()
-    return 0
 
 
 if __name__ == "__main__":

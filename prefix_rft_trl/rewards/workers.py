@@ -77,6 +77,7 @@ def _without_main() -> Iterator[None]:
 
 def limit_worker() -> None:
     """Sees to it that a worker can be ended at once, ends with its parent, and cannot take all memory."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a user stops the run, which needs its workers until then
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler of Python's would wait for the end of a long power
     with suppress(ImportError, ValueError, OSError):

@@ -175,6 +175,9 @@ class ServerSampler:
     A completion is the prompt's last token once more and the end, so that it tells which prompt it came from.
     """
 
+    mode, tensor_parallel_size = "colocate", 1
+    max_completion_length = 0  # what it samples is shorter than any budget
+
     def __init__(self, eos_token_id: int, logp: float):
         self.eos_token_id, self.logp = eos_token_id, logp
         self.asked: list[tuple[list[list[int]], int]] = []

@@ -1,0 +1,77 @@
+"""A GRPO run that is resumed as if it had never stopped: in the middle of a generation batch, in a later epoch.
+
+A generation batch is trained on for several steps if `steps_per_generation` or `num_iterations` say so. TRL's own
+checkpoints do not hold it: a run that is resumed in between samples another one, and its batches are out of step with
+the data from then on. Nor do they say how often the data was shuffled: TRL starts again from the first epoch's order.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.logging import get_logger
+
+from .checkpoints import WholeCheckpoints
+
+
+logger = get_logger(__name__)
+
+
+class ExactResume(WholeCheckpoints):
+    """What a [`~trl.GRPOTrainer`] inherits from beside its own class."""
+
+    _step: int
+    _buffered_inputs: list[dict[str, Any]] | None
+    _metrics: dict[str, dict[str, list[float]]]
+    _sampler: Any = None
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        self._sampler = super()._get_train_sampler(dataset)
+        return self._sampler
+
+    def _save_beside(self, folder: Path) -> None:
+        super()._save_beside(folder)
+        within = self._step % (self.args.steps_per_generation * self.args.num_iterations)
+        place = {
+            "micro_step": self._step,
+            "num_processes": self.accelerator.num_processes,
+            "generation_batch": self._buffered_inputs if within else None,
+            "metrics": {name: list(map(float, values)) for name, values in self._metrics["train"].items()},
+        }
+        torch.save(place, _place_file(folder, self.accelerator.process_index))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            shuffle_again(self._sampler, int(self.state.epoch or 0))
+            self._find_place(Path(checkpoint))
+
+    def _find_place(self, checkpoint: Path) -> None:
+        file = _place_file(checkpoint, self.accelerator.process_index)
+        if not file.exists():
+            logger.warning(
+                f"{checkpoint} does not say where in a generation batch it was made (file {file.name}): the run goes "
+                "on, though not as it would have without the stop."
+            )
+            return
+        place = torch.load(file, weights_only=True, map_location=self.accelerator.device)
+        self._step = place["micro_step"]
+        self._metrics["train"].update(place["metrics"])
+        if place["num_processes"] == self.accelerator.num_processes:
+            self._buffered_inputs = place["generation_batch"]
+        elif place["generation_batch"] is not None:
+            logger.warning(
+                f"{checkpoint} was made in the middle of a generation batch by {place['num_processes']} processes, "
+                f"and {self.accelerator.num_processes} go on: they sample that batch again, from the model as it is."
+            )
+
+
+def shuffle_again(sampler: Any, epochs: int) -> None:
+    """Draws the orders of the epochs that are over, so that the next one is that of an unbroken run."""
+    if getattr(sampler, "shuffle", False):
+        for _ in range(epochs):
+            torch.randperm(sampler.num_samples, generator=sampler.generator)
+
+
+def _place_file(checkpoint: Path, process: int) -> Path:
+    return checkpoint / f"place_in_run_{process}.pt"
