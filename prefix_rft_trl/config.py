@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from trl import GRPOConfig
 
 from .advantages import ESTIMATORS
+from .dropped_micro_batches import refuse_dropped_micro_batches_of
 from .imitation import PREFIX_LOSSES, PREFIX_WEIGHTS, SELECTIONS
 from .schedules import DISTRIBUTIONS, SCHEDULES
 
@@ -193,6 +194,7 @@ class PrefixGRPOConfig(GRPOConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        refuse_dropped_micro_batches_of(self)
         self._check_prefix_settings()
         if self.num_prefix_generations:
             self._check_combinations()

@@ -88,6 +88,7 @@ def _server_within(vllm_generation: Any, budgets: list[int]) -> Iterator[None]:
     message = [_what_to_do(client.base_url, failures[0]) if failures else None]
     broadcast_object_list(message, from_process=0)
     if message[0] is not None:
+        vllm_generation.accelerator.wait_for_everyone()  # one that ends first would take the message from the others
         raise RuntimeError(message[0]) from (failures[0] if failures else None)
 
 

@@ -16,6 +16,7 @@ from prefix_rft_trl.cli.recipe import trainer_of
 from prefix_rft_trl.cli.sampling import sampling_command
 from prefix_rft_trl.cli.trainers import TRAINERS
 from prefix_rft_trl.config import PrefixGRPOConfig
+from prefix_rft_trl.dropped_micro_batches import refuse_dropped_micro_batches_of
 from prefix_rft_trl.run_folder import CURVE
 from prefix_rft_trl.stopping import StopOnSignal
 
@@ -40,6 +41,10 @@ class DemonstrationSFTConfig(SFTConfig):
     )
 
     demonstration_column: str = field(default="completion", metadata={"help": "Column that holds the demonstrations."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        refuse_dropped_micro_batches_of(self)
 
 
 CONFIGS = {"prefix_grpo": PrefixGRPOConfig, "sft": DemonstrationSFTConfig}

@@ -1,41 +1,76 @@
-"""Launched by the tests, on one process or two: short runs, and what each process saw of them.
+"""Launched by the tests on one process or two: short runs, and what each process saw of them.
 
-The policy decodes greedily, so that what is sampled does not depend on the process, and half of the prompts have no
-demonstration. Groups of 4 in local batches of 6, or of 2, straddle the two processes.
+Unless a run samples, the policy decodes greedily, so that what it writes does not depend on the process. Groups of 4
+in local batches of 6, or of 2, straddle the two processes.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
+import deepspeed_on_cpus
+import fsdp_on_cpus
+import sharding
 import torch
 
-from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, lab
+from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, imitation, lab
 
 
-def train(folder: Path, processes: int, rollouts: int, settings: dict[str, Any]) -> PrefixGRPOTrainer:
-    rows = lab.load_dataset("train", rollouts)
-    rows = rows.map(lambda row, index: {"completion": row["completion"] if index % 2 else None}, with_indices=True)
-    args = PrefixGRPOConfig(
-        str(folder), num_generations=4, num_prefix_generations=2,
-        per_device_train_batch_size=rollouts // processes, use_cpu=True,
-        bf16=False, gradient_checkpointing=False, report_to="none", save_strategy="no", logging_steps=1, seed=1,
-        log_completions=True, generation_kwargs={"do_sample": False},
-        **{"max_steps": 1, "max_completion_length": 40, "learning_rate": 1e-3, **settings},
-    )  # fmt: skip
-    trainer = PrefixGRPOTrainer(lab.base_model_path(), graded_reward, args, rows)
-    assert trainer.accelerator.num_processes == processes
-    recorded = record_rollouts(trainer)
-    trainer.train()
+END = 1  # token id of the lab's end of sequence
+SELECTIONS = dict(imitation.SELECTIONS)
+
+
+def train(folder: Path, kind: str, run: dict[str, Any]) -> None:
+    """Trains a run and writes down what it did.
+
+    Args:
+        folder (`Path`): where it is written.
+        kind (`str`): how the model is expected to be shared out; see `sharding`.
+        run (`dict`): `rollouts` of a generation batch, which prompts are `demonstrated`, in turn, and the `settings`;
+            whether it `samples`, is `endless` (no rollout ends before its budget), the checkpoint of another run that
+            it `resumes`, and what it changes of the `environment`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer = make_trainer(folder, kind, run)
+    recorded, kept = record_rollouts(trainer), record_kept_tokens()
+    trainer.train(resume_from_checkpoint=run.get("resumes") and str(folder.parent / run["resumes"]))
+    sharding.check(trainer, kind)
     rank = trainer.accelerator.process_index
     (folder / f"rollouts-{rank}.json").write_text(json.dumps(recorded))
+    (folder / f"kept-{rank}.json").write_text(json.dumps(kept))
     (folder / f"memory-{rank}.json").write_text(json.dumps(trainer._problems.state()))
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # whole, from all processes
     if rank == 0:
-        weights = trainer.accelerator.unwrap_model(trainer.model).state_dict()
         torch.save({name: weight.clone() for name, weight in weights.items()}, folder / "weights.pt")
         (folder / "log.json").write_text(json.dumps(trainer.state.log_history[:-1]))
     trainer.accelerator.wait_for_everyone()
+
+
+def make_trainer(folder: Path, kind: str, run: dict[str, Any]) -> PrefixGRPOTrainer:
+    processes = 1 if kind == "one" else 2
+    generation: dict[str, Any] = {} if run.get("samples") else {"do_sample": False}
+    if run.get("endless"):
+        generation["suppress_tokens"] = [END]
+    args = PrefixGRPOConfig(
+        str(folder), num_generations=4, num_prefix_generations=2, use_cpu=True, bf16=False,
+        gradient_checkpointing=False, report_to="none", logging_steps=1, seed=1, disable_tqdm=True,
+        log_completions=True, num_completions_to_print=1, generation_kwargs=generation,
+        **{
+            "per_device_train_batch_size": run["rollouts"] // processes, "save_strategy": "no", "max_steps": 1,
+            "max_completion_length": 40, "learning_rate": 1e-3, **run["settings"],
+        },
+    )  # fmt: skip
+    sharding.adapt(args)
+    demonstrated = run["demonstrated"]
+    rows = lab.load_dataset("train", 12).map(
+        lambda row, index: {"completion": row["completion"] if demonstrated[index % len(demonstrated)] else None},
+        with_indices=True,
+    )
+    trainer = PrefixGRPOTrainer(lab.base_model_path(), graded_reward, args, rows)
+    assert trainer.accelerator.num_processes == processes
+    assert trainer._tokenizer.eos_token_id == END
     return trainer
 
 
@@ -70,9 +105,35 @@ def record_rollouts(trainer: PrefixGRPOTrainer) -> list[list[dict[str, Any]]]:
     return batches
 
 
+def record_kept_tokens() -> list[tuple[int, list[int]]]:
+    """Of each hybrid row that is trained on: the length of its prefix, and the places of the tokens that are kept."""
+    rows: list[tuple[int, list[int]]] = []
+
+    def recording(select):
+        def selection(entropies, prefix_mask, *others):
+            kept = select(entropies, prefix_mask, *others)
+            pairs = zip(prefix_mask, kept, strict=True)
+            rows.extend((int(prefix.sum()), row.nonzero().flatten().tolist()) for prefix, row in pairs if prefix.any())
+            return kept
+
+        return selection
+
+    for name, select in SELECTIONS.items():
+        imitation.SELECTIONS[name] = recording(select)
+    return rows
+
+
 if __name__ == "__main__":
-    for name, (rollouts, settings) in json.loads(sys.argv[3]).items():
-        folder = Path(sys.argv[1]) / name
-        folder.mkdir(exist_ok=True)
-        trainer = train(folder, int(sys.argv[2]), rollouts, settings)
-    trainer.accelerator.end_training()  # a process that leaves its group without notice can abort the other
+    folder, kind, runs = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+    if kind == "fsdp2":
+        fsdp_on_cpus.let_through()
+    if kind.startswith("zero"):
+        deepspeed_on_cpus.by_gloo()
+    for name, run in runs.items():
+        if "deepspeed" in run["settings"]:  # accelerate takes no such file where its own configuration says the same
+            os.environ.pop("ACCELERATE_CONFIG_DS_FIELDS", None)
+        os.environ.update(run.get("environment", {}))
+        train(folder / name, run.get("kind", kind), run)
+    if torch.distributed.is_initialized():  # a process that leaves its group without notice can abort the other
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()

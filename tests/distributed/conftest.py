@@ -1,0 +1,222 @@
+"""The runs that the tests of several processes look at: each kind of sharding trains all of its runs in one launch."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from filelock import FileLock
+
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+SCRIPT = Path(__file__).with_name("train_runs.py")
+TIMEOUT = 400  # seconds of a launch, on a machine that is busy
+
+# Adam makes a whole step of gradients that are rounding alone
+SGD = {"optim": "sgd", "learning_rate": 2.0, "lr_scheduler_type": "constant"}
+EVERY_OTHER = [False, True]
+
+
+def run(rollouts: int, demonstrated: list[bool] = EVERY_OTHER, **settings: Any) -> dict[str, Any]:
+    return {"rollouts": rollouts, "demonstrated": demonstrated, "settings": settings}
+
+
+def accumulating(rollouts: int, steps: int, **settings: Any) -> dict[str, Any]:
+    """A run of which each of two processes trains on its rollouts of a step in so many micro-batches."""
+    of_process = {"per_device_train_batch_size": rollouts // 2 // steps, "gradient_accumulation_steps": steps}
+    return run(rollouts, **SGD, prefix_selection="top_entropy_per_rollout", **of_process, **settings)
+
+
+CROSS_ENTROPY = {"prefix_loss_type": "cross_entropy", "prefix_loss_coef": 1.0}
+RUNS = {
+    # 4 hybrid rows on one process and 2 on the other; then none at all; then none on the second process
+    "uneven": run(
+        12,
+        [*[True] * 3, *[False] * 3, True, False, False, *[False] * 3],
+        shuffle_dataset=False,
+        max_steps=3,
+        prefix_top_entropy_quantile=0.5,  # at which the threshold of one process is not that of both
+        **SGD,
+    ),
+    # The hybrid rows are all of the first process, and have less to decode than those of the other
+    "budgets": {**run(4, [True], max_steps=2, **SGD), "endless": True},
+}
+ACCUMULATION = {"one_by_eight": accumulating(16, 1), "four_by_two": accumulating(16, 4)}
+ACCUMULATION_OF_CROSS_ENTROPY = {
+    "one_by_eight_cross_entropy": accumulating(16, 1, **CROSS_ENTROPY),
+    "four_by_two_cross_entropy": accumulating(16, 4, **CROSS_ENTROPY),
+}
+DDP_RUNS = {
+    "group": run(12),
+    "on_policy": run(12, prefix_advantage="on_policy"),
+    # Of the two processes one has whole demonstrations alone, which fill the budget, and nothing to sample
+    "whole": run(
+        4, prefix_ratio_schedule="whole", prefix_loss_type="shaped", prefix_top_entropy_quantile=1.0,
+        max_completion_length=33, max_steps=2, **SGD,
+    ),
+    "adaptive": run(
+        12, prefix_ratio_schedule="adaptive", prefix_shared_in_group=True, prefix_success_reward=0.2, max_steps=3,
+        **CROSS_ENTROPY, **{"learning_rate": 1e-5},
+    ),
+}  # fmt: skip
+FOUR_STEPS = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 1e-3}
+RESUMING = {
+    "unbroken": {**run(12, **FOUR_STEPS), "samples": True},
+    "resumed": {**run(12, **FOUR_STEPS), "samples": True, "resumes": "unbroken/checkpoint-2"},
+}
+
+
+def by_file(name: str) -> dict[str, dict[str, Any]]:
+    """A run that takes its sharding from a file of `recipes/deepspeed`."""
+    config = json.loads((RECIPES / "deepspeed" / f"{name}.json").read_text())
+    return {f"{name}.json": {**accumulating(16, 4, deepspeed=config), "kind": name}}
+
+
+def as_configured(name: str) -> dict[str, dict[str, Any]]:
+    """A run in the environment of another configuration of `recipes/accelerate` than that of its launch."""
+    return {f"{name}.yaml": {**accumulating(16, 4), "kind": name, "configuration": name}}
+
+
+OF_ZERO = {**RUNS, **ACCUMULATION, **ACCUMULATION_OF_CROSS_ENTROPY}
+KINDS = {
+    "ddp": {**DDP_RUNS, **RUNS},
+    "fsdp2": {**RUNS, **ACCUMULATION, **RESUMING},
+    "zero1": {**OF_ZERO, **by_file("zero1")},
+    "zero2": {**OF_ZERO, **RESUMING, **by_file("zero2"), **by_file("zero2_offload")},
+    "zero3": {**OF_ZERO, **by_file("zero3"), **by_file("zero3_offload"), **as_configured("zero3_offload")},
+}
+ON_SEVERAL_MACHINES = "zero1"  # two launchers, as on two nodes, with a process each
+
+
+IN_ONE_BATCH = {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 1}
+ON_ONE_PROCESS = {
+    **DDP_RUNS,
+    **RUNS,
+    **{
+        name: {**given, "settings": {**given["settings"], **IN_ONE_BATCH}}
+        for name, given in {**ACCUMULATION, **ACCUMULATION_OF_CROSS_ENTROPY}.items()
+        if name.startswith("one_by")
+    },
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "one_and_two" in metafunc.fixturenames:
+        cases = [(kind, name) for kind, runs in KINDS.items() for name in runs if name in ON_ONE_PROCESS]
+        metafunc.parametrize("one_and_two", cases, ids="-".join, indirect=True)
+
+
+@pytest.fixture
+def one_and_two(request: pytest.FixtureRequest, trained: Callable[[str], Path]) -> tuple[Path, Path]:
+    """The folders of a run on one process and on two."""
+    kind, name = request.param
+    return trained("one") / name, trained(kind) / name
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """From a kind of sharding to the folder of its runs. Workers that run tests in parallel share what is trained."""
+    parallel = "PYTEST_XDIST_WORKER" in os.environ
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if parallel else base) / "distributed"
+    root.mkdir(exist_ok=True)
+
+    def train(kind: str) -> Path:
+        folder, said = root / kind, root / f"{kind}.json"
+        with FileLock(root / f"{kind}.lock"):
+            if not said.is_file():
+                folder.mkdir()
+                runs = ON_ONE_PROCESS if kind == "one" else KINDS[kind]
+                said.write_text(json.dumps(run_beside_each_other(commands(kind, folder, runs))))
+        error = json.loads(said.read_text())
+        assert error is None, error
+        return folder
+
+    return train
+
+
+@pytest.fixture
+def launch() -> Callable[[list[list[str]]], str | None]:
+    return run_beside_each_other
+
+
+@pytest.fixture
+def config_for_cpus() -> Callable[[str, Path], Path]:
+    return write_config_for_cpus
+
+
+def commands(kind: str, folder: Path, runs: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """What a user types on each node, with accelerate's configuration of `recipes`, on CPUs."""
+    for given in runs.values():
+        if "configuration" in given:
+            given["environment"] = environment_of(write_config_for_cpus(given["configuration"], folder))
+    script = [str(SCRIPT), str(folder), kind, json.dumps(runs)]
+    if kind == "one":
+        return [[sys.executable, *script]]
+    start = ["-m", "accelerate.commands.launch", "--config_file", str(write_config_for_cpus(kind, folder))]
+    port = str(free_port())
+    if kind != ON_SEVERAL_MACHINES:
+        return [[sys.executable, *start, "--main_process_port", port, *script]]
+    several = ["--num_machines", "2", "--main_process_ip", "127.0.0.1", "--main_process_port", port]
+    return [[sys.executable, *start, *several, "--machine_rank", rank, *script] for rank in "01"]
+
+
+def write_config_for_cpus(name: str, folder: Path) -> Path:
+    config = yaml.safe_load((RECIPES / "accelerate" / f"{name}.yaml").read_text())
+    path = folder / f"accelerate-{name}.yaml"
+    path.write_text(yaml.safe_dump({**config, "use_cpu": True, "mixed_precision": "no", "num_processes": 2}))
+    return path
+
+
+def environment_of(config: Path) -> dict[str, str]:
+    """What accelerate's launcher tells the processes of a configuration for DeepSpeed."""
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_deepspeed_cmd_env
+
+    line = launch_command_parser().parse_args(["--config_file", str(config), "--main_process_port", "0", str(SCRIPT)])
+    arguments, defaults, _ = _validate_launch_command(line)
+    arguments.deepspeed_fields_from_accelerate_config = ",".join(defaults.deepspeed_config)
+    environment = prepare_deepspeed_cmd_env(arguments)[1]
+    return {name: value for name, value in environment.items() if name.startswith("ACCELERATE_")}
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def run_beside_each_other(commands: list[list[str]]) -> str | None:
+    """Runs the commands beside each other; what they have said, if one fails or they hang."""
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    with running(commands, environment) as processes:
+        try:
+            said = [process.communicate(timeout=TIMEOUT)[0] for process in processes]
+        except subprocess.TimeoutExpired:
+            return f"not done after {TIMEOUT} s"
+    failed = any(process.returncode for process in processes)
+    return "\n".join(text[-8000:] for text in said) if failed else None
+
+
+@contextmanager
+def running(commands: list[list[str]], environment: dict[str, str]) -> Iterator[list[subprocess.Popen]]:
+    """The processes of the commands; at the end nothing is left of them, nor of what they have started."""
+    processes: list[subprocess.Popen] = []
+    try:
+        for command in commands:
+            pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+            processes.append(subprocess.Popen(command, env=environment, start_new_session=True, **pipes))
+        yield processes
+    finally:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

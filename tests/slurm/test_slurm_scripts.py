@@ -1,0 +1,201 @@
+"""The scripts of recipes/slurm, run with stand-ins for Slurm, vLLM and `prefix-rft`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+ROOT = Path(__file__).parents[2]
+STAND_INS = Path(__file__).with_name("stand_ins.py")
+RECIPE = "recipes/gsm8k/prefix_rft.yaml"
+MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+class Job:
+    """A script that runs, and what the stand-ins have seen of it."""
+
+    def __init__(self, folder: Path, script: str, behaviour: str, nodes: str, **environment: str):
+        programs = folder / "bin"
+        programs.mkdir()
+        for name in ("srun", "scancel", "scontrol", "curl", "vllm", "prefix-rft", "sleep"):
+            program = programs / name
+            program.write_text(f'#!/bin/sh\nexec {sys.executable} {STAND_INS} {name} "$@"\n')
+            program.chmod(0o755)
+        self.folder = folder
+        path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
+        slurm = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": nodes, "SLURM_GPUS_ON_NODE": "4"}
+        stand_ins = {"PATH": path, "STATE": str(folder), "BEHAVIOUR": behaviour}
+        self.process = subprocess.Popen(
+            ["bash", str(ROOT / "recipes" / "slurm" / f"{script}.slurm"), RECIPE, "--learning_rate", "5e-7"],
+            env={**os.environ, **slurm, **stand_ins, **environment}, cwd=ROOT, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def events(self, name: str | None = None) -> list[dict]:
+        file = self.folder / "events.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [event for event in map(json.loads, lines) if name in (None, event["event"])]
+
+    def wait_for(self, name: str, number: int) -> None:
+        end = time.monotonic() + 60
+        while len(self.events(name)) < number:
+            assert time.monotonic() < end, self.events()
+            assert self.process.poll() is None, self.events()
+            time.sleep(0.05)
+
+    def end(self) -> tuple[int, str]:
+        said = self.process.communicate(timeout=60)[0]
+        return self.process.returncode, said
+
+
+@pytest.fixture
+def submit(tmp_path):
+    jobs: list[Job] = []
+
+    def start(script: str, behaviour: str, nodes: str = "n1,n2,n3", **environment: str) -> Job:
+        jobs.append(Job(tmp_path, script, behaviour, nodes, **environment))
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        steps = [pid for step in job.folder.glob("step-*") for pid in json.loads(step.read_text())]
+        for process in (job.process.pid, *steps):
+            try:
+                os.killpg(process, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        job.process.wait()
+
+
+Submit = Callable[..., Job]
+
+
+@pytest.mark.parametrize("script", ["one_node", "vllm_server"])
+def test_bash_reads_a_script_and_a_missing_recipe_is_said(script):
+    path = ROOT / "recipes" / "slurm" / f"{script}.slurm"
+    subprocess.run(["bash", "-n", str(path)], check=True)
+    done = subprocess.run(["bash", str(path)], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "a recipe is missing" in done.stderr
+
+
+def test_the_server_is_ready_before_the_training_starts_which_is_told_where_it_is(submit: Submit):
+    job = submit("vllm_server", "ends")
+    assert job.end()[0] == 0
+    order = [event["event"] for event in job.events() if event["event"] in ("vllm", "prefix-rft")]
+    assert order == ["vllm", "prefix-rft", "prefix-rft"]
+    server, training = job.events("srun")
+    assert (server["options"]["nodelist"], training["options"]["nodelist"]) == ("n3", "n1,n2")
+    asked = job.events("curl")
+    assert {event["url"] for event in asked} == {"http://n3:8000/health"}
+    assert [event["ready"] for event in asked] == [False] * (len(asked) - 1) + [True]
+    assert len(asked) > 1
+    vllm = job.events("vllm")[0]
+    assert vllm["dev_mode"] == "1"
+    assert vllm["arguments"] == [
+        "serve", MODEL, "--host", "0.0.0.0", "--port", "8000", "--weight-transfer-config", '{"backend": "nccl"}',
+        "--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1", "--data-parallel-size", "4",
+    ]  # fmt: skip
+    ranks = sorted(event["arguments"][-1] for event in job.events("prefix-rft"))
+    assert ranks == ["0", "1"]
+    for event in job.events("prefix-rft"):
+        assert event["arguments"][:-1] == [
+            "train", "--config", RECIPE, "--accelerate_config", "recipes/accelerate/zero2.yaml",
+            "--num_machines", "2", "--num_processes", "8", "--main_process_ip", "n1", "--main_process_port", "29500",
+            "--use_vllm", "true", "--vllm_mode", "server", "--vllm_server_host", "n3", "--vllm_server_port", "8000",
+            "--resume_from_checkpoint", "last", "--learning_rate", "5e-7", "--machine_rank",
+        ]  # fmt: skip
+
+
+def test_what_the_server_is_given_can_be_changed(submit: Submit):
+    job = submit("vllm_server", "ends", MODEL="a/model", VLLM_FLAGS="--tensor-parallel-size 8", SHARDING="zero3")
+    assert job.end()[0] == 0
+    served = job.events("vllm")[0]["arguments"]
+    assert (served[1], served[-2:]) == ("a/model", ["--tensor-parallel-size", "8"])
+    assert "recipes/accelerate/zero3.yaml" in job.events("prefix-rft")[0]["arguments"]
+
+
+def test_the_server_ends_with_the_training_whose_exit_code_is_the_jobs(submit: Submit):
+    job = submit("vllm_server", "fails")
+    assert job.end()[0] == 5
+    assert job.events("killed") == [{"event": "killed", "step": 0}]
+    assert not any("requeue" in event["arguments"] for event in job.events("scontrol"))
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said", "trained"),
+    [("dies", "ended before it was ready", 0), ("leaves", "ended while the run was training", 2)],
+)
+def test_the_job_ends_with_a_server_that_goes_away(submit: Submit, behaviour, said, trained):
+    job = submit("vllm_server", behaviour)
+    code, output = job.end()
+    assert code == 1
+    assert said in output
+    assert len(job.events("prefix-rft")) == trained
+    assert [event["step"] for event in job.events("killed")] == ([1] if trained else [])
+
+
+def test_a_server_that_is_never_ready_is_not_waited_for_for_ever(submit: Submit):
+    job = submit("vllm_server", "ends", SERVER_TIMEOUT="0")
+    code, output = job.end()
+    assert code == 1
+    assert "not ready after 0 s" in output
+    assert job.events("prefix-rft") == []
+
+
+def test_two_roles_take_two_nodes(submit: Submit):
+    job = submit("vllm_server", "ends", nodes="n1")
+    code, output = job.end()
+    assert code == 2
+    assert "one_node.slurm" in output
+    assert job.events("srun") == []
+
+
+@pytest.mark.parametrize(("script", "step", "processes"), [("one_node", 0, 1), ("vllm_server", 1, 2)])
+def test_before_its_time_is_up_the_training_saves_and_the_job_is_queued_again(submit: Submit, script, step, processes):
+    job = submit(script, "trains")
+    job.wait_for("prefix-rft", processes)
+    os.kill(job.process.pid, signal.SIGUSR1)
+    assert job.end()[0] == 0
+    assert job.events("scancel") == [{"event": "scancel", "signal": "TERM", "job": "7", "step": step}]
+    assert len(job.events("saved")) == processes
+    assert job.events()[-1] == {"event": "scontrol", "arguments": ["requeue", "7"]}
+    # The server is ended when the checkpoint is saved, not before: it is needed for the step that is being made
+    assert [event["step"] for event in job.events("killed")] == ([0] if script == "vllm_server" else [])
+    assert all(place["event"] != "killed" for place in job.events()[: job.events().index(job.events("saved")[-1])])
+
+
+@pytest.mark.parametrize(("script", "processes"), [("one_node", 1), ("vllm_server", 2)])
+def test_a_job_that_is_asked_to_end_saves_and_is_not_queued_again(submit: Submit, script, processes):
+    job = submit(script, "trains")
+    job.wait_for("prefix-rft", processes)
+    os.kill(job.process.pid, signal.SIGTERM)
+    assert job.end()[0] == 0
+    assert job.events("saved")
+    assert not any("requeue" in event["arguments"] for event in job.events("scontrol"))
+
+
+def test_one_node_trains_on_its_gpus_and_goes_on_from_the_last_checkpoint(submit: Submit):
+    job = submit("one_node", "ends", SHARDING="fsdp2")
+    assert job.end()[0] == 0
+    assert job.events("prefix-rft")[0]["arguments"] == [
+        "train", "--config", RECIPE, "--accelerate_config", "recipes/accelerate/fsdp2.yaml", "--num_processes", "4",
+        "--resume_from_checkpoint", "last", "--learning_rate", "5e-7",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("script", ["one_node", "vllm_server"])
+def test_slurm_is_asked_for_a_signal_that_leaves_time_for_a_checkpoint(script):
+    text = (ROOT / "recipes" / "slurm" / f"{script}.slurm").read_text()
+    settings = [line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH ")]
+    assert "--signal=B:USR1@600" in settings
+    assert "--requeue" in settings
+    assert "--open-mode=append" in settings
+    assert text.startswith("#!/bin/bash\n")
