@@ -1,0 +1,177 @@
+"""What a training step holds at once does not grow with vocabulary x length: the logits are never all there.
+
+TRL projects hidden states to the vocabulary in tiles. The tiles are made small here, so that small tensors show it,
+and the sampler is replaced by random tokens, so that the loss is what a step consists of.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from trl.kernels import chunked_logprob
+from trl.trainer import utils
+
+from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, lab
+from prefix_rft_trl.imitation import PREFIX_LOSSES, SELECTIONS
+
+
+ROLLOUTS = 8
+TILE = (128, 4096)  # tokens, vocabulary
+SMALL, LARGE = (8192, 32), (65536, 96)  # vocabulary, tokens of a completion
+
+
+class LargestTensor(TorchDispatchMode):
+    """Elements of the largest tensor that any operation makes, backward passes included."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **kwargs or {})
+        sizes = [tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in tensors_of(made)]
+        self.elements = max([self.elements, *sizes])
+        return made
+
+
+def tensors_of(made: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor)]
+
+
+def long_completions(input_ids: torch.Tensor, generation_config: Any, **others: Any) -> torch.Tensor:
+    """In the place of `model.generate`: every row decodes until the budget."""
+    generator = torch.Generator().manual_seed(0)
+    size = (len(input_ids), generation_config.max_new_tokens)
+    return torch.cat([input_ids, torch.randint(2, 18, size, generator=generator)], dim=1)
+
+
+def with_all_logits(hidden, weight, bias, targets, temperature, *others):
+    """In the place of TRL's kernel: the same values, from all logits at once."""
+    logps = ((hidden @ weight.T).float() / temperature).log_softmax(-1)
+    entropies = -(logps.exp() * logps).sum(-1)
+    return logps.gather(-1, targets.unsqueeze(-1)).squeeze(-1), entropies, None, None, None
+
+
+def train_a_step(folder: str, vocabulary: int, length: int, **settings: Any) -> PrefixGRPOTrainer:
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=vocabulary,
+            hidden_size=8,
+            intermediate_size=8,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            eos_token_id=1,
+            pad_token_id=0,
+            bos_token_id=None,
+        )
+    )
+    model.save_pretrained(folder)
+    trainer = PrefixGRPOTrainer(
+        folder,
+        lambda completions, **others: [len(text) % 3 / 2 for text in completions],
+        PrefixGRPOConfig(
+            folder,
+            **{
+                "max_completion_length": length,
+                "per_device_train_batch_size": ROLLOUTS,
+                "num_generations": 4,
+                "num_prefix_generations": 2,
+                "max_steps": 1,
+                "num_iterations": 2,  # so that the log-probabilities of the policy that sampled are computed as well
+                "use_cpu": True,
+                "bf16": False,
+                "report_to": "none",
+                "save_strategy": "no",
+                "disable_tqdm": True,
+                **settings,
+            },
+        ),
+        lab.load_dataset("train", 16),
+        processing_class=AutoTokenizer.from_pretrained(lab.base_model_path(), padding_side="left"),
+    )
+    trainer.model.generate = long_completions
+    trainer.train()
+    return trainer
+
+
+@contextmanager
+def kernel(all_logits: bool = False) -> Iterator[None]:
+    """TRL's kernel with small tiles, or what it replaces."""
+    tokens, vocabulary = TILE
+    function = utils._ChunkedLogProbFunction
+    with (
+        patch.object(chunked_logprob, "TOKEN_CHUNK_SIZE", tokens),
+        patch.object(utils, "_CHUNKED_LOGPROB_CHUNK_SIZE", vocabulary),
+        patch.object(function, "apply", with_all_logits if all_logits else function.apply),
+    ):
+        yield
+
+
+def largest_tensor(folder: Path, all_logits: bool = False, **settings: Any) -> tuple[PrefixGRPOTrainer, int]:
+    with kernel(all_logits), LargestTensor() as largest:
+        trainer = train_a_step(str(folder), 4 * TILE[1], length=64, **settings)
+    return trainer, largest.elements
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"prefix_loss_type": name} for name in PREFIX_LOSSES),
+        *({"prefix_selection": name} for name in SELECTIONS),
+        {"beta": 0.1, "entropy_coef": 0.1, "top_entropy_quantile": 0.5},
+        {"bf16": True, "prefix_loss_type": "shaped"},
+    ],
+    ids=str,
+)
+def test_no_loss_and_no_selection_ever_holds_all_logits(tmp_path, settings):
+    trainer, elements = largest_tensor(tmp_path, **settings)
+    batch = trainer._buffered_inputs[0]
+    assert batch["completion_mask"].all()
+    assert (batch["prefix_lengths"] > 0).sum() == 4
+    assert "old_per_token_logps" in batch
+    assert ("ref_per_token_logps" in batch) == ("beta" in settings)
+    assert elements == TILE[0] * TILE[1] < batch["completion_ids"].numel() * 4 * TILE[1]
+
+
+def test_logits_that_are_held_at_once_would_be_noticed(tmp_path):
+    _, elements = largest_tensor(tmp_path, all_logits=True)
+    assert elements >= ROLLOUTS * 64 * 4 * TILE[1]
+
+
+def peaks() -> list[int]:
+    """Peak of this process's resident memory so far, in bytes: small, large, and large with all logits at once."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for shape, all_logits in ((SMALL, False), (LARGE, False), (LARGE, True)):
+            with kernel(all_logits):
+                train_a_step(folder, *shape)
+            found.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+    return found
+
+
+def test_the_peak_of_a_step_does_not_grow_with_vocabulary_times_length():
+    done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    small, large, with_all_logits = json.loads(done.stdout.splitlines()[-1])
+    vocabulary, length = LARGE
+    logits_in_float32 = ROLLOUTS * length * vocabulary * 4
+    assert large - small < 0.25 * logits_in_float32
+    assert with_all_logits - small > 2 * logits_in_float32  # the measure sees them
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps(peaks()))
