@@ -38,12 +38,12 @@ def batching_within(model: PreTrainedModel, budgets: list[int]) -> Iterator[None
 
     with (
         replaced(model, "continuous_batching_context_manager", with_budgets),
-        replaced(model, "generate_batch", whole(model.generate_batch)),
+        replaced(model, "generate_batch", losing_none(model.generate_batch)),
     ):
         yield
 
 
-def whole(generate_batch: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+def losing_none(generate_batch: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """`generate_batch`, which raises a RuntimeError instead of leaving rows out."""
 
     def checked(inputs: list[list[int]], **settings: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate.logging import get_logger
+from accelerate.utils import gather_object
 
 from .checkpoints import WholeCheckpoints
 
@@ -24,46 +25,53 @@ class ExactResume(WholeCheckpoints):
     _buffered_inputs: list[dict[str, Any]] | None
     _metrics: dict[str, dict[str, list[float]]]
     _sampler: Any = None
+    _epochs_trained = 0
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         self._sampler = super()._get_train_sampler(dataset)
         return self._sampler
+
+    def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
+        self._epochs_trained, steps_of_epoch = super()._init_training_state(*args, **kwargs)
+        return self._epochs_trained, steps_of_epoch
 
     def _save_beside(self, folder: Path) -> None:
         super()._save_beside(folder)
         within = self._step % (self.args.steps_per_generation * self.args.num_iterations)
         place = {
             "micro_step": self._step,
-            "num_processes": self.accelerator.num_processes,
+            "layout": self._layout,
             "generation_batch": self._buffered_inputs if within else None,
             "metrics": {name: list(map(float, values)) for name, values in self._metrics["train"].items()},
         }
         torch.save(place, _place_file(folder, self.accelerator.process_index))
 
+    @property
+    def _layout(self) -> dict[str, int]:
+        """What a micro-step and a generation batch are made of; under another one neither is the same."""
+        names = ("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation")
+        of_args = {name: getattr(self.args, name) for name in (*names, "num_iterations", "num_generations")}
+        return {"num_processes": self.accelerator.num_processes, **of_args}
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
-            shuffle_again(self._sampler, int(self.state.epoch or 0))
+            shuffle_again(self._sampler, self._epochs_trained)
             self._find_place(Path(checkpoint))
 
     def _find_place(self, checkpoint: Path) -> None:
         file = _place_file(checkpoint, self.accelerator.process_index)
-        if not file.exists():
-            logger.warning(
-                f"{checkpoint} does not say where in a generation batch it was made (file {file.name}): the run goes "
-                "on, though not as it would have without the stop."
-            )
+        place = torch.load(file, weights_only=True, map_location=self.accelerator.device.type) if file.exists() else {}
+        if all(gather_object([place.get("layout") == self._layout])):
+            self._step, self._buffered_inputs = place["micro_step"], place["generation_batch"]
+            self._metrics["train"].update(place["metrics"])
             return
-        place = torch.load(file, weights_only=True, map_location=self.accelerator.device)
-        self._step = place["micro_step"]
-        self._metrics["train"].update(place["metrics"])
-        if place["num_processes"] == self.accelerator.num_processes:
-            self._buffered_inputs = place["generation_batch"]
-        elif place["generation_batch"] is not None:
-            logger.warning(
-                f"{checkpoint} was made in the middle of a generation batch by {place['num_processes']} processes, "
-                f"and {self.accelerator.num_processes} go on: they sample that batch again, from the model as it is."
-            )
+        self._step, self._buffered_inputs = self.state.global_step * self.args.gradient_accumulation_steps, None
+        made_by = place.get("layout", "an unknown layout")
+        logger.warning(
+            f"{checkpoint} was made with {made_by}, and {self._layout} goes on: not as the run would have without the "
+            "stop. What is left of a generation batch is sampled again, from the model as it is."
+        )
 
 
 def shuffle_again(sampler: Any, epochs: int) -> None:

@@ -1,6 +1,8 @@
 """What the folder of a run tells: whether the run has ended, and where it can go on."""
 
 import json
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,20 +27,19 @@ def has_ended(folder: Path) -> bool:
 
 
 def last_checkpoint(folder: str | Path, report: Callable[[str], None] | None = None) -> str | None:
-    """The checkpoint of a run that has got furthest; `None` without any that was written whole.
+    """The checkpoint of a run that was written last; `None` without any that was written whole.
 
     Args:
         folder (`str` or `Path`): of the run.
-        report (`Callable`, *optional*): told of each later checkpoint that is passed over, and why.
+        report (`Callable`, *optional*): told of each checkpoint that is passed over since it is broken, and why.
     """
-    found = [path for path in Path(folder).glob("checkpoint-*") if path.name[11:].isdigit()]
-    for path in sorted(found, key=lambda path: int(path.name[11:]), reverse=True):
-        fault = fault_of(path)
-        if fault is None:
-            return str(path)
-        if report is not None:
+    found = sorted(path for path in Path(folder).glob("checkpoint-*") if path.name[11:].isdigit())
+    faults = {path: fault_of(path) for path in found}
+    for path, fault in faults.items():
+        if fault is not None and report is not None:
             report(f"{path} is passed over: {fault}")
-    return None
+    whole = [path for path, fault in faults.items() if fault is None]
+    return str(max(whole, key=_written)) if whole else None
 
 
 def fault_of(checkpoint: Path) -> str | None:
@@ -53,10 +54,10 @@ def fault_of(checkpoint: Path) -> str | None:
     if _state(checkpoint) is None:
         return f"it has no readable {STATE}, which is written last."
     listed = checkpoint / FILES
-    sizes = _read(listed) if listed.exists() else {}
-    if sizes is None:
+    content = _read(listed) if listed.exists() else {"sizes": {}}
+    if content is None:
         return f"its {FILES} cannot be read."
-    for name, size in sizes.items():
+    for name, size in content["sizes"].items():
         file = checkpoint / name
         if not file.is_file():
             return f"its file {name} is missing."
@@ -66,19 +67,34 @@ def fault_of(checkpoint: Path) -> str | None:
 
 
 def open_checkpoint(checkpoint: Path) -> None:
-    """Marks a checkpoint as one that is being written, before anything is."""
+    """Marks a checkpoint as one that is being written, before anything is; what an earlier one has left there goes."""
     checkpoint.mkdir(parents=True, exist_ok=True)
-    (checkpoint / INCOMPLETE).write_text("This checkpoint is being written, or its writing was cut short.\n")
-    (checkpoint / FILES).unlink(missing_ok=True)
-    (checkpoint / STATE).unlink(missing_ok=True)
+    mark = checkpoint / INCOMPLETE
+    mark.write_text("This checkpoint is being written, or its writing was cut short.\n")
+    for path in checkpoint.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != mark:
+            path.unlink(missing_ok=True)
 
 
 def close_checkpoint(checkpoint: Path) -> None:
     """Marks a checkpoint as whole, after everything is written, and lists its files."""
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name not in (INCOMPLETE, FILES))
     sizes = {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files}
-    (checkpoint / FILES).write_text(json.dumps(sizes, indent=1) + "\n")
-    (checkpoint / INCOMPLETE).unlink()
+    (checkpoint / FILES).write_text(json.dumps({"written": time.time(), "sizes": sizes}, indent=1) + "\n")
+    (checkpoint / INCOMPLETE).unlink(missing_ok=True)
+
+
+def holds_optimizer(checkpoint: Path) -> bool:
+    """Whether a checkpoint has the optimizer's state, as one file or as those of FSDP or DeepSpeed."""
+    return any(checkpoint.glob("optimizer*")) or any(checkpoint.glob("global_step*"))
+
+
+def _written(checkpoint: Path) -> tuple[float, int]:
+    """When a whole checkpoint was written: as it says itself, or else by the time of the file that is written last."""
+    content = _read(checkpoint / FILES) or {"written": (checkpoint / STATE).stat().st_mtime}
+    return content["written"], int(checkpoint.name[11:])
 
 
 def _state(folder: Path) -> dict[str, Any] | None:

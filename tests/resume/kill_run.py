@@ -31,7 +31,7 @@ def train(folder: Path) -> None:
         logging_steps=3, save_steps=1, save_total_limit=3, num_generations=4, per_device_train_batch_size=8,
         gradient_accumulation_steps=2, steps_per_generation=4, num_iterations=2, max_completion_length=20,
         learning_rate=1e-3, lr_scheduler_type="cosine", seed=3, prefix_ratio_schedule="adaptive",
-        prefix_success_reward=0.5, max_steps=32,
+        prefix_success_reward=0.5, max_steps=80,
     )  # fmt: skip
     trainer = PrefixGRPOTrainer(lab.base_model_path(), graded_reward, args, lab.load_dataset("train", 32))
     trainer.train("last")
@@ -69,13 +69,21 @@ def furthest_step(folder: Path) -> int:
     return max((int(path.name[11:]) for path in folder.glob("checkpoint-*")), default=0)
 
 
+def when_there(folder: Path, step: int) -> float:
+    """Waits for a checkpoint to be begun; returns when that was."""
+    end = time.monotonic() + DEADLINE
+    while furthest_step(folder) < step and time.monotonic() < end:
+        time.sleep(0.002)
+    return time.monotonic()
+
+
 def kill_at_a_random_moment(folder: Path, log: Path, moments: random.Random) -> None:
     before, process = furthest_step(folder), fork(lambda: train(folder), log)
     if moments.random() < 0.8:  # otherwise while it starts
-        end = time.monotonic() + DEADLINE
-        while furthest_step(folder) <= before and time.monotonic() < end:
-            time.sleep(0.002)
-    time.sleep(moments.uniform(0, 0.4))
+        first, second = (when_there(folder, before + number) for number in (1, 2))
+        time.sleep(moments.uniform(0, 3 * (second - first)))
+    else:
+        time.sleep(moments.uniform(0, 0.3))
     os.kill(process, signal.SIGKILL)
     code = exit_code(process)
     if code != -signal.SIGKILL:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import TrainerCallback
 from trl import SFTConfig
 
 from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, checkpoints, exact_resume, lab
 from prefix_rft_trl.run_folder import FILES, INCOMPLETE, STATE, close_checkpoint, fault_of, last_checkpoint
 from prefix_rft_trl.sft import CountingSFTTrainer
+from prefix_rft_trl.stopping import StopOnSignal
 
 
 SMALL = {
@@ -109,6 +111,105 @@ def test_any_checkpoint_where_there_is_none_is_an_error_and_the_last_one_is_a_st
     assert checkpoints.checkpoint_to_go_on_from(str(tmp_path), "False") is None
 
 
+def test_the_last_checkpoint_is_of_the_last_run_even_if_an_older_one_got_further(run, tmp_path):
+    shutil.copytree(run[0], tmp_path / "older")
+    trainer = make_trainer(tmp_path / "older", max_steps=2)
+    trainer.train()
+    assert last_checkpoint(tmp_path / "older") == str(tmp_path / "older" / "checkpoint-2")
+
+
+def test_what_an_earlier_checkpoint_has_left_in_a_folder_goes(copy):
+    broken = copy / "checkpoint-3"
+    (broken / INCOMPLETE).write_text("")
+    (broken / "rng_state_7.pth").write_text("of eight processes")
+    (broken / "global_step3").mkdir()
+    make_trainer(copy).train("last")
+    assert fault_of(broken) is None
+    assert not (broken / "rng_state_7.pth").exists()
+    assert not (broken / "global_step3").exists()
+
+
+def test_settings_are_saved_as_they_were_given_and_the_hub_gets_whole_checkpoints(tmp_path, monkeypatch):
+    pushed = []
+    monkeypatch.setattr(
+        PrefixGRPOTrainer, "_push_from_checkpoint", lambda self, folder: pushed.append(fault_of(Path(folder)))
+    )
+    trainer = make_trainer(tmp_path, save_total_limit=2, max_steps=2)
+    trainer.args.push_to_hub = True
+    trainer.train()
+    assert pushed == [None, None]
+    assert torch.load(tmp_path / "checkpoint-2" / "training_args.bin", weights_only=False).save_total_limit == 2
+
+
+def test_a_checkpoint_of_the_model_alone_is_taken_with_a_warning(tmp_path, caplog):
+    make_trainer(tmp_path, save_only_model=True, max_steps=2).train()
+    with caplog.at_level(logging.WARNING):
+        make_trainer(tmp_path, max_steps=3).train("last")
+    assert "optimizer and learning rate start afresh" in caplog.text
+
+
+@pytest.mark.parametrize("file", [INCOMPLETE, FILES])
+def test_a_disk_without_room_for_the_smallest_file_says_so_too(copy, monkeypatch, file):
+    write = Path.write_text
+
+    def without_room(path: Path, *args, **kwargs):
+        if path.name == file:
+            raise OSError(28, "No space left on device")
+        return write(path, *args, **kwargs)
+
+    trainer = make_trainer(copy)
+    monkeypatch.setattr(Path, "write_text", without_room)
+    with pytest.raises(RuntimeError, match=r"No space left on device.*checkpoint-3\..*make room"):
+        trainer.train("last")
+    assert last_checkpoint(copy) == str(copy / "checkpoint-3")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"save_strategy": "steps", "save_steps": 1, "load_best_model_at_end": True, "save_total_limit": 1},
+        {"save_strategy": "best"},
+        {"save_strategy": "epoch", "eval_strategy": "epoch"},
+        {"save_strategy": "no"},
+    ],
+    ids=lambda settings: settings["save_strategy"],
+)
+def test_a_stop_leaves_its_checkpoint_however_the_trainer_is_set_to_save(tmp_path, settings):
+    evaluated, saved = [], []
+    best = {"metric_for_best_model": "loss", "eval_strategy": "steps", "eval_steps": 1, "greater_is_better": False}
+    args = PrefixGRPOConfig(str(tmp_path), **{**SMALL, "max_steps": 9, **best, **settings})
+
+    class Stopped(PrefixGRPOTrainer):
+        def evaluate(self, *args, **kwargs):
+            evaluated.append(self.state.global_step)
+            metrics = {"eval_loss": float(self.state.global_step)}  # the first is the best
+            self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            return metrics
+
+        def _save_checkpoint(self, model, trial):
+            saved.append(self.state.global_step)
+            super()._save_checkpoint(model, trial)
+
+    rows = lab.load_dataset("train", 16)
+    trainer = Stopped(lab.base_model_path(), graded_reward, args, rows, eval_dataset=rows)
+    stop = StopOnSignal(trainer)
+    trainer.add_callback(AskAfter(stop, 3))
+    trainer.train()
+    assert stop.signal == signal.SIGTERM
+    assert saved.count(3) == 1
+    assert 3 not in evaluated
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-3")
+
+
+class AskAfter(TrainerCallback):
+    def __init__(self, stop: StopOnSignal, step: int):
+        self.stop, self.step = stop, step
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == self.step - 1:
+            self.stop._note(signal.SIGTERM, None)
+
+
 def test_checkpoints_of_another_trainer_have_no_list_and_count_by_their_state(copy):
     (copy / "checkpoint-3" / FILES).unlink()
     assert last_checkpoint(copy) == str(copy / "checkpoint-3")
@@ -187,18 +288,28 @@ def test_metrics_since_the_last_log_are_in_the_next_one(tmp_path):
         assert found[name] == pytest.approx(expected[name]), name
 
 
-def test_another_number_of_processes_samples_the_generation_batch_again_and_says_so(long_run, tmp_path, caplog):
-    checkpoint = tmp_path / "checkpoint-3"
-    shutil.copytree(long_run[0] / "checkpoint-3", checkpoint)
-    place = torch.load(checkpoint / "place_in_run_0.pt", weights_only=True)
-    assert len(place["generation_batch"]) == 4
-    (checkpoint / FILES).unlink()
-    torch.save({**place, "num_processes": 8}, checkpoint / "place_in_run_0.pt")
-    trainer = make_trainer(tmp_path, **WITHIN)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps_per_generation": 8},
+        {"steps_per_generation": 2},
+        {"num_iterations": 1},
+        {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4, "steps_per_generation": 8},
+    ],
+    ids=str,
+)
+def test_under_another_layout_a_generation_batch_is_sampled_again_with_a_warning(long_run, tmp_path, caplog, changes):
+    checkpoint = long_run[0] / "checkpoint-3"
+    assert len(torch.load(checkpoint / "place_in_run_0.pt", weights_only=True)["generation_batch"]) == 4
+    trainer = make_trainer(tmp_path, **{**WITHIN, **changes})
     with caplog.at_level(logging.WARNING):
         trainer.train(str(checkpoint))
-    assert "by 8 processes, and 1 go on" in caplog.text
+    assert "What is left of a generation batch is sampled again" in caplog.text
     assert trainer.state.global_step == 10
+    assert trainer._step == 10 * trainer.args.gradient_accumulation_steps
+    assert {len(batch["prompt_ids"]) for batch in trainer._buffered_inputs} == {
+        trainer.args.per_device_train_batch_size
+    }
 
 
 def test_a_checkpoint_that_does_not_say_its_place_is_taken_with_a_warning(long_run, tmp_path, caplog):
@@ -209,7 +320,7 @@ def test_a_checkpoint_that_does_not_say_its_place_is_taken_with_a_warning(long_r
     trainer = make_trainer(tmp_path, **WITHIN)
     with caplog.at_level(logging.WARNING):
         trainer.train(str(checkpoint))
-    assert "does not say where in a generation batch" in caplog.text
+    assert "made with an unknown layout" in caplog.text
 
 
 def test_between_generation_batches_a_checkpoint_holds_none(long_run):
@@ -236,5 +347,5 @@ def test_sft_has_whole_checkpoints_as_well(tmp_path):
     rows = lab.load_dataset("train", 16).select_columns(["prompt", "completion"])
     args = SFTConfig(str(tmp_path), use_cpu=True, bf16=False, report_to="none", max_steps=2, save_steps=1)
     CountingSFTTrainer(lab.base_model_path(), args, train_dataset=rows).train("last")
-    assert json.loads((tmp_path / "checkpoint-2" / FILES).read_text())["model.safetensors"] > 1e6
+    assert json.loads((tmp_path / "checkpoint-2" / FILES).read_text())["sizes"]["model.safetensors"] > 1e6
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
