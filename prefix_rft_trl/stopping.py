@@ -5,13 +5,14 @@ Slurm and spot machines ask with SIGTERM, users with SIGINT.
 
 import os
 import signal
-import sys
+import threading
 from types import FrameType
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from transformers import TrainerCallback
+
+from .checkpoints import WholeCheckpoints
 
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -21,46 +22,66 @@ class StopOnSignal(TrainerCallback):
     """
     Ends training after the step in which any of its processes is asked to end, with a checkpoint.
 
-    The handlers of the signals are its own while it is open as a context manager. A second signal is not waited for,
+    The handlers of the signals are its own while it is open as a context manager. A second SIGINT is not waited for,
     unless a launcher started the process: that one sends its own beside the user's, and ends who takes too long.
 
     Args:
-        accelerator ([`~accelerate.Accelerator`]): of the trainer.
+        trainer ([`PrefixGRPOTrainer`] or another of [`~prefix_rft_trl.checkpoints.WholeCheckpoints`]): what it stops.
+            The callback adds itself.
+
+    Raises:
+        RuntimeError: if it is opened in another thread than the main one, which alone is told of signals.
 
     Attributes:
         signal (`int`): the number of the signal that stopped training, 0 if none did.
     """
 
-    def __init__(self, accelerator: Accelerator):
-        self.accelerator = accelerator
+    def __init__(self, trainer: WholeCheckpoints):
+        self.trainer = trainer
         self.signal = 0
         self._asked = 0
+        self._process = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
+        trainer.add_callback(self)
 
     def __enter__(self) -> "StopOnSignal":
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("Signals reach the main thread alone: open `StopOnSignal` there, and train there.")
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        again, self._asked = bool(self._asked), number
-        if again and "TORCHELASTIC_RUN_ID" not in os.environ:
+        again, self._asked = self._asked == number == signal.SIGINT, self._asked or number
+        is_launched = "TORCHELASTIC_RUN_ID" in os.environ
+        is_forked = os.getpid() != self._process  # workers of a data loader have the handler too
+        if is_forked or (again and not is_launched):
             self.__exit__()
             signal.raise_signal(number)
-        if not again and self.accelerator.is_main_process:
+        elif not again and self.trainer.accelerator.is_main_process:
+            at_once = "" if is_launched or number != signal.SIGINT else " A second one stops at once."
             name = signal.Signals(number).name
-            sys.stderr.write(f"\n{name}: stopping after this step, with a checkpoint. A second one stops at once.\n")
+            os.write(2, f"\n{name}: stopping after this step, with a checkpoint.{at_once}\n".encode())
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step >= state.max_steps:
             return
-        asked = torch.tensor([self._asked], device=self.accelerator.device)
-        self.signal = self.accelerator.gather(asked).max().item()
+        asked = torch.tensor([self._asked], device=self.trainer.accelerator.device)
+        self.signal = self.trainer.accelerator.gather(asked).max().item()
         if self.signal:
-            control.should_save = control.should_training_stop = True
+            self.trainer.is_stopping = True
+            self._stop(control)
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        if self.signal:
+            self._stop(control)
+
+    def _stop(self, control: Any) -> None:
+        control.should_evaluate = control.should_save = False  # the trainer saves, however it is set to save
+        control.should_training_stop = True
 
     @property
     def exit_code(self) -> int:

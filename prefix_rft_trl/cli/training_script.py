@@ -11,13 +11,14 @@ from trl import ModelConfig, ScriptArguments, SFTConfig, TrlParser
 
 from prefix_rft_trl.checkpoints import checkpoint_to_go_on_from
 from prefix_rft_trl.cli.errors import UserError
+from prefix_rft_trl.cli.launching import NUM_PROCESSES, note_exit_code
 from prefix_rft_trl.cli.loading import name_on_hub
 from prefix_rft_trl.cli.recipe import trainer_of
 from prefix_rft_trl.cli.sampling import sampling_command
 from prefix_rft_trl.cli.trainers import TRAINERS
 from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.dropped_micro_batches import refuse_dropped_micro_batches_of
-from prefix_rft_trl.run_folder import CURVE
+from prefix_rft_trl.run_folder import CURVE, last_checkpoint
 from prefix_rft_trl.stopping import StopOnSignal
 
 
@@ -138,7 +139,7 @@ def make_trainer(script_args: PrefixScriptArguments, training_args: Any, model_a
 
 
 def _check_number_of_processes(started: int) -> None:
-    asked_for = int(os.environ.get("PREFIX_RFT_NUM_PROCESSES", started))
+    asked_for = int(os.environ.get(NUM_PROCESSES, started))
     if started != asked_for:
         raise UserError(
             f"asked for {asked_for} processes, but accelerate started {started}. Without as many GPUs it takes a "
@@ -162,18 +163,19 @@ def main(argv: list[str] | None = None) -> int:
         if int(os.environ.get("LOCAL_RANK", 0)) == 0:
             print(f"prefix-rft train: {error}", file=sys.stderr)
         return 2
-    with StopOnSignal(trainer.accelerator) as stop:
-        trainer.add_callback(stop)
+    with StopOnSignal(trainer) as stop:
         trainer.train(training_args.resume_from_checkpoint)
     if stop.signal:
         trainer.accelerator.print(
-            f"\nStopped at step {trainer.state.global_step} of {trainer.state.max_steps}, with a checkpoint. To go "
-            "on, give the same command with `--resume_from_checkpoint last`."
+            f"\nStopped at step {trainer.state.global_step} of {trainer.state.max_steps}, with the checkpoint "
+            f"{last_checkpoint(training_args.output_dir)}. To go on, give the same command with "
+            "`--resume_from_checkpoint last`."
         )
     else:
         _finish(trainer, script_args, training_args, first_prompt)
     trainer.accelerator.wait_for_everyone()  # or a process may tear down what another still talks to
     trainer.accelerator.end_training()
+    note_exit_code(stop.exit_code)
     return stop.exit_code
 
 

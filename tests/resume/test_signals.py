@@ -5,11 +5,13 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -64,7 +66,9 @@ def started(folder: Path, *arguments: object) -> Iterator[Run]:
         yield Run(process, log)
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()  # those of a launcher are in sessions of their own
+            process.kill()
             process.wait()
 
 
@@ -73,8 +77,8 @@ def has_trained(run: Run) -> Callable[[], bool]:
 
 
 @pytest.fixture
-def stopped_at_step_three(tmp_path, monkeypatch) -> Callable[..., int]:
-    """Runs the command in this process, which is sent a signal in its third step."""
+def stopped_in_the_third_batch(tmp_path, monkeypatch) -> Callable[..., int]:
+    """Runs the command in this process, which is sent a signal as it scores its third generation batch."""
     (tmp_path / "rewards_that_stop.py").write_text(
         "import os, signal\n"
         "batches = []\n"
@@ -100,61 +104,116 @@ def stopped_at_step_three(tmp_path, monkeypatch) -> Callable[..., int]:
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_run_that_is_asked_to_stop_saves_a_checkpoint_from_which_it_ends_like_any(
-    stopped_at_step_three, tmp_path, capfd, sent, code
+    stopped_in_the_third_batch, tmp_path, capfd, sent, code
 ):
     line, model = ["--config", LAB / "prefix_rft.yaml", "--max_steps", "5"], tmp_path / "model"
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    assert stopped_at_step_three(*line, sent=sent) == code
+    assert stopped_in_the_third_batch(*line, sent=sent) == code
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
     assert last_checkpoint(model) == str(model / "checkpoint-3")
     printed = capfd.readouterr()
-    assert "Stopped at step 3 of 5, with a checkpoint" in printed.out
+    assert f"Stopped at step 3 of 5, with the checkpoint {model / 'checkpoint-3'}" in printed.out
     assert f"{sent.name}: stopping after this step" in printed.err
     assert not (model / "trainer_state.json").exists(), "it is not taken for a run that has ended"
     assert not (model / "model.safetensors").exists()
 
-    assert stopped_at_step_three(*line, "--resume_from_checkpoint", "last") == 0
+    assert stopped_in_the_third_batch(*line, "--resume_from_checkpoint", "last") == 0
     assert has_ended(model)
-    assert stopped_at_step_three(*line, "--output_dir", tmp_path / "unbroken") == 0
+    assert stopped_in_the_third_batch(*line, "--output_dir", tmp_path / "unbroken") == 0
     resumed, unbroken = (load_file(folder / "model.safetensors") for folder in (model, tmp_path / "unbroken"))
     assert all(torch.equal(weight, unbroken[name]) for name, weight in resumed.items())
 
 
-def test_a_run_that_is_asked_to_stop_in_its_last_step_has_ended(stopped_at_step_three, tmp_path):
+def test_a_run_that_is_asked_to_stop_in_its_last_step_has_ended(stopped_in_the_third_batch, tmp_path):
     line = ["--config", LAB / "prefix_rft.yaml", "--max_steps", "3"]
-    assert stopped_at_step_three(*line, sent=signal.SIGINT) == 0
+    assert stopped_in_the_third_batch(*line, sent=signal.SIGINT) == 0
     assert has_ended(tmp_path / "model")
 
 
-def test_a_recipe_of_stages_that_is_asked_to_stop_does_not_start_the_next_one(stopped_at_step_three, tmp_path):
+def test_a_recipe_of_stages_that_is_asked_to_stop_does_not_start_the_next_one(stopped_in_the_third_batch, tmp_path):
     recipe = {
         "model_name_or_path": "lab", "dataset_name": "lab", "use_cpu": True, "bf16": False, "max_steps": 5,
         "stages": {"first": {"learning_rate": 1e-4}, "second": {}},
     }  # fmt: skip
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     line = ["--config", tmp_path / "recipe.yaml", "--report_to", "none"]
-    assert stopped_at_step_three(*line, sent=signal.SIGTERM) == 0
+    assert stopped_in_the_third_batch(*line, sent=signal.SIGTERM) == 0
     assert last_checkpoint(tmp_path / "model" / "first") is not None
     assert not (tmp_path / "model" / "config.json").exists()
 
 
-def test_a_second_signal_is_not_waited_for():
-    with StopOnSignal(Accelerator(cpu=True)):
+class StandIn:
+    """A trainer as far as its signals go."""
+
+    accelerator = Accelerator(cpu=True)
+
+    def add_callback(self, callback: StopOnSignal) -> None:
+        pass
+
+
+def test_a_second_interrupt_is_not_waited_for():
+    with StopOnSignal(StandIn()):
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_under_a_launcher_which_passes_signals_on_a_second_one_changes_nothing(monkeypatch):
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
-    with StopOnSignal(Accelerator(cpu=True)) as stop:
-        signal.raise_signal(signal.SIGINT)
+def test_a_scheduler_may_ask_twice():
+    with StopOnSignal(StandIn()) as stop:
+        signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
     assert stop.signal == 0, "that is decided at the end of a step"
 
 
-def test_two_processes_stop_together_and_end_together(tmp_path):
+def test_under_a_launcher_which_passes_signals_on_a_second_one_changes_nothing(monkeypatch, capfd):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    with StopOnSignal(StandIn()):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+    assert "at once" not in capfd.readouterr().err
+
+
+def test_a_process_that_was_forked_meanwhile_ends_as_any():
+    with StopOnSignal(StandIn()):
+        child = os.fork()
+        if child == 0:
+            signal.raise_signal(signal.SIGTERM)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+
+
+def test_another_thread_is_told_where_signals_go():
+    errors = []
+
+    def open_there() -> None:
+        try:
+            StopOnSignal(StandIn()).__enter__()
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=open_there)
+    thread.start()
+    thread.join()
+    assert "main thread" in errors[0]
+
+
+def test_a_process_that_a_launcher_started_alone_is_not_left_behind(tmp_path):
+    line = ["--config", LAB / "prefix_rft.yaml", *SMALL, "--output_dir", tmp_path / "model", "--num_processes", "1"]
+    with started(tmp_path, *line, "--max_steps", MANY_STEPS) as run:
+        run.wait_until(has_trained(run))
+        child = next(iter(children_of(run)))
+        run.process.send_signal(signal.SIGTERM)
+        assert run.exit_code() == 0, run.text
+    assert not Path(f"/proc/{child}").exists()
+    assert last_checkpoint(tmp_path / "model") is not None
+
+
+def test_two_processes_stop_together_and_end_together(tmp_path, stopped_in_the_third_batch):
+    of_one_process = ["--config", LAB / "prefix_rft.yaml", "--steps_per_generation", "2", "--max_steps", "9"]
+    assert stopped_in_the_third_batch(*of_one_process, sent=signal.SIGTERM) == 0
+    in_a_batch = tmp_path / "model" / "checkpoint-5"  # the first step of the third generation batch
     accelerate_config = tmp_path / "two_cpus.yaml"
     of_machine = {"compute_environment": "LOCAL_MACHINE", "num_machines": 1, "machine_rank": 0}
     two_cpus = {**of_machine, "distributed_type": "MULTI_GPU", "use_cpu": True, "mixed_precision": "no"}
@@ -163,8 +222,10 @@ def test_two_processes_stop_together_and_end_together(tmp_path):
         "--config", LAB / "prefix_rft.yaml", *SMALL, "--output_dir", tmp_path / "model", "--max_steps", MANY_STEPS,
         "--accelerate_config", accelerate_config, "--num_processes", "2", "--main_process_port", "0",
     ]  # fmt: skip
-    with started(tmp_path, *line) as run:
+    with started(tmp_path, *line, "--resume_from_checkpoint", "last") as run:
         run.wait_until(has_trained(run))
+        assert f"Going on from {in_a_batch}" in run.text
+        assert "What is left of a generation batch is sampled again" in run.text
         run.process.send_signal(signal.SIGTERM)  # as Slurm does: the launcher tells the processes
         assert run.exit_code() == 0, run.text
     checkpoint = last_checkpoint(tmp_path / "model")
@@ -176,8 +237,8 @@ def test_two_processes_stop_together_and_end_together(tmp_path):
         run.wait_until(has_trained(run))
         os.kill(process_of_rank(run, 1), signal.SIGKILL)
         killed = time.monotonic()
-        assert run.exit_code() == 1, run.text
-        assert time.monotonic() - killed < 45
+        assert run.exit_code(seconds=120) == 1, run.text
+        assert time.monotonic() - killed < 90  # torch waits 30 s for the others
     assert f"Going on from {checkpoint}" in run.text
     assert "process 1 was ended by SIGKILL" in run.text
     assert "--resume_from_checkpoint last" in run.text
@@ -186,10 +247,13 @@ def test_two_processes_stop_together_and_end_together(tmp_path):
     assert fault_of(Path(last)) is None
 
 
+def children_of(run: Run) -> list[int]:
+    return list(map(int, Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split()))
+
+
 def process_of_rank(run: Run, rank: int) -> int:
-    children = Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split()
     ranks = {}
-    for child in map(int, children):
+    for child in children_of(run):
         found = re.search(rb"(?:^|\0)RANK=(\d+)", Path(f"/proc/{child}/environ").read_bytes())
         if found:
             ranks[int(found[1])] = child
