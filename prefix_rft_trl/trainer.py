@@ -31,6 +31,7 @@ from .prefixes import NO_PREFIX, ON_POLICY, Assignment, Prefix, prepend, put_bac
 from .problems import ProblemMemory
 from .riding import split_at_padding, starting_with
 from .vllm_budgets import vllm_within
+from .vllm_server import ending_together
 
 
 class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
@@ -183,9 +184,10 @@ class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
         self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False
     ) -> tuple[list[list[int]], list[list[float]] | None]:
         if not self.num_prefix_generations:
-            return super()._generate_single_turn(
-                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
-            )
+            with ending_together(self.vllm_generation if self.use_vllm else None):
+                return super()._generate_single_turn(
+                    prompt_ids, images, multimodal_fields, num_generations, has_tool_images
+                )
         training = self.model.training
         rows = self._rows_to_sample()
         asked = self._as_many_as_others(rows)  # never none: some rollout of each group is sampled

@@ -1,17 +1,17 @@
-"""A budget for each row that vLLM decodes; and a server that goes away ends the run on all processes at once."""
+"""A budget for each row that vLLM decodes."""
 
 import copy
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import gather_object
 
 from .patching import replaced
+from .vllm_server import ending_together
 
 
 MOST_REQUESTS = 64  # at once: as many connections as TRL's client keeps open
@@ -29,7 +29,7 @@ def vllm_within(vllm_generation: Any, budgets: list[int]) -> Iterator[None]:
             `vllm_generation.max_completion_length`, the engine is asked as TRL asks it.
 
     Raises:
-        RuntimeError: on every process, when it closes, if the server could not be reached or refused a request.
+        RuntimeError: on every process, if the server goes away ([`~prefix_rft_trl.vllm_server.ending_together`]).
     """
     within = _server_within if vllm_generation.mode == "server" else _colocated_within
     with within(vllm_generation, budgets):
@@ -71,25 +71,12 @@ def _limits(settings: dict[str, Any], budget: int) -> dict[str, int]:
 @contextmanager
 def _server_within(vllm_generation: Any, budgets: list[int]) -> Iterator[None]:
     budgets = gather_object(budgets)
-    failures: list[Exception] = []
-    if vllm_generation.accelerator.is_main_process:  # TRL has a client there alone
-        client = vllm_generation.vllm_client
-        generate = client.generate
-        if min(budgets) < vllm_generation.max_completion_length:
-            generate = _by_budget(generate, budgets)
-        with (
-            replaced(client, "generate", _or_else(failures, generate, _nothing_generated)),
-            replaced(client, "update_named_params", _or_else(failures, client.update_named_params, _use_up)),
-            replaced(client, "reset_prefix_cache", _or_else(failures, client.reset_prefix_cache, _do_nothing)),
-        ):
-            yield
-    else:
+    client = vllm_generation.vllm_client if vllm_generation.accelerator.is_main_process else None  # TRL has it there
+    with ExitStack() as stack:
+        if client is not None and min(budgets) < vllm_generation.max_completion_length:
+            stack.enter_context(replaced(client, "generate", _by_budget(client.generate, budgets)))
+        stack.enter_context(ending_together(vllm_generation))
         yield
-    message = [_what_to_do(client.base_url, failures[0]) if failures else None]
-    broadcast_object_list(message, from_process=0)
-    if message[0] is not None:
-        vllm_generation.accelerator.wait_for_everyone()  # one that ends first would take the message from the others
-        raise RuntimeError(message[0]) from (failures[0] if failures else None)
 
 
 def _by_budget(generate: Callable[..., dict[str, Any]], budgets: list[int]) -> Callable[..., dict[str, Any]]:
@@ -129,48 +116,3 @@ def _in_order(rows: list[int], of_requests: list[list[Any] | None]) -> list[Any]
         return None
     of_rows = dict(zip(rows, chain.from_iterable(of_requests), strict=True))  # type: ignore[arg-type]
     return [of_rows[row] for row in range(len(rows))]
-
-
-# The server is asked by the main process, while the others wait in TRL's broadcast of the answer. If it raised there,
-# they would wait until their launcher ends them, or for half an hour. So it goes on with nothing, and all raise.
-
-
-def _or_else(failures: list[Exception], call: Callable[..., Any], otherwise: Callable[..., Any]) -> Callable[..., Any]:
-    """`call`, until it cannot reach the server; from then on `otherwise`, with the same arguments."""
-
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        if not failures:
-            try:
-                return call(*args, **kwargs)
-            except Exception as error:
-                if not _is_of_server(error):
-                    raise
-                failures.append(error)
-        return otherwise(*args, **kwargs)
-
-    return guarded
-
-
-def _is_of_server(error: Exception) -> bool:
-    return isinstance(error, OSError) or type(error) is Exception  # of requests; TRL's, for an answer other than 200
-
-
-def _nothing_generated(*, prompts: list[list[int]], n: int = 1, **others: Any) -> dict[str, Any]:
-    nothing: list[list[Any]] = [[] for _ in range(n * len(prompts))]
-    return {"prompt_ids": prompts, "completion_ids": nothing, "logprobs": nothing, "logprob_token_ids": nothing}
-
-
-def _use_up(metadata: Any, named_params: Iterator[Any]) -> None:
-    deque(named_params, maxlen=0)  # the other processes take part in gathering each parameter
-
-
-def _do_nothing() -> None:
-    pass
-
-
-def _what_to_do(url: str, error: Exception) -> str:
-    what = "no longer answers" if isinstance(error, OSError) else "could not do what it was asked for"
-    return (
-        f"The vLLM server at {url} {what} ({type(error).__name__}: {error}). The last whole checkpoint is kept: start "
-        "the server again, then give the same command with `--resume_from_checkpoint last`."
-    )
