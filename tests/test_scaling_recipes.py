@@ -194,7 +194,7 @@ def test_a_command_that_is_shown_names_files_and_flags_that_exist(command, folde
         assert words[1] == "train"
         launcher_flags(make_parser(), launch_command_parser(), *read_recipe(words[2:]))  # refuses what nobody knows
     else:
-        assert words[0] in ("sbatch", "sed")
+        assert words[0] in ("sbatch", "sed", "mkdir")
 
 
 def test_the_page_makes_a_configuration_for_cpus(folder_of_a_user):

@@ -1,7 +1,8 @@
 """Stands in for Slurm, vLLM and `prefix-rft`, by the name under which it is called: writes down what it is asked.
 
-BEHAVIOUR says what the server and the training do: `dies` (the server, at once), `leaves` (the server, under way),
-`fails` (the training), `ends` (the training, by itself), `trains` (until it is asked to stop).
+BEHAVIOUR says what the server and the training do: `dies` (the server, at once), `loads` (the server, for ever),
+`leaves` (the server, under way), `fails` (the training), `ends` (the training, by itself), `trains` (until it is asked
+to stop), `cannot save` (when it is asked to stop).
 """
 
 import json
@@ -40,7 +41,7 @@ def srun(arguments: list[str]) -> int:
         environment = {**os.environ, "SLURM_PROCID": str(rank)}
         processes.append(subprocess.Popen(command, env=environment, start_new_session=True))
     (STATE / f"step-{step}").write_text(json.dumps([process.pid for process in processes]))
-    note("srun", step=step, options=options, command=command)
+    note("srun", step=step, options=options, command=command, cpus=os.environ.get("SRUN_CPUS_PER_TASK"))
     return max(abs(process.wait()) for process in processes)
 
 
@@ -69,6 +70,8 @@ def vllm(arguments: list[str]) -> int:
     note("vllm", arguments=arguments, dev_mode=os.environ.get("VLLM_SERVER_DEV_MODE"))
     if BEHAVIOUR == "dies":
         return 3
+    if BEHAVIOUR == "loads":
+        wait_for(lambda: False)
     time.sleep(0.5)
     (STATE / "ready").touch()
     wait_for(lambda: BEHAVIOUR == "leaves" and (STATE / "trains").exists())
@@ -83,6 +86,8 @@ def prefix_rft(arguments: list[str]) -> int:
     if BEHAVIOUR in ("ends", "fails"):
         return {"ends": 0, "fails": 5}[BEHAVIOUR]
     wait_for(lambda: bool(stopped))
+    if BEHAVIOUR == "cannot save":
+        return 1
     note("saved")
     return 0
 

@@ -21,7 +21,7 @@ MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 class Job:
     """A script that runs, and what the stand-ins have seen of it."""
 
-    def __init__(self, folder: Path, script: str, behaviour: str, nodes: str, **environment: str):
+    def __init__(self, folder: Path, script: str, behaviour: str, line: list[str], **environment: str):
         programs = folder / "bin"
         programs.mkdir()
         for name in ("srun", "scancel", "scontrol", "curl", "vllm", "prefix-rft", "sleep"):
@@ -30,10 +30,10 @@ class Job:
             program.chmod(0o755)
         self.folder = folder
         path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
-        slurm = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": nodes, "SLURM_GPUS_ON_NODE": "4"}
+        slurm = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1,n2,n3", "SLURM_GPUS_ON_NODE": "4"}
         stand_ins = {"PATH": path, "STATE": str(folder), "BEHAVIOUR": behaviour}
         self.process = subprocess.Popen(
-            ["bash", str(ROOT / "recipes" / "slurm" / f"{script}.slurm"), RECIPE, "--learning_rate", "5e-7"],
+            ["bash", str(ROOT / "recipes" / "slurm" / f"{script}.slurm"), *line],
             env={**os.environ, **slurm, **stand_ins, **environment}, cwd=ROOT, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
@@ -59,8 +59,9 @@ class Job:
 def submit(tmp_path):
     jobs: list[Job] = []
 
-    def start(script: str, behaviour: str, nodes: str = "n1,n2,n3", **environment: str) -> Job:
-        jobs.append(Job(tmp_path, script, behaviour, nodes, **environment))
+    def start(script: str, behaviour: str, *settings: str, recipe: str = RECIPE, **environment: str) -> Job:
+        line = [recipe, "--learning_rate", "5e-7", *settings]
+        jobs.append(Job(tmp_path, script, behaviour, line, **environment))
         return jobs[-1]
 
     yield start
@@ -115,18 +116,38 @@ def test_the_server_is_ready_before_the_training_starts_which_is_told_where_it_i
 
 
 def test_what_the_server_is_given_can_be_changed(submit: Submit):
-    job = submit("vllm_server", "ends", MODEL="a/model", VLLM_FLAGS="--tensor-parallel-size 8", SHARDING="zero3")
+    other = ("--model_name_or_path", "a/model")
+    job = submit("vllm_server", "ends", *other, VLLM_FLAGS="--tensor-parallel-size 8", SHARDING="zero3")
     assert job.end()[0] == 0
     served = job.events("vllm")[0]["arguments"]
     assert (served[1], served[-2:]) == ("a/model", ["--tensor-parallel-size", "8"])
-    assert "recipes/accelerate/zero3.yaml" in job.events("prefix-rft")[0]["arguments"]
+    trained = job.events("prefix-rft")[0]["arguments"]
+    assert trained[-4:-2] == list(other)
+    assert "recipes/accelerate/zero3.yaml" in trained
+
+
+def test_a_recipe_without_a_model_has_nothing_to_serve(submit: Submit, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("learning_rate: 1.0e-6\n")
+    job = submit("vllm_server", "ends", recipe=str(recipe))
+    code, output = job.end()
+    assert code == 2
+    assert "names no model: add `--model_name_or_path NAME`" in output
+    assert job.events("srun") == []
+
+
+@pytest.mark.parametrize("script", ["one_node", "vllm_server"])
+def test_each_step_has_the_processors_of_the_job(submit: Submit, script):
+    job = submit(script, "ends", SLURM_CPUS_PER_TASK="64")
+    assert job.end()[0] == 0
+    assert {event["cpus"] for event in job.events("srun")} == {"64"}
 
 
 def test_the_server_ends_with_the_training_whose_exit_code_is_the_jobs(submit: Submit):
     job = submit("vllm_server", "fails")
     assert job.end()[0] == 5
     assert job.events("killed") == [{"event": "killed", "step": 0}]
-    assert not any("requeue" in event["arguments"] for event in job.events("scontrol"))
+    assert not requeued(job)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +172,7 @@ def test_a_server_that_is_never_ready_is_not_waited_for_for_ever(submit: Submit)
 
 
 def test_two_roles_take_two_nodes(submit: Submit):
-    job = submit("vllm_server", "ends", nodes="n1")
+    job = submit("vllm_server", "ends", SLURM_JOB_NODELIST="n1")
     code, output = job.end()
     assert code == 2
     assert "one_node.slurm" in output
@@ -172,6 +193,28 @@ def test_before_its_time_is_up_the_training_saves_and_the_job_is_queued_again(su
     assert all(place["event"] != "killed" for place in job.events()[: job.events().index(job.events("saved")[-1])])
 
 
+def requeued(job: Job) -> bool:
+    return any("requeue" in event["arguments"] for event in job.events("scontrol"))
+
+
+@pytest.mark.parametrize(("script", "processes"), [("one_node", 1), ("vllm_server", 2)])
+def test_a_job_that_could_not_save_is_not_queued_again(submit: Submit, script, processes):
+    job = submit(script, "cannot save")
+    job.wait_for("prefix-rft", processes)
+    os.kill(job.process.pid, signal.SIGUSR1)
+    assert job.end()[0] == 1
+    assert not requeued(job)
+
+
+def test_a_job_whose_server_is_not_ready_before_its_time_is_up_is_queued_again(submit: Submit):
+    job = submit("vllm_server", "loads")
+    job.wait_for("curl", 1)
+    os.kill(job.process.pid, signal.SIGUSR1)
+    assert job.end()[0] == 1
+    assert job.events("prefix-rft") == []
+    assert job.events()[-1] == {"event": "scontrol", "arguments": ["requeue", "7"]}
+
+
 @pytest.mark.parametrize(("script", "processes"), [("one_node", 1), ("vllm_server", 2)])
 def test_a_job_that_is_asked_to_end_saves_and_is_not_queued_again(submit: Submit, script, processes):
     job = submit(script, "trains")
@@ -179,7 +222,7 @@ def test_a_job_that_is_asked_to_end_saves_and_is_not_queued_again(submit: Submit
     os.kill(job.process.pid, signal.SIGTERM)
     assert job.end()[0] == 0
     assert job.events("saved")
-    assert not any("requeue" in event["arguments"] for event in job.events("scontrol"))
+    assert not requeued(job)
 
 
 def test_one_node_trains_on_its_gpus_and_goes_on_from_the_last_checkpoint(submit: Submit):
