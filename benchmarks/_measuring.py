@@ -90,6 +90,7 @@ def step_clock(in_turns: bool = False) -> Any:
 
     The latter are of this process on the processor: other programs on the machine hardly change them.
     """
+    import torch
     from transformers import TrainerCallback
 
     class StepClock(TrainerCallback):
@@ -104,6 +105,8 @@ def step_clock(in_turns: bool = False) -> Any:
             self.start, self.cpu_start = time.perf_counter(), time.process_time()
 
         def on_step_end(self, *args, **kwargs):
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()  # its work is waited for, not only handed over
             self.seconds.append(time.perf_counter() - self.start)
             self.cpu_seconds.append(time.process_time() - self.cpu_start)
 

@@ -23,6 +23,16 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 RUN_ELSEWHERE = {"python -m prefix_rft_trl.lab.pretrain": ROOT / "tests" / "lab" / "test_pretrain.py"}
 
 
+# Flags under which a benchmark takes seconds
+A_STEP = ["--steps", "1", "--rounds", "1"]
+SMALLEST = {
+    "step_time_and_memory": A_STEP,
+    "generation_paths": ["--paths", "generate", *A_STEP, "--completion_length", "8"],
+    "gpu": ["--device", "cpu", "--tasks", "lab", "--steps", "1", "--rollouts", "8", "--completion_length", "8"],
+    "reward_throughput": ["--number", "64", "--repeats", "1"],
+}
+
+
 def commands_shown() -> dict[str, str]:
     found = {}
     for page in PAGES:
@@ -141,8 +151,8 @@ def test_a_command_that_is_shown_runs(command, small_run, stand_ins, tmp_path):
     elif program.endswith("pytest"):
         run(sys.executable, "-m", "pytest", *arguments)
     elif command.startswith("python benchmarks/"):
-        small = {"step_time": ["--steps", "1", "--rounds", "1"], "reward": ["--number", "64", "--repeats", "1"]}
-        run(sys.executable, *arguments, *next(flags for name, flags in small.items() if name in arguments[0]))
+        arguments[0] = str(ROOT / arguments[0])
+        run(sys.executable, *arguments, *SMALLEST[Path(arguments[0]).stem], cwd=tmp_path)
     else:
         elsewhere = next(tests for start, tests in RUN_ELSEWHERE.items() if command.startswith(start))
         assert elsewhere.is_file()
