@@ -164,7 +164,7 @@ def test_the_job_ends_with_a_server_that_goes_away(submit: Submit, behaviour, sa
 
 
 def test_a_server_that_is_never_ready_is_not_waited_for_for_ever(submit: Submit):
-    job = submit("vllm_server", "ends", SERVER_TIMEOUT="0")
+    job = submit("vllm_server", "loads", SERVER_TIMEOUT="0")
     code, output = job.end()
     assert code == 1
     assert "not ready after 0 s" in output
