@@ -1,17 +1,17 @@
 """Accuracy on held-out problems without any prefix, measured the same way for every method."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from datasets import Dataset
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from .generating import encode_prompts, ends_of, generate_ids, sampling_by, sampling_config
 
 
-@torch.no_grad()
 def sample_answer_ids(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -33,52 +33,13 @@ def sample_answer_ids(
         batch_size (`int`): answers that are sampled at a time.
         template_kwargs (`dict`, *optional*): further arguments of the chat template.
     """
-    eos = model.generation_config.eos_token_id
-    ends = [end for end in {*(eos if isinstance(eos, list) else [eos]), tokenizer.eos_token_id} if end is not None]
-    config = GenerationConfig(
-        do_sample=True,
-        temperature=1.0,
-        top_p=1.0,
-        top_k=0,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=ends,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    training, answers = model.training, []
-    model.eval()
-    with _generating_by(config, model), torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
+    config = sampling_config(max_new_tokens, ends_of(model, tokenizer), tokenizer.pad_token_id)
+    ids, answers = encode_prompts(tokenizer, prompts, template_kwargs), []
+    with sampling_by(config, model):
         torch.manual_seed(seed)
-        for start in range(0, len(prompts), batch_size):
-            inputs = _padded(tokenizer, prompts[start : start + batch_size], template_kwargs or {}).to(model.device)
-            outputs = model.generate(**inputs)
-            answers += [_up_to_the_end(ids, ends) for ids in outputs[:, inputs["input_ids"].size(1) :].cpu()]
-    model.train(training)
+        for start in range(0, len(ids), batch_size):
+            answers += generate_ids(model, ids[start : start + batch_size])
     return answers
-
-
-@contextmanager
-def _generating_by(config: GenerationConfig, model: PreTrainedModel) -> Iterator[None]:
-    """Puts a config in the place of the model's own, which would lend it all that it leaves open."""
-    own, model.generation_config = model.generation_config, config
-    try:
-        yield
-    finally:
-        model.generation_config = own
-
-
-def _padded(tokenizer: PreTrainedTokenizerBase, prompts: list[Any], template_kwargs: dict[str, Any]) -> Any:
-    is_text = isinstance(prompts[0], str)
-    texts = (
-        prompts
-        if is_text
-        else tokenizer.apply_chat_template(prompts, tokenize=False, add_generation_prompt=True, **template_kwargs)
-    )
-    return tokenizer(texts, add_special_tokens=is_text, return_tensors="pt", padding=True, padding_side="left")
-
-
-def _up_to_the_end(ids: torch.Tensor, ends: list[int]) -> list[int]:
-    places = torch.isin(ids, torch.tensor(ends)).nonzero()
-    return ids[: places[0].item() + 1].tolist() if len(places) else ids.tolist()
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,16 @@
 """A budget for each row that vLLM decodes."""
 
-import copy
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import chain
 from typing import Any
 
-import torch
 from accelerate.utils import gather_object
 
 from .patching import replaced
+from .vllm_rows import each_row_changed, of_engine
 from .vllm_server import ending_together
 
 
@@ -38,29 +38,18 @@ def vllm_within(vllm_generation: Any, budgets: list[int]) -> Iterator[None]:
 
 @contextmanager
 def _colocated_within(vllm_generation: Any, budgets: list[int]) -> Iterator[None]:
-    if vllm_generation.tensor_parallel_size > 1:
-        of_processes: list[Any] = [None] * vllm_generation.tensor_parallel_size
-        torch.distributed.all_gather_object(of_processes, budgets, group=vllm_generation.tp_group)
-        budgets = [*chain.from_iterable(of_processes)]
+    budgets = of_engine(vllm_generation, budgets)
     if min(budgets) >= vllm_generation.max_completion_length:
         yield
         return
-    generate = vllm_generation.llm.generate
-
-    def generate_within(prompts: list[Any], *, sampling_params: Any, **others: Any) -> list[Any]:
-        of_rows = [_params_within(sampling_params, budget) for budget in budgets]
-        return generate(prompts, sampling_params=of_rows, **others)
-
-    with replaced(vllm_generation.llm, "generate", generate_within):
+    with each_row_changed(vllm_generation.llm, [partial(_limit, budget=budget) for budget in budgets]):
         yield
 
 
-def _params_within(sampling_params: Any, budget: int) -> Any:
-    params = copy.copy(sampling_params)
+def _limit(params: Any, budget: int) -> None:
     settings = {"max_tokens": params.max_tokens, "min_tokens": params.min_tokens}
     for name, value in _limits(settings, budget).items():
         setattr(params, name, value)
-    return params
 
 
 def _limits(settings: dict[str, Any], budget: int) -> dict[str, int]:
