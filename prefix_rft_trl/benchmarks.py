@@ -13,8 +13,8 @@ from prefix_rft_trl.cli.errors import nearest
 DATA_FOLDER = "PREFIX_RFT_DATA"
 SUBFOLDER = "math_benchmarks"
 
-_PROBLEM_COLUMNS = ("problem", "question", "prompt")
-_ANSWER_COLUMNS = ("answer", "final_answer", "solution")
+PROBLEM_COLUMNS = ("problem", "question", "prompt")
+ANSWER_COLUMNS = ("answer", "final_answer", "solution")
 
 
 @dataclass(frozen=True)
@@ -140,15 +140,15 @@ def _problem_of(line: str, place: str) -> Problem:
         raise ValueError(f"{place}: not JSON ({error}).") from error
     if not isinstance(row, dict):
         raise ValueError(f"{place}: expected an object with `problem` and `answer`, found {type(row).__name__}.")
-    text = _first_of(row, _PROBLEM_COLUMNS)
+    text = _first_of(row, PROBLEM_COLUMNS)
     if isinstance(text, list) and text and isinstance(text[-1], dict):
         text = text[-1].get("content")
     if not isinstance(text, str):
         raise ValueError(
-            f"{place}: no problem. It stands in one of the columns {', '.join(_PROBLEM_COLUMNS)}; found: "
+            f"{place}: no problem. It stands in one of the columns {', '.join(PROBLEM_COLUMNS)}; found: "
             f"{', '.join(row)}."
         )
-    return Problem(text, _first_of(row, _ANSWER_COLUMNS))
+    return Problem(text, _first_of(row, ANSWER_COLUMNS))
 
 
 def _first_of(row: dict[str, Any], columns: tuple[str, ...]) -> Any:

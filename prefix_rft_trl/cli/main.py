@@ -14,6 +14,7 @@ COMMANDS = {
     "data": "turn a dataset of others into prompts, demonstrations and answers, or check one",
     "train": "train a model from a recipe, on one process or many",
     "compare": "train recipes with several seeds and make one report of them, with error bars",
+    "eval": "evaluate models on benchmarks: avg@n, pass@k, majority vote, and what differs between two",
     "inspect": "see what a prefix teaches a model: a page with its demonstrations, token by token",
 }
 

@@ -17,7 +17,8 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
     train_dataset = _prepared(splits, script_args.dataset_train_split, script_args)
     _check_solutions(rewards, train_dataset)
     held_out = _held_out(splits, script_args, training_args, rewards)
-    evaluates = training_args.eval_strategy != "no"
+    first_prompt = next(iter(train_dataset))["prompt"]
+    benchmarks = _benchmarks(script_args, training_args, first_prompt, _model_path(script_args, model_args))
 
     from trl import get_peft_config, get_quantization_config
 
@@ -29,7 +30,7 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
         reward_funcs=rewards,
         args=training_args,
         train_dataset=train_dataset,
-        eval_dataset=_prepared(splits, script_args.dataset_test_split, script_args) if evaluates else None,
+        eval_dataset=train_dataset.take(0) if benchmarks else _eval_rows(splits, script_args, training_args),
         quantization_config=get_quantization_config(model_args),
         peft_config=get_peft_config(model_args),
     )
@@ -37,7 +38,8 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
         from prefix_rft_trl.curve import grpo_tokens
 
         _measure(trainer, held_out, script_args.measure_steps, grpo_tokens(training_args))
-    return trainer, next(iter(train_dataset))["prompt"]
+    _evaluate_on(benchmarks, trainer)
+    return trainer, first_prompt
 
 
 def make_sft_trainer(script_args: Any, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
@@ -46,11 +48,10 @@ def make_sft_trainer(script_args: Any, training_args: Any, model_args: ModelConf
     of_demonstrations = (training_args.demonstration_column, training_args.chat_template_kwargs)
     train_dataset = with_demonstrations(prompts, *of_demonstrations)
     held_out = _held_out(splits, script_args, training_args)
-    evaluates = training_args.eval_strategy != "no"
-    eval_dataset = None
-    if evaluates:
-        rows = _prepared(splits, script_args.dataset_test_split, script_args)
-        eval_dataset = with_demonstrations(rows, *of_demonstrations)
+    first_prompt = next(iter(train_dataset))["prompt"]
+    benchmarks = _benchmarks(script_args, training_args, first_prompt, _model_path(script_args, model_args))
+    eval_rows = _eval_rows(splits, script_args, training_args)
+    eval_dataset = None if eval_rows is None else with_demonstrations(eval_rows, *of_demonstrations)
 
     from trl import get_peft_config, get_quantization_config
 
@@ -71,7 +72,8 @@ def make_sft_trainer(script_args: Any, training_args: Any, model_args: ModelConf
         from prefix_rft_trl.curve import sft_tokens
 
         _measure(trainer, held_out, script_args.measure_steps, sft_tokens())
-    return trainer, next(iter(train_dataset))["prompt"]
+    _evaluate_on(benchmarks, trainer)
+    return trainer, first_prompt
 
 
 TRAINERS = {"prefix_grpo": make_prefix_grpo_trainer, "sft": make_sft_trainer}
@@ -97,6 +99,51 @@ def splits_of(script_args: Any) -> Any:
 def _prepared(splits: Any, split: str, script_args: Any) -> Any:
     rows = pick_split(splits, split)
     return with_prompts(rows, script_args.prompt_column, script_args.instruction, script_args.conversational)
+
+
+def _eval_rows(splits: Any, script_args: Any, training_args: Any) -> Any:
+    """What the trainer's own evaluation goes over; `None` if there is none."""
+    if training_args.eval_strategy == "no":
+        return None
+    return _prepared(splits, script_args.dataset_test_split, script_args)
+
+
+def _benchmarks(script_args: Any, training_args: Any, first_prompt: Any, model: Any) -> list[Any]:
+    """What each evaluation asks besides, checked before the model is loaded."""
+    if not script_args.eval_benchmarks:
+        return []
+    if training_args.eval_strategy == "no":
+        raise UserError("`eval_benchmarks` are asked by `eval_strategy: steps`, with `eval_steps`. Set both.")
+
+    from prefix_rft_trl.evaluation.asking import Asking
+    from prefix_rft_trl.evaluation.context import context_length, fit_budgets
+    from prefix_rft_trl.evaluation.engines import load_tokenizer
+    from prefix_rft_trl.evaluation.finding import find_benchmarks
+    from prefix_rft_trl.evaluation.models import find_models
+    from prefix_rft_trl.run_settings import RunSettings
+
+    run = RunSettings.of_recipe(script_args, training_args, first_prompt)
+    asking = Asking(num_samples=script_args.eval_num_samples, num_problems=script_args.eval_num_problems)
+    found = find_benchmarks(script_args.eval_benchmarks, asking, run, has_template=not isinstance(first_prompt, str))
+    source = find_models([model], lab_level=script_args.lab_level)[0]
+    of_engine = (
+        getattr(training_args, "vllm_max_model_length", None) if getattr(training_args, "use_vllm", 0) else None
+    )
+    fit_budgets(found, load_tokenizer(source), of_engine or context_length(source), is_given=True, tell=print)
+    for benchmark in found:
+        benchmark.check_golds()
+    return found
+
+
+def _evaluate_on(benchmarks: list[Any], trainer: Any) -> None:
+    if benchmarks:
+        from prefix_rft_trl.evaluation.during_training import BenchmarkCallback
+
+        if not getattr(trainer, "use_vllm", False):
+            _check_model_is_whole(
+                trainer.accelerator.state, "`eval_benchmarks` sample", "Use vLLM, or leave them out."
+            )
+        trainer.add_callback(BenchmarkCallback(trainer, benchmarks))
 
 
 def _rewards(script_args: Any) -> list[RewardFunction]:
@@ -176,7 +223,7 @@ def _held_out(splits: Any, script_args: Any, training_args: Any, rewards: list[R
 def _measure(trainer: Any, held_out: Any, steps: int, tokens: Any) -> None:
     from prefix_rft_trl.curve import CurveWriter
 
-    _check_model_is_whole(trainer.accelerator.state)
+    _check_model_is_whole(trainer.accelerator.state, "`measure_steps` samples", "Set it to 0.")
 
     def measure(model: Any) -> dict[str, float]:
         return held_out.measure(model, trainer.processing_class, trainer.accelerator)
@@ -184,7 +231,7 @@ def _measure(trainer: Any, held_out: Any, steps: int, tokens: Any) -> None:
     trainer.add_callback(CurveWriter(trainer.args.output_dir, steps, measure, tokens))
 
 
-def _check_model_is_whole(state: Any) -> None:
+def _check_model_is_whole(state: Any, what: str, remedy: str) -> None:
     deepspeed = getattr(state, "deepspeed_plugin", None)
     if getattr(state, "fsdp_plugin", None) is not None or (deepspeed is not None and deepspeed.zero_stage == 3):
-        raise UserError("`measure_steps` samples from a model that is whole on each process. Set it to 0.")
+        raise UserError(f"{what} from a model that is whole on each process. {remedy}")

@@ -19,6 +19,7 @@ from prefix_rft_trl.cli.trainers import TRAINERS
 from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.dropped_micro_batches import refuse_dropped_micro_batches_of
 from prefix_rft_trl.run_folder import CURVE, last_checkpoint
+from prefix_rft_trl.run_settings import RunSettings
 from prefix_rft_trl.stopping import StopOnSignal
 
 
@@ -70,6 +71,11 @@ class PrefixScriptArguments(ScriptArguments):
         measure_split (`str`, *optional*, defaults to `"test"`): split of the dataset that is held out.
         measure_rows (`int`, *optional*): how many of its first rows; defaults to all.
         measure_max_new_tokens (`int`, *optional*, defaults to 512): budget of an answer in tokens.
+        eval_benchmarks (`list[str]`, *optional*): what each evaluation of `eval_strategy` asks, in the place of the
+            test split, by the code of `prefix-rft eval`: benchmarks as it knows them. SFT has its loss on the test
+            split besides.
+        eval_num_samples (`int`, *optional*): answers to each of their problems.
+        eval_num_problems (`int`, *optional*): how many of their first problems; defaults to all.
         lab_level (`str`, *optional*, defaults to `"easy"`): level of the lab's task and base model, or `"hard"`.
         lab_style (`str`, *optional*, defaults to `"worked"`): style of the lab's demonstrations, or `"brief"`.
         lab_damaged_share (`float`, *optional*, defaults to 0.0): share of them with a wrong step.
@@ -90,6 +96,9 @@ class PrefixScriptArguments(ScriptArguments):
     measure_split: str = field(default="test", metadata={"help": "Split that is held out."})
     measure_rows: int | None = field(default=None, metadata={"help": "How many of its first rows."})
     measure_max_new_tokens: int = field(default=512, metadata={"help": "Budget of a held-out answer in tokens."})
+    eval_benchmarks: list[str] | None = field(default=None, metadata={"help": "Benchmarks of `eval_strategy`."})
+    eval_num_samples: int | None = field(default=None, metadata={"help": "Answers to each of their problems."})
+    eval_num_problems: int | None = field(default=None, metadata={"help": "How many of their first problems."})
     lab_level: str = field(default="easy", metadata={"help": "Level of the lab: `easy` or `hard`."})
     lab_style: str = field(default="worked", metadata={"help": "Style of the lab's demonstrations."})
     lab_damaged_share: float = field(default=0.0, metadata={"help": "Share of them with a wrong step."})
@@ -163,6 +172,8 @@ def main(argv: list[str] | None = None) -> int:
         if int(os.environ.get("LOCAL_RANK", 0)) == 0:
             print(f"prefix-rft train: {error}", file=sys.stderr)
         return 2
+    if trainer.accelerator.is_main_process:
+        RunSettings.of_recipe(script_args, training_args, first_prompt).write(training_args.output_dir)
     with StopOnSignal(trainer) as stop:
         trainer.train(training_args.resume_from_checkpoint)
     if stop.signal:

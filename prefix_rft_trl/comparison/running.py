@@ -73,7 +73,7 @@ def only_one(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(
-                f"Another comparison is writing into {folder}. Wait for it, or take another folder."
+                f"Another command is writing into {folder}. Wait for it, or take another folder."
             ) from None
         yield
 

@@ -172,3 +172,14 @@ def exact_answer_reward(completions: list[str], solution: list[str], **kwargs) -
         float(completion.count(ANSWER_MARK) == 1 and completion.partition(ANSWER_MARK)[2].strip() == right)
         for completion, right in zip(completions, solution, strict=True)
     ]
+
+
+exact_answer_reward.answer_markers = (ANSWER_MARK,)  # type: ignore[attr-defined]
+
+
+def worked_answer_reward(completions: list[str], prompts: list[str], **kwargs) -> list[float]:
+    """1 for a completion that works the whole problem out without a mistake, 0 for any other: no guess is right."""
+    return [float(done == worked_solution(prompt)) for done, prompt in zip(completions, prompts, strict=True)]
+
+
+worked_answer_reward.answer_markers = (ANSWER_MARK,)  # type: ignore[attr-defined]

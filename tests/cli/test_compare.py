@@ -227,7 +227,7 @@ def test_a_second_comparison_in_the_folder_is_refused(tmp_path, capsys, stand_in
     with only_one(tmp_path / "runs"):
         line = [str(write_recipes(tmp_path / "recipes")), "--output_dir", str(tmp_path / "runs")]
         assert main(["compare", *line]) == 2
-    assert "Another comparison" in capsys.readouterr().err
+    assert "Another command" in capsys.readouterr().err
     assert ended(tmp_path / "runs") == {}
 
 

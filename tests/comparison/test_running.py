@@ -222,7 +222,7 @@ def test_an_interrupt_or_the_end_that_a_scheduler_sends_ends_the_runs(tmp_path, 
 
 def test_two_comparisons_in_one_folder_are_refused(tmp_path):
     with only_one(tmp_path / "runs"):  # noqa: SIM117
-        with pytest.raises(ValueError, match=r"Another comparison.*runs"), only_one(tmp_path / "runs"):
+        with pytest.raises(ValueError, match=r"Another command.*runs"), only_one(tmp_path / "runs"):
             pass
     with only_one(tmp_path / "runs"):
         pass
@@ -235,7 +235,7 @@ def test_a_comparison_that_was_killed_does_not_hold_its_folder(tmp_path):
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "holds\n"
-    with pytest.raises(ValueError, match="Another comparison"), only_one(tmp_path):
+    with pytest.raises(ValueError, match="Another command"), only_one(tmp_path):
         pass
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()

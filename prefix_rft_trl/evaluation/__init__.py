@@ -1,0 +1,1 @@
+"""Evaluation: samples of a model for each problem of a benchmark, and the figures that are made of them."""

@@ -1,0 +1,177 @@
+"""`eval_strategy: steps` with benchmarks: a checkpoint's figures, by the code of `prefix-rft eval`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from accelerate import Accelerator
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from prefix_rft_trl import lab
+from prefix_rft_trl.cli.main import main
+from prefix_rft_trl.evaluation.benchmark import Benchmark
+from prefix_rft_trl.evaluation.during_training import VLLMOfTraining, measure
+from prefix_rft_trl.evaluation.sampling import Sampling
+from prefix_rft_trl.run_settings import RUN_SETTINGS, settings_of_run
+
+
+LAB = Path(__file__).parents[2] / "recipes" / "lab"
+SMALL = [
+    "--max_steps", "4", "--measure_steps", "0", "--per_device_train_batch_size", "16",
+    "--learning_rate", "2e-3", "--report_to", "none", "--logging_steps", "2",
+]  # fmt: skip
+BENCHMARK = ["--eval_benchmarks", "lab", "--eval_num_samples", "3", "--eval_num_problems", "20"]
+FIGURES = ("avg", "pass", "majority", "answered", "truncated", "tokens")
+
+
+def train(recipe: Path, folder: Path, *arguments: object) -> int:
+    return main(["train", "--config", str(recipe), *SMALL, "--output_dir", str(folder), *map(str, arguments)])
+
+
+def logged(checkpoint: Path) -> list[dict[str, Any]]:
+    history = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
+    return [line for line in history if "eval_lab/avg" in line]
+
+
+@pytest.mark.parametrize("recipe", ["prefix_rft", "sft"])
+def test_an_evaluation_of_training_is_that_of_its_checkpoint(tmp_path, recipe):
+    model = tmp_path / "model"
+    evaluated_at = ["--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps", "--save_steps", "2"]
+    best = ["--load_best_model_at_end", "true", "--metric_for_best_model", "eval_lab/avg"]
+    assert train(LAB / f"{recipe}.yaml", model, *BENCHMARK, *evaluated_at, *best) == 0
+    lines = logged(model)
+    assert [line["step"] for line in lines] == [2, 4]
+
+    checkpoints = [model / "checkpoint-2", model / "checkpoint-4"]
+    of_benchmark = ["--benchmarks", "lab", "--num_samples", "3", "--num_problems", "20"]
+    output = ["--output_dir", str(tmp_path / "eval")]
+    assert main(["eval", "--model", *map(str, checkpoints), *of_benchmark, *output]) == 0
+    results = json.loads((tmp_path / "eval" / "results.json").read_text())
+    found = [results[checkpoint.name]["lab"] for checkpoint in checkpoints]
+    assert found[0] != found[1], "the model has changed in between"
+    for line, figures in zip(lines, found, strict=True):
+        of_checkpoint = (
+            figures["mean"]["mean"], figures["pass_at_k"][2], figures["majority"], figures["answered"],
+            figures["truncated"], figures["mean_tokens"],
+        )  # fmt: skip
+        assert tuple(line[f"eval_lab/{name}"] for name in FIGURES) == of_checkpoint
+
+
+def test_two_processes_share_the_samples_and_log_the_figures_of_one(tmp_path):
+    two_cpus = {
+        "compute_environment": "LOCAL_MACHINE", "num_machines": 1, "machine_rank": 0, "distributed_type": "MULTI_GPU",
+        "use_cpu": True, "mixed_precision": "no",
+    }  # fmt: skip
+    (tmp_path / "two_cpus.yaml").write_text(yaml.safe_dump(two_cpus))
+    launched = ["--accelerate_config", tmp_path / "two_cpus.yaml", "--num_processes", "2", "--main_process_port", "0"]
+    many = ["--eval_benchmarks", "lab", "--eval_num_samples", "20", "--eval_num_problems", "30"]  # 3 chunks
+    evaluated_at = ["--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps", "--save_steps", "2"]
+    line = ["train", "--config", LAB / "prefix_rft.yaml", *SMALL, "--max_steps", "2", *many, *evaluated_at, *launched]
+    command = [
+        sys.executable,
+        "-m",
+        "prefix_rft_trl.cli.main",
+        *map(str, line),
+        "--output_dir",
+        str(tmp_path / "model"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    checkpoint = tmp_path / "model" / "checkpoint-2"
+    assert (checkpoint / "place_in_run_1.pt").is_file(), "two processes have trained"
+    asked = [
+        "--benchmarks",
+        "lab",
+        "--num_samples",
+        "20",
+        "--num_problems",
+        "30",
+        "--output_dir",
+        str(tmp_path / "eval"),
+    ]
+    assert main(["eval", "--model", str(checkpoint), *asked]) == 0
+    figures = json.loads((tmp_path / "eval" / "results.json").read_text())["checkpoint-2"]["lab"]
+    (line,) = logged(checkpoint)
+    assert line["eval_lab/avg"] == figures["mean"]["mean"]
+    assert line["eval_lab/pass"] == figures["pass_at_k"][-1]
+
+
+def test_measuring_takes_no_random_number_from_training_and_leaves_its_mode():
+    model = AutoModelForCausalLM.from_pretrained(lab.base_model_path())
+    tokenizer = AutoTokenizer.from_pretrained(lab.base_model_path())
+    trainer = SimpleNamespace(accelerator=Accelerator(cpu=True), model=model.train(), processing_class=tokenizer)
+    benchmark = Benchmark("lab", lab.load_dataset("test", 3), lab.exact_answer_reward, Sampling(2, max_new_tokens=9))
+    before = torch.get_rng_state()
+    assert measure(trainer, [benchmark])["lab"].num_samples == 2
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.training
+
+
+def test_benchmarks_that_nobody_asks_are_an_error(tmp_path, capsys):
+    assert train(LAB / "prefix_rft.yaml", tmp_path, *BENCHMARK) == 2
+    assert "`eval_benchmarks` are asked by `eval_strategy: steps`" in capsys.readouterr().err
+
+
+def test_an_unknown_benchmark_is_an_error_before_training(tmp_path, capsys):
+    assert train(LAB / "prefix_rft.yaml", tmp_path, "--eval_benchmarks", "aime", "--eval_strategy", "steps") == 2
+    said = capsys.readouterr().err
+    assert "There is no benchmark 'aime'" in said
+    assert "aime24" in said
+
+
+def test_how_a_run_asks_is_written_beside_its_model(tmp_path):
+    recipe = {
+        **yaml.safe_load((LAB / "prefix_rft.yaml").read_text()),
+        "reward_funcs": ["math_accuracy_reward", "lab_exact_answer"],
+        "instruction": "Work it out:",
+        "max_completion_length": 48,
+        "max_steps": 1,
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert train(tmp_path / "recipe.yaml", tmp_path / "model", "--max_steps", "1") == 0
+    assert (tmp_path / "model" / RUN_SETTINGS).is_file()
+    run = settings_of_run(str(tmp_path / "model" / "checkpoint-1"))
+    assert (run.instruction, run.conversational, run.reward) == ("Work it out:", False, "math_accuracy_reward")
+    assert (run.max_new_tokens, run.lab_level) == (48, "hard")
+
+
+class Generation:
+    """Stands in for TRL's `VLLMGeneration` on one process."""
+
+    mode, tensor_parallel_size = "colocate", 1
+    temperature, top_p, top_k, min_p, repetition_penalty, max_completion_length = 0.7, 0.8, 20, 0.1, 1.2, 99
+    generation_kwargs = {"stop": ["#"]}
+
+    def __init__(self) -> None:
+        self.llm = SimpleNamespace(generate=self.decode)
+        self.events: list[Any] = []
+
+    def sync_weights(self) -> None:
+        self.events.append("weights")
+
+    def generate(self, prompts: list[list[int]], images: None, num_generations: int) -> tuple:
+        params = SimpleNamespace(seed=None, max_tokens=self.max_completion_length, temperature=self.temperature)
+        self.events.append((self.top_p, self.top_k, self.min_p, self.repetition_penalty, self.generation_kwargs))
+        return prompts, self.llm.generate(prompts, sampling_params=params), None, None
+
+    def decode(self, prompts: list[list[int]], sampling_params: Any) -> list[list[int]]:
+        return [[params.seed, params.max_tokens, params.temperature] for params in sampling_params]
+
+
+def test_the_engine_of_training_samples_as_an_evaluation_does_and_then_as_before():
+    generation = Generation()
+    trainer = SimpleNamespace(vllm_generation=generation, state=SimpleNamespace(global_step=5), _last_loaded_step=4)
+    sampler, sampling = VLLMOfTraining(trainer), Sampling(temperature=0.5, top_p=0.9, max_new_tokens=7)
+    assert sampler([[1], [1], [2]], sampling, [10, 11, 12]) == [[10, 7, 0.5], [11, 7, 0.5], [12, 7, 0.5]]
+    assert generation.events == ["weights", (0.9, 0, None, 1.0, {})]
+    sampler([[1]], sampling, [10])
+    assert generation.events.count("weights") == 1, "the engine has those of this step"
+    assert generation.temperature == 0.7
+    assert generation.generation_kwargs == {"stop": ["#"]}
+    assert generation.llm.generate == generation.decode

@@ -1,0 +1,140 @@
+"""avg@k, pass@k, maj@k and paired differences, against what they are by definition."""
+
+import math
+from collections import Counter
+from fractions import Fraction
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import t, ttest_rel
+
+from prefix_rft_trl.evaluation.estimates import majority_is_right, over_problems, paired_difference, pass_at_k
+from prefix_rft_trl.evaluation.figures import Figures, figures_of
+from prefix_rft_trl.evaluation.samples import Sample
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=7, max_size=7), min_size=1, max_size=3))
+def test_pass_at_k_is_the_share_of_all_choices_of_samples_that_hold_a_right_one(problems):
+    found = pass_at_k(7, [sum(problem) for problem in problems])
+    assert found.shape == (len(problems), 7)
+    for problem, of_problem in zip(problems, found, strict=True):
+        for k in range(1, 8):
+            choices = [any(choice) for choice in combinations(problem, k)]
+            assert abs(of_problem[k - 1] - Fraction(sum(choices), len(choices))) < 1e-14
+
+
+@given(st.integers(1, 6).flatmap(lambda n: st.lists(st.booleans(), min_size=n, max_size=n)))
+def test_pass_at_k_of_any_number_of_samples(samples):
+    (found,) = pass_at_k(len(samples), [sum(samples)])
+    exact = [
+        Fraction(sum(map(any, combinations(samples, k))), math.comb(len(samples), k))
+        for k in range(1, len(samples) + 1)
+    ]
+    assert len(found) == len(exact)
+    assert all(abs(one - other) < 1e-14 for one, other in zip(found, exact, strict=True))
+
+
+@pytest.mark.parametrize("right", [0, 1, 2, 3, 17, 300, 1024, 2000, 2047, 2048])
+def test_pass_at_k_of_2048_samples_is_exact(right):
+    n = 2048
+    (found,) = pass_at_k(n, [right])
+    for k in (*range(1, n, 61), 2, 8, 64, 512, 1024, n - 1, n):
+        exact = 1 - Fraction(math.comb(n - right, k), math.comb(n, k))
+        assert abs(found[k - 1] - exact) < 1e-12
+
+
+@pytest.mark.parametrize(("samples", "right"), [(4, [5]), (4, [0, -1]), (0, [0])])
+def test_more_right_samples_than_there_are_is_an_error(samples, right):
+    with pytest.raises(ValueError, match="are right, found"):
+        pass_at_k(samples, right)
+
+
+@pytest.mark.parametrize(
+    ("answers", "rewards", "expected"),
+    [
+        (["9", "9", "4"], [1, 1, 0], 1),
+        (["9", "4", "4"], [1, 0, 0], 0),
+        (["9", "9", "4", "4", "5"], [1, 1, 0, 0, 0], 1 / 2),
+        (["9", "4", "5"], [1, 0, 0], 1 / 3),
+        ([None, None, None, "9"], [0, 0, 0, 1], 1),  # who states nothing does not vote
+        ([None, None], [0, 0], 0),
+        ([], [], 0),
+        (["9", "9", "9", "4"], [1, 1, 0, 0], 2 / 3),  # the verifier is not of one mind about an answer
+    ],
+)
+def test_the_majority_is_of_those_who_answer_and_ties_share(answers, rewards, expected):
+    assert majority_is_right(answers, rewards) == pytest.approx(expected, abs=1e-15)
+
+
+@given(st.lists(st.sampled_from([None, "a", "b", "c"]), max_size=9))
+def test_the_majority_is_that_of_a_count(answers):
+    votes = Counter(answer for answer in answers if answer is not None)
+    most = max(votes.values(), default=0)
+    leading = [answer for answer, number in votes.items() if number == most]
+    expected = leading.count("b") / len(leading) if leading else 0
+    assert majority_is_right(answers, [float(answer == "b") for answer in answers]) == expected
+
+
+@given(st.lists(st.tuples(st.integers(0, 32), st.integers(0, 32)), min_size=2, max_size=30))
+def test_the_interval_of_a_difference_is_that_of_the_paired_t_test(problems):
+    first, second = ([right / 32 for right in of_model] for of_model in zip(*problems, strict=True))
+    found = paired_difference(first, second)
+    assert found.mean == pytest.approx(sum(second) / len(second) - sum(first) / len(first), abs=1e-14)
+    if len({after - before for before, after in zip(first, second, strict=True)}) > 1:
+        exact = ttest_rel(second, first).confidence_interval(0.95)
+        assert (found.low, found.high) == pytest.approx(tuple(exact), abs=1e-12)
+    else:
+        assert found.half_width == pytest.approx(0, abs=1e-15)
+
+
+def test_problems_that_are_all_alike_have_no_interval():
+    assert over_problems([1.0, 1.0, 1.0]).half_width is None
+    assert over_problems([1.0, 1.0, 0.5]).half_width > 0
+
+
+def test_a_difference_of_models_with_other_problems_is_an_error():
+    with pytest.raises(ValueError, match="shorter"):
+        paired_difference([0.5, 0.25], [0.5])
+
+
+def sample(problem: int, number: int, answer: str | None, reward: float | None, tokens: int, cut: bool) -> Sample:
+    return Sample(problem, number, f"so {answer}", answer, reward, tokens, cut)
+
+
+SAMPLES = [
+    sample(0, 0, "9", 1.0, 10, False),
+    sample(0, 1, "9", 1.0, 20, False),
+    sample(0, 2, "4", 0.0, 30, False),
+    sample(1, 0, "x", None, 7, True),  # nobody can read the right answer
+    sample(1, 1, None, None, 7, False),
+    sample(1, 2, "y", None, 7, False),
+    sample(2, 0, None, 0.0, 50, True),
+    sample(2, 1, "5", 1.0, 40, False),
+    sample(2, 2, "6", 0.0, 29, False),
+    sample(3, 0, "1", 0.0, 1, False),
+    sample(3, 1, "1", 0.0, 2, True),
+    sample(3, 2, "2", 0.0, 3, False),
+]
+
+
+def test_figures_are_those_of_a_computation_by_hand():
+    found = figures_of(SAMPLES)
+    assert (found.problems, found.unscored, found.num_samples) == (3, 1, 3)
+    assert found.of_problems == [2 / 3, 1 / 3, 0]
+    assert found.problem_indices == [0, 2, 3]
+    assert found.mean.mean == pytest.approx(1 / 3)
+    # Deviations of 1/3, 0 and -1/3 from the mean: a variance of 1/9 between 3 problems
+    assert found.mean.half_width == pytest.approx(t.ppf(0.975, 2) * math.sqrt((1 / 9) / 3))
+    assert found.pass_at_k == pytest.approx([1 / 3, (1 + 2 / 3 + 0) / 3, 2 / 3])
+    assert found.majority == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert found.answered == pytest.approx(10 / 12)
+    assert found.truncated == pytest.approx(3 / 12)
+    assert found.mean_tokens == pytest.approx(206 / 12)
+    assert Figures.from_json(found.as_json()) == found
+
+
+def test_samples_of_which_no_problem_can_be_scored_are_an_error():
+    with pytest.raises(ValueError, match="None of the problems has a right answer"):
+        figures_of(SAMPLES[3:6])
