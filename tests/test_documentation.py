@@ -12,6 +12,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prefix_rft_trl import lab
+from prefix_rft_trl.cli.eval import EPILOG as EPILOG_OF_EVAL
 from prefix_rft_trl.cli.inspect import EPILOG
 from prefix_rft_trl.cli.main import COMMANDS
 from prefix_rft_trl.cli.train import USAGE
@@ -46,6 +47,8 @@ def commands_shown() -> dict[str, str]:
         found[line] = "help of train"
     for line in re.findall(r"^  (prefix-rft .*)$", EPILOG, re.MULTILINE):
         found[line.replace("runs/lab-prefix-rft", "lab")] = "help of inspect"
+    for line in re.findall(r"^  (prefix-rft eval .*(?:lab|base) .*)$", EPILOG_OF_EVAL, re.MULTILINE):
+        found[line] = "help of eval"
     return found
 
 
@@ -123,6 +126,19 @@ def with_stand_ins(arguments: list[str], stand_ins: dict[str, str]) -> list[str]
     return [*arguments, "--benchmarks", stand_ins["benchmark"], *with_model]
 
 
+def evaluate(arguments: list[str], folder: Path) -> None:
+    """A shown `prefix-rft eval` with two samples, of the lab's model in the place of those that were trained."""
+    small = ["--num_samples", "2", "--num_problems", "2", "--output_dir", str(folder / "runs" / "eval")]
+    if arguments[0] == "--compare":
+        named = [f"{Path(evaluated).name}=lab" for evaluated in arguments[1:3]]
+        prefix_rft("eval", "--model", *named, "--benchmarks", "lab", *small)
+        prefix_rft("eval", *arguments, cwd=folder)
+        return
+    of_lab = [f"{Path(word).name}=lab" if word.startswith("runs/") else word for word in arguments]
+    prefix_rft("eval", *of_lab, *small)
+    assert (folder / "runs" / "eval" / "pass_at_k.png").is_file()
+
+
 @pytest.mark.parametrize("command", commands_shown())
 def test_a_command_that_is_shown_runs(command, small_run, stand_ins, tmp_path):
     program, *arguments = shlex.split(command)
@@ -136,6 +152,8 @@ def test_a_command_that_is_shown_runs(command, small_run, stand_ins, tmp_path):
         small = ["--seeds", "1", *small_run["recipes/lab"], "--output_dir", str(tmp_path)]
         prefix_rft("compare", *(two if arguments[1] == "recipes/lab" else arguments[1:3]), *small)
         assert (tmp_path / "report.html").is_file()
+    elif program == "prefix-rft" and arguments[0] == "eval":
+        evaluate(arguments[1:], tmp_path)
     elif program == "prefix-rft" and arguments[0] == "inspect":
         prefix_rft(*arguments, "--output", str(tmp_path / "page.html"))
         assert (tmp_path / "page.html").is_file()
@@ -158,7 +176,7 @@ def test_a_command_that_is_shown_runs(command, small_run, stand_ins, tmp_path):
         assert elsewhere.is_file()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/rewards.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/rewards.md", "docs/evaluation.md"])
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     code = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
