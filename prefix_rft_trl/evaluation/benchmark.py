@@ -79,4 +79,4 @@ class Benchmark:
 
     def _stated(self, text: str) -> str | None:
         final = find_final_answer(text, self.markers)
-        return None if final is None else normal_form(final.text[:LONGEST])
+        return None if final is None else normal_form(final.text[:LONGEST]) or None

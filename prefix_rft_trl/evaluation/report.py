@@ -93,7 +93,7 @@ def draw_pass_at_k(evaluated: Evaluated, file: Path) -> None:
             axis.set_xticks(ticks := [4**power for power in range(longest.bit_length()) if 4**power <= longest], ticks)
             axis.minorticks_off()
             axis.set(title=benchmark, xlabel="k", ylabel="pass@k", ylim=(0, 1.02))
-            axis.legend(loc="lower right")
+            axis.legend(loc="best")
         figure.tight_layout()
         figure.savefig(file, dpi=150, metadata={"Software": None})
         pyplot.close(figure)
