@@ -126,6 +126,12 @@ def with_stand_ins(arguments: list[str], stand_ins: dict[str, str]) -> list[str]
     return [*arguments, "--benchmarks", stand_ins["benchmark"], *with_model]
 
 
+def the_labs(evaluated: str) -> str:
+    """The lab's model, under the name of a trained one: `GRPO=runs/lab/grpo`, or the path alone."""
+    name, _, path = evaluated.rpartition("=")
+    return f"{name or Path(path).name}=lab"
+
+
 def evaluate(arguments: list[str], folder: Path) -> None:
     """A shown `prefix-rft eval` with two samples, of the lab's model in the place of those that were trained."""
     small = ["--num_samples", "2", "--num_problems", "2", "--output_dir", str(folder / "runs" / "eval")]
@@ -134,7 +140,7 @@ def evaluate(arguments: list[str], folder: Path) -> None:
         prefix_rft("eval", "--model", *named, "--benchmarks", "lab", *small)
         prefix_rft("eval", *arguments, cwd=folder)
         return
-    of_lab = [f"{Path(word).name}=lab" if word.startswith("runs/") else word for word in arguments]
+    of_lab = [the_labs(word) if "runs/" in word else word for word in arguments]
     prefix_rft("eval", *of_lab, *small)
     assert (folder / "runs" / "eval" / "pass_at_k.png").is_file()
 
