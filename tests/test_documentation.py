@@ -1,11 +1,14 @@
 """Every command that README, docs and recipes show is run, shortened to a step; so is the code of the README."""
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from prefix_rft_trl import lab
 from prefix_rft_trl.cli.eval import EPILOG as EPILOG_OF_EVAL
 from prefix_rft_trl.cli.inspect import EPILOG
-from prefix_rft_trl.cli.main import COMMANDS
+from prefix_rft_trl.cli.main import COMMANDS, main
 from prefix_rft_trl.cli.train import USAGE
 
 
@@ -23,7 +26,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 # Runs for minutes, and is run by this file of tests instead
 RUN_ELSEWHERE = {"python -m prefix_rft_trl.lab.pretrain": ROOT / "tests" / "lab" / "test_pretrain.py"}
 
-
+# Whose commands run here; those for large models are held to the end of their lines in tests/recipes
+SMALL_RECIPES = ["gsm8k", "lab"]
 # Flags under which a benchmark takes seconds
 A_STEP = ["--steps", "1", "--rounds", "1"]
 SMALLEST = {
@@ -31,6 +35,7 @@ SMALLEST = {
     "generation_paths": ["--paths", "generate", *A_STEP, "--completion_length", "8"],
     "gpu": ["--device", "cpu", "--tasks", "lab", "--steps", "1", "--rollouts", "8", "--completion_length", "8"],
     "reward_throughput": ["--number", "64", "--repeats", "1"],
+    "expected_cost": [],
 }
 
 
@@ -40,7 +45,7 @@ def commands_shown() -> dict[str, str]:
         for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
             for line in filter(None, map(str.strip, block.splitlines())):
                 found[line.partition("   #")[0].strip()] = page.name
-    for recipe in sorted((ROOT / "recipes").glob("*/*.yaml")):
+    for recipe in sorted(path for folder in SMALL_RECIPES for path in (ROOT / "recipes" / folder).glob("*.yaml")):
         for line in re.findall(r"^#   (prefix-rft .*)$", recipe.read_text(), re.MULTILINE):
             found[line] = recipe.name
     for line in re.findall(r"^  (prefix-rft .*)$", USAGE, re.MULTILINE):
@@ -52,13 +57,30 @@ def commands_shown() -> dict[str, str]:
     return found
 
 
+def shortened(command: str) -> tuple[str, ...]:
+    """What distinguishes a command once it is short: two that differ in the number of steps are run once."""
+    program, *words = shlex.split(command)
+    if words[:1] == ["lab"]:
+        kept = [f"{flag} {value}" for flag, value in pairwise(words) if flag == "--seed"]
+        return (program, "lab", *kept)
+    if command.startswith("python benchmarks/"):
+        return (program, words[0])
+    return (command,)
+
+
+def distinct(commands: Iterable[str]) -> list[str]:
+    return list({shortened(command): command for command in commands}.values())
+
+
 def run(*command: str, cwd: Path = ROOT) -> None:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def prefix_rft(*arguments: str, cwd: Path = ROOT) -> None:
-    run(sys.executable, "-m", "prefix_rft_trl.cli.main", *arguments, cwd=cwd)
+    """In this process, which has its imports behind it."""
+    with contextlib.chdir(cwd):
+        assert main(list(arguments)) == 0
 
 
 @pytest.fixture(scope="session")
@@ -145,7 +167,7 @@ def evaluate(arguments: list[str], folder: Path) -> None:
     assert (folder / "runs" / "eval" / "pass_at_k.png").is_file()
 
 
-@pytest.mark.parametrize("command", commands_shown())
+@pytest.mark.parametrize("command", distinct(commands_shown()))
 def test_a_command_that_is_shown_runs(command, small_run, stand_ins, tmp_path):
     program, *arguments = shlex.split(command)
     if program == "make":
@@ -163,6 +185,9 @@ def test_a_command_that_is_shown_runs(command, small_run, stand_ins, tmp_path):
     elif program == "prefix-rft" and arguments[0] == "inspect":
         prefix_rft(*arguments, "--output", str(tmp_path / "page.html"))
         assert (tmp_path / "page.html").is_file()
+    elif program == "prefix-rft" and arguments[0] == "recipes":
+        of_stand_in = ["--model_name_or_path", "lab", "--model_changes", "{}"] if arguments[1:2] == ["model"] else []
+        prefix_rft(*arguments, *of_stand_in, cwd=tmp_path)
     elif program == "prefix-rft" and arguments[0] == "data":
         if arguments[1] == "check":  # of what the command above it wrote
             made = with_stand_ins(["gsm8k", "--output", "data/gsm8k.parquet"], stand_ins)
@@ -182,7 +207,7 @@ def test_a_command_that_is_shown_runs(command, small_run, stand_ins, tmp_path):
         assert elsewhere.is_file()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/rewards.md", "docs/evaluation.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md", "docs/rewards.md", "docs/evaluation.md"])
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     code = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)

@@ -12,6 +12,7 @@ from prefix_rft_trl.comparison.collecting import collect
 from prefix_rft_trl.comparison.report import terminal_table, write_report
 from prefix_rft_trl.comparison.running import ending_on_sigterm, jobs_of, only_one, run_jobs
 from prefix_rft_trl.comparison.spec import SPECIFICATION, Specification, Trial, read_specification
+from prefix_rft_trl.recipe_files import find_recipe_file
 
 from .errors import UserError
 from .recipe import Stage, grouped, load_recipe, split_stages
@@ -70,7 +71,7 @@ def _specification(arguments: argparse.Namespace, flags: list[str]) -> Specifica
     values = {name: [yaml.safe_load(value) for value in values] for name, values in grouped(flags)}
     extra: dict[str, Any] = {name: (found[0] if len(found) == 1 else found or True) for name, found in values.items()}
     paths, contents = [], {}
-    for path in arguments.recipes:
+    for path in map(find_recipe_file, arguments.recipes):
         if not path.is_dir():
             paths.append(path)
             continue

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.benchmarks import BENCHMARKS, find_benchmarks, local_folder
+from prefix_rft_trl.changed_model import ModelChanges, changed_tokenizer
 from prefix_rft_trl.final_answer import MARKERS
 
 from .errors import UserError
@@ -166,12 +167,15 @@ def _measure(arguments: argparse.Namespace, recipe: "RecipeSettings") -> "Tokens
             raise UserError("budgets are counted in tokens: name a model with --tokenizer, or a recipe.")
         return None
     from prefix_rft_trl.data.check.measures import Tokens
-    from prefix_rft_trl.data.lengths import load_tokenizer
+    from prefix_rft_trl.data.lengths import NO_WARNING_LENGTH
 
+    # A tokenizer that is named is taken as it is
+    changes = ModelChanges.read({"folder": "models", **({} if arguments.tokenizer else recipe.model_changes)})
     try:
-        tokenizer = load_tokenizer(_model_path(path, recipe))
+        tokenizer = changed_tokenizer(_model_path(path, recipe), changes)
     except (ValueError, OSError) as error:
         raise UserError(f"there is no tokenizer at {path!r}: {error}") from error
+    tokenizer.model_max_length = NO_WARNING_LENGTH
     return Tokens(tokenizer, recipe.instruction, recipe.conversational, recipe.chat_template_kwargs)
 
 
@@ -192,6 +196,8 @@ def _default_max_completion_length() -> int | None:
 
 
 def _context_of_model(arguments: argparse.Namespace, recipe: "RecipeSettings") -> int | None:
+    if "max_position_embeddings" in recipe.model_changes.get("config", {}) and not arguments.tokenizer:
+        return recipe.model_changes["config"]["max_position_embeddings"]
     path = arguments.tokenizer or recipe.model_name_or_path
     assert path is not None  # lengths are measured with it
     from transformers import AutoConfig

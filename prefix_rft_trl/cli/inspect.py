@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
-from .recipe import DEFAULT_TRAINER, Stage, read_recipe
+from .recipe import DEFAULT_TRAINER, Stage, read_recipe, with_config_apart
 from .train import launcher_flags
 
 
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _recipe_settings(config: str | None, flags: list[str]) -> tuple[Any, Any, Any]:
     """The settings that `prefix-rft train` would train with; what it refuses is refused here."""
-    argv = ["--config", config, *flags] if config else flags
+    argv = with_config_apart(["--config", config, *flags]) if config else flags
     recipe, _ = read_recipe(argv)  # before the imports, which take seconds
     recipe.pop("env", None)
     _check_trainer(Stage("", recipe, flags))

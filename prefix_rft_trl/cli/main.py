@@ -11,6 +11,7 @@ from .errors import UserError
 
 COMMANDS = {
     "lab": "see Prefix-RFT solve in two minutes what plain GRPO cannot, on this machine's CPU",
+    "recipes": "list the recipes that come with the package, show or copy one, or make its model",
     "data": "turn a dataset of others into prompts, demonstrations and answers, or check one",
     "train": "train a model from a recipe, on one process or many",
     "compare": "train recipes with several seeds and make one report of them, with error bars",

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prefix_rft_trl.recipe_files import find_recipe_file
+
 from .errors import UserError, nearest
 
 
@@ -57,13 +59,21 @@ def read_recipe(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def with_config_apart(argv: list[str]) -> list[str]:
-    """The line with `--config=PATH` as two parts, the only form that TrlParser knows."""
-    return [part for flag in argv for part in (flag.split("=", 1) if flag.startswith("--config=") else [flag])]
+    """The line with `--config=PATH` as two parts, the only form that TrlParser knows, and the path of a file."""
+    parts = [part for flag in argv for part in (flag.split("=", 1) if flag.startswith("--config=") else [flag])]
+    return with_recipe_files(parts, "--config")
+
+
+def with_recipe_files(line: list[str], flag: str) -> list[str]:
+    """A line in which the file that follows a flag is one that is there, of the package if need be."""
+    before = ["", *line]
+    return [str(find_recipe_file(part)) if after == flag else part for after, part in zip(before, line, strict=False)]
 
 
 def load_recipe(path: Path) -> dict[str, Any]:
     import yaml
 
+    path = find_recipe_file(path)
     if not path.is_file():
         beside = sorted(str(file) for file in path.parent.glob("*.yaml"))
         hint = f" In that folder: {', '.join(beside)}." if beside else ""
@@ -156,4 +166,7 @@ def _chain(stages: list[Stage], shared: dict[str, Any], flags: list[str]) -> Non
         stage.settings |= decided
         for setting in decided:
             stage.pop_flag(setting)
+        if model:  # it has them from the stage before
+            stage.settings.pop("model_changes", None)
+            stage.pop_flag("model_changes")
         model = str(own)

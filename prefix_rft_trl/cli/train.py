@@ -13,11 +13,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from prefix_rft_trl.merged_adapter import with_adapter_merged
 from prefix_rft_trl.run_folder import STATE, has_ended, last_checkpoint
 
 from .errors import UserError, nearest
 from .launching import launch
-from .recipe import Stage, read_recipe, split_stages, with_config_apart
+from .recipe import Stage, read_recipe, split_stages, with_config_apart, with_recipe_files
 
 
 USAGE = """\
@@ -39,6 +40,8 @@ model and data:
   --conversational              make each prompt that is plain text the message of a user
   --reward_funcs NAME ...       rewards by name or by dotted path:
                                 {rewards}
+  --model_changes JSON          a longer context, a chat template or another end of turn, in a copy of the model whose
+                                weights are links: '{{"folder": "models/mine", "config": {{"rope_theta": 40000}}}}'
   --reward_kwargs JSON          their arguments: '{{"math_accuracy_reward": {{"time_limit": 2}}}}'
   --measure_steps N             steps between two measurements of the accuracy on held-out problems, without any
                                 prefix and by the first reward, written to curve.jsonl (0: none); --measure_split,
@@ -121,6 +124,8 @@ def _run_stages(stages: list[Stage]) -> int:
                 stage.flags += ["--resume_from_checkpoint", checkpoint]
         for later in stages[number - 1 :]:  # what an earlier run has left there tells nothing of this one
             (Path(later.settings["output_dir"]) / STATE).unlink(missing_ok=True)
+        if number > 1:
+            stage.settings["model_name_or_path"] = with_adapter_merged(stage.settings["model_name_or_path"])
         recipe = folder / "recipe.yaml"
         recipe.write_text(yaml.safe_dump(stage.settings, sort_keys=False))
         print(f"Stage {number} of {len(stages)}: {stage.name}, into {folder}", flush=True)
@@ -187,6 +192,7 @@ def launcher_flags(
             if flag.startswith("--") and name not in launch_known:
                 raise UserError(f"unknown setting '{name}' in the {origin}.{nearest(name, known | launch_known)}")
     try:
-        return resolve_accelerate_config_argument([*from_recipe, *from_line]), from_line
+        of_launcher = with_recipe_files([*from_recipe, *from_line], "--accelerate_config")
+        return resolve_accelerate_config_argument(of_launcher), from_line
     except ValueError as error:
         raise UserError(str(error)) from error

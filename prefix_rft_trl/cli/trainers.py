@@ -4,6 +4,7 @@ from typing import Any
 
 from trl import ModelConfig
 
+from prefix_rft_trl.changed_model import ModelChanges, changed_model
 from prefix_rft_trl.cli.errors import UserError
 from prefix_rft_trl.cli.loading import load_splits, pick_split, with_demonstrations, with_prompts
 from prefix_rft_trl.rewards import RewardFunction, load_reward
@@ -174,7 +175,10 @@ def _model_path(script_args: Any, model_args: ModelConfig) -> str | None:
     from prefix_rft_trl import lab
 
     is_lab = model_args.model_name_or_path == "lab"
-    return lab.base_model_path(script_args.lab_level) if is_lab else model_args.model_name_or_path
+    model = lab.base_model_path(script_args.lab_level) if is_lab else model_args.model_name_or_path
+    if not script_args.model_changes or not model:
+        return model
+    return changed_model(model, ModelChanges.read(script_args.model_changes), model_args.model_revision)
 
 
 def _model_init_kwargs(model_args: ModelConfig, training_args: Any) -> dict[str, Any]:

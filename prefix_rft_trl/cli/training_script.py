@@ -62,6 +62,8 @@ class PrefixScriptArguments(ScriptArguments):
         reward_funcs (`list[str]`): rewards by registered name (`prefix_rft_trl/rewards/registry.py`) or dotted path.
         reward_kwargs (`dict`, *optional*): for each reward that takes any, its arguments by name, such as
             `{"math_accuracy_reward": {"time_limit": 2}}`.
+        model_changes (`dict`, *optional*): context, chat template or end of turn that the model gets before it is
+            trained, in a folder of its own (`prefix_rft_trl/changed_model.py`).
         prompt_column (`str`, *optional*, defaults to `"prompt"`): column of the prompts.
         instruction (`str`, *optional*): text put after each prompt that is plain text, on a line of its own.
         conversational (`bool`, *optional*, defaults to `False`): whether to make plain prompts a user's message.
@@ -89,6 +91,9 @@ class PrefixScriptArguments(ScriptArguments):
         default=None, metadata={"help": "Rewards by registered name or dotted path."}
     )
     reward_kwargs: dict | str | None = field(default=None, metadata={"help": "Arguments of the rewards, by name."})
+    model_changes: dict | str | None = field(
+        default=None, metadata={"help": "Context, chat template or end of turn that the model gets first."}
+    )
     prompt_column: str = field(default="prompt", metadata={"help": "Column of the prompts."})
     instruction: str | None = field(default=None, metadata={"help": "Text put after each prompt."})
     conversational: bool = field(default=False, metadata={"help": "Make each plain prompt the message of a user."})
@@ -112,6 +117,8 @@ class PrefixScriptArguments(ScriptArguments):
             self.reward_kwargs = _read_dict("reward_kwargs", self.reward_kwargs)
         if isinstance(self.reasoning_gym, str):
             self.reasoning_gym = _read_dict("reasoning_gym", self.reasoning_gym)
+        if isinstance(self.model_changes, str):
+            self.model_changes = _read_dict("model_changes", self.model_changes)
 
 
 def _read_dict(setting: str, text: str) -> dict[str, Any]:

@@ -79,6 +79,8 @@ def vllm(arguments: list[str]) -> int:
 
 
 def prefix_rft(arguments: list[str]) -> int:
+    if arguments[0] == "recipes":  # which trains nothing
+        return subprocess.run([sys.executable, "-m", "prefix_rft_trl.cli.main", *arguments]).returncode
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
     note("prefix-rft", arguments=arguments)

@@ -29,6 +29,7 @@ class RecipeSettings:
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
     lab: dict[str, Any] = field(default_factory=dict)
     reasoning_gym: dict[str, Any] = field(default_factory=dict)
+    model_changes: dict[str, Any] = field(default_factory=dict)
     rolls_out: bool = False
 
 
@@ -38,11 +39,18 @@ def recipe_settings(recipe: dict[str, Any]) -> RecipeSettings:
     stages = [{**shared, **own} for own in (recipe.get("stages") or {"": {}}).values()]
     with_rollouts = [stage for stage in stages if stage.get("trainer") != "sft"]
     chosen = [*stages, *with_rollouts][-1]
-    named = set(RecipeSettings.__dataclass_fields__) - {"lab", "rolls_out", "chat_template_kwargs", "reasoning_gym"}
+    named = set(RecipeSettings.__dataclass_fields__) - {
+        "lab",
+        "rolls_out",
+        "chat_template_kwargs",
+        "reasoning_gym",
+        "model_changes",
+    }
     return RecipeSettings(
         **{name: chosen[name] for name in named if chosen.get(name) is not None},
         chat_template_kwargs=_mapping(chosen.get("chat_template_kwargs")),
         reasoning_gym=_mapping(chosen.get("reasoning_gym")),
+        model_changes=_mapping(chosen.get("model_changes")),
         lab={name.removeprefix("lab_"): value for name, value in chosen.items() if name.startswith("lab_")},
         rolls_out=bool(with_rollouts),
     )

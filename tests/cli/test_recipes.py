@@ -1,0 +1,133 @@
+"""`prefix-rft recipes`, and recipes by their names in every command."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from prefix_rft_trl import lab
+from prefix_rft_trl.cli.main import main
+from prefix_rft_trl.cli.recipe import load_recipe, split_stages
+from prefix_rft_trl.cli.recipes import purpose
+from prefix_rft_trl.cli.train import knows_setting
+from prefix_rft_trl.recipe_files import find_recipe_file
+
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+@pytest.fixture(autouse=True)
+def outside_of_the_checkout(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def weights_of(folder: str) -> dict[str, torch.Tensor]:
+    return load_file(next(Path(folder).glob("*model.safetensors")))
+
+
+def shown(capsys, *line: str) -> str:
+    assert main(["recipes", *line]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_list_has_each_recipe_and_what_it_trains(capsys):
+    lines = shown(capsys).splitlines()
+    for name in ("lab/prefix_rft", "gsm8k/boxed", "qwen2.5-math-7b/luffy", "qwen2.5-math-1.5b-one-gpu/sft_then_rft"):
+        assert sum(line.split(" ")[0] == name for line in lines) == 1
+    assert not any(line.startswith(("accelerate/", "slurm/", "lab/comparison")) for line in lines)
+
+
+def test_every_recipe_opens_with_what_it_trains():
+    for path in RECIPES.glob("*/prefix_rft.yaml"):
+        assert purpose(path).startswith("Prefix-RFT"), path
+    assert purpose(RECIPES / "lab" / "grpo.yaml") == "RFT, plain GRPO (Dr. GRPO), on the lab's hard level"
+
+
+@pytest.mark.parametrize("name", ["lab/sft", "lab/sft.yaml", "recipes/lab/sft.yaml"])
+def test_a_recipe_is_shown_as_it_is_by_each_of_its_names(name, capsys):
+    assert shown(capsys, "show", name) == (RECIPES / "lab" / "sft.yaml").read_text()
+
+
+def test_a_file_of_ones_own_comes_before_the_package(capsys):
+    own = Path("recipes/lab/sft.yaml")
+    own.parent.mkdir(parents=True)
+    own.write_text("mine: 1\n")
+    assert shown(capsys, "show", "recipes/lab/sft.yaml") == "mine: 1\n"
+    assert find_recipe_file("lab/sft") == find_recipe_file("recipes/lab/sft")
+
+
+def test_a_copy_is_made_once(capsys, tmp_path):
+    assert shown(capsys, "copy", "lab/sft", "mine").strip() == "mine/sft.yaml"
+    Path("mine/sft.yaml").write_text("changed: 1\n")
+    assert main(["recipes", "copy", "lab/sft", "mine"]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert Path("mine/sft.yaml").read_text() == "changed: 1\n"
+    shown(capsys, "copy", "lab", "all")
+    assert {path.name for path in Path("all/lab").iterdir()} == {path.name for path in (RECIPES / "lab").iterdir()}
+
+
+def test_the_model_of_a_recipe_is_its_folder(capsys):
+    assert shown(capsys, "model", "lab/sft").strip() == lab.base_model_path("hard")
+    Path("mine.yaml").write_text("model_name_or_path: lab\nmodel_changes: {folder: models/mine, eos_token: '='}\n")
+    assert shown(capsys, "model", "mine.yaml").splitlines()[-1] == "models/mine"
+    assert Path("models/mine/config.json").is_file()
+    assert shown(capsys, "model", "mine.yaml", "--model_changes", "{}").strip() == lab.base_model_path("easy")
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (["show", "lab/stf"], "there is no recipe 'lab/stf'. Did you mean 'lab/sft'?"),
+        (["show"], "`show` takes the name of a recipe"),
+        (["show", "lab/sft", "--seed", "1"], "`show` takes no --seed"),
+    ],
+)
+def test_a_wrong_line_says_what_is_wrong(line, found, capsys):
+    assert main(["recipes", *line]) == 2
+    assert found in capsys.readouterr().err
+
+
+def test_a_run_takes_a_recipe_by_its_name_and_changes_its_model(capsys, tmp_path):
+    changes = {"folder": str(tmp_path / "changed"), "config": {"max_position_embeddings": 99}}
+    line = ["--lab_level", "easy", "--max_steps", "1", "--measure_steps", "0", "--output_dir", "run"]
+    line += ["--model_changes", json.dumps(changes)]
+    assert main(["train", "--config", "lab/prefix_rft", *line]) == 0
+    for folder in ("run", "changed"):
+        assert json.loads(Path(folder, "config.json").read_text())["max_position_embeddings"] == 99
+
+
+def test_a_second_stage_does_not_change_its_model_again():
+    recipe = load_recipe(Path("lab/sft_then_rft")) | {"model_changes": {"folder": "models/x"}}
+    stages = split_stages(recipe, [], knows_setting)
+    assert ["model_changes" in stage.settings for stage in stages] == [True, False]
+
+
+def test_an_adapter_is_merged_for_the_stage_that_goes_on_from_it(tmp_path):
+    recipe = load_recipe(Path("lab/sft_then_rft"))
+    recipe |= {"lab_level": "easy", "max_steps": 1, "measure_steps": 0, "use_peft": True, "lora_r": 2}
+    recipe["stages"] = {name: {**own, "max_steps": 1, "learning_rate": 1.0} for name, own in recipe["stages"].items()}
+    Path("two.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    assert main(["train", "--config", "two.yaml", "--output_dir", "run"]) == 0
+    base = json.loads(Path("run/adapter_config.json").read_text())["base_model_name_or_path"]
+    assert base == "run/sft/merged"
+    before, adapter, merged = (weights_of(path) for path in (lab.base_model_path("easy"), "run/sft", base))
+    name = "model.layers.0.self_attn.q_proj"
+    low, high = (adapter[f"base_model.model.{name}.lora_{part}.weight"] for part in "AB")
+    scale = 16 / 2  # lora_alpha / lora_r
+    torch.testing.assert_close(merged[f"{name}.weight"], before[f"{name}.weight"] + scale * high @ low)
+
+
+def test_a_dataset_is_checked_with_the_template_and_the_context_that_the_run_gets(capsys):
+    Path("brackets.jinja").write_text("{% for message in messages %}{{ message['content'] }}======{% endfor %}")
+    row = {"prompt": [{"role": "user", "content": "1+1="}], "completion": "2", "solution": "2"}
+    Path("rows.jsonl").write_text(json.dumps(row) + "\n")
+    recipe = {"model_name_or_path": "lab", "dataset_name": "rows.jsonl", "max_completion_length": 4}
+    recipe["model_changes"] = {"folder": "models/x", "config": {"max_position_embeddings": 9}}
+    recipe["model_changes"]["chat_template"] = "brackets.jinja"
+    Path("mine.yaml").write_text(yaml.safe_dump(recipe))
+    main(["data", "check", "--recipe", "mine.yaml", "--benchmarks"])
+    assert "10 tokens, 5 fit" in " ".join(capsys.readouterr().out.split())
+    assert not Path("models").exists()  # making it would take the weights

@@ -1,0 +1,48 @@
+"""The estimates of benchmarks/expected_cost.py, against a count of their own."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "expected_cost.py"
+SETTINGS = {"model_name_or_path": "Qwen/Qwen2.5-Math-7B", "per_device_train_batch_size": 2}
+SETTINGS |= {"gradient_accumulation_steps": 64, "max_completion_length": 8192}
+
+
+@pytest.fixture(scope="module")
+def cost():
+    spec = importlib.util.spec_from_file_location("expected_cost", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def test_sharded_states_are_sixteen_bytes_a_parameter_on_one_gpu_and_fewer_on_more(cost):
+    model, gpu = cost.MODELS["Qwen/Qwen2.5-Math-7B"], cost.GPUS["h100"]
+    on = {gpus: cost.memory(SETTINGS, model, gpu, gpus) for gpus in (1, 8)}
+    assert on[1] - on[8] == pytest.approx(14 * 7.62e9 * 7 / 8)
+
+
+def test_vllm_takes_its_share_where_activations_take_less(cost):
+    model, gpu = cost.MODELS["Qwen/Qwen2.5-Math-7B"], cost.GPUS["h100"]
+    without = cost.memory(SETTINGS, model, gpu, 8)
+    share = {"use_vllm": True, "vllm_gpu_memory_utilization": 0.9}
+    assert cost.memory({**SETTINGS, **share}, model, gpu, 8) == pytest.approx(15.24e9 + 14 * 7.62e9 / 8 + 0.9 * 80e9)
+    share["vllm_gpu_memory_utilization"] = 0.01
+    assert cost.memory({**SETTINGS, **share}, model, gpu, 8) == without
+
+
+def test_training_time_is_operations_by_what_the_gpu_reaches(cost):
+    model, gpu = cost.MODELS["Qwen/Qwen2.5-Math-7B"], cost.GPUS["h100"]
+    tokens = 128 * (150 + 0.4 * 8192)
+    assert cost.seconds_to_train(SETTINGS, model, gpu) == pytest.approx(10 * 7.62e9 * tokens / (0.35 * 989e12))
+
+
+def test_sampling_lasts_as_long_as_the_longest_completion(cost):
+    model, gpu = cost.MODELS["Qwen/Qwen2.5-Math-1.5B"], cost.GPUS["h100"]
+    one = {**SETTINGS, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 1}
+    one["vllm_gpu_memory_utilization"] = 0.4
+    read = 2 * 1.54e9 + (150 + 0.4 * 8192) * 2 * 2 * 28 * 2 * 128
+    assert cost.seconds_to_sample(one, model, gpu) == pytest.approx(8192 * (read / (0.5 * 3.35e12) + 0.004))
