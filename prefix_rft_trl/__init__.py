@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 __all__ = ["PrefixGRPOConfig", "PrefixGRPOTrainer"]
 
 if TYPE_CHECKING:

@@ -36,6 +36,7 @@ SMALLEST = {
     "gpu": ["--device", "cpu", "--tasks", "lab", "--steps", "1", "--rollouts", "8", "--completion_length", "8"],
     "reward_throughput": ["--number", "64", "--repeats", "1"],
     "expected_cost": [],
+    "healthy_run": ["--steps", "1", "--measure_rows", "8", "--runs", "healthy", "starved"],
 }
 
 
