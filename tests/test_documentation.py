@@ -8,7 +8,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,11 @@ from prefix_rft_trl.cli.train import USAGE
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Runs for minutes, and is run by this file of tests instead
-RUN_ELSEWHERE = {"python -m prefix_rft_trl.lab.pretrain": ROOT / "tests" / "lab" / "test_pretrain.py"}
+RUN_ELSEWHERE = {
+    "python -m prefix_rft_trl.lab.pretrain": ROOT / "tests" / "lab" / "test_pretrain.py",
+    "python benchmarks/generation_paths.py": ROOT / "tests" / "test_benchmark_scripts.py",
+    "python benchmarks/gpu.py": ROOT / "tests" / "test_benchmark_scripts.py",
+}
 
 # Whose commands run here; those for large models are held to the end of their lines in tests/recipes
 SMALL_RECIPES = ["gsm8k", "lab"]
@@ -32,8 +35,6 @@ SMALL_RECIPES = ["gsm8k", "lab"]
 A_STEP = ["--steps", "1", "--rounds", "1"]
 SMALLEST = {
     "step_time_and_memory": A_STEP,
-    "generation_paths": ["--paths", "generate", *A_STEP, "--completion_length", "8"],
-    "gpu": ["--device", "cpu", "--tasks", "lab", "--steps", "1", "--rollouts", "8", "--completion_length", "8"],
     "reward_throughput": ["--number", "64", "--repeats", "1"],
     "expected_cost": [],
     "healthy_run": ["--steps", "1", "--measure_rows", "8", "--runs", "healthy", "starved"],
@@ -59,14 +60,18 @@ def commands_shown() -> dict[str, str]:
 
 
 def shortened(command: str) -> tuple[str, ...]:
-    """What distinguishes a command once it is short: two that differ in the number of steps are run once."""
+    """What distinguishes a command once it is short: two that differ in steps or seeds are run once."""
     program, *words = shlex.split(command)
-    if words[:1] == ["lab"]:
-        kept = [f"{flag} {value}" for flag, value in pairwise(words) if flag == "--seed"]
-        return (program, "lab", *kept)
-    if command.startswith("python benchmarks/"):
+    if words[:1] == ["lab"] or command.startswith("python benchmarks/"):
         return (program, words[0])
+    if words[:1] == ["compare"]:
+        return (program, *compared(words))
     return (command,)
+
+
+def compared(words: list[str]) -> list[str]:
+    """Two of the recipes of a folder: the whole of it is checked, setting by setting, in tests/comparison."""
+    return words[1:3] if words[1].endswith(".yaml") else ["recipes/lab/sft.yaml", "recipes/lab/prefix_rft.yaml"]
 
 
 def distinct(commands: Iterable[str]) -> list[str]:
@@ -176,10 +181,8 @@ def test_a_command_that_is_shown_runs(command, small_run, stand_ins, tmp_path):
     elif program == "prefix-rft" and arguments[0] == "lab":
         prefix_rft(*arguments, "--steps", "10", "--output_dir", str(tmp_path))
     elif program == "prefix-rft" and arguments[0] == "compare":
-        # Two of the recipes, one seed: the whole of it is checked, setting by setting, in tests/comparison
-        two = [str(ROOT / "recipes" / "lab" / f"{name}.yaml") for name in ("sft", "prefix_rft")]
         small = ["--seeds", "1", *small_run["recipes/lab"], "--output_dir", str(tmp_path)]
-        prefix_rft("compare", *(two if arguments[1] == "recipes/lab" else arguments[1:3]), *small)
+        prefix_rft("compare", *compared(arguments), *small)
         assert (tmp_path / "report.html").is_file()
     elif program == "prefix-rft" and arguments[0] == "eval":
         evaluate(arguments[1:], tmp_path)
@@ -200,7 +203,7 @@ def test_a_command_that_is_shown_runs(command, small_run, stand_ins, tmp_path):
         prefix_rft(*arguments, *small, "--output_dir", str(tmp_path))
     elif program.endswith("pytest"):
         run(sys.executable, "-m", "pytest", *arguments)
-    elif command.startswith("python benchmarks/"):
+    elif command.startswith("python benchmarks/") and Path(arguments[0]).stem in SMALLEST:
         arguments[0] = str(ROOT / arguments[0])
         run(sys.executable, *arguments, *SMALLEST[Path(arguments[0]).stem], cwd=tmp_path)
     else:

@@ -112,7 +112,7 @@ def test_recipes_and_their_list_come_with_the_wheel(in_the_wheel, installed):
 
 
 def test_the_lab_runs_from_the_wheel(in_the_wheel, tmp_path):
-    said = in_the_wheel("-m", "prefix_rft_trl.cli.main", "lab", "--steps", "10")
+    said = in_the_wheel("-m", "prefix_rft_trl.cli.main", "lab", "--steps", "1")
     assert "Prefix-RFT" in said
     assert (tmp_path / "runs" / "lab" / "curves.png").is_file()
 

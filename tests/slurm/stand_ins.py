@@ -30,8 +30,10 @@ def srun(arguments: list[str]) -> int:
     step = len(list(STATE.glob("step-*")))
     processes: list[subprocess.Popen] = []
 
-    def kill(*_) -> None:  # what srun does when it is sent SIGTERM
-        note("killed", step=step)
+    asked: list[int] = []
+
+    def kill(number: int, *_) -> None:  # what srun does when it is sent SIGTERM
+        asked.append(number)
         for process in processes:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -40,9 +42,14 @@ def srun(arguments: list[str]) -> int:
     for rank in range(tasks):
         environment = {**os.environ, "SLURM_PROCID": str(rank)}
         processes.append(subprocess.Popen(command, env=environment, start_new_session=True))
+    if asked:  # while they were started
+        kill(signal.SIGTERM)
     (STATE / f"step-{step}").write_text(json.dumps([process.pid for process in processes]))
     note("srun", step=step, options=options, command=command, cpus=os.environ.get("SRUN_CPUS_PER_TASK"))
-    return max(abs(process.wait()) for process in processes)
+    codes = [abs(process.wait()) for process in processes]
+    if asked:
+        note("killed", step=step)
+    return max(codes)
 
 
 def scancel(arguments: list[str]) -> int:
