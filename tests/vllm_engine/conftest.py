@@ -64,11 +64,14 @@ def make_trainer(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pref
     """Makes a trainer of the lab that samples with vLLM; what is not named here is a setting of its config."""
 
     def make(
-        reward_funcs: Any = lab.exact_answer_reward, train_dataset: Any = None, **settings: Any
+        reward_funcs: Any = lab.exact_answer_reward,
+        train_dataset: Any = None,
+        model: str | None = None,
+        **settings: Any,
     ) -> PrefixGRPOTrainer:
         forget_launch()
         return PrefixGRPOTrainer(
-            lab.base_model_path(),
+            model or lab.base_model_path(),
             reward_funcs,
             PrefixGRPOConfig(**{"output_dir": str(tmp_path_factory.mktemp("run")), **SMALL, **settings}),
             lab.load_dataset("train", 64) if train_dataset is None else train_dataset,
