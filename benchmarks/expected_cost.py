@@ -2,10 +2,10 @@
 
     python benchmarks/expected_cost.py recipes/qwen2.5-math-7b/prefix_rft.yaml
 
-Memory is that of the busiest GPU: weights, gradients and optimizer under ZeRO-2, and beside them the larger of two
-that follow each other, vLLM's share while it samples (sleep mode frees it) and the activations of one forward and
-backward pass. Time is that of sampling and training; loading, rewards, synchronising and saving are left out.
-docs/recipes.md has the formulas.
+Memory is that of the busiest GPU: weights, gradients and optimizer (under ZeRO-2 where there are several), and beside
+them the larger of two that follow each other, vLLM's share while it samples (sleep mode frees it) and the activations
+of one forward and backward pass. Time is that of sampling and training; loading, rewards, synchronising and saving are
+left out. docs/recipes.md has the formulas.
 """
 
 import argparse
@@ -47,6 +47,12 @@ class Model:
     def cache_of_token(self) -> int:
         return 2 * 2 * self.layers * self.key_value_heads * self.head
 
+    def adapter(self, rank: int) -> int:
+        """Parameters of an adapter on all linear layers but the head."""
+        hidden, of_keys = self.hidden, self.key_value_heads * self.head
+        of_layer = 2 * (hidden + hidden) + 2 * (hidden + of_keys) + 3 * (hidden + self.intermediate)
+        return rank * self.layers * of_layer
+
 
 GPUS = {
     "h100": Gpu("H100", 80e9, 989e12, 3.35e12),
@@ -60,6 +66,7 @@ MODELS = {
 }
 
 PROMPT = 150  # tokens, assumed
+LONGEST_PROMPT = 1024
 MEAN_SHARE = 0.4  # of the budget that an average completion or demonstration takes, assumed
 SHARE_OF_OPERATIONS = 0.35  # that training reaches, assumed
 SHARE_OF_BANDWIDTH = 0.5  # that decoding reaches, assumed
@@ -70,7 +77,8 @@ LOGITS_TILE = 4096 * 32768 * 4 * 3  # of TRL's fused LM head, in three copies
 def memory(settings: dict[str, Any], model: Model, gpu: Gpu, gpus: int) -> float:
     """Bytes on the busiest GPU."""
     is_adapter = settings.get("use_peft", False)
-    states = 2 * model.parameters * (1.02 if is_adapter else 1 + 7 / gpus)
+    trained = model.adapter(settings["lora_r"]) if is_adapter else model.parameters
+    states = 2 * model.parameters + (16 if is_adapter else 14) * trained / gpus
     rows, tokens = settings["per_device_train_batch_size"], PROMPT + budget(settings)
     checkpoints = model.layers * rows * tokens * model.hidden * 2
     one_layer = rows * tokens * (10 * model.hidden + 4 * model.intermediate) * 2
@@ -80,7 +88,9 @@ def memory(settings: dict[str, Any], model: Model, gpu: Gpu, gpus: int) -> float
 
 
 def budget(settings: dict[str, Any]) -> int:
-    return settings.get("max_completion_length", 8192)
+    """Tokens of a completion or a demonstration at most."""
+    is_sft = settings.get("trainer") == "sft"
+    return settings["max_length"] - LONGEST_PROMPT if is_sft else settings["max_completion_length"]
 
 
 def seconds_to_sample(settings: dict[str, Any], model: Model, gpu: Gpu) -> float:

@@ -3,8 +3,8 @@
     python benchmarks/healthy_run.py
 
 trains the lab's easy level four times with the recipes of `recipes/lab`: Prefix-RFT as it should be; plain GRPO, which
-never meets a reward to speak of; Prefix-RFT with a learning rate that is fifty times too high; and with demonstrations
-that all lead to a wrong answer. Each run is a folder with its `curve.jsonl`.
+has nothing to reinforce but guesses; Prefix-RFT with a learning rate that is fifty times too high; and with
+demonstrations that all lead to a wrong answer. Each run is a folder with its `curve.jsonl`.
 """
 
 import argparse

@@ -6,12 +6,13 @@ evaluation load one and the same model, which settings of the trainer alone woul
 
 import json
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from .naming_model import naming_model
 from .recipe_files import find_recipe_file
+from .whole_folder import whole_folder
 
 
 RECORD = "model_changes.json"
@@ -87,7 +88,7 @@ def changed_model(model: str, changes: ModelChanges, revision: str | None = None
         `str`: the folder, or the model itself.
 
     Raises:
-        ValueError: if the folder holds something else, or the model has not what is to be changed.
+        ValueError: if the folder holds something else, the model has not what is to be changed, or there is none.
     """
     if _has_them_already(Path(model), changes):
         return model
@@ -98,22 +99,13 @@ def changed_model(model: str, changes: ModelChanges, revision: str | None = None
     source = _files_of(model, revision)
     config = changed_config(json.loads((source / "config.json").read_text()), changes)
     tokenizer = changed_tokenizer(str(source), changes)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
+    with whole_folder(folder) as made:
         tokenizer.save_pretrained(made)
         for name, content in _configs(source, config, tokenizer, changes).items():
             (made / name).write_text(json.dumps(content, indent=2) + "\n")
         _link_weights(source, made)
         (made / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-        made.chmod(0o755)
-        made.rename(folder)
-    except OSError:
-        if not (folder / RECORD).is_file():  # or another process was faster
-            raise
-        _check_is_the_same(folder, record)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+    _check_is_the_same(folder, record)
     return str(folder)
 
 
@@ -158,7 +150,7 @@ def _record(model: str, changes: ModelChanges, revision: str | None) -> dict[str
     is_local = Path(model).is_dir()
     return {
         "model": str(Path(model).resolve()) if is_local else model,
-        "revision": revision,
+        "revision": None if is_local else revision or "main",
         **{name: value for name, value in asdict(changes).items() if name != "folder"},
         "chat_template": template,
     }
@@ -173,6 +165,12 @@ def _check_is_the_same(folder: Path, record: dict[str, Any]) -> None:
             f"{str(folder)!r} holds another model than `model_changes` asks for (differs in: {', '.join(differing)}). "
             "Remove it, or name another `folder`."
         )
+    gone = [file.name for file in folder.iterdir() if not file.exists()]
+    if gone:
+        raise ValueError(
+            f"{str(folder)!r} links to weights that are no longer where they were: {', '.join(gone)}. Remove it, and "
+            "it is made again."
+        )
 
 
 def _files_of(model: str, revision: str | None) -> Path:
@@ -180,7 +178,8 @@ def _files_of(model: str, revision: str | None) -> Path:
         return Path(model)
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(model, revision=revision, allow_patterns=list(_DOWNLOADED)))
+    with naming_model(model):
+        return Path(snapshot_download(model, revision=revision, allow_patterns=list(_DOWNLOADED)))
 
 
 def _configs(source: Path, config: dict[str, Any], tokenizer: Any, changes: ModelChanges) -> dict[str, dict[str, Any]]:
@@ -197,7 +196,10 @@ def _configs(source: Path, config: dict[str, Any], tokenizer: Any, changes: Mode
 
 
 def _link_weights(source: Path, folder: Path) -> None:
-    for file in (found for pattern in _WEIGHTS for found in source.glob(pattern)):
+    files = [found for pattern in _WEIGHTS for found in source.glob(pattern)]
+    if not files:
+        raise ValueError(f"{source} holds no weights ({', '.join(_WEIGHTS)}).")
+    for file in files:
         if file.suffix == ".json":
             shutil.copy(file, folder / file.name)
         else:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 
 FOLDER = Path(__file__).parent / "recipes"
+NOT_OF_TRAINING = {"accelerate", "deepspeed", "slurm", "templates"}
 
 
 def find_recipe_file(path: str | Path) -> Path:
     """
-    A file or folder of recipes: the path itself if it is there, or else one that comes with the package.
+    A file or folder of recipes: the path itself if it is there, with or without `.yaml`, or else one that comes with
+    the package.
 
     Args:
         path (`str` or `Path`): such as `mine.yaml`, `recipes/lab/sft.yaml`, `lab/sft` or `recipes/lab`.
@@ -20,5 +22,15 @@ def find_recipe_file(path: str | Path) -> Path:
     if path.exists() or path.is_absolute():
         return path
     in_package = FOLDER.joinpath(*path.parts[1:] if path.parts[:1] == ("recipes",) else path.parts)
-    candidates = (in_package, in_package.with_name(f"{in_package.name}.yaml"))
+    candidates = (_yaml(path), in_package, _yaml(in_package))
     return next((found for found in candidates if found != FOLDER and found.exists()), path)
+
+
+def recipe_names() -> list[str]:
+    """The recipes of trainings in the package, as `lab/prefix_rft`."""
+    found = [path.relative_to(FOLDER).with_suffix("") for path in FOLDER.glob("*/*.yaml")]
+    return sorted(str(name) for name in found if name.parts[0] not in NOT_OF_TRAINING and name.name != "comparison")
+
+
+def _yaml(path: Path) -> Path:
+    return path.with_name(f"{path.name}.yaml")

@@ -136,3 +136,25 @@ def test_the_folder_says_what_it_was_made_of(base_model, tmp_path):
     folder = changed_model(base_model, changes_in(tmp_path, eos_token="="))
     record = json.loads((Path(folder) / "model_changes.json").read_text())
     assert (record["model"], record["eos_token"]) == (str(Path(base_model).resolve()), "=")
+
+
+def test_a_server_and_a_run_ask_for_the_same_model_though_only_one_names_the_revision(base_model, tmp_path):
+    asked = changes_in(tmp_path, eos_token="=")
+    assert changed_model(base_model, asked, None) == changed_model(base_model, asked, "main")
+
+
+def test_weights_that_have_moved_are_told(base_model, tmp_path):
+    source = Path(shutil.copytree(base_model, tmp_path / "source"))
+    asked = changes_in(tmp_path, eos_token="=")
+    changed_model(str(source), asked)
+    (source / "model.safetensors").rename(source / "elsewhere")
+    with pytest.raises(ValueError, match=r"no longer where they were: model\.safetensors\. Remove it"):
+        changed_model(str(source), asked)
+
+
+def test_a_source_without_weights_makes_no_model(base_model, tmp_path):
+    source = Path(shutil.copytree(base_model, tmp_path / "source"))
+    (source / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="holds no weights"):
+        changed_model(str(source), changes_in(tmp_path, eos_token="="))
+    assert not (tmp_path / "models" / "changed").exists()

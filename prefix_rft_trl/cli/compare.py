@@ -42,6 +42,7 @@ def run(argv: list[str]) -> int:
     arguments, settings = parser.parse_known_args(argv)
     if arguments.seeds < 1 or (arguments.jobs is not None and arguments.jobs < 1):
         raise UserError("--seeds and --jobs are at least 1.")
+    arguments.recipes = [find_recipe_file(path) for path in arguments.recipes]
     specification = _specification(arguments, settings)
     trials = [trial for table in specification.tables for _, row in table.rows for trial in row]
     measured = _check(trials)
@@ -71,7 +72,7 @@ def _specification(arguments: argparse.Namespace, flags: list[str]) -> Specifica
     values = {name: [yaml.safe_load(value) for value in values] for name, values in grouped(flags)}
     extra: dict[str, Any] = {name: (found[0] if len(found) == 1 else found or True) for name, found in values.items()}
     paths, contents = [], {}
-    for path in map(find_recipe_file, arguments.recipes):
+    for path in arguments.recipes:
         if not path.is_dir():
             paths.append(path)
             continue

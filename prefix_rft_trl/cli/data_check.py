@@ -55,7 +55,9 @@ def run(argv: list[str]) -> int:
     from prefix_rft_trl.rewards.verifier import Verifier
 
     with Verifier(arguments.num_workers) as verifier:
-        report = check_dataset(dataset, columns, verifier, benchmarks, measure, budgets, _markers(arguments, name))
+        report = check_dataset(
+            dataset, columns, verifier, benchmarks, measure, budgets, _markers(arguments, name, recipe)
+        )
     _show(report, f"{name}, split {split}", arguments)
     return report.exit_code
 
@@ -219,10 +221,11 @@ def _model_path(path: str, recipe: "RecipeSettings") -> str:
     return lab.base_model_path(recipe.lab.get("level", "easy"))
 
 
-def _markers(arguments: argparse.Namespace, dataset: str | None) -> tuple[str, ...]:
+def _markers(arguments: argparse.Namespace, dataset: str | None, recipe: "RecipeSettings") -> tuple[str, ...]:
     if arguments.answer_markers:
         return tuple(arguments.answer_markers)
-    return MARKERS_OF_LAB if dataset == "lab" else MARKERS
+    is_of_lab = dataset == "lab" or any(name.startswith("lab_") for name in recipe.reward_funcs)
+    return MARKERS_OF_LAB if is_of_lab else MARKERS
 
 
 def _show(report: "Report", title: str, arguments: argparse.Namespace) -> None:

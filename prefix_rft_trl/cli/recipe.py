@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.recipe_files import find_recipe_file
+from prefix_rft_trl.recipe_files import find_recipe_file, recipe_names
 
 from .errors import UserError, nearest
 
@@ -74,10 +74,10 @@ def load_recipe(path: Path) -> dict[str, Any]:
     import yaml
 
     path = find_recipe_file(path)
+    if path.is_dir():
+        raise UserError(f"{str(path)!r} is a folder. In it: {', '.join(_recipes_in(path)) or 'no recipe'}.")
     if not path.is_file():
-        beside = sorted(str(file) for file in path.parent.glob("*.yaml"))
-        hint = f" In that folder: {', '.join(beside)}." if beside else ""
-        raise UserError(f"there is no recipe {str(path)!r}.{hint}")
+        raise UserError(f"there is no recipe {str(path)!r}.{_hint(path)}")
     try:
         recipe = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
@@ -85,6 +85,17 @@ def load_recipe(path: Path) -> dict[str, Any]:
     if not isinstance(recipe, dict):
         raise UserError(f"the recipe {str(path)!r} is not a mapping of settings to values.")
     return recipe
+
+
+def _recipes_in(folder: Path) -> list[str]:
+    return sorted(str(file) for file in folder.glob("*.yaml"))
+
+
+def _hint(path: Path) -> str:
+    if beside := _recipes_in(path.parent):
+        return f" In that folder: {', '.join(beside)}."
+    name = str(path.with_suffix("")).removeprefix("recipes/")
+    return f"{nearest(name, recipe_names())} `prefix-rft recipes` lists those of the package."
 
 
 def trainer_of(argv: list[str]) -> str:
@@ -124,6 +135,11 @@ def split_stages(recipe: dict[str, Any], flags: list[str], knows: Knows) -> list
         raise UserError("`stages` is a mapping from the name of a stage to its settings.")
     shared = {name: value for name, value in recipe.items() if name != "stages"}
     stages = [Stage(name, dict(own)) for name, own in of_stages.items()]
+    if changing := [stage.name for stage in stages[1:] if "model_changes" in stage.settings]:
+        raise UserError(
+            f"stage '{changing[0]}' has `model_changes` of its own, but goes on with the model of the stage before. "
+            "Set them for the whole recipe."
+        )
     for setting, value in shared.items():
         for stage in _that_know(setting, stages, knows, "recipe"):
             stage.settings.setdefault(setting, value)

@@ -2,14 +2,13 @@
 
 import argparse
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.recipe_files import FOLDER, find_recipe_file
+from prefix_rft_trl.recipe_files import FOLDER, find_recipe_file, recipe_names
 
 from .errors import UserError, nearest
-from .recipe import grouped, load_recipe
+from .recipe import grouped, load_recipe, split_stages
 
 
 DESCRIPTION = """\
@@ -23,8 +22,6 @@ The recipes that come with the package. Wherever a command takes the path of a r
   prefix-rft recipes model NAME           make the model that it trains, with the changes of its `model_changes`, and
                                           print its folder, which a vLLM server is started with"""
 
-NOT_OF_TRAINING = {"accelerate", "deepspeed", "slurm", "templates"}
-
 
 def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
@@ -34,25 +31,24 @@ def run(argv: list[str]) -> int:
         usage="prefix-rft recipes [show NAME | copy NAME [FOLDER] | model NAME [--SETTING VALUE ...]]",
         allow_abbrev=False,
     )
-    parser.add_argument("action", nargs="?", choices=["list", *ACTIONS], default="list", help=argparse.SUPPRESS)
-    parser.add_argument("name", nargs="?", help=argparse.SUPPRESS)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path(), help=argparse.SUPPRESS)
-    arguments, settings = parser.parse_known_args(argv)
-    if arguments.action == "list":
-        print_list()
-        return 0
-    if not arguments.name:
-        raise UserError(f"`{arguments.action}` takes the name of a recipe; `prefix-rft recipes` lists them.")
-    if settings and arguments.action != "model":
-        raise UserError(f"`{arguments.action}` takes no {settings[0]}.")
-    ACTIONS[arguments.action](arguments, settings)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", help="one of the above")
+    show, copy, model = (actions.add_parser(name, allow_abbrev=False) for name in ("show", "copy", "model"))
+    for action in (show, copy, model):
+        action.add_argument("name", help="of a recipe, or its path")
+    copy.add_argument("folder", nargs="?", type=Path, default=Path(), help="or the name of a new file (.)")
+    arguments, flags = parser.parse_known_args(argv)
+    if flags and arguments.action != "model":
+        raise UserError(f"unknown: {' '.join(flags)}. `prefix-rft recipes --help` tells more.")
+    match arguments.action:
+        case None:
+            print_list()
+        case "show":
+            print(_recipe(arguments.name).read_text(), end="")
+        case "copy":
+            print(copy_recipes(arguments.name, arguments.folder))
+        case "model":
+            print(model_of(_recipe(arguments.name), flags))
     return 0
-
-
-def names() -> list[str]:
-    """The recipes of the package, as `lab/prefix_rft`."""
-    found = [path.relative_to(FOLDER).with_suffix("") for path in FOLDER.glob("*/*.yaml")]
-    return sorted(str(name) for name in found if name.parts[0] not in NOT_OF_TRAINING and name.name != "comparison")
 
 
 def purpose(recipe: Path) -> str:
@@ -73,7 +69,7 @@ def print_list() -> None:
     table.add_column("recipe", no_wrap=True)
     table.add_column("what it trains")
     folder = ""
-    for name in names():
+    for name in recipe_names():
         if folder and not name.startswith(f"{folder}/"):
             table.add_row()
         folder = name.partition("/")[0]
@@ -82,32 +78,53 @@ def print_list() -> None:
     print("\n`prefix-rft recipes show NAME` prints one, `prefix-rft train --config NAME` trains it.")
 
 
-def _show(arguments: argparse.Namespace, _: list[str]) -> None:
-    print(_found(arguments.name).read_text(), end="")
+def copy_recipes(name: str, target: Path) -> Path:
+    """Copies a recipe, or each of a folder, into a folder or under a new name; the commands in them name the copy."""
+    source = find_recipe_file(name)
+    if not source.is_dir():
+        source = _recipe(name)
+    copy = target if target.suffix in (".yaml", ".yml") and source.is_file() else target / source.name
+    if copy.exists():
+        raise UserError(f"{copy} is there already, and is not replaced.")
+    files = [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
+    for file in files:
+        path = copy / file.relative_to(source) if source.is_dir() else copy
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_naming(path, file))
+    return copy
 
 
-def _copy(arguments: argparse.Namespace, _: list[str]) -> None:
-    source = _found(arguments.name, or_folder=True)
-    target = arguments.folder / source.name
-    if target.exists():
-        raise UserError(f"{target} is there already, and is not replaced.")
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
-    print(target)
+def _naming(path: Path, original: Path) -> str:
+    text = original.read_text()
+    if not original.is_relative_to(FOLDER):
+        return text
+    name = original.relative_to(FOLDER)
+    return text.replace(f"recipes/{name}", str(path)).replace(
+        f"recipes model {name.with_suffix('')})", f"recipes model {path})"
+    )
 
 
-def _model(arguments: argparse.Namespace, flags: list[str]) -> None:
+def model_of(path: Path, flags: list[str]) -> str:
+    """The folder or the name of the model that a recipe starts from, made first if it has `model_changes`.
+
+    Args:
+        path (`Path`): of the recipe.
+        flags (`list[str]`): settings that override it, as `prefix-rft train` is given them.
+    """
     import yaml
 
-    recipe = load_recipe(_found(arguments.name))
-    stages = list(recipe.get("stages", {"": {}}).values())
-    settings = {**recipe, **stages[0]} | {
-        name: yaml.safe_load(values[-1]) for name, values in grouped(flags) if values
-    }
-    model = settings.get("model_name_or_path")
-    if not model:
-        raise UserError(f"{arguments.name} names no model: add `--model_name_or_path NAME`.")
-    print(_made(model, settings))
+    from .train import knows_setting
+
+    stages = split_stages(load_recipe(path), flags, knows_setting)
+    for name, _ in grouped(flags):
+        setting = name.rpartition(".")[2]
+        if not any(knows_setting(stage.trainer, setting) for stage in stages):
+            raise UserError(f"unknown setting '{setting}' in the command line.")
+    given = {name: yaml.safe_load(values[-1]) for name, values in grouped(stages[0].flags) if values}
+    settings = {**stages[0].settings, **given}
+    if not settings.get("model_name_or_path"):
+        raise UserError(f"{path} names no model: add `--model_name_or_path NAME`.")
+    return _made(settings["model_name_or_path"], settings)
 
 
 def _made(model: str, settings: dict[str, Any]) -> str:
@@ -125,11 +142,11 @@ def _made(model: str, settings: dict[str, Any]) -> str:
         raise UserError(str(error)) from error
 
 
-def _found(name: str, or_folder: bool = False) -> Path:
+def _recipe(name: str) -> Path:
     path = find_recipe_file(name)
-    if path.is_file() or (or_folder and path.is_dir()):
+    if path.is_file():
         return path
-    raise UserError(f"there is no recipe {name!r}.{nearest(name, names())} `prefix-rft recipes` lists them.")
-
-
-ACTIONS = {"show": _show, "copy": _copy, "model": _model}
+    if path.is_dir():
+        inside = [found for found in recipe_names() if found.startswith(f"{path.name}/")]
+        raise UserError(f"{name!r} is a folder of recipes: {', '.join(inside) or 'none of the package'}.")
+    raise UserError(f"there is no recipe {name!r}.{nearest(name, recipe_names())} `prefix-rft recipes` lists them.")

@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.merged_adapter import with_adapter_merged
+from prefix_rft_trl.merged_adapter import remove_adapter, with_adapter_merged
 from prefix_rft_trl.run_folder import STATE, has_ended, last_checkpoint
 
 from .errors import UserError, nearest
@@ -84,11 +84,25 @@ def run(argv: list[str]) -> int:
     parser = make_parser(Stage("", recipe, flags).trainer)
     of_launcher, from_line = launcher_flags(parser, launcher, recipe, flags)
     settings = _subtract_subsequence(argv, from_line)
-    if not of_launcher and parser.parse_known_args(flags)[0].use_cpu and not has_default_config():
+    given = parser.parse_known_args(flags)[0]
+    if not of_launcher and given.use_cpu and not has_default_config():
         return main(settings)
+    if not (given.use_cpu or given.bf16 is False or "--config_file" in of_launcher or has_default_config()):
+        _check_there_is_a_gpu()
     # As a module: as a file, its folder would come first on the path, and our `inspect` before Python's
     script = ["--module", f"{__package__}.training_script"]
     return launch(launcher.parse_args([*of_launcher, "--quiet", *script, *settings]))
+
+
+def _check_there_is_a_gpu() -> None:
+    import torch
+
+    if not torch.accelerator.is_available():
+        raise UserError(
+            "this run is for GPUs (`bf16` is on and `use_cpu` is not), and there is none that PyTorch sees. A recipe "
+            "for a CPU is recipes/lab/prefix_rft.yaml; to run this one on the CPU all the same, add "
+            "`--use_cpu true --bf16 false`."
+        )
 
 
 def knows_setting(trainer: str, setting: str) -> bool:
@@ -124,6 +138,7 @@ def _run_stages(stages: list[Stage]) -> int:
                 stage.flags += ["--resume_from_checkpoint", checkpoint]
         for later in stages[number - 1 :]:  # what an earlier run has left there tells nothing of this one
             (Path(later.settings["output_dir"]) / STATE).unlink(missing_ok=True)
+        remove_adapter(folder)
         if number > 1:
             stage.settings["model_name_or_path"] = with_adapter_merged(stage.settings["model_name_or_path"])
         recipe = folder / "recipe.yaml"

@@ -1,5 +1,6 @@
 """The trainers that a recipe can name, made from its settings."""
 
+import inspect
 from typing import Any
 
 from trl import ModelConfig
@@ -7,7 +8,14 @@ from trl import ModelConfig
 from prefix_rft_trl.changed_model import ModelChanges, changed_model
 from prefix_rft_trl.cli.errors import UserError
 from prefix_rft_trl.cli.loading import load_splits, pick_split, with_demonstrations, with_prompts
+from prefix_rft_trl.naming_model import naming_model
 from prefix_rft_trl.rewards import RewardFunction, load_reward
+
+
+# As of `_calculate_rewards` of GRPOTrainer (trl/trainer/grpo_trainer.py)
+GIVEN_TO_REWARDS = {
+    "prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments",
+}  # fmt: skip
 
 
 def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
@@ -19,22 +27,24 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
     _check_solutions(rewards, train_dataset)
     held_out = _held_out(splits, script_args, training_args, rewards)
     first_prompt = next(iter(train_dataset))["prompt"]
-    benchmarks = _benchmarks(script_args, training_args, first_prompt, _model_path(script_args, model_args))
+    model = _model_path(script_args, model_args)
+    benchmarks = _benchmarks(script_args, training_args, first_prompt, model)
 
     from trl import get_peft_config, get_quantization_config
 
     from prefix_rft_trl import PrefixGRPOTrainer
 
     training_args.model_init_kwargs = _model_init_kwargs(model_args, training_args)
-    trainer = PrefixGRPOTrainer(
-        model=_model_path(script_args, model_args),
-        reward_funcs=rewards,
-        args=training_args,
-        train_dataset=train_dataset,
-        eval_dataset=train_dataset.take(0) if benchmarks else _eval_rows(splits, script_args, training_args),
-        quantization_config=get_quantization_config(model_args),
-        peft_config=get_peft_config(model_args),
-    )
+    with naming_model(model):
+        trainer = PrefixGRPOTrainer(
+            model=model,
+            reward_funcs=rewards,
+            args=training_args,
+            train_dataset=train_dataset,
+            eval_dataset=train_dataset.take(0) if benchmarks else _eval_rows(splits, script_args, training_args),
+            quantization_config=get_quantization_config(model_args),
+            peft_config=get_peft_config(model_args),
+        )
     if held_out is not None:
         from prefix_rft_trl.curve import grpo_tokens
 
@@ -50,7 +60,8 @@ def make_sft_trainer(script_args: Any, training_args: Any, model_args: ModelConf
     train_dataset = with_demonstrations(prompts, *of_demonstrations)
     held_out = _held_out(splits, script_args, training_args)
     first_prompt = next(iter(train_dataset))["prompt"]
-    benchmarks = _benchmarks(script_args, training_args, first_prompt, _model_path(script_args, model_args))
+    model = _model_path(script_args, model_args)
+    benchmarks = _benchmarks(script_args, training_args, first_prompt, model)
     eval_rows = _eval_rows(splits, script_args, training_args)
     eval_dataset = None if eval_rows is None else with_demonstrations(eval_rows, *of_demonstrations)
 
@@ -62,13 +73,14 @@ def make_sft_trainer(script_args: Any, training_args: Any, model_args: ModelConf
     quantization_config = get_quantization_config(model_args)
     if quantization_config is not None:
         training_args.model_init_kwargs["quantization_config"] = quantization_config
-    trainer = CountingSFTTrainer(
-        model=_model_path(script_args, model_args),
-        args=training_args,
-        train_dataset=train_dataset,
-        eval_dataset=eval_dataset,
-        peft_config=get_peft_config(model_args),
-    )
+    with naming_model(model):
+        trainer = CountingSFTTrainer(
+            model=model,
+            args=training_args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            peft_config=get_peft_config(model_args),
+        )
     if held_out is not None:
         from prefix_rft_trl.curve import sft_tokens
 
@@ -163,12 +175,29 @@ def _rewards(script_args: Any) -> list[RewardFunction]:
 def _check_solutions(rewards: list[RewardFunction], dataset: Any) -> None:
     columns = list(next(iter(dataset), {}))
     for reward in rewards:
+        missing = [name for name in columns_read_by(reward) if columns and name not in columns]
+        if missing:
+            raise UserError(
+                f"the reward {reward.__name__!r} reads the column '{missing[0]}', and the dataset has: "
+                f"{', '.join(columns)}. Rename one of them, or take another reward."
+            )
         column = getattr(reward, "solution_column", None)
         if column and columns and column not in columns:
             raise UserError(
                 f"the reward {reward.__name__!r} reads the right answers in the column '{column}', and the dataset "
                 f"has: {', '.join(columns)}. Set `reward_kwargs: {{{reward.__name__}: {{solution_column: ...}}}}`."
             )
+
+
+def columns_read_by(reward: RewardFunction) -> list[str]:
+    """The arguments without which a reward cannot be called, besides those that TRL gives to each."""
+    needed = [
+        name
+        for name, parameter in inspect.signature(reward).parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+    return [name for name in needed if name not in GIVEN_TO_REWARDS]
 
 
 def _model_path(script_args: Any, model_args: ModelConfig) -> str | None:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,8 @@ class SettingsParser(TrlParser):
 def make_parser(trainer: str = "prefix_grpo") -> SettingsParser:
     if trainer not in CONFIGS:
         raise UserError(f"unknown trainer {trainer!r}. Known: {', '.join(CONFIGS)}.")
-    return SettingsParser((PrefixScriptArguments, CONFIGS[trainer], ModelConfig), prog="prefix-rft train")
+    of_trainer = (PrefixScriptArguments, CONFIGS[trainer], ModelConfig)
+    return SettingsParser(of_trainer, prog="prefix-rft train", allow_abbrev=False)
 
 
 def make_trainer(script_args: PrefixScriptArguments, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
@@ -166,6 +168,8 @@ def _check_number_of_processes(started: int) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Trains a recipe of one stage; returns 0, 2 if it could not be started, or 130 if the user stopped it."""
     argv = sys.argv[1:] if argv is None else argv
+    # TRL 1.16 names its own default by the older name, in each run
+    warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)
     try:
         # Settings of the launcher may stand in the recipe; what nobody knows was refused before this was launched
         parser = make_parser(trainer_of(argv))

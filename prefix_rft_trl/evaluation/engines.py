@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from prefix_rft_trl.naming_model import naming_model
+
 from .context import context_length
 from .models import Source
 from .sampling import Sampler
@@ -134,7 +136,8 @@ class Engine:
 def load_tokenizer(source: Source) -> Any:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(source.tokenizer_path)
+    with naming_model(source.tokenizer_path):
+        return AutoTokenizer.from_pretrained(source.tokenizer_path)
 
 
 def _has_vllm() -> bool:

@@ -46,3 +46,22 @@ def test_sampling_lasts_as_long_as_the_longest_completion(cost):
     one["vllm_gpu_memory_utilization"] = 0.4
     read = 2 * 1.54e9 + (150 + 0.4 * 8192) * 2 * 2 * 28 * 2 * 128
     assert cost.seconds_to_sample(one, model, gpu) == pytest.approx(8192 * (read / (0.5 * 3.35e12) + 0.004))
+
+
+def test_an_adapter_has_a_low_and_a_high_matrix_for_each_linear_layer(cost):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, Qwen2Config
+
+    config = Qwen2Config(
+        vocab_size=8, hidden_size=1536, intermediate_size=8960, num_hidden_layers=1, num_attention_heads=12,
+        num_key_value_heads=2,
+    )  # fmt: skip
+    model = get_peft_model(
+        AutoModelForCausalLM.from_config(config), LoraConfig(r=64, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
+    assert cost.MODELS["Qwen/Qwen2.5-Math-1.5B"].adapter(64) == 28 * model.get_nb_trainable_parameters()[0]
+
+
+def test_demonstrations_of_sft_are_no_longer_than_its_rows(cost):
+    sft = {**SETTINGS, "trainer": "sft", "max_length": 4096}
+    assert cost.budget(sft) == 3072

@@ -30,6 +30,7 @@ class RecipeSettings:
     lab: dict[str, Any] = field(default_factory=dict)
     reasoning_gym: dict[str, Any] = field(default_factory=dict)
     model_changes: dict[str, Any] = field(default_factory=dict)
+    reward_funcs: tuple[str, ...] = ()
     rolls_out: bool = False
 
 
@@ -39,19 +40,15 @@ def recipe_settings(recipe: dict[str, Any]) -> RecipeSettings:
     stages = [{**shared, **own} for own in (recipe.get("stages") or {"": {}}).values()]
     with_rollouts = [stage for stage in stages if stage.get("trainer") != "sft"]
     chosen = [*stages, *with_rollouts][-1]
-    named = set(RecipeSettings.__dataclass_fields__) - {
-        "lab",
-        "rolls_out",
-        "chat_template_kwargs",
-        "reasoning_gym",
-        "model_changes",
-    }
+    read_apart = {"lab", "rolls_out", "chat_template_kwargs", "reasoning_gym", "model_changes", "reward_funcs"}
+    named = set(RecipeSettings.__dataclass_fields__) - read_apart
     return RecipeSettings(
         **{name: chosen[name] for name in named if chosen.get(name) is not None},
         chat_template_kwargs=_mapping(chosen.get("chat_template_kwargs")),
         reasoning_gym=_mapping(chosen.get("reasoning_gym")),
         model_changes=_mapping(chosen.get("model_changes")),
         lab={name.removeprefix("lab_"): value for name, value in chosen.items() if name.startswith("lab_")},
+        reward_funcs=tuple(chosen.get("reward_funcs") or ()),
         rolls_out=bool(with_rollouts),
     )
 
