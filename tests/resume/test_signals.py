@@ -151,7 +151,15 @@ class StandIn:
         pass
 
 
-def test_a_second_interrupt_is_not_waited_for():
+@pytest.fixture
+def in_the_foreground():
+    """A process in the background is started with its interrupts ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_interrupt_is_not_waited_for(in_the_foreground):
     with StopOnSignal(StandIn()):
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
