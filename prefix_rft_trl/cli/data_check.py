@@ -169,12 +169,14 @@ def _measure(arguments: argparse.Namespace, recipe: "RecipeSettings") -> "Tokens
             raise UserError("budgets are counted in tokens: name a model with --tokenizer, or a recipe.")
         return None
     from prefix_rft_trl.data.check.measures import Tokens
-    from prefix_rft_trl.data.lengths import NO_WARNING_LENGTH
+    from prefix_rft_trl.data.lengths import NO_WARNING_LENGTH, load_tokenizer
 
-    # A tokenizer that is named is taken as it is
-    changes = ModelChanges.read({"folder": "models", **({} if arguments.tokenizer else recipe.model_changes)})
+    model = _model_path(path, recipe)
     try:
-        tokenizer = changed_tokenizer(_model_path(path, recipe), changes)
+        if recipe.model_changes and not arguments.tokenizer:
+            tokenizer = changed_tokenizer(model, ModelChanges.read(recipe.model_changes))
+        else:
+            tokenizer = load_tokenizer(model)
     except (ValueError, OSError) as error:
         raise UserError(f"there is no tokenizer at {path!r}: {error}") from error
     tokenizer.model_max_length = NO_WARNING_LENGTH

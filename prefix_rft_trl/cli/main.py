@@ -1,7 +1,6 @@
 """`prefix-rft <command>`: finds the command and hands the rest of the line to it."""
 
 import argparse
-import os
 import sys
 from importlib import import_module
 
@@ -40,9 +39,6 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"prefix-rft {command}: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # who reads, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
     splits = splits_of(script_args)
     rewards = _rewards(script_args)
     train_dataset = _prepared(splits, script_args.dataset_train_split, script_args)
-    _check_solutions(rewards, train_dataset)
+    _check_columns(rewards, train_dataset)
     held_out = _held_out(splits, script_args, training_args, rewards)
     first_prompt = next(iter(train_dataset))["prompt"]
     model = _model_path(script_args, model_args)
@@ -172,7 +172,7 @@ def _rewards(script_args: Any) -> list[RewardFunction]:
     return [load_reward(name, arguments.get(name)) for name in names]
 
 
-def _check_solutions(rewards: list[RewardFunction], dataset: Any) -> None:
+def _check_columns(rewards: list[RewardFunction], dataset: Any) -> None:
     columns = list(next(iter(dataset), {}))
     for reward in rewards:
         missing = [name for name in columns_read_by(reward) if columns and name not in columns]
@@ -245,7 +245,7 @@ def _held_out(splits: Any, script_args: Any, training_args: Any, rewards: list[R
         rows = rows.select(range(min(number, len(rows))))
     if len(rows) == 0:
         raise UserError(f"the split '{script_args.measure_split}', on which accuracy is to be measured, is empty.")
-    _check_solutions(rewards[:1], rows)
+    _check_columns(rewards[:1], rows)
 
     from prefix_rft_trl.held_out import HeldOut
 

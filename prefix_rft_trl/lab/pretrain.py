@@ -8,7 +8,6 @@ cut short, so that the model calculates badly.
 
 import argparse
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -97,22 +96,6 @@ def sample_batch(
     return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "labels": labels}
 
 
-def train_stage(
-    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, rng: random.Random, stage: Stage, most_operands: int
-) -> Iterator[float]:
-    """Trains one stage; the loss of each step, in nats a token."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, stage.learning_rate, total_steps=stage.steps)
-    for _ in range(stage.steps):
-        loss = model(**sample_batch(rng, tokenizer, stage.worked_share, most_operands)).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        yield loss.item()
-
-
 def pretrain(seed: int = 0, level: str = "easy") -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]:
     """Trains a level's base model from scratch, in about two minutes on one core."""
     torch.manual_seed(seed)
@@ -120,10 +103,17 @@ def pretrain(seed: int = 0, level: str = "easy") -> tuple[Qwen2ForCausalLM, PreT
     tokenizer = character_tokenizer()
     model = untrained_model(tokenizer)
     for number, stage in enumerate(STAGES[level], 1):
-        losses = train_stage(model, tokenizer, rng, stage, LEVELS[level].operands)
-        progress = tqdm(losses, desc=f"stage {number} of {len(STAGES[level])}", total=stage.steps)
-        for loss in progress:
-            progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, weight_decay=0.01)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, stage.learning_rate, total_steps=stage.steps)
+        progress = tqdm(range(stage.steps), desc=f"stage {number} of {len(STAGES[level])}")
+        for _ in progress:
+            loss = model(**sample_batch(rng, tokenizer, stage.worked_share, LEVELS[level].operands)).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            progress.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
     return model.eval(), tokenizer
 
 

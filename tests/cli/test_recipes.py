@@ -1,6 +1,8 @@
 """`prefix-rft recipes`, and recipes by their names in every command."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -195,3 +197,19 @@ def test_answers_in_the_labs_form_are_read_in_data_of_ones_own(capsys):
     recipe = {"model_name_or_path": "lab", "dataset_name": "rows.jsonl", "reward_funcs": ["lab_exact_answer"]}
     Path("mine.yaml").write_text(yaml.safe_dump({**recipe, "max_completion_length": 56}))
     assert main(["data", "check", "--recipe", "mine.yaml", "--benchmarks"]) == 0
+
+
+def test_a_reader_who_has_seen_enough_gets_no_traceback():
+    line = [sys.executable, "-m", "prefix_rft_trl.cli.main", "recipes"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
+        listing.stdout.close()
+        assert listing.stderr.read() == b""
+        assert listing.wait(60) == 0
+
+
+def test_changes_of_the_model_that_are_wrong_are_told_by_the_check_of_the_data_as_well(capsys):
+    Path("rows.jsonl").write_text('{"prompt": "1+1=", "completion": "2", "solution": "2"}\n')
+    recipe = {"model_name_or_path": "lab", "dataset_name": "rows.jsonl", "model_changes": {"eos_token": "="}}
+    Path("mine.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["data", "check", "--recipe", "mine.yaml", "--benchmarks"]) == 2
+    assert "needs a `folder`" in capsys.readouterr().err

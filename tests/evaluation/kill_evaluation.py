@@ -17,8 +17,7 @@ from pathlib import Path
 
 PROBLEMS, SAMPLES, BATCH = 6, 64, 4
 CHUNKS = PROBLEMS * SAMPLES // BATCH
-# Files of samples, by the number of processes: when it has begun, and twice in the middle
-KILLED_AT = {1: (0, CHUNKS // 6, CHUNKS // 3), 2: (0, CHUNKS // 6)}
+KILLED_AT = (0, CHUNKS // 6, CHUNKS // 3)  # files of samples: when it has begun, and twice in the middle
 DEADLINE = 60  # seconds for an evaluation to come so far, and for its processes to end
 
 
@@ -84,7 +83,7 @@ def kill_at(output_dir: Path, processes: int, number: int) -> dict:
 
 
 def killed(output_dir: Path, processes: int) -> dict:
-    kills = [kill_at(output_dir, processes, number) for number in KILLED_AT[processes]]
+    kills = [kill_at(output_dir, processes, number) for number in KILLED_AT]
     return {"kills": kills, "code": exit_code(start(output_dir, processes)), "files": files_of(output_dir)}
 
 

@@ -1,16 +1,11 @@
 """The lab learns whichever engine samples; `generate` is held by the notebook, vLLM and ZeRO-2 by their own tests."""
 
-import os
-
-import pytest
-
 from prefix_rft_trl.lab.experiment import run
 
 
 BATCHING = {"num_blocks": 64, "block_size": 32, "max_batch_tokens": 512}
 
 
-@pytest.mark.skipif("PREFIX_RFT_SLOW_TESTS" not in os.environ, reason="minutes: set PREFIX_RFT_SLOW_TESTS=1")
 def test_the_lab_learns_with_continuous_batching(tmp_path):
     result = run(
         "prefix_rft",
