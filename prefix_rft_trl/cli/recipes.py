@@ -1,9 +1,7 @@
 """`prefix-rft recipes`: lists the recipes that come with the package, shows one, copies it, or makes its model."""
 
 import argparse
-import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +39,6 @@ def run(argv: list[str]) -> int:
     arguments, flags = parser.parse_known_args(argv)
     if flags and arguments.action != "model":
         raise UserError(f"unknown: {' '.join(flags)}. `prefix-rft recipes --help` tells more.")
-    try:
-        _act(arguments, flags)
-        sys.stdout.flush()
-    except BrokenPipeError:  # who reads, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
-
-
-def _act(arguments: argparse.Namespace, flags: list[str]) -> None:
     match arguments.action:
         case None:
             print_list()
@@ -59,6 +48,7 @@ def _act(arguments: argparse.Namespace, flags: list[str]) -> None:
             print(copy_recipes(arguments.name, arguments.folder))
         case "model":
             print(model_of(_recipe(arguments.name), flags))
+    return 0
 
 
 def purpose(recipe: Path) -> str:
@@ -84,8 +74,9 @@ def print_list() -> None:
             table.add_row()
         folder = name.partition("/")[0]
         table.add_row(name, purpose(FOLDER / f"{name}.yaml"))
-    Console().print(table)
-    print("\n`prefix-rft recipes show NAME` prints one, `prefix-rft train --config NAME` trains it.")
+    console = Console()  # which ends quietly where `head` has seen enough
+    console.print(table)
+    console.print("\n`prefix-rft recipes show NAME` prints one, `prefix-rft train --config NAME` trains it.")
 
 
 def copy_recipes(name: str, target: Path) -> Path:

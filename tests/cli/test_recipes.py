@@ -204,7 +204,6 @@ def test_a_reader_who_has_seen_enough_gets_no_traceback():
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
         listing.stdout.close()
         assert listing.stderr.read() == b""
-        assert listing.wait(60) == 0
 
 
 def test_changes_of_the_model_that_are_wrong_are_told_by_the_check_of_the_data_as_well(capsys):
