@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from prefix_rft_trl.recipe_files import find_recipe_file
+from prefix_rft_trl.utils.recipe_files import find_recipe_file
 
 
 GB = 1e9

@@ -71,8 +71,8 @@ def gsm8k_run(arguments: argparse.Namespace, folder: str) -> dict[str, Any]:
     from dataclasses import fields
 
     from prefix_rft_trl import PrefixGRPOConfig
-    from prefix_rft_trl.cli.loading import load_splits, pick_split, with_prompts
-    from prefix_rft_trl.cli.recipe import load_recipe
+    from prefix_rft_trl.cli.launch.recipe import load_recipe
+    from prefix_rft_trl.data.loading import load_splits, pick_split, with_prompts
     from prefix_rft_trl.rewards import load_reward
 
     recipe = load_recipe(RECIPE)

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import GRPOTrainer
 
 from .config import PrefixGRPOConfig
-from .demonstrations import Message, doubtful_rows, parse_demonstrations
+from .method.demonstrations import Message, doubtful_rows, parse_demonstrations
 
 
 logger = get_logger(__name__)

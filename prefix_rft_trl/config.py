@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from trl import GRPOConfig
 
-from .advantages import ESTIMATORS
-from .dropped_micro_batches import refuse_dropped_micro_batches_of
-from .imitation import PREFIX_LOSSES, PREFIX_WEIGHTS, SELECTIONS
-from .schedules import DISTRIBUTIONS, SCHEDULES
+from .method.advantages import ESTIMATORS
+from .method.schedules import DISTRIBUTIONS, SCHEDULES
+from .method.token_weights import PREFIX_LOSSES, PREFIX_WEIGHTS, SELECTIONS
+from .run.deepspeed import refuse_dropped_micro_batches_of
 
 
 @dataclass
@@ -78,7 +78,7 @@ class PrefixGRPOConfig(GRPOConfig):
             Advantage of the rollouts of a group with hybrid ones: `"group"`, the paper's, is the reward minus the mean
             of all rollouts; `"on_policy"` subtracts the mean of the rollouts without a prefix; `"dr_grpo_prefix"` and
             `"dr_grpo_prefix_v2"` are the estimators of the authors' code, which treat prefix and continuation apart
-            (see `prefix_rft_trl/advantages.py`; the second never reinforces a demonstration that succeeds).
+            (see `prefix_rft_trl/method/advantages.py`; the second never reinforces a demonstration that succeeds).
         prefix_selection (`str`, *optional*, defaults to `"top_entropy"`):
             Which prefix tokens are trained: `"top_entropy"` ranks those of all rows and ranks of a forward batch by
             the policy's entropy, `"top_entropy_per_rollout"` ranks inside each hybrid rollout; `"bottom_entropy"`,

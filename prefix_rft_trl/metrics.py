@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from .prefixes import Assignment, Prefix
-from .stated_answer import answer_as_word
+from .method.prefixes import Assignment, Prefix
+from .rewards.stated_answer import answer_as_word
 
 
 def token_sums(

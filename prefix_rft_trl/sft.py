@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from trl import SFTTrainer
 
-from .checkpoints import WholeCheckpoints
+from .run.checkpoints import WholeCheckpoints
 
 
 TRAINED_TOKENS = "trained_tokens"

@@ -15,23 +15,23 @@ from transformers import PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import get_config_model_id
 
-from .advantages import on_policy_baseline_advantages, total_rewards
-from .budgets import decoding_within
 from .checks import check_prefixes, refuse_other_generators
 from .citation import PAPER
-from .completions_table import prefix_characters, print_table
 from .config import PrefixGRPOConfig
-from .continuous_batching import batching_within
-from .demonstrations import Message, check_demonstrations, demonstration_ids
-from .exact_resume import ExactResume
-from .imitation import CROSS_ENTROPY, SELECTIONS, cross_entropy, prefix_token_mask, weigh_prefix_tokens
+from .method.advantages import on_policy_baseline_advantages, total_rewards
+from .method.demonstrations import Message, check_demonstrations, demonstration_ids
+from .method.prefixes import NO_PREFIX, ON_POLICY, Assignment, Prefix, prepend, put_back, token_noise
+from .method.token_weights import CROSS_ENTROPY, SELECTIONS, cross_entropy, prefix_token_mask, weigh_prefix_tokens
 from .metrics import rollout_metrics, rollout_rows, token_metrics, token_sums
-from .plan import plan_rollouts, prefix_of, scheduled_bounds
-from .prefixes import NO_PREFIX, ON_POLICY, Assignment, Prefix, prepend, put_back, token_noise
-from .problems import ProblemMemory
-from .riding import split_at_padding, starting_with
-from .vllm_budgets import vllm_within
-from .vllm_server import ending_together
+from .rollouts import plan_rollouts, prefix_of, scheduled_bounds
+from .run.completions_table import prefix_characters, print_table
+from .run.exact_resume import ExactResume
+from .run.success_history import ProblemMemory
+from .sampling.budgets import decoding_within
+from .sampling.continuous_batching import batching_within
+from .sampling.padded import split_at_padding, starting_with
+from .sampling.vllm import vllm_within
+from .sampling.vllm_server import ending_together
 
 
 class PrefixGRPOTrainer(ExactResume, GRPOTrainer):

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from prefix_rft_trl.comparison.collecting import collect
+from prefix_rft_trl.comparison.jobs import ending_on_sigterm, jobs_of, only_one, run_jobs
 from prefix_rft_trl.comparison.report import terminal_table, write_report
-from prefix_rft_trl.comparison.running import ending_on_sigterm, jobs_of, only_one, run_jobs
 from prefix_rft_trl.comparison.spec import SPECIFICATION, Specification, Trial, read_specification
-from prefix_rft_trl.recipe_files import find_recipe_file
+from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.recipe_files import find_recipe_file
 
-from .errors import UserError
-from .recipe import Stage, grouped, load_recipe, split_stages
+from .launch.recipe import Stage, grouped, load_recipe, split_stages
 
 
 DESCRIPTION = """\
@@ -130,8 +130,8 @@ def what_is_measured(trials: list[Trial]) -> set[str]:
 
 def _checked(stage: Stage, launcher: argparse.ArgumentParser) -> argparse.Namespace:
     """The settings of a stage, all known and, as far as one process can tell, accepted by their config."""
+    from .launch.training_script import make_parser
     from .train import has_default_config, launcher_flags
-    from .training_script import make_parser
 
     parser = make_parser(stage.trainer)
     settings = {name: value for name, value in stage.settings.items() if name != "env"}

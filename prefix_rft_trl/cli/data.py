@@ -4,16 +4,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError, nearest
-from .loading import LOCAL_FORMATS, load_splits, pick_split
+from prefix_rft_trl.data.loading import LOCAL_FORMATS, load_splits, pick_split
+from prefix_rft_trl.utils.errors import UserError, nearest
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from prefix_rft_trl.data.conversion import Outcome
-    from prefix_rft_trl.data.settings import Settings
-    from prefix_rft_trl.data.sources import Source
+    from prefix_rft_trl.data.convert.conversion import Outcome
+    from prefix_rft_trl.data.convert.options import Settings
+    from prefix_rft_trl.data.convert.sources import Source
 
 
 def run(argv: list[str]) -> int:
@@ -21,7 +21,7 @@ def run(argv: list[str]) -> int:
         from .data_check import run as check
 
         return check(argv[1:])
-    from prefix_rft_trl.data.report import show
+    from prefix_rft_trl.data.convert.conversion_report import show
 
     from .data_options import make_parser
 
@@ -39,7 +39,7 @@ def run(argv: list[str]) -> int:
 
 
 def _source(name: str) -> "Source":
-    from prefix_rft_trl.data.sources import SOURCES
+    from prefix_rft_trl.data.convert.sources import SOURCES
 
     if name not in SOURCES:
         known, meant = ", ".join(SOURCES), nearest(name, [*SOURCES, "check"])
@@ -49,7 +49,7 @@ def _source(name: str) -> "Source":
 
 def _options(arguments: argparse.Namespace, source: "Source") -> dict[str, Any]:
     """The options of the source alone that were given."""
-    from prefix_rft_trl.data.sources import SOURCES
+    from prefix_rft_trl.data.convert.sources import SOURCES
 
     every = dict.fromkeys(name for each in SOURCES.values() for name in each.options)
     given = {name: getattr(arguments, name) for name in every if getattr(arguments, name) is not None}
@@ -61,8 +61,8 @@ def _options(arguments: argparse.Namespace, source: "Source") -> dict[str, Any]:
 
 
 def _convert(arguments: argparse.Namespace, source: "Source", options: dict[str, Any], output: Path) -> "Outcome":
-    from prefix_rft_trl.data.conversion import convert
-    from prefix_rft_trl.data.writing import check_output, replacing
+    from prefix_rft_trl.data.convert.conversion import convert
+    from prefix_rft_trl.data.convert.writing import check_output, replacing
 
     check_output(output, arguments.overwrite)
     _check_input(arguments, source, output)
@@ -82,9 +82,9 @@ def _check_input(arguments: argparse.Namespace, source: "Source", output: Path) 
 
 
 def _settings(arguments: argparse.Namespace, source: "Source", options: dict[str, Any]) -> "Settings":
-    from prefix_rft_trl.data.lengths import load_tokenizer
+    from prefix_rft_trl.data.convert.lengths import load_tokenizer
+    from prefix_rft_trl.data.convert.options import Settings
     from prefix_rft_trl.data.prompts import MARK_INSTRUCTION
-    from prefix_rft_trl.data.settings import Settings
 
     lengths = {
         name: getattr(arguments, name)

@@ -5,13 +5,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefix_rft_trl.benchmarks import BENCHMARKS, find_benchmarks, local_folder
-from prefix_rft_trl.changed_model import ModelChanges, changed_tokenizer
-from prefix_rft_trl.final_answer import MARKERS
+from prefix_rft_trl.data.benchmarks import BENCHMARKS, find_benchmarks, local_folder
+from prefix_rft_trl.data.loading import load_splits, pick_split
+from prefix_rft_trl.models.changes import ModelChanges, changed_tokenizer
+from prefix_rft_trl.rewards.answers import MARKERS
+from prefix_rft_trl.utils.errors import UserError
 
-from .errors import UserError
-from .loading import load_splits, pick_split
-from .recipe import load_recipe
+from .launch.recipe import load_recipe
 
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run(argv: list[str]) -> int:
     measure = _measure(arguments, recipe)
     budgets = _budgets(arguments, recipe, measure)
 
-    from prefix_rft_trl.rewards.verifier import Verifier
+    from prefix_rft_trl.rewards.verification.verifier import Verifier
 
     with Verifier(arguments.num_workers) as verifier:
         report = check_dataset(
@@ -169,7 +169,7 @@ def _measure(arguments: argparse.Namespace, recipe: "RecipeSettings") -> "Tokens
             raise UserError("budgets are counted in tokens: name a model with --tokenizer, or a recipe.")
         return None
     from prefix_rft_trl.data.check.measures import Tokens
-    from prefix_rft_trl.data.lengths import NO_WARNING_LENGTH, load_tokenizer
+    from prefix_rft_trl.data.convert.lengths import NO_WARNING_LENGTH, load_tokenizer
 
     model = _model_path(path, recipe)
     try:

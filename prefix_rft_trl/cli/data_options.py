@@ -2,9 +2,9 @@
 
 import argparse
 
+from prefix_rft_trl.data.convert.options import MAX_DEMONSTRATION_TOKENS, MAX_PROMPT_TOKENS
+from prefix_rft_trl.data.convert.sources import SOURCES
 from prefix_rft_trl.data.prompts import BOX_INSTRUCTION
-from prefix_rft_trl.data.settings import MAX_DEMONSTRATION_TOKENS, MAX_PROMPT_TOKENS
-from prefix_rft_trl.data.sources import SOURCES
 
 
 DESCRIPTION = """\

@@ -6,17 +6,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefix_rft_trl.benchmarks import BENCHMARKS
-
-from .errors import UserError
+from prefix_rft_trl.data.benchmarks import BENCHMARKS
+from prefix_rft_trl.utils.errors import UserError
 
 
 if TYPE_CHECKING:
     from prefix_rft_trl.evaluation.asking import Asking
     from prefix_rft_trl.evaluation.benchmark import Benchmark
     from prefix_rft_trl.evaluation.engines import Engine
-    from prefix_rft_trl.evaluation.figures import Figures
-    from prefix_rft_trl.evaluation.models import Source
+    from prefix_rft_trl.evaluation.scores import Figures
+    from prefix_rft_trl.models.sources import Source
 
 DESCRIPTION = """\
 Evaluate models on benchmarks, without any prefix: avg@n with its 95% interval over problems, pass@k for every k up to
@@ -127,8 +126,8 @@ def _dictionary(text: str) -> dict[str, Any]:
 def _evaluate(arguments: argparse.Namespace) -> int:
     if not arguments.model or not arguments.benchmarks:
         raise UserError("--model and --benchmarks say what to evaluate, or --compare which results to compare.")
-    from prefix_rft_trl.evaluation.evaluating import evaluate
-    from prefix_rft_trl.evaluation.models import find_models
+    from prefix_rft_trl.evaluation.evaluate import evaluate
+    from prefix_rft_trl.models.sources import find_models
 
     arguments.lab_level = arguments.lab_level or _lab_level(arguments.model)
     engine = _engine(arguments)
@@ -144,7 +143,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _lab_level(models: list[str]) -> str:
     """The level of the lab's task that the runs were trained on, which the base model then has as well."""
-    from prefix_rft_trl.run_settings import settings_of_run
+    from prefix_rft_trl.run.settings import settings_of_run
 
     runs = [settings_of_run(model if Path(model).exists() else model.partition("=")[2]) for model in models]
     levels = {run.lab_level for run in runs if run is not None}
@@ -192,8 +191,8 @@ def _prepared(
 ) -> tuple[list["Benchmark"], "Engine"]:
     from prefix_rft_trl.evaluation.context import fit_budgets
     from prefix_rft_trl.evaluation.engines import load_tokenizer
-    from prefix_rft_trl.evaluation.finding import find_benchmarks
-    from prefix_rft_trl.run_settings import settings_of_run
+    from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
+    from prefix_rft_trl.run.settings import settings_of_run
 
     engine.check(source)
     tokenizer = load_tokenizer(source)
@@ -229,8 +228,8 @@ def _values_of_k(given: list[int] | None, benchmarks: list["Benchmark"]) -> list
 
 
 def _show(evaluated: dict[str, dict[str, "Figures"]], ks: list[int], folder: Path) -> None:
+    from prefix_rft_trl.evaluation.eval_report import draw_pass_at_k, figures_table
     from prefix_rft_trl.evaluation.record import asked_differently, write_whole
-    from prefix_rft_trl.evaluation.report import draw_pass_at_k, figures_table
 
     results = {
         model: {benchmark: figures.as_json() for benchmark, figures in of_model.items()}
@@ -246,7 +245,7 @@ def _show(evaluated: dict[str, dict[str, "Figures"]], ks: list[int], folder: Pat
 
 def _compare(folders: list[Path]) -> int:
     from prefix_rft_trl.evaluation.comparing import differences
-    from prefix_rft_trl.evaluation.report import differences_table
+    from prefix_rft_trl.evaluation.eval_report import differences_table
 
     names = [folder.resolve().name for folder in folders]
     found = differences(folders[0], folders[1])

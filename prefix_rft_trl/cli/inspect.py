@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError
-from .recipe import DEFAULT_TRAINER, Stage, read_recipe, with_config_apart
+from prefix_rft_trl.utils.errors import UserError
+
+from .launch.recipe import DEFAULT_TRAINER, Stage, read_recipe, with_config_apart
 from .train import launcher_flags
 
 
@@ -38,7 +39,7 @@ def run(argv: list[str]) -> int:
     from prefix_rft_trl.inspection.page import page
     from prefix_rft_trl.inspection.rollouts import inspect_rows
 
-    from .training_script import make_trainer
+    from .launch.training_script import make_trainer
 
     try:
         trainer, _ = make_trainer(script_args, training_args, model_args)
@@ -87,7 +88,7 @@ def _recipe_settings(config: str | None, flags: list[str]) -> tuple[Any, Any, An
     _check_trainer(Stage("", recipe, flags))
     from accelerate.commands.launch import launch_command_parser
 
-    from .training_script import make_parser
+    from .launch.training_script import make_parser
 
     launcher_flags(make_parser(), launch_command_parser(), recipe, flags)
     try:
@@ -118,10 +119,10 @@ def _check_prefixes_are_in_use(training_args: Any) -> None:
 
 
 def _check_rows(rows: list[int], script_args: Any) -> None:
+    from prefix_rft_trl.data.loading import pick_split
     from prefix_rft_trl.inspection.rollouts import check_rows
 
-    from .loading import pick_split
-    from .trainers import splits_of
+    from .launch.trainers import splits_of
 
     if script_args.dataset_streaming:
         return

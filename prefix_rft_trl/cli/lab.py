@@ -12,10 +12,10 @@ from typing import Any
 
 from prefix_rft_trl.lab.picture import LABELS, draw
 from prefix_rft_trl.lab.task import MAX_COMPLETION_LENGTH, MEASURE_EVERY, STEPS, sample_prompt
-from prefix_rft_trl.run_folder import read_curve
+from prefix_rft_trl.run.folder import read_curve
+from prefix_rft_trl.utils.errors import UserError
 
-from .errors import UserError
-from .sampling import sampling_command
+from .launch.sample_command import sampling_command
 
 
 def run(argv: list[str]) -> int:

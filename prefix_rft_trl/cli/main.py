@@ -5,8 +5,7 @@ import sys
 from importlib import import_module
 
 from prefix_rft_trl import __version__
-
-from .errors import UserError
+from prefix_rft_trl.utils.errors import UserError
 
 
 COMMANDS = {

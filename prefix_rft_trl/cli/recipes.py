@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.recipe_files import FOLDER, find_recipe_file, recipe_names
+from prefix_rft_trl.utils.errors import UserError, nearest
+from prefix_rft_trl.utils.recipe_files import FOLDER, find_recipe_file, recipe_names
 
-from .errors import UserError, nearest
-from .recipe import grouped, load_recipe, split_stages
+from .launch.recipe import grouped, load_recipe, split_stages
 
 
 DESCRIPTION = """\
@@ -135,7 +135,7 @@ def _made(model: str, settings: dict[str, Any]) -> str:
         model = lab.base_model_path(settings.get("lab_level", "easy"))
     if not settings.get("model_changes"):
         return model
-    from prefix_rft_trl.changed_model import ModelChanges, changed_model
+    from prefix_rft_trl.models.changes import ModelChanges, changed_model
 
     try:
         return changed_model(model, ModelChanges.read(settings["model_changes"]), settings.get("model_revision"))

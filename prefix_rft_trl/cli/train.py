@@ -13,12 +13,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.merged_adapter import remove_adapter, with_adapter_merged
-from prefix_rft_trl.run_folder import STATE, has_ended, last_checkpoint
+from prefix_rft_trl.models.adapters import remove_adapter, with_adapter_merged
+from prefix_rft_trl.run.folder import STATE, has_ended, last_checkpoint
+from prefix_rft_trl.utils.errors import UserError, nearest
 
-from .errors import UserError, nearest
-from .launching import launch
-from .recipe import Stage, read_recipe, split_stages, with_config_apart, with_recipe_files
+from .launch.launching import launch
+from .launch.recipe import Stage, read_recipe, split_stages, with_config_apart, with_recipe_files
 
 
 USAGE = """\
@@ -78,7 +78,7 @@ def run(argv: list[str]) -> int:
     from accelerate.commands.launch import launch_command_parser
     from trl.cli.commands.training import _subtract_subsequence
 
-    from .training_script import main, make_parser
+    from .launch.training_script import main, make_parser
 
     launcher = launch_command_parser()
     parser = make_parser(Stage("", recipe, flags).trainer)
@@ -90,7 +90,7 @@ def run(argv: list[str]) -> int:
     if not (given.use_cpu or given.bf16 is False or "--config_file" in of_launcher or has_default_config()):
         _check_there_is_a_gpu()
     # As a module: as a file, its folder would come first on the path, and our `inspect` before Python's
-    script = ["--module", f"{__package__}.training_script"]
+    script = ["--module", f"{__package__}.launch.training_script"]
     return launch(launcher.parse_args([*of_launcher, "--quiet", *script, *settings]))
 
 
@@ -114,7 +114,7 @@ def knows_setting(trainer: str, setting: str) -> bool:
 def _known_settings(trainer: str) -> set[str]:
     from accelerate.commands.launch import launch_command_parser
 
-    from .training_script import make_parser
+    from .launch.training_script import make_parser
 
     actions = [*make_parser(trainer)._actions, *launch_command_parser()._actions]
     flags = {flag.removeprefix("--").replace("-", "_") for action in actions for flag in action.option_strings}

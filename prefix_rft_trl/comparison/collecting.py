@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.comparison.results import Comparison, Experiment, Row, Run, Table
-from prefix_rft_trl.comparison.running import jobs_of
-from prefix_rft_trl.comparison.spec import Specification, Trial
-from prefix_rft_trl.comparison.statistics import COSTS
-from prefix_rft_trl.run_folder import has_ended, read_curve
+from prefix_rft_trl.run.folder import has_ended, read_curve
+
+from .jobs import jobs_of
+from .results import Comparison, Experiment, Row, Run, Table
+from .spec import Specification, Trial
+from .statistics import COSTS
 
 
 def collect(specification: Specification, folder: Path, command: str, measured: str) -> Comparison:

@@ -8,8 +8,8 @@ from . import curves, markdown, numerals, page
 from .budgets import Budget, budget
 from .document import Block, Cells, Command, Document, Figure, Figures, Folded, Heading, Paragraph
 from .results import Comparison, Experiment, Row, Table
-from .results_file import as_json
-from .settings import settings_block
+from .results_io import as_json
+from .settings_table import settings_block
 from .statistics import Cost, Estimate, Summary, base_accuracies, best_of_columns, experiments_of, finished, summarize
 
 

@@ -1,6 +1,6 @@
 """The prompt of a row: system prompt, problem and instruction, as messages or as text."""
 
-from .problem import Message, Unusable
+from .convert.rows import Message, Unusable
 
 
 BOX_INSTRUCTION = r"Please reason step by step, and put your final answer within \boxed{}"

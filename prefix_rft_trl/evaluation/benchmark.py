@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prefix_rft_trl.final_answer import MARKERS, find_final_answer
-from prefix_rft_trl.rewards.equivalence import LONGEST
-from prefix_rft_trl.rewards.normal_form import normal_form
+from prefix_rft_trl.rewards.answers import MARKERS, find_final_answer
+from prefix_rft_trl.rewards.verification.equivalence import LONGEST
+from prefix_rft_trl.rewards.verification.normal_form import normal_form
 
 from .samples import Sample
 from .sampling import Chunk, Place, Sampling

@@ -7,8 +7,8 @@ from pathlib import Path
 from prefix_rft_trl.comparison.statistics import Estimate
 
 from .estimates import paired_difference
-from .figures import Figures
 from .record import FIGURES, SETTINGS, asked_differently
+from .scores import Figures
 
 
 @dataclass(frozen=True)

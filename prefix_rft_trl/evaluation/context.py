@@ -6,10 +6,10 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from prefix_rft_trl.generating import encode_prompts
+from prefix_rft_trl.models.sources import Source
+from prefix_rft_trl.sampling.generate import encode_prompts
 
 from .benchmark import Benchmark
-from .models import Source
 
 
 def context_length(source: Source) -> int | None:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from prefix_rft_trl.naming_model import naming_model
+from prefix_rft_trl.models.naming_model import naming_model
+from prefix_rft_trl.models.sources import Source
 
 from .context import context_length
-from .models import Source
 from .sampling import Sampler
 from .vllm_adapters import rank_of_adapter
 
@@ -120,7 +120,7 @@ class Engine:
         return Loaded(sampler, tokenizer, sampler.ends)
 
     def _vllm(self, source: Source) -> Loaded:
-        from .vllm_sampler import VLLMSampler
+        from .samplers import VLLMSampler
 
         tokenizer = load_tokenizer(source)
         settings = {"tensor_parallel_size": self.tensor_parallel_size, "dtype": self._dtype()}

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefix_rft_trl.benchmarks import ANSWER_COLUMNS, BENCHMARKS, PROBLEM_COLUMNS, Problem, load_benchmark
-from prefix_rft_trl.cli.errors import nearest
-from prefix_rft_trl.cli.loading import LOCAL_FORMATS, load_splits, pick_split
+from prefix_rft_trl.data.benchmarks import ANSWER_COLUMNS, BENCHMARKS, PROBLEM_COLUMNS, Problem, load_benchmark
+from prefix_rft_trl.data.loading import LOCAL_FORMATS, load_splits, pick_split
+from prefix_rft_trl.utils.errors import nearest
 
 from .asking import Asking
 

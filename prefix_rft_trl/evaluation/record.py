@@ -7,9 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from prefix_rft_trl.models.sources import Source
+
 from .benchmark import Benchmark
 from .engines import Engine
-from .models import Source
 
 
 SETTINGS, FIGURES = "settings.json", "figures.json"

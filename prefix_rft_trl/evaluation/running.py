@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.generating import encode_prompts
+from prefix_rft_trl.sampling.generate import encode_prompts
 
 from .benchmark import Benchmark
 from .samples import Sample, SampleFolder

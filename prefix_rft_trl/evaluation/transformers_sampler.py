@@ -3,7 +3,7 @@
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from prefix_rft_trl.generating import ends_of, generate_ids, sampling_by, sampling_config
+from prefix_rft_trl.sampling.generate import ends_of, generate_ids, sampling_by, sampling_config
 
 from .sampling import Sampling
 

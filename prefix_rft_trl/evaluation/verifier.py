@@ -5,10 +5,10 @@ from functools import cache
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
-from prefix_rft_trl.benchmarks import BENCHMARKS
-from prefix_rft_trl.gym import NAME_PREFIX
+from prefix_rft_trl.data.benchmarks import BENCHMARKS
+from prefix_rft_trl.data.gym import NAME_PREFIX
 from prefix_rft_trl.rewards import load_reward
-from prefix_rft_trl.run_settings import RunSettings
+from prefix_rft_trl.run.settings import RunSettings
 
 from .asking import Asking
 from .problems import LAB

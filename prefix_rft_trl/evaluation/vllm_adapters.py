@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from .models import ADAPTER_CONFIG
+from prefix_rft_trl.models.sources import ADAPTER_CONFIG
 
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM reserves memory for

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from prefix_rft_trl.demonstrations import demonstration_ids
-from prefix_rft_trl.imitation import CROSS_ENTROPY, SELECTIONS, prefix_token_mask
-from prefix_rft_trl.plan import scheduled_bounds
-from prefix_rft_trl.schedules import SLICES
+from prefix_rft_trl.method.demonstrations import demonstration_ids
+from prefix_rft_trl.method.schedules import SLICES
+from prefix_rft_trl.method.token_weights import CROSS_ENTROPY, SELECTIONS, prefix_token_mask
+from prefix_rft_trl.rollouts import scheduled_bounds
 
 from .records import Group, HybridRollout, Inspection, OnPolicyRollout, Token
 from .token_texts import token_texts

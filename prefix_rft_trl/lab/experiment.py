@@ -13,18 +13,11 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer
-from prefix_rft_trl.curve import CurveWriter, grpo_tokens
-from prefix_rft_trl.held_out import sample_answer_ids
-from prefix_rft_trl.run_folder import read_curve
+from prefix_rft_trl.evaluation.held_out import sample_answer_ids
+from prefix_rft_trl.run.curve import CurveWriter, grpo_tokens
+from prefix_rft_trl.run.folder import read_curve
 
-from .task import (
-    MAX_COMPLETION_LENGTH,
-    MEASURE_EVERY,
-    STEPS,
-    base_model_path,
-    exact_answer_reward,
-    load_dataset,
-)
+from .task import MAX_COMPLETION_LENGTH, MEASURE_EVERY, STEPS, base_model_path, exact_answer_reward, load_dataset
 
 
 METHODS = {"grpo": 0, "prefix_rft": 1}  # hybrid rollouts among the eight of a prompt

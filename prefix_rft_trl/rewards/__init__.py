@@ -3,7 +3,7 @@
 from .gsm8k import gsm8k_final_number
 from .math_accuracy import MathAccuracyReward, math_accuracy_reward
 from .registry import REWARDS, RewardFunction, load_reward
-from .verifier import Verdict, Verifier
+from .verification.verifier import Verdict, Verifier
 
 
 __all__ = [

@@ -3,7 +3,7 @@ r"""The right answers of a row as datasets write them: bare, in dollar signs, in
 from decimal import Decimal
 from typing import Any
 
-from prefix_rft_trl.final_answer import find_final_answer
+from .answers import find_final_answer
 
 
 _NOTHING = {"", "none", "null", "nan", "n/a", "na", "-"}

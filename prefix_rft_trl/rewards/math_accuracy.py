@@ -3,12 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from prefix_rft_trl.final_answer import MARKERS
-
-from .equivalence import Verdict
+from .answers import MARKERS
 from .golds import acceptable_golds
 from .responses import stated_answer
-from .verifier import Verifier
+from .verification.equivalence import Verdict
+from .verification.verifier import Verifier
 
 
 LONGEST_IN_TABLE = 80  # characters of an answer in the completions table

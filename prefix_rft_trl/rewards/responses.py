@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from prefix_rft_trl.final_answer import MARKERS, find_final_answer
+from .answers import MARKERS, find_final_answer
 
 
 def text_of(completion: str | list[dict[str, Any]]) -> str:

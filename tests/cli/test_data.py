@@ -10,8 +10,8 @@ from datasets import load_dataset
 
 from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, lab
 from prefix_rft_trl.cli.main import main
-from prefix_rft_trl.data import conversion
-from prefix_rft_trl.demonstrations import parse_demonstrations
+from prefix_rft_trl.data.convert import conversion
+from prefix_rft_trl.method.demonstrations import parse_demonstrations
 
 
 REAL = os.environ.get("PREFIX_RFT_DATA")

@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerFast
 
 from prefix_rft_trl.cli.data import run as convert
 from prefix_rft_trl.cli.data_check import run
-from prefix_rft_trl.cli.errors import UserError
-from prefix_rft_trl.rewards.verifier import Verifier
+from prefix_rft_trl.rewards.verification.verifier import Verifier
+from prefix_rft_trl.utils.errors import UserError
 
 
 pytestmark = pytest.mark.usefixtures("one_worker")
@@ -80,7 +80,9 @@ def worker():
 @pytest.fixture
 def one_worker(worker, monkeypatch):
     """The verifier of rewards, with one worker for all tests: each takes a second to start."""
-    monkeypatch.setattr("prefix_rft_trl.rewards.verifier.Verifier", lambda num_workers: nullcontext(worker))
+    monkeypatch.setattr(
+        "prefix_rft_trl.rewards.verification.verifier.Verifier", lambda num_workers: nullcontext(worker)
+    )
 
 
 @pytest.fixture

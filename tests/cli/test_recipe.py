@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.cli.errors import UserError
-from prefix_rft_trl.cli.recipe import Stage, grouped, read_recipe, split_stages, trainer_of
+from prefix_rft_trl.cli.launch.recipe import Stage, grouped, read_recipe, split_stages, trainer_of
+from prefix_rft_trl.utils.errors import UserError
 
 
 OF_ALL = {"trainer", "model_name_or_path", "output_dir", "learning_rate", "max_steps"}

@@ -11,12 +11,12 @@ import yaml
 from safetensors.torch import load_file
 
 from prefix_rft_trl import lab
-from prefix_rft_trl.cli.errors import UserError
+from prefix_rft_trl.cli.launch.recipe import load_recipe, split_stages
 from prefix_rft_trl.cli.main import main
-from prefix_rft_trl.cli.recipe import load_recipe, split_stages
 from prefix_rft_trl.cli.recipes import purpose
 from prefix_rft_trl.cli.train import knows_setting
-from prefix_rft_trl.recipe_files import find_recipe_file
+from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.recipe_files import find_recipe_file
 
 
 RECIPES = Path(__file__).parents[2] / "recipes"

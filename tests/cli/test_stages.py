@@ -11,9 +11,9 @@ from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from prefix_rft_trl.cli.loading import with_demonstrations
 from prefix_rft_trl.cli.main import main
-from prefix_rft_trl.run_folder import STATE, has_ended, read_curve
+from prefix_rft_trl.data.loading import with_demonstrations
+from prefix_rft_trl.run.folder import STATE, has_ended, read_curve
 from prefix_rft_trl.sft import CountingSFTTrainer
 
 
@@ -39,7 +39,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 @pytest.fixture
 def stages_begun(monkeypatch) -> list[tuple[str, str]]:
     """(trainer, folder) of each training that was begun."""
-    from prefix_rft_trl.cli import trainers
+    from prefix_rft_trl.cli.launch import trainers
 
     found = []
     for name, make in list(trainers.TRAINERS.items()):
@@ -88,7 +88,7 @@ def recipe_of_two(tmp_path: Path, **others) -> list:
 @pytest.fixture
 def launched(monkeypatch) -> list[Path]:
     """Folders of the stages whose training a run would begin, and of which it then is as if it had been killed."""
-    from prefix_rft_trl.cli import training_script
+    from prefix_rft_trl.cli.launch import training_script
 
     found = []
 

@@ -165,7 +165,7 @@ def test_an_error_in_the_script_is_one_sentence_and_exit_code_2(prefix_rft, tmp_
     ],
 )
 def test_what_is_wrong_is_said_before_the_model_is_loaded(tmp_path, changes, said, monkeypatch, capsys):
-    from prefix_rft_trl.cli import training_script
+    from prefix_rft_trl.cli.launch import training_script
 
     monkeypatch.setattr(sys, "argv", ["train", "--config", str(recipe_of(tmp_path, **changes))])
     assert training_script.main() == 2
@@ -179,9 +179,9 @@ def test_what_is_wrong_is_said_before_the_model_is_loaded(tmp_path, changes, sai
     ids=lambda path: f"{path.parent.name}/{path.name}",
 )
 def test_every_setting_of_every_recipe_exists_and_is_accepted(recipe):
-    from prefix_rft_trl.cli.recipe import load_recipe, split_stages
+    from prefix_rft_trl.cli.launch.recipe import load_recipe, split_stages
+    from prefix_rft_trl.cli.launch.training_script import make_parser
     from prefix_rft_trl.cli.train import knows_setting
-    from prefix_rft_trl.cli.training_script import make_parser
 
     for stage in split_stages(load_recipe(recipe), [], knows_setting):
         parser = make_parser(stage.trainer)

@@ -1,7 +1,7 @@
 from types import SimpleNamespace
 
-from prefix_rft_trl.cli.loading import load_splits
-from prefix_rft_trl.cli.trainers import _held_out
+from prefix_rft_trl.cli.launch.trainers import _held_out
+from prefix_rft_trl.data.loading import load_splits
 from prefix_rft_trl.rewards import MathAccuracyReward
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from prefix_rft_trl.comparison.collecting import collect, experiment, whole_curve
-from prefix_rft_trl.comparison.running import jobs_of
+from prefix_rft_trl.comparison.jobs import jobs_of
 from prefix_rft_trl.comparison.spec import Specification, Trial, TrialTable
-from prefix_rft_trl.run_folder import CURVE, STATE
+from prefix_rft_trl.run.folder import CURVE, STATE
 
 
 def line(step: int, accuracy: float, cost: float) -> dict:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from prefix_rft_trl.comparison.running import LOG, Job, Running, jobs_of, only_one, run_jobs
+from prefix_rft_trl.comparison.jobs import LOG, Job, Running, jobs_of, only_one, run_jobs
 from prefix_rft_trl.comparison.spec import Trial
-from prefix_rft_trl.run_folder import STATE, has_ended
+from prefix_rft_trl.run.folder import STATE, has_ended
 
 
 ENDED = json.dumps({"global_step": 2, "max_steps": 2})
@@ -154,7 +154,7 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 import test_running
-from prefix_rft_trl.comparison.running import Job, ending_on_sigterm, jobs_of, run_jobs
+from prefix_rft_trl.comparison.jobs import Job, ending_on_sigterm, jobs_of, run_jobs
 Job.command = test_running.command
 folder = Path(sys.argv[1])
 with ending_on_sigterm():
@@ -230,7 +230,7 @@ def test_two_comparisons_in_one_folder_are_refused(tmp_path):
 
 def test_a_comparison_that_was_killed_does_not_hold_its_folder(tmp_path):
     program = (
-        "import sys, time, pathlib\nfrom prefix_rft_trl.comparison.running import only_one\n"
+        "import sys, time, pathlib\nfrom prefix_rft_trl.comparison.jobs import only_one\n"
         "with only_one(pathlib.Path(sys.argv[1])):\n    print('holds', flush=True)\n    time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prefix_rft_trl.comparison.running import jobs_of
+from prefix_rft_trl.comparison.jobs import jobs_of
 from prefix_rft_trl.comparison.spec import read_specification
 
 

@@ -15,7 +15,8 @@ import fsdp_on_cpus
 import sharding
 import torch
 
-from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, imitation, lab
+from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, lab
+from prefix_rft_trl.method import token_weights as imitation
 
 
 END = 1  # token id of the lab's end of sequence

@@ -9,7 +9,7 @@ import pytest
 
 from prefix_rft_trl import lab
 from prefix_rft_trl.cli.main import main
-from prefix_rft_trl.run_settings import RunSettings
+from prefix_rft_trl.run.settings import RunSettings
 
 
 SMALL = ["--num_samples", "4", "--num_problems", "3"]

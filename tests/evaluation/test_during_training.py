@@ -18,7 +18,7 @@ from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.evaluation.benchmark import Benchmark
 from prefix_rft_trl.evaluation.during_training import VLLMOfTraining, measure
 from prefix_rft_trl.evaluation.sampling import Sampling
-from prefix_rft_trl.run_settings import RUN_SETTINGS, settings_of_run
+from prefix_rft_trl.run.settings import RUN_SETTINGS, settings_of_run
 
 
 LAB = Path(__file__).parents[2] / "recipes" / "lab"

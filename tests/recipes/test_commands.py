@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from accelerate.commands.launch import launch_command_parser
 
+from prefix_rft_trl.cli.launch.recipe import Stage, read_recipe, split_stages
+from prefix_rft_trl.cli.launch.training_script import make_parser
 from prefix_rft_trl.cli.main import main
-from prefix_rft_trl.cli.recipe import Stage, read_recipe, split_stages
 from prefix_rft_trl.cli.train import knows_setting, launcher_flags
-from prefix_rft_trl.cli.training_script import make_parser
-from prefix_rft_trl.recipe_files import FOLDER
+from prefix_rft_trl.utils.recipe_files import FOLDER
 
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import yaml
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from prefix_rft_trl.cli.main import main
-from prefix_rft_trl.recipe_files import FOLDER
+from prefix_rft_trl.utils.recipe_files import FOLDER
 
 
 MODELS = ["qwen2.5-math-7b", "qwen2.5-math-1.5b", "llama-3.1-8b", "qwen3-1.7b", "qwen2.5-math-1.5b-one-gpu"]

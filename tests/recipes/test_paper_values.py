@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prefix_rft_trl.cli.training_script import DemonstrationSFTConfig
+from prefix_rft_trl.cli.launch.training_script import DemonstrationSFTConfig
 from prefix_rft_trl.config import PrefixGRPOConfig
-from prefix_rft_trl.recipe_files import FOLDER
+from prefix_rft_trl.utils.recipe_files import FOLDER
 
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"

@@ -3,7 +3,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from prefix_rft_trl.rewards import Verifier
-from prefix_rft_trl.rewards.worker_pool import WorkerPool
+from prefix_rft_trl.rewards.verification.worker_pool import WorkerPool
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 import pytest
 
-from prefix_rft_trl.rewards.equivalence import LONGEST, Verdict, is_readable, judge, settle
+from prefix_rft_trl.rewards.verification.equivalence import LONGEST, Verdict, is_readable, judge, settle
 
 
 def verdict(answer: str, *golds: str) -> Verdict:

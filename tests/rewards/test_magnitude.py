@@ -6,7 +6,7 @@ import sympy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.rewards.magnitude import MOST_DIGITS, TooLarge, refuse_too_high, refuse_too_large
+from prefix_rft_trl.rewards.verification.magnitude import MOST_DIGITS, TooLarge, refuse_too_high, refuse_too_large
 
 
 X, N = sympy.symbols("x n")

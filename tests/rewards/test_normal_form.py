@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.rewards.normal_form import normal_form, plain_number, words
+from prefix_rft_trl.rewards.verification.normal_form import normal_form, plain_number, words
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import sympy
 from math_verify import LatexExtractionConfig, parse, verify
 
-from prefix_rft_trl.rewards.refutation import surely_differ
+from prefix_rft_trl.rewards.verification.refutation import surely_differ
 
 
 def read(answer: str) -> list:

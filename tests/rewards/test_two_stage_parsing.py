@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from latex2sympy2_extended import latex2sympy2
 
-from prefix_rft_trl.rewards.two_stage_parsing import use_two_stage_parsing
-from prefix_rft_trl.rewards.workers import WARM_UP
+from prefix_rft_trl.rewards.verification.two_stage_parsing import use_two_stage_parsing
+from prefix_rft_trl.rewards.verification.workers import WARM_UP
 
 
 def answers() -> Iterator[str]:
@@ -60,7 +60,7 @@ import json, logging, sys
 logging.disable(logging.CRITICAL)
 from math_verify import LatexExtractionConfig, parse
 from sympy import srepr
-from prefix_rft_trl.rewards.two_stage_parsing import use_two_stage_parsing
+from prefix_rft_trl.rewards.verification.two_stage_parsing import use_two_stage_parsing
 
 answers, in_two_stages = json.load(sys.stdin)
 if in_two_stages:

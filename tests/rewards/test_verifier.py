@@ -8,7 +8,7 @@ import pytest
 from pebble import ProcessPool
 
 from prefix_rft_trl.rewards import Verdict, Verifier
-from prefix_rft_trl.rewards import verifier as module
+from prefix_rft_trl.rewards.verification import verifier as module
 
 
 SLOW = r"\int_0^1\int_0^1\int_0^1 \frac{\sin(xyz)^{17}}{1+x^{99}} dx dy dz"

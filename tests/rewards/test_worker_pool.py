@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from prefix_rft_trl.rewards import worker_pool
-from prefix_rft_trl.rewards.worker_pool import Failure, WorkerPool, default_num_workers
-from prefix_rft_trl.rewards.workers import limit_worker
+from prefix_rft_trl.rewards.verification import worker_pool
+from prefix_rft_trl.rewards.verification.worker_pool import Failure, WorkerPool, default_num_workers
+from prefix_rft_trl.rewards.verification.workers import limit_worker
 
 
 DYING = ("__import__('os').kill(__import__('os').getpid(), 9)",)

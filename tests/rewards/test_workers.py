@@ -6,8 +6,8 @@ import time
 import psutil
 import pytest
 
-from prefix_rft_trl.rewards import equivalence
-from prefix_rft_trl.rewards.workers import MOST_MEMORY, SpawnWithoutMain, judge_in_time
+from prefix_rft_trl.rewards.verification import equivalence
+from prefix_rft_trl.rewards.verification.workers import MOST_MEMORY, SpawnWithoutMain, judge_in_time
 
 
 def in_a_worker(verifier, expression: str):
@@ -159,7 +159,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
 
 def test_an_answer_that_nothing_interrupts_is_ended_by_the_system():
     source = (
-        "from prefix_rft_trl.rewards.workers import _interrupted_after\n"
+        "from prefix_rft_trl.rewards.verification.workers import _interrupted_after\n"
         "import math\n"
         "one, other = 3 ** 3000000 + 1, 2 ** 4753000 + 1\n"
         "with _interrupted_after(0.2): math.gcd(one, other)\n"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from prefix_rft_trl import PrefixGRPOTrainer, lab
-from prefix_rft_trl.completions_table import PREFIX_END
+from prefix_rft_trl.run.completions_table import PREFIX_END
 
 
 def graded_reward(completions, **kwargs):

@@ -25,7 +25,7 @@ from trl.kernels import chunked_logprob
 from trl.trainer import utils
 
 from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, lab
-from prefix_rft_trl.imitation import PREFIX_LOSSES, SELECTIONS
+from prefix_rft_trl.method.token_weights import PREFIX_LOSSES, SELECTIONS
 
 
 ROLLOUTS = 8

@@ -3,7 +3,7 @@
 import pytest
 
 from prefix_rft_trl import lab
-from prefix_rft_trl.changed_model import ModelChanges, changed_model
+from prefix_rft_trl.models.changes import ModelChanges, changed_model
 
 
 THETA = 40.0

@@ -17,10 +17,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prefix_rft_trl import lab
 from prefix_rft_trl.cli import eval as evaluation
+from prefix_rft_trl.evaluation.data_parallel import ENGINE_APART
 from prefix_rft_trl.evaluation.engines import Engine, Loaded
-from prefix_rft_trl.evaluation.models import Source
-from prefix_rft_trl.evaluation.processes import ENGINE_APART
-from prefix_rft_trl.evaluation.vllm_sampler import VLLMSampler
+from prefix_rft_trl.evaluation.samplers import VLLMSampler
+from prefix_rft_trl.models.sources import Source
 
 
 PROBLEMS, SAMPLES, BUDGET, LONGEST = 48, 4, 40, 16

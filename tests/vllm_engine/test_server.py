@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from trl.generation.vllm_client import VLLMClient
 
 from prefix_rft_trl import lab
-from prefix_rft_trl.run_folder import last_checkpoint
+from prefix_rft_trl.run.folder import last_checkpoint
 
 
 BUDGET = 40

@@ -3,17 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from prefix_rft_trl.benchmarks import Problem
-from prefix_rft_trl.final_answer import MARKERS
+from prefix_rft_trl.data.benchmarks import Problem
+from prefix_rft_trl.rewards.answers import MARKERS
 
-from .answers import AnswerCheck, AnswerVerifier
+from .answer_checks import AnswerCheck, AnswerVerifier
 from .budgets import Budgets, LengthCheck
+from .check_report import Report
 from .common_ends import CommonEnds, common_ends
 from .duplicates import DuplicateCheck
 from .findings import Finding
 from .measures import Characters, Measure, Tokens
 from .overlap import OverlapCheck
-from .report import Report
 from .rows import Columns, Row, read_rows
 from .template_tokens import TemplateTokenCheck
 from .texts import problem_text, prompt_fault

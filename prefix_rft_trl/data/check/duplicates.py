@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from prefix_rft_trl.rewards.equivalence import Verdict
+from prefix_rft_trl.rewards.verification.equivalence import Verdict
 
-from .answers import AnswerVerifier
+from .answer_checks import AnswerVerifier
 from .findings import Finding
 from .rows import Row
 from .texts import excerpt, problem_text

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from prefix_rft_trl.demonstrations import Message, demonstration_ids
+from prefix_rft_trl.method.demonstrations import Message, demonstration_ids
 
 from .texts import prompt_texts
 

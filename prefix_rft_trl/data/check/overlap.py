@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from prefix_rft_trl.benchmarks import Problem
+from prefix_rft_trl.data.benchmarks import Problem
 
 from .common_ends import CommonEnds, common_ends
 from .findings import Finding

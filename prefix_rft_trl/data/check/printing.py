@@ -7,9 +7,9 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from .check_report import Report
 from .findings import KINDS
 from .lengths import Lengths
-from .report import Report
 
 
 BAR_WIDTH = 30

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefix_rft_trl.demonstrations import Message, parse_demonstrations
+from prefix_rft_trl.method.demonstrations import Message, parse_demonstrations
 from prefix_rft_trl.rewards.golds import acceptable_golds
 
 from .findings import Finding

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from prefix_rft_trl.data.check import Columns, Report, check_dataset
-from prefix_rft_trl.rewards.equivalence import Verdict
+from prefix_rft_trl.rewards.verification.equivalence import Verdict
 
 
 class ByText:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.benchmarks import Problem
+from prefix_rft_trl.data.benchmarks import Problem
 from prefix_rft_trl.data.check.common_ends import common_ends
 from prefix_rft_trl.data.check.ngrams import NgramIndex
 

@@ -1,0 +1,155 @@
+"""The benchmarks that models are evaluated on, and that training data must not hold: from the Hub or from a folder."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefix_rft_trl.utils.errors import nearest
+
+
+DATA_FOLDER = "PREFIX_RFT_DATA"
+SUBFOLDER = "math_benchmarks"
+
+PROBLEM_COLUMNS = ("problem", "question", "prompt")
+ANSWER_COLUMNS = ("answer", "final_answer", "solution")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Where a benchmark lies on the Hub.
+
+    Attributes:
+        hub_name (`str`): name of its dataset.
+        split (`str`): split that is evaluated on.
+        rows (`int`): how many problems that is.
+        config (`str`, *optional*): configuration of the dataset.
+        problem_column, answer_column (`str`): its columns.
+    """
+
+    hub_name: str
+    split: str
+    rows: int
+    config: str | None = None
+    problem_column: str = "problem"
+    answer_column: str = "answer"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem of a benchmark, its answer as it comes: text, a number, or a list of texts."""
+
+    text: str
+    answer: Any
+
+
+BENCHMARKS = {
+    "aime24": Benchmark("HuggingFaceH4/aime_2024", "train", 30),
+    "aime25": Benchmark("math-ai/aime25", "test", 30),
+    "amc": Benchmark("AI-MO/aimo-validation-amc", "train", 83),
+    "math500": Benchmark("HuggingFaceH4/MATH-500", "test", 500),
+    "minerva": Benchmark("math-ai/minervamath", "test", 272, problem_column="question"),
+    "olympiadbench": Benchmark(
+        "math-ai/olympiadbench", "test", 675, problem_column="question", answer_column="final_answer"
+    ),
+}
+
+
+def local_folder() -> Path | None:
+    """The folder of benchmark files that the environment names, `$PREFIX_RFT_DATA/math_benchmarks`, if it is there."""
+    folder = os.environ.get(DATA_FOLDER)
+    path = Path(folder) / SUBFOLDER if folder else None
+    return path if path is not None and path.is_dir() else None
+
+
+def load_benchmark(name: str, folder: str | Path | None = None) -> list[Problem]:
+    """The problems of a registered benchmark.
+
+    Args:
+        name (`str`): one of `BENCHMARKS`.
+        folder (`str` or `Path`, *optional*): where `<name>.jsonl` is looked for before the Hub is asked; defaults to
+            the folder that the environment names.
+
+    Raises:
+        ValueError: for a name that is not registered.
+    """
+    if name not in BENCHMARKS:
+        raise ValueError(
+            f"There is no benchmark {name!r}.{nearest(name, BENCHMARKS)} Known: {', '.join(BENCHMARKS)}; or give a "
+            "JSONL file or a folder."
+        )
+    folder = local_folder() if folder is None else Path(folder)
+    if folder is not None and (path := folder / f"{name}.jsonl").is_file():
+        return read_problems(path)
+    from datasets import load_dataset
+
+    found = BENCHMARKS[name]
+    rows = load_dataset(found.hub_name, found.config, split=found.split)
+    return [
+        Problem(text, answer)
+        for text, answer in zip(rows[found.problem_column], rows[found.answer_column], strict=True)
+    ]
+
+
+def read_problems(path: str | Path) -> list[Problem]:
+    """The problems of a JSONL file: in `problem`, `question` or `prompt`, answers in `answer`, `final_answer` or
+    `solution`.
+
+    Raises:
+        ValueError: for a line that is no JSON object or holds no problem, naming it.
+    """
+    path = Path(path)
+    with path.open(encoding="utf-8") as lines:
+        problems = [
+            _problem_of(line, f"{path.name}, line {number}") for number, line in enumerate(lines, 1) if line.strip()
+        ]
+    if not problems:
+        raise ValueError(f"The benchmark file {str(path)!r} is empty.")
+    return problems
+
+
+def find_benchmarks(sources: Sequence[str]) -> dict[str, list[Problem]]:
+    """Benchmarks by what they are called: registered names, JSONL files, or folders of such files.
+
+    Raises:
+        ValueError: if there is none by that name, or the file cannot be read.
+    """
+    return {name: problems for source in sources for name, problems in _found_at(source)}
+
+
+def _found_at(source: str) -> Iterable[tuple[str, list[Problem]]]:
+    path = Path(source)
+    if path.is_dir():
+        files = sorted(path.glob("*.jsonl"))
+        if not files:
+            raise ValueError(f"The folder {source!r} has no benchmark: it holds no JSONL file.")
+        return [(file.stem, read_problems(file)) for file in files]
+    if path.is_file():
+        return [(path.stem, read_problems(path))]
+    if path.suffix:
+        raise ValueError(f"There is no benchmark file {source!r}.")
+    return [(source, load_benchmark(source))]
+
+
+def _problem_of(line: str, place: str) -> Problem:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{place}: not JSON ({error}).") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{place}: expected an object with `problem` and `answer`, found {type(row).__name__}.")
+    text = _first_of(row, PROBLEM_COLUMNS)
+    if isinstance(text, list) and text and isinstance(text[-1], dict):
+        text = text[-1].get("content")
+    if not isinstance(text, str):
+        raise ValueError(
+            f"{place}: no problem. It stands in one of the columns {', '.join(PROBLEM_COLUMNS)}; found: "
+            f"{', '.join(row)}."
+        )
+    return Problem(text, _first_of(row, ANSWER_COLUMNS))
+
+
+def _first_of(row: dict[str, Any], columns: tuple[str, ...]) -> Any:
+    return next((row[column] for column in columns if column in row), None)

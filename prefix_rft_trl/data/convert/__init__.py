@@ -1,0 +1,1 @@
+"""Other datasets converted into prompts, demonstrations and answers."""

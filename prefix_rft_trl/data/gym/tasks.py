@@ -1,0 +1,74 @@
+"""The tasks of reasoning-gym by name, with their options."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from prefix_rft_trl.utils.errors import nearest
+
+
+if TYPE_CHECKING:
+    from reasoning_gym.dataset import ProceduralDataset
+
+PIP_LINE = 'pip install "prefix_rft_trl[reasoning_gym]"'
+COMPOSITE = "composite"
+
+
+def make_task(name: str, options: Mapping[str, Any], seed: int = 0, size: int = 1) -> "ProceduralDataset":
+    """A task of reasoning-gym, which makes problems by their number.
+
+    Args:
+        name (`str`): of the task; `"composite"` mixes those that its option `datasets` lists, each a mapping with
+            `name` and, if wanted, `weight` and `config`.
+        options (`Mapping[str, Any]`): what reasoning-gym's configuration of the task takes, besides seed and size.
+        seed, size (`int`): of the problems.
+
+    Raises:
+        ValueError: if reasoning-gym is not installed, if it has no such task, or if the options do not fit it.
+    """
+    known = registered_tasks()
+    if name not in known:
+        near = get_close_matches(name, list(known), n=3)
+        hint = f"Near to it: {', '.join(near)}." if near else f"It has: {', '.join(sorted(known))}."
+        raise ValueError(f"reasoning-gym has no task {name!r}. {hint}")
+    task_class, config_class = known[name]
+    _check_options(name, options, config_class)
+    try:
+        config = config_class(**_options_of(name, options), seed=seed, size=size)
+        if hasattr(config, "validate"):
+            config.validate()
+        return task_class(config=config)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the task {name!r} of reasoning-gym cannot be made with the options {dict(options)}: "
+            f"{str(error) or type(error).__name__}."
+        ) from error
+
+
+def registered_tasks() -> dict[str, tuple[Any, Any]]:
+    """The class of each task and that of its options, by name."""
+    try:
+        from reasoning_gym.factory import DATASETS
+    except ImportError as error:
+        raise ValueError(f"tasks of reasoning-gym need a package that is not here ({error}): {PIP_LINE}") from error
+    return DATASETS
+
+
+def _check_options(name: str, options: Mapping[str, Any], config_class: type) -> None:
+    known = sorted({option.name for option in fields(config_class)} - {"seed", "size"})
+    for option in options:
+        if option not in known:
+            raise ValueError(
+                f"the task {name!r} of reasoning-gym has no option {option!r}.{nearest(option, known)} It has: "
+                f"{', '.join(known) or 'none'}."
+            )
+
+
+def _options_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    if name != COMPOSITE:
+        return dict(options)
+    from reasoning_gym.composite import DatasetSpec
+
+    parts = [DatasetSpec(**{"weight": 1.0, "config": {}, **part}) for part in options.get("datasets") or []]
+    return {**options, "datasets": parts}

@@ -1,0 +1,1 @@
+"""Models: changed copies, adapters, where they come from."""

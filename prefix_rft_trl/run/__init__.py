@@ -1,0 +1,1 @@
+"""The life of a run: checkpoints, resuming, stopping, its folder and curve."""

@@ -1,0 +1,82 @@
+"""What the policy has done with each problem so far, for prefixes that follow its own success."""
+
+import json
+from hashlib import blake2b
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
+
+from prefix_rft_trl.config import PrefixGRPOConfig
+
+
+def problem_key(prompt: Any) -> int:
+    """A number from 0 to 2**63 - 1 that stands for a prompt, text or messages, on every process and in every run."""
+    text = prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True, default=str)
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def success_rates(
+    rewards: torch.Tensor, hybrid: torch.Tensor, num_generations: int, success_reward: float
+) -> torch.Tensor:
+    """Share of a group's on-policy rollouts whose reward is at least `success_reward`.
+
+    Args:
+        rewards (`torch.Tensor`): shape (rollouts,), whole groups in a row; NaN where there is no score is no success.
+        hybrid (`torch.Tensor`): boolean, shape (rollouts,). A group of hybrid rollouts alone counts all of them.
+        num_generations (`int`): rollouts in a group.
+        success_reward (`float`): reward from which a rollout has solved its problem.
+
+    Returns:
+        `torch.Tensor`: shape (groups,).
+    """
+    solved = (rewards >= success_reward).view(-1, num_generations)
+    counted = ~hybrid.view(-1, num_generations)
+    counted = counted | ~counted.any(dim=1, keepdim=True)
+    return (solved & counted).sum(dim=1) / counted.sum(dim=1)
+
+
+class ProblemMemory(TrainerCallback, ExportableState):
+    """The success rate of each problem when it was last tried, and the best so far. It is kept in checkpoints."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, float] = {}
+        self.best: dict[str, float] = {}
+
+    def remember_rollouts(
+        self,
+        prompts: list[Any],
+        prefixes: list[list[int]],
+        rewards: torch.Tensor,
+        args: PrefixGRPOConfig,
+        accelerator: Accelerator,
+    ) -> None:
+        """Takes in a generation batch: prompts and prefixes of this process, rewards of all, shape (rollouts,)."""
+        of_process = [[problem_key(prompt), bool(prefix)] for prompt, prefix in zip(prompts, prefixes, strict=True)]
+        keys, hybrid = accelerator.gather(torch.tensor(of_process, device=accelerator.device)).unbind(dim=1)
+        rates = success_rates(rewards, hybrid.bool(), args.num_generations, args.prefix_success_reward)
+        self.remember(keys[:: args.num_generations].tolist(), rates.tolist())
+
+    def remember(self, keys: list[int], rates: list[float]) -> None:
+        for key, rate in zip(map(str, keys), rates, strict=True):
+            self.last[key] = rate
+            self.best[key] = max(rate, self.best.get(key, 0.0))
+
+    def success_rate(self, key: int) -> float:
+        """Of the last try; for a problem that was not tried yet the mean of those that were, 0 at the very start."""
+        return self.last.get(str(key), sum(self.last.values()) / max(len(self.last), 1))
+
+    def has_failed(self, key: int) -> bool:
+        """Whether a problem was tried, and none of its on-policy rollouts ever solved it."""
+        return self.best.get(str(key)) == 0.0
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {}, "attributes": {"last": self.last, "best": self.best}}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        # The Trainer itself restores callbacks only where `restore_callback_states_from_checkpoint` is set
+        saved = state.stateful_callbacks.get(type(self).__name__)
+        if isinstance(saved, dict):
+            self.last, self.best = saved["attributes"]["last"], saved["attributes"]["best"]

@@ -1,0 +1,1 @@
+"""Sampling a batch with hybrid rows, one file an engine."""

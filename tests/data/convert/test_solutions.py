@@ -1,0 +1,43 @@
+import pytest
+
+from prefix_rft_trl.data.convert.rows import Unusable
+from prefix_rft_trl.data.convert.solutions import solution_of, without_separators
+
+
+@pytest.mark.parametrize(
+    ("value", "solution"),
+    [
+        (" 72 ", "72"),
+        (72, "72"),
+        (72.0, "72"),
+        (0.5, "0.5"),
+        (0, "0"),
+        (r"\frac{1}{2}", r"\frac{1}{2}"),
+        (["7"], "7"),
+        (["7", 8, None, "7"], ("7", "8")),
+    ],
+)
+def test_an_answer_is_text_or_several(value, solution):
+    assert solution_of(value) == solution
+
+
+@pytest.mark.parametrize("value", [None, "", "  ", [], [None, ""], float("nan")])
+def test_no_answer_is_a_reason(value):
+    with pytest.raises(Unusable, match="no answer"):
+        solution_of(value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "plain"),
+    [
+        ("1,234", "1234"),
+        ("-109,200,000", "-109200000"),
+        ("1,234.50", "1234.50"),
+        ("12,34", "12,34"),
+        ("1, 234", "1, 234"),
+        ("(1,234)", "(1,234)"),
+        ("72", "72"),
+    ],
+)
+def test_separators_leave_plain_numbers_alone(answer, plain):
+    assert without_separators(answer) == plain

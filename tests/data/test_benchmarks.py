@@ -1,0 +1,93 @@
+"""Where evaluation problems come from."""
+
+import json
+
+import pytest
+
+from prefix_rft_trl.data import benchmarks
+from prefix_rft_trl.data.benchmarks import BENCHMARKS, Problem, find_benchmarks, load_benchmark, read_problems
+
+
+@pytest.fixture
+def write(tmp_path):
+    def to(name: str, *rows) -> str:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
+        return str(path)
+
+    return to
+
+
+def test_the_six_benchmarks_of_the_paper_are_known():
+    assert set(BENCHMARKS) == {"aime24", "aime25", "amc", "math500", "minerva", "olympiadbench"}
+
+
+def test_a_file_in_the_folder_that_the_environment_names_comes_before_the_hub(write, tmp_path, monkeypatch):
+    write("math_benchmarks/amc.jsonl", {"problem": "1+1?", "answer": 2.0})
+    monkeypatch.setenv("PREFIX_RFT_DATA", str(tmp_path))
+    assert load_benchmark("amc") == [Problem("1+1?", 2.0)]
+    assert find_benchmarks(["amc"]) == {"amc": [Problem("1+1?", 2.0)]}
+
+
+def test_from_the_hub_the_columns_of_that_dataset_are_read(monkeypatch):
+    monkeypatch.delenv("PREFIX_RFT_DATA", raising=False)
+    asked = []
+
+    def load_dataset(name, config, split):
+        asked.append((name, config, split))
+        return {"question": ["1+1?", "2+2?"], "final_answer": [["2"], ["4"]], "solution": [[""], [""]]}
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    assert load_benchmark("olympiadbench") == [Problem("1+1?", ["2"]), Problem("2+2?", ["4"])]
+    assert asked == [("math-ai/olympiadbench", None, "test")]
+
+
+def test_a_folder_stands_for_all_its_files(write, tmp_path):
+    write("b.jsonl", {"question": "B?", "solution": "2"}, "", {"prompt": [{"role": "user", "content": "C?"}]})
+    write("a.jsonl", {"problem": "A?", "answer": "1"})
+    assert find_benchmarks([str(tmp_path)]) == {
+        "a": [Problem("A?", "1")],
+        "b": [Problem("B?", "2"), Problem("C?", None)],
+    }
+
+
+def test_lines_are_separated_by_line_breaks_alone(write):
+    assert read_problems(write("a.jsonl", '{"problem": "one\u2028two"}')) == [Problem("one\u2028two", None)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["{broken"], r"a\.jsonl, line 1: not JSON"),
+        ([{"problem": "1?"}, ["x"]], r"line 2: expected an object"),
+        ([{"text": "1?"}], r"line 1: no problem.*found: text"),
+        ([], "is empty"),
+    ],
+)
+def test_a_file_that_is_no_benchmark_is_refused_with_its_line(write, rows, said):
+    with pytest.raises(ValueError, match=said):
+        read_problems(write("a.jsonl", *rows))
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("math50", "Did you mean 'math500'"), ("nothing.jsonl", "no benchmark file 'nothing.jsonl'")],
+)
+def test_a_benchmark_that_is_not_there_is_named(source, said, monkeypatch):
+    monkeypatch.delenv("PREFIX_RFT_DATA", raising=False)
+    with pytest.raises(ValueError, match=said):
+        find_benchmarks([source])
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no JSONL file"):
+        find_benchmarks([str(tmp_path)])
+
+
+def test_the_local_files_have_as_many_problems_as_are_told():
+    folder = benchmarks.local_folder()
+    if folder is None:
+        pytest.skip("PREFIX_RFT_DATA names no folder with benchmarks")
+    for name, problems in find_benchmarks([str(folder)]).items():
+        assert len(problems) == BENCHMARKS[name].rows

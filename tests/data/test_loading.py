@@ -1,0 +1,68 @@
+import json
+
+import pytest
+from datasets import Dataset, IterableDataset
+
+from prefix_rft_trl.data.loading import load_splits, name_on_hub, pick_split, with_prompts
+from prefix_rft_trl.utils.errors import UserError
+
+
+ROWS = [{"question": "1+1=", "answer": "2"}, {"question": "2+2=", "answer": "4"}]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet", "csv"])
+def test_a_local_file_loads_by_its_ending(tmp_path, suffix):
+    path = tmp_path / f"rows.{suffix}"
+    dataset = Dataset.from_list(ROWS)
+    {"jsonl": dataset.to_json, "parquet": dataset.to_parquet, "csv": dataset.to_csv}[suffix](path)
+    found = pick_split(load_splits(str(path)), "train")
+    assert [str(value) for value in found["answer"]] == ["2", "4"]
+
+
+def test_the_labs_splits_load_by_name():
+    assert set(load_splits("lab")) == {"train", "test"}
+
+
+def test_a_model_card_names_datasets_on_the_hub_alone():
+    names = ["openai/gsm8k", "lab", "reasoning_gym/gcd", "folder/rows.jsonl", "rows.csv"]
+    assert [name_on_hub(name) for name in names] == ["openai/gsm8k", None, None, None, None]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"rows\.jsonl"):
+        load_splits(str(tmp_path / "rows.jsonl"))
+
+
+def test_no_dataset_says_what_to_set():
+    with pytest.raises(UserError, match="dataset_name"):
+        load_splits(None)
+
+
+def test_a_missing_split_lists_those_there_are():
+    with pytest.raises(UserError, match=r"'dev'.*train, test"):
+        pick_split(load_splits("lab"), "dev")
+
+
+def test_a_missing_prompt_column_lists_those_there_are():
+    with pytest.raises(UserError, match=r"'prompt'.*question, answer.*prompt_column"):
+        with_prompts(Dataset.from_list(ROWS), "prompt", None, False)
+
+
+def test_prompts_get_the_instruction_and_become_messages():
+    prompts = with_prompts(Dataset.from_list(ROWS), "question", "Think.", True)["prompt"]
+    assert list(prompts) == [[{"role": "user", "content": f"{row['question']}\nThink."}] for row in ROWS]
+
+
+def test_prompts_that_are_messages_stay_as_they_are(tmp_path):
+    messages = [{"role": "user", "content": "1+1="}]
+    (tmp_path / "rows.json").write_text(json.dumps({"prompt": messages}))
+    found = with_prompts(load_splits(str(tmp_path / "rows.json"))["train"], "prompt", "Think.", True)
+    assert found[0]["prompt"] == messages
+
+
+def test_a_streamed_file_is_not_read_before_it_is_needed(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    Dataset.from_list(ROWS).to_json(path)
+    found = with_prompts(load_splits(str(path), streaming=True)["train"], "question", None, False)
+    assert isinstance(found, IterableDataset)
+    assert next(iter(found))["prompt"] == "1+1="

@@ -1,0 +1,135 @@
+"""Every notebook runs from top to bottom and shows what it says; what is kept of it is such a run.
+
+With `STORE_NOTEBOOKS=1` in the environment these tests also put what the notebooks printed and drew into them.
+"""
+
+import base64
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+KEPT = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))
+ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:tmp|home|root|work|usr|var|opt|mnt|private|Users)/|[A-Z]:\\")
+LARGEST_NOTEBOOK, LARGEST_PICTURE = 400_000, 60_000  # bytes
+
+
+def run(name: str, folder: Path) -> NotebookNode:
+    """Executes a notebook in a folder of its own; it leaves the same kinds of outputs as are kept of it."""
+    notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
+    kept, metadata = [kinds_of(cell) for cell in notebook.cells], notebook.metadata.copy()
+    NotebookClient(
+        notebook,
+        timeout=600,
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": folder}},
+    ).execute()
+    if os.environ.get("STORE_NOTEBOOKS"):
+        notebook.metadata = metadata  # which Python ran it is of no matter
+        nbformat.write(notebook, NOTEBOOKS / name)
+    else:
+        assert [kinds_of(cell) for cell in notebook.cells] == kept
+    return notebook
+
+
+def kinds_of(cell: NotebookNode) -> list[str]:
+    return [kind for output in cell.get("outputs", []) for kind in sorted(output.get("data", [output.get("name")]))]
+
+
+def texts_of(notebook: NotebookNode) -> list[str]:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs]
+
+
+def pictures_of(notebook: NotebookNode) -> list[bytes]:
+    found = [output.get("data", {}).get("image/png") for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [base64.b64decode(picture) for picture in found if picture]
+
+
+def values_of(name: str, text: str) -> list[float]:
+    """The numbers of a line such as `prefix/length  31.0  24.5`."""
+    found = re.search(rf"^{re.escape(name)} +([-+. \d]+)$", text, re.M)
+    assert found, name
+    return [float(value) for value in found[1].split()]
+
+
+def test_the_lab_notebook_shows_the_effect_and_where_the_prefix_ends(tmp_path):
+    text = "\n".join(texts_of(run("01_lab.ipynb", tmp_path)))
+    accuracy = {name: float(value) for name, value in re.findall(r"^(\S+) +accuracy (\d\.\d\d)", text, re.M)}
+    assert accuracy["GRPO"] <= 0.30
+    assert accuracy["Prefix-RFT"] >= 0.80
+    assert re.search(r"^hybrid +[\d+*=;-]+▌", text, re.M)
+
+
+def test_four_lines_make_a_grpo_script_prefix_rft_and_without_prefixes_no_bit_is_different(tmp_path):
+    texts = texts_of(run("02_drop_in.ipynb", tmp_path))
+    text = "\n".join(texts)
+
+    difference = next(text for text in texts if "+++ prefix_rft.py" in text)
+    assert len(re.findall(r"^-(?!--)", difference, re.M)) == len(re.findall(r"^\+(?!\+\+)", difference, re.M)) == 4
+
+    same, tensors, largest = re.search(r"^no_prefixes.py +(\d+) of (\d+) .* (\S+)$", text, re.M).groups()
+    assert int(same) == int(tensors) > 0
+    assert float(largest) == 0
+    assert re.search(r"^prefix_rft.py +0 of", text, re.M)
+
+    assert "'dapo' -> 'dr_grpo'" in text
+    assert all(values_of("prefix/length", text))
+    assert len(values_of("prefix/advantage", text)) == 5
+    assert "has no column 'completion'" in text
+    assert all(0 < share < 1 for share in values_of("prefix/demonstration_share", text))
+
+
+def test_a_batch_by_hand_is_what_the_package_makes_of_it(tmp_path):
+    notebook = run("03_inside_a_prefix.ipynb", tmp_path)  # it asserts all along
+    text = "\n".join(texts_of(notebook))
+    of_prefix, kept = map(int, re.search(r"^(\d+) prefix tokens, (\d+) kept", text, re.M).groups())
+    assert 0.15 < kept / of_prefix < 0.25
+    assert float(re.search(r"^[\d,]+ parameters, norm of the gradient ([\d.]+)", text, re.M)[1]) > 0
+    assert float(re.search(r"beta ([-+][\d.]+)$", text, re.M)[1]) != 0
+    assert len(pictures_of(notebook)) == 5
+
+
+def test_methods_are_compared_with_intervals_that_are_computed_and_paired(tmp_path):
+    text = "\n".join(texts_of(run("04_compare.ipynb", tmp_path)))
+    table = dict(re.findall(r"^(GRPO|Prefix-RFT) +3 +(\d\.\d{3}) ± \d\.\d{3}", text, re.M))
+    assert float(table["GRPO"]) < float(table["Prefix-RFT"])
+    low, high = map(float, re.search(r"95% interval ([-+][\d.]+) to ([-+][\d.]+)$", text, re.M).groups())
+    assert low - 0.001 <= float(table["Prefix-RFT"]) - float(table["GRPO"]) <= high + 0.001  # of rounded ones
+    assert re.search(r"^SFT then RFT +0\.\d{3} ±", text, re.M)  # of docs/comparison
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_notebook_is_kept_as_one_run_from_top_to_bottom_left_it(name):
+    notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+    assert not [text for text in (*texts_of(notebook), *(cell.source for cell in code)) if ABSOLUTE_PATH.search(text)]
+    assert not [cell.source for cell in code if is_to_be_seen(cell.source) and not cell.outputs]
+
+
+def is_to_be_seen(source: str) -> bool:
+    """Whether a cell prints or draws, at its top or in a loop there."""
+    return re.search(r"^(?: {4})*(?:print|show\w*|compare|plt\.show)\(", without_functions(source), re.M) is not None
+
+
+def without_functions(source: str) -> str:
+    return re.sub(r"^def .*\n(?:(?: .*)?\n)*", "", source, flags=re.M)
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_notebook_is_small_and_says_nothing_of_when_it_was_run(name):
+    notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
+    assert (NOTEBOOKS / name).stat().st_size < LARGEST_NOTEBOOK
+    assert all(len(picture) < LARGEST_PICTURE for picture in pictures_of(notebook))
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert not [cell.metadata for cell in notebook.cells if cell.metadata]

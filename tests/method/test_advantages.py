@@ -1,0 +1,81 @@
+import math
+
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from prefix_rft_trl.method.advantages import (
+    ESTIMATORS,
+    ON_POLICY_BASELINE_ESTIMATORS,
+    on_policy_baseline_advantages,
+    total_rewards,
+)
+
+
+Rollout = tuple[float, bool]  # its reward, whether it is hybrid
+NAN = float("nan")
+
+
+def advantages_by_hand(estimator: str, group: list[Rollout]) -> list[tuple[float, float]]:
+    """(prefix, continuation) of each rollout, as in the table of the method."""
+    scored = [reward for reward, hybrid in group if not hybrid and not math.isnan(reward)]
+    mean = sum(scored) / len(scored) if scored else 0.0
+    by_hand = []
+    for reward, hybrid in group:
+        table = {
+            "on_policy": (reward - mean, reward - mean),
+            "dr_grpo_prefix": (reward - mean, reward),
+            "dr_grpo_prefix_v2": (-mean, 0.0),
+        }
+        prefix, continuation = table[estimator]
+        if not hybrid:
+            continuation = reward - mean
+        by_hand.append((0.0, 0.0) if math.isnan(reward) else (prefix, continuation))
+    return by_hand
+
+
+def advantages_of(estimator: str, groups: list[list[Rollout]]) -> list[tuple[float, float]]:
+    rewards, hybrid = zip(*(rollout for group in groups for rollout in group), strict=True)
+    found = on_policy_baseline_advantages(
+        estimator, torch.tensor(rewards, dtype=torch.float64), torch.tensor(hybrid), len(groups[0])
+    )
+    return list(zip(*(advantages.tolist() for advantages in found), strict=True))
+
+
+rollouts = st.tuples(st.sampled_from([0.0, 1.0, 0.3, -2.0, NAN]), st.booleans())
+batches = st.integers(1, 9).flatmap(
+    lambda size: st.lists(st.lists(rollouts, min_size=size, max_size=size), min_size=1, max_size=4)
+)
+
+
+@pytest.mark.parametrize("estimator", ON_POLICY_BASELINE_ESTIMATORS)
+@given(groups=batches)
+@example(groups=[[(1.0, False), (0.0, False)]])
+@example(groups=[[(1.0, True), (0.0, True)]])
+@example(groups=[[(1.0, True), (NAN, False)], [(NAN, True), (1.0, False)]])
+def test_advantages_are_those_of_the_table(estimator, groups):
+    expected = [pair for group in groups for pair in advantages_by_hand(estimator, group)]
+    for found, by_hand in zip(advantages_of(estimator, groups), expected, strict=True):
+        assert found == pytest.approx(by_hand, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "prefix", "continuation"),
+    [("on_policy", 0.75, 0.75), ("dr_grpo_prefix", 0.75, 1.0), ("dr_grpo_prefix_v2", -0.25, 0.0)],
+)
+def test_successful_prefix_of_a_hard_prompt_is_weighed_as_documented(estimator, prefix, continuation):
+    group = [(1.0, True), (1.0, False), (0.0, False), (0.0, False), (0.0, False)]
+    found = advantages_of(estimator, [group])
+    assert found[0] == (prefix, continuation)
+    assert [of_sampled for _, of_sampled in found[1:]] == [0.75, -0.25, -0.25, -0.25]
+
+
+def test_the_papers_estimator_can_be_chosen_beside_those_with_an_on_policy_baseline():
+    assert ESTIMATORS == ("group", "on_policy", "dr_grpo_prefix", "dr_grpo_prefix_v2")
+
+
+def test_total_reward_weighs_the_functions_and_leaves_out_those_that_gave_none():
+    rewards_per_func = torch.tensor([[1.0, 4.0], [1.0, NAN], [NAN, 4.0], [NAN, NAN], [0.0, 0.0]])
+    found = total_rewards(rewards_per_func, torch.tensor([1.0, 0.5]))
+    assert found.tolist() == pytest.approx([3.0, 1.0, 2.0, NAN, 0.0], nan_ok=True)

@@ -1,0 +1,150 @@
+import math
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from prefix_rft_trl.method.prefixes import assign, is_hybrid, prefix_length, prepend, token_noise
+
+
+DEMONSTRATIONS = [{"role": "assistant", "content": text} for text in ("first", "second", "third")]
+
+
+@given(ratio=st.floats(0, 1), demonstration_length=st.integers(2, 20_000), budget=st.integers(2, 20_000))
+@example(ratio=1.0, demonstration_length=100, budget=100)
+@example(ratio=0.0, demonstration_length=2, budget=2)
+def test_prefix_is_never_empty_nor_whole_and_leaves_a_token_to_sample(ratio, demonstration_length, budget):
+    length = prefix_length(ratio, demonstration_length, budget)
+    assert 1 <= length <= demonstration_length - 1
+    assert length <= budget - 1
+
+
+@given(ratio=st.floats(0, 1), demonstration_length=st.integers(2, 20_000))
+@example(ratio=0.5, demonstration_length=101)
+def test_prefix_is_the_drawn_share_of_the_demonstration_rounded_down(ratio, demonstration_length):
+    drawn = math.floor(ratio * demonstration_length)
+    if 1 <= drawn <= demonstration_length - 1:
+        assert prefix_length(ratio, demonstration_length, 30_000) == drawn
+
+
+@pytest.mark.parametrize(("demonstration_length", "budget"), [(0, 100), (1, 100), (100, 1), (100, 0)])
+def test_what_cannot_be_cut_has_no_prefix(demonstration_length, budget):
+    assert prefix_length(0.5, demonstration_length, budget) == 0
+
+
+def test_demonstration_longer_than_the_budget_is_cut_to_it_and_not_dropped():
+    assert [prefix_length(ratio, 10_000, 100) for ratio in (0.0, 0.25, 0.5, 0.95, 1.0)] == [1, 25, 50, 95, 99]
+
+
+def draw(seed: int = 7, step: int = 3, row: int = 5) -> tuple[str, float]:
+    found = assign(DEMONSTRATIONS, (seed, step, row), (0.0, 1.0))
+    assert found.planned
+    assert found.demonstration is not None
+    return found.demonstration["content"], found.ratio
+
+
+def test_draw_is_the_same_whatever_the_global_random_states_are():
+    drawn = []
+    for global_seed in (0, 1):
+        random.seed(global_seed)
+        np.random.seed(global_seed)
+        torch.manual_seed(global_seed)
+        drawn.append(draw())
+    assert drawn[0] == drawn[1]
+
+
+def test_draw_leaves_the_global_random_states_alone():
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    expected = random.random(), np.random.random(), torch.rand(1)
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    draw()
+    assert (random.random(), np.random.random(), torch.rand(1)) == expected
+
+
+@pytest.mark.parametrize("coordinate", ["seed", "step", "row"])
+def test_draw_differs_over_seeds_steps_and_rows(coordinate):
+    assert len({draw(**{coordinate: value})[1] for value in range(200)}) == 200
+
+
+def distance_from_uniform(values: list[float], low: float, high: float) -> float:
+    """Kolmogorov-Smirnov statistic times the root of the number of values: above 1.63 once in a hundred times."""
+    expected = np.linspace(0, 1, len(values))
+    return float(np.abs((np.sort(values) - low) / (high - low) - expected).max() * math.sqrt(len(values)))
+
+
+@pytest.mark.parametrize("coordinate", ["step", "row"])
+def test_ratios_are_uniform_between_the_bounds(coordinate):
+    keys = ((0, value, 0) if coordinate == "step" else (0, 0, value) for value in range(2000))
+    ratios = [assign(DEMONSTRATIONS, key, ratio_bounds=(0.3, 0.95)).ratio for key in keys]
+    assert min(ratios) >= 0.3
+    assert max(ratios) <= 0.95
+    assert distance_from_uniform(ratios, 0.3, 0.95) < 1.63
+
+
+def test_each_of_several_demonstrations_is_drawn_as_often_and_at_every_ratio():
+    drawn = [draw(seed=0, row=row) for row in range(3000)]
+    counts = Counter(content for content, _ in drawn)
+    assert sorted(counts) == ["first", "second", "third"]
+    assert sum((count - 1000) ** 2 / 1000 for count in counts.values()) < 9.21  # chi-squared, one in a hundred
+    for content in counts:
+        assert distance_from_uniform([ratio for found, ratio in drawn if found == content], 0, 1) < 1.63
+
+
+def test_row_without_a_demonstration_trains_on_policy_and_is_counted_as_planned():
+    found = assign([], key=(0, 0, 0), ratio_bounds=(0.05, 0.95))
+    assert found.planned
+    assert found.demonstration is None
+
+
+def test_every_group_has_its_hybrid_rollouts_even_where_it_straddles_two_processes():
+    processes, rows_each, num_generations = 3, 4, 6
+    hybrid = [
+        [is_hybrid(process * rows_each + row, num_generations, 2) for row in range(rows_each)]
+        for process in range(processes)
+    ]
+    assert hybrid == [[True, True, False, False], [False, False, True, True], [False] * 4]
+
+
+@pytest.mark.parametrize("num_prefix_generations", [0, 1, 8])
+def test_group_has_as_many_hybrid_rollouts_as_asked_for(num_prefix_generations):
+    hybrid = [is_hybrid(row, 8, num_prefix_generations) for row in range(32)]
+    assert [sum(hybrid[start : start + 8]) for start in range(0, 32, 8)] == [num_prefix_generations] * 4
+
+
+ids = st.lists(st.integers(0, 9), max_size=8)
+
+
+@given(rows=st.lists(st.tuples(ids, ids), max_size=4), max_length=st.integers(0, 16) | st.none())
+def test_splice_keeps_every_token_in_order_up_to_the_budget(rows, max_length):
+    spliced = prepend([before for before, _ in rows], [after for _, after in rows], max_length)
+    limit = 16 if max_length is None else max_length
+    assert spliced == [(before + after)[:limit] for before, after in rows]
+
+
+def test_splice_does_not_pair_prefixes_with_the_wrong_rows():
+    with pytest.raises(ValueError, match="shorter"):
+        prepend([[1], [2]], [[3]])
+
+
+def test_noise_of_a_prefix_token_depends_on_its_rollout_and_place_alone():
+    assignments = [assign([{"content": "a"}], (3, 5, row), (0.0, 1.0)) for row in range(400)]
+    lengths = [row % 30 for row in range(400)]
+    noise = token_noise(assignments, torch.tensor(lengths), 40).numpy()
+    assert noise.shape == (400, 40)
+    shown = noise[np.arange(40) < np.array(lengths)[:, None]]
+    assert not noise[np.arange(40) >= np.array(lengths)[:, None]].any()
+    assert len(np.unique(shown)) > 0.999 * len(shown)
+    gaps = np.abs(np.sort(shown) - np.linspace(0, 1, len(shown)))
+    assert gaps.max() < 1.63 / math.sqrt(len(shown))  # Kolmogorov-Smirnov, 1%
+    # The same in another batch, another order and with another width, and not what the prefix was drawn from
+    alone = token_noise([assignments[17]], torch.tensor([12]), 12).numpy()
+    assert np.array_equal(alone[0], noise[17, :12])
+    assert assignments[17].ratio not in alone

@@ -1,0 +1,160 @@
+import json
+import shutil
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from prefix_rft_trl.models.changes import ModelChanges, changed_config, changed_model
+
+
+TEMPLATE = "{% for message in messages %}[{{ message['content'] }}]{% endfor %}"
+
+
+@pytest.fixture
+def template(tmp_path) -> str:
+    path = tmp_path / "brackets.jinja"
+    path.write_text(TEMPLATE)
+    return str(path)
+
+
+def changes_in(folder: Path, **others) -> ModelChanges:
+    return ModelChanges(str(folder / "models" / "changed"), **others)
+
+
+def test_the_changed_model_has_the_weights_and_another_context_template_and_end(base_model, template, tmp_path):
+    longer = {"max_position_embeddings": 4096, "rope_theta": 40000.0}
+    asked = changes_in(tmp_path, config=longer, chat_template=template, eos_token="=")
+    folder = changed_model(base_model, asked)
+    config = AutoConfig.from_pretrained(folder)
+    assert config.max_position_embeddings == 4096
+    assert config.rope_parameters["rope_theta"] == 40000.0
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert (tokenizer.chat_template, tokenizer.eos_token) == (TEMPLATE, "=")
+    assert config.eos_token_id == tokenizer.eos_token_id
+    before, after = (AutoModelForCausalLM.from_pretrained(path) for path in (base_model, folder))
+    assert all(torch.equal(one, other) for one, other in zip(before.parameters(), after.parameters(), strict=True))
+    theta_of_base = AutoConfig.from_pretrained(base_model).rope_parameters["rope_theta"]
+    rotations = [model.model.rotary_emb.inv_freq for model in (before, after)]
+    head = config.hidden_size // config.num_attention_heads
+    powers = torch.arange(0, head, 2) / head
+    for found, theta in zip(rotations, (theta_of_base, 40000.0), strict=True):
+        torch.testing.assert_close(found, theta**-powers)
+
+
+def test_weights_are_links_and_not_copies(base_model, tmp_path):
+    folder = Path(changed_model(base_model, changes_in(tmp_path, eos_token="=")))
+    assert [path.is_symlink() for path in folder.glob("*.safetensors")] == [True]
+
+
+def test_it_is_made_once_and_refused_for_other_changes(base_model, tmp_path):
+    first = changed_model(base_model, changes_in(tmp_path, eos_token="="))
+    made = (Path(first) / "config.json").stat().st_mtime_ns
+    assert changed_model(base_model, changes_in(tmp_path, eos_token="=")) == first
+    assert (Path(first) / "config.json").stat().st_mtime_ns == made
+    with pytest.raises(ValueError, match=r"holds another model .*differs in: eos_token.*name another `folder`"):
+        changed_model(base_model, changes_in(tmp_path, eos_token="+"))
+
+
+def test_a_folder_that_is_something_else_is_never_replaced(base_model, tmp_path):
+    folder = tmp_path / "models" / "changed"
+    folder.mkdir(parents=True)
+    (folder / "thesis.tex").write_text("years")
+    with pytest.raises(ValueError, match="holds another model"):
+        changed_model(base_model, changes_in(tmp_path, eos_token="="))
+    assert (folder / "thesis.tex").read_text() == "years"
+
+
+def test_what_was_trained_with_the_changes_is_taken_as_it_is(base_model, template, tmp_path):
+    asked = changes_in(tmp_path, config={"rope_theta": 40000.0}, chat_template=template, eos_token="=")
+    trained = tmp_path / "trained"
+    for part in (AutoModelForCausalLM, AutoTokenizer):
+        part.from_pretrained(changed_model(base_model, asked)).save_pretrained(trained)
+    assert changed_model(str(trained), asked) == str(trained)
+
+
+def test_an_adapter_is_taken_as_it_is(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert changed_model(str(tmp_path), changes_in(tmp_path, eos_token="=")) == str(tmp_path)
+
+
+def test_processes_that_ask_at_once_get_one_whole_model(base_model, tmp_path):
+    found = []
+    threads = [
+        Thread(target=lambda: found.append(changed_model(base_model, changes_in(tmp_path, eos_token="="))))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert found == [str(tmp_path / "models" / "changed")] * 4
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["changed"]
+    AutoModelForCausalLM.from_pretrained(found[0])
+
+
+def test_what_cannot_be_made_leaves_nothing_behind(base_model, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(base_model, source)
+    (source / "generation_config.json").write_text("{")
+    with pytest.raises(json.JSONDecodeError):
+        changed_model(str(source), changes_in(tmp_path, eos_token="="))
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_theta_is_changed_wherever_the_config_has_it():
+    asked = ModelChanges("x", config={"rope_theta": 2.0})
+    assert changed_config({"rope_theta": 1.0}, asked) == {"rope_theta": 2.0}
+    inside = {"rope_parameters": {"rope_type": "default", "rope_theta": 1.0}}
+    assert changed_config(inside, asked) == {"rope_parameters": {"rope_type": "default", "rope_theta": 2.0}}
+
+
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [
+        ({"folder": "x", "chat_templat": "y"}, "no 'chat_templat'; it has: folder, config, chat_template, eos_token"),
+        ({"eos_token": "="}, "needs a `folder`"),
+        ({"folder": "x", "chat_template": "nowhere.jinja"}, "no chat template 'nowhere.jinja'"),
+    ],
+)
+def test_a_wrong_setting_says_what_is_wrong_with_it(setting, found):
+    with pytest.raises(ValueError, match=found):
+        ModelChanges.read(setting)
+
+
+def test_a_token_or_a_value_that_the_model_lacks_is_refused(base_model, tmp_path):
+    with pytest.raises(ValueError, match="has no token '<end>' to end a turn with"):
+        changed_model(base_model, changes_in(tmp_path, eos_token="<end>"))
+    with pytest.raises(ValueError, match=r"sets 'max_positions', which .*config\.json does not have"):
+        changed_model(base_model, changes_in(tmp_path, config={"max_positions": 1}))
+    assert not list(tmp_path.glob("models/*"))
+
+
+def test_the_folder_says_what_it_was_made_of(base_model, tmp_path):
+    folder = changed_model(base_model, changes_in(tmp_path, eos_token="="))
+    record = json.loads((Path(folder) / "model_changes.json").read_text())
+    assert (record["model"], record["eos_token"]) == (str(Path(base_model).resolve()), "=")
+
+
+def test_a_server_and_a_run_ask_for_the_same_model_though_only_one_names_the_revision(base_model, tmp_path):
+    asked = changes_in(tmp_path, eos_token="=")
+    assert changed_model(base_model, asked, None) == changed_model(base_model, asked, "main")
+
+
+def test_weights_that_have_moved_are_told(base_model, tmp_path):
+    source = Path(shutil.copytree(base_model, tmp_path / "source"))
+    asked = changes_in(tmp_path, eos_token="=")
+    changed_model(str(source), asked)
+    (source / "model.safetensors").rename(source / "elsewhere")
+    with pytest.raises(ValueError, match=r"no longer where they were: model\.safetensors\. Remove it"):
+        changed_model(str(source), asked)
+
+
+def test_a_source_without_weights_makes_no_model(base_model, tmp_path):
+    source = Path(shutil.copytree(base_model, tmp_path / "source"))
+    (source / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="holds no weights"):
+        changed_model(str(source), changes_in(tmp_path, eos_token="="))
+    assert not (tmp_path / "models" / "changed").exists()

@@ -1,0 +1,202 @@
+"""What recipes/accelerate, recipes/deepspeed and recipes/slurm hold is what accelerate, DeepSpeed and Slurm take."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "recipes"
+ACCELERATE = sorted((RECIPES / "accelerate").glob("*.yaml"))
+DEEPSPEED = sorted((RECIPES / "deepspeed").glob("*.json"))
+SLURM = sorted((RECIPES / "slurm").glob("*.slurm"))
+SCALING = ROOT / "docs" / "scaling.md"
+ZERO = [path for path in ACCELERATE if path.stem.startswith("zero")]
+
+
+def test_every_kind_is_there():
+    assert {path.stem for path in ACCELERATE} >= {"ddp", "fsdp2", "zero1", "zero2", "zero3", "zero3_offload"}
+    assert {path.stem for path in DEEPSPEED} >= {"zero1", "zero2", "zero3", "zero3_offload"}
+    assert {path.stem for path in SLURM} == {"one_node", "vllm_server"}
+
+
+def launched(*flags: str):
+    """How accelerate's launcher understands a line."""
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+
+    arguments = launch_command_parser().parse_args([*flags, "script.py"])
+    return _validate_launch_command(arguments)
+
+
+def environment_of(path: Path) -> dict[str, str]:
+    """What accelerate's launcher tells the processes of a configuration for DeepSpeed."""
+    from accelerate.utils.launch import prepare_deepspeed_cmd_env
+
+    arguments, defaults, _ = launched("--config_file", str(path), "--main_process_port", "0")
+    arguments.deepspeed_fields_from_accelerate_config = ",".join(defaults.deepspeed_config)
+    environment = prepare_deepspeed_cmd_env(arguments)[1]
+    return {name: value for name, value in environment.items() if name.startswith("ACCELERATE_")}
+
+
+@pytest.mark.parametrize("path", ACCELERATE, ids=lambda path: path.stem)
+def test_accelerate_launches_a_configuration_on_one_node_and_on_several(path):
+    arguments, defaults, _ = launched("--config_file", str(path))
+    name = path.stem.rstrip("0123456789")
+    expected = "DEEPSPEED" if path.stem.startswith("zero") else {"ddp": "MULTI_GPU", "fsdp": "FSDP"}[name]
+    assert defaults.distributed_type == expected
+    assert (arguments.use_deepspeed, arguments.use_fsdp, arguments.multi_gpu) == (
+        expected == "DEEPSPEED", expected == "FSDP", expected == "MULTI_GPU",
+    )  # fmt: skip
+    assert (arguments.num_processes, arguments.num_machines, arguments.mixed_precision) == (8, 1, "bf16")
+    of_node = ["--num_machines", "3", "--num_processes", "24", "--machine_rank", "2", "--main_process_ip", "node0"]
+    several, _, _ = launched("--config_file", str(path), *of_node)
+    assert (several.num_machines, several.num_processes, several.machine_rank) == (3, 24, 2)
+    assert several.main_process_ip == "node0"
+
+
+@pytest.mark.parametrize("path", ACCELERATE, ids=lambda path: path.stem)
+def test_several_nodes_start_their_own_processes_and_meet_at_the_first(path):
+    from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+
+    of_node = ["--num_machines", "3", "--num_processes", "24", "--machine_rank", "2", "--main_process_ip", "node0"]
+    arguments, _, _ = launched("--config_file", str(path), *of_node, "--main_process_port", "29500")
+    arguments.deepspeed_fields_from_accelerate_config = ""
+    if arguments.use_deepspeed:
+        command, _ = prepare_deepspeed_cmd_env(arguments)
+        assert command is None  # DeepSpeed's own launcher would log in to the other nodes
+    else:
+        prepare_multi_gpu_env(arguments)
+    assert (arguments.nproc_per_node, arguments.nnodes, arguments.node_rank) == ("8", "3", 2)
+    assert arguments.rdzv_endpoint == "node0:29500"
+
+
+def test_fsdp2_is_the_second_version_and_shards_layers():
+    from accelerate.utils.launch import prepare_multi_gpu_env
+
+    arguments, _, _ = launched("--config_file", str(RECIPES / "accelerate" / "fsdp2.yaml"), "--main_process_port", "0")
+    environment = prepare_multi_gpu_env(arguments)
+    assert environment["FSDP_VERSION"] == "2"
+    assert environment["FSDP_AUTO_WRAP_POLICY"] == "TRANSFORMER_BASED_WRAP"
+    assert environment["FSDP_RESHARD_AFTER_FORWARD"] == "true"
+    assert environment["FSDP_STATE_DICT_TYPE"] == "FULL_STATE_DICT"
+
+
+READING = """
+import json, os, sys
+from accelerate.utils import DeepSpeedPlugin
+from deepspeed.runtime.config import DeepSpeedConfig
+
+def read(config):
+    config |= {"train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 4, "gradient_clipping": 1.0}
+    config |= {"bf16": {"enabled": True}}
+    del config["train_batch_size"]
+    zero = config["zero_optimization"]
+    config["zero_optimization"] = {name: value for name, value in zero.items() if value != "auto"}
+    zero = DeepSpeedConfig(config).zero_config
+    devices = [str(part.device) if part else "none" for part in (zero.offload_optimizer, zero.offload_param)]
+    return [int(zero.stage), *devices, zero.gather_16bit_weights_on_model_save]
+
+def of_plugin(environment):
+    os.environ.update(environment)
+    config = DeepSpeedPlugin().deepspeed_config
+    return {**config, "steps_per_print": None}
+
+files, environments = json.loads(sys.argv[1])
+print("READ", json.dumps([[read(file) for file in files], [of_plugin(one) for one in environments]]))
+"""
+
+
+@pytest.fixture(scope="module")
+def read() -> tuple[dict[str, list], dict[str, dict]]:
+    """What DeepSpeed reads in its files, and what accelerate's plugin makes of its configurations, by name.
+
+    In a process of its own: DeepSpeed leaves its traces in the one that imports it.
+    """
+    given = [[json.loads(path.read_text()) for path in DEEPSPEED], [environment_of(path) for path in ZERO]]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-c", READING, json.dumps(given)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    files, plugins = json.loads(done.stdout.partition("READ ")[2].splitlines()[0])
+    return dict(zip(names(DEEPSPEED), files, strict=True)), dict(zip(names(ZERO), plugins, strict=True))
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.stem for path in paths]
+
+
+@pytest.mark.parametrize("path", DEEPSPEED, ids=lambda path: path.stem)
+def test_deepspeed_reads_what_the_name_of_a_file_says(path, read):
+    config = json.loads(path.read_text())
+    stage, offloads = int(path.stem[4]), path.stem.endswith("_offload")
+    expected = [stage, "cpu" if offloads else "none", "cpu" if offloads and stage == 3 else "none", stage == 3]
+    assert read[0][path.stem] == expected
+    filled = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping")
+    assert {config[name] for name in filled} == {"auto"}  # the trainer knows, and refuses any other number
+    assert config["bf16"] == {"enabled": "auto"}
+    assert f"recipes/deepspeed/{path.name}" in config["_comment"]
+
+
+@pytest.mark.parametrize("path", ZERO, ids=lambda path: path.stem)
+def test_the_configuration_of_accelerate_and_the_file_of_deepspeed_shard_alike(path, read):
+    of_accelerate = read[1][path.stem]
+    of_file = json.loads((RECIPES / "deepspeed" / f"{path.stem}.json").read_text())["zero_optimization"]
+    zero = of_accelerate["zero_optimization"]
+    assert zero["stage"] == of_file["stage"]
+    for part in ("offload_optimizer", "offload_param"):
+        assert zero[part]["device"] == of_file.get(part, {"device": "none"})["device"]
+    gathers = "stage3_gather_16bit_weights_on_model_save"
+    assert zero[gathers] == of_file.get(gathers, False)
+    assert of_accelerate["gradient_accumulation_steps"] == "auto"  # a number would be refused for any other
+
+
+def commands_shown() -> list[str]:
+    """For GPUs: those of the recipes' comments, and of the blocks of the page that are not run."""
+    texts = [path.read_text() for path in [*ACCELERATE, *SLURM]]
+    start = r"^# +((?:prefix-rft|sbatch) (?:.*\\\n#)*.*)"
+    lines = [line for text in texts for line in re.findall(start, text, re.MULTILINE)]
+    lines += [re.search(r"prefix-rft .*", json.loads(path.read_text())["_comment"])[0] for path in DEEPSPEED]
+    for block in re.findall(r"```shell\n(.*?)```", SCALING.read_text(), re.DOTALL):
+        lines += re.findall(r"^((?:.*\\\n)*.*\S)$", block, re.MULTILINE)
+    return [re.sub(r"\\\n#? *", "", line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def folder_of_a_user(tmp_path_factory) -> Path:
+    """Where `recipes` is, and the files that the page has written."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "recipes").symlink_to(RECIPES)
+    (folder / "runs").mkdir()
+    for command in commands_shown():
+        if command.startswith("sed "):
+            subprocess.run(command, shell=True, cwd=folder, check=True)
+    return folder
+
+
+@pytest.mark.parametrize("command", dict.fromkeys(commands_shown()))
+def test_a_command_that_is_shown_names_files_and_flags_that_exist(command, folder_of_a_user, monkeypatch):
+    from accelerate.commands.launch import launch_command_parser
+
+    from prefix_rft_trl.cli.launch.recipe import read_recipe
+    from prefix_rft_trl.cli.launch.training_script import make_parser
+    from prefix_rft_trl.cli.train import launcher_flags
+
+    monkeypatch.chdir(folder_of_a_user)
+    words = shlex.split(command.replace("RECIPE.yaml", "recipes/lab/prefix_rft.yaml"))
+    assert all(Path(word).is_file() for word in words if word.startswith(("recipes/", "runs/")))
+    if words[0] == "prefix-rft":
+        assert words[1] == "train"
+        launcher_flags(make_parser(), launch_command_parser(), *read_recipe(words[2:]))  # refuses what nobody knows
+    else:
+        assert words[0] in ("sbatch", "sed", "mkdir")
+
+
+def test_the_page_makes_a_configuration_for_cpus(folder_of_a_user):
+    arguments, _, _ = launched("--config_file", str(folder_of_a_user / "runs" / "zero2-cpu.yaml"))
+    assert (arguments.use_cpu, arguments.mixed_precision, arguments.use_deepspeed) == (True, "no", True)

@@ -1,0 +1,220 @@
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefix_rft_trl.rewards.answers import MARKERS, find_final_answer
+
+
+def stated(text: str, markers: tuple[str, ...] = MARKERS) -> str | None:
+    found = find_final_answer(text, markers)
+    return None if found is None else found.text
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"So it is \boxed{42}.", "42"),
+        (r"First \boxed{1}, no, \boxed{2}.", "2"),
+        (r"\boxed{ \frac{1}{2} }", r"\frac{1}{2}"),
+        (r"\boxed{\frac{\sqrt{3}}{\sqrt{2}}}", r"\frac{\sqrt{3}}{\sqrt{2}}"),
+        (r"\fbox{7}", "7"),
+        (r"\boxed {7}", "7"),
+        (r"\boxed 5 apples", "5"),
+        (r"\boxed{1} and \boxed 2", "2"),
+        (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
+        (r"\boxed{x \mid x \} y}", r"x \mid x \} y"),
+        (r"\\\boxed{3}", "3"),
+        (r"\boxed{a \\ b}", r"a \\ b"),
+        (r"{\boxed{3}", "3"),
+        (r"} \boxed{3}", "3"),
+        (r"\boxed{1} and then \boxed{2 with no end", "1"),
+        (r"\boxed{1} and then \boxed{\frac{2}{3}", "1"),
+        (r"\boxed{\boxed{5}}", r"\boxed{5}"),
+        ("\\boxed{\n42\n}", "42"),
+        (r"\boxed{}", ""),
+        (r"\boxed{42", None),
+        (r"\boxed", None),
+        (r"\boxedin{42}", None),
+        (r"\\boxed{42}", None),
+        ("nothing", None),
+        ("", None),
+    ],
+)
+def test_last_complete_box_is_the_answer(text, answer):
+    assert stated(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("3 + 4 = 7\n#### 7", "7"),
+        ("#### 7\n\nThanks.", "7"),
+        ("####7", "7"),
+        ("The answer is 42.", "42"),
+        ("THE ANSWER IS 42", "42"),
+        ("Answer: 42", "42"),
+        ("**Final Answer:** 42", "42"),
+        ("**Answer: 42**", "42"),
+        ("The answer is: **42**.", "42"),
+        ("The answer is $42$.", "42"),
+        ("The answer is $ 42 $, as wanted.", "42"),
+        ("The answer is $$\\frac{1}{2}$$ and so on.", r"\frac{1}{2}"),
+        (r"The answer is \(x + 1\).", "x + 1"),
+        ("The answer is\n\\[\n  x + 1\n\\]\nIndeed.", "x + 1"),
+        ("The answer is:\n\n42\n\nQ.E.D.", "42"),
+        ("The answer is 3.5.", "3.5"),
+        ("The answer is 3.5. It was 4.5 before.", "3.5"),
+        ("The answer is .5", ".5"),
+        ("The answer is -3!", "-3"),
+        ("The answer is 1,234,567.", "1,234,567"),
+        ("The answer is (C).", "(C)"),
+        (r"The answer is \text{east}. Go there.", r"\text{east}"),
+        ("The answer is 42 dollars\nand no more.", "42 dollars"),
+        ("The answer is 41. No: the answer is 42.", "42"),
+        ("#### 41\nThe answer is 42", "42"),
+        ("The answer is 42. It isn't 41, as the answer isn't odd.", "42"),
+        ("The answer is $18. (She makes $9 * 2 = $18.)", "$18"),
+        ("The answer is $18.50.", "$18.50"),
+        (r"The answer is \$18.", r"\$18"),
+        ("The answer is", None),
+        ("####", None),
+        ("####\n  \n", None),
+        ("42", None),
+    ],
+)
+def test_what_follows_the_last_marker_is_the_answer_without_a_box(text, answer):
+    assert stated(text) == answer
+
+
+def test_a_box_goes_before_a_marker_wherever_it_stands():
+    assert stated(r"\boxed{1}. The answer is 2. #### 3") == "1"
+
+
+def test_what_was_only_thought_is_no_answer_once_the_thinking_is_over():
+    assert stated(r"<think>\boxed{1} #### 2</think> I do not know.") is None
+    assert stated(r"<think>\boxed{1}</think> The answer is 2.") == "2"
+    assert stated(r"<think>#### 1</think>\boxed{2}") == "2"
+    assert stated(r"<think>a</think>\boxed{1}<think>\boxed{2}</think> 3") is None
+    assert stated(r"\boxed{1}</think>") is None
+
+
+def test_an_answer_in_a_thinking_block_that_is_never_closed_counts():
+    assert stated(r"<think>So it is \boxed{1}") == "1"
+    assert stated("<think>The answer is 1") == "1"
+
+
+def test_markers_are_settable_and_are_plain_text():
+    assert stated("Result (*) 5. The answer is 6", markers=("(*)",)) == "5"
+    assert stated("result = 5", markers=("RESULT",)) == "5"
+    assert stated("#### 5", markers=()) is None
+    assert stated(r"#### 5 \boxed{6}", markers=()) == "6"
+    assert stated("result5, results 6", markers=("result",)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "statement"),
+    [
+        (r"It is \boxed{\frac{1}{2}}, as said.", r"\boxed{\frac{1}{2}}"),
+        (r"It is \boxed 5, as said.", r"\boxed 5"),
+        ("The answer is $5$. Done", "answer is $5$"),
+        ("The answer is 5. Done\nReally", "answer is 5. Done"),
+    ],
+)
+def test_statement_is_found_in_its_place(text, statement):
+    found = find_final_answer(text)
+    assert text[found.start : found.end] == statement
+
+
+ATOMS = st.sampled_from(["a", "7", " ", "\n", r"\{", r"\}", "\\\\", r"\frac", "$", "#", ".", "é", r"\ ", "|"])
+BALANCED = st.recursive(
+    st.lists(ATOMS, max_size=5).map("".join),
+    lambda inner: st.lists(st.one_of(ATOMS, inner.map(lambda text: "{" + text + "}")), max_size=5).map("".join),
+    max_leaves=20,
+)
+WITHOUT_BRACES = st.lists(ATOMS, max_size=8).map("".join)
+
+
+@given(content=BALANCED, before=WITHOUT_BRACES, after=WITHOUT_BRACES, open_braces=st.integers(0, 3))
+def test_what_is_boxed_is_read_back_whatever_surrounds_it(content, before, after, open_braces):
+    text = before + "{" * open_braces + " " + r"\boxed{" + content + "}" + after
+    assert stated(text) == content.strip()
+
+
+@given(boxes=st.lists(BALANCED, min_size=1, max_size=4), broken=BALANCED)
+def test_box_that_is_never_closed_hides_no_other(boxes, broken):
+    text = " ".join(rf"\boxed{{{content}}}" for content in boxes) + r" \boxed{" + broken
+    assert stated(text) == boxes[-1].strip()
+
+
+LONG = {
+    "digits": "7" * 1_000_000,
+    "spaces after a box": r"\boxed" + " " * 1_000_000,
+    "boxes without content": r"\boxed " * 150_000,
+    "opening braces": "{" * 100_000,
+    "nested braces": "{" * 100_000 + "1" + "}" * 100_000,
+    "nested boxes": r"\boxed{" * 100_000 + "1",
+    "nested boxes that are closed": r"\boxed{" * 100_000 + "1" + "}" * 100_000,
+    "closing braces": "}" * 100_000,
+    "backslashes": "\\" * 1_000_001,
+    "dollars after a marker": "answer is " + "$" * 1_000_001,
+    "one dollar after a marker": "answer is $" + "a" * 1_000_000,
+    "markers": "the answer is " * 70_000,
+    "spaces after a marker": "answer is" + " " * 1_000_000,
+    "sentences": "answer is " + "a." * 500_000,
+    "thinking blocks": "</think>" * 120_000,
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_megabyte_of_anything_is_read_in_no_time(name):
+    start = time.perf_counter()
+    find_final_answer(LONG[name])
+    assert time.perf_counter() - start < 3.0
+
+
+def test_a_long_answer_is_read_whole():
+    assert stated(r"\boxed{" + LONG["digits"] + "}") == LONG["digits"]
+    assert stated(r"\boxed{" + LONG["nested braces"] + "}") == LONG["nested braces"]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<answer> 42 </answer>", "42"),
+        (r"<answer>So \boxed{42}.</answer>", "42"),
+        (r"\boxed{41}, that is <answer>42</answer>", "42"),
+        (r"<answer>41</answer>, no, \boxed{42}", "42"),
+        ("<answer>41</answer> <answer>42</answer>", "42"),
+        ("<answer>41</answer> The answer is 43.", "41"),
+        ("<think><answer>41</answer></think> The answer is 42.", "42"),
+        ("<answer>42", None),
+        ("</answer>42<answer>", None),
+    ],
+)
+def test_tags_state_an_answer_as_a_box_does(text, answer):
+    found = find_final_answer(text)
+    assert (found and found.text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The answer is 5, since 2+3=5.", "5"),
+        ("The answer is `6`", "6"),
+        ("#### Final Answer\n42", "42"),
+        ("#### The answer:\n**7**", "7"),
+        ("The answer is $6$ or $7$.", "6, 7"),
+        ("The answer is $5$, $6$ and $7$.", "5, 6, 7"),
+        ("<answer>The answer is 6</answer>", "6"),
+    ],
+)
+def test_what_surrounds_an_answer_behind_a_marker_is_left_out(text, answer):
+    assert find_final_answer(text).text == answer
+
+
+def test_markers_that_are_set_hold_inside_tags_too():
+    text = "<answer>The answer is 6</answer>"
+    assert find_final_answer(text, markers=()).text == "The answer is 6"
+    assert find_final_answer("<answer>So: 6</answer>", markers=("so:",)).text == "6"

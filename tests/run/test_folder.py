@@ -1,0 +1,39 @@
+import json
+
+import pytest
+
+from prefix_rft_trl.run.folder import CURVE, STATE, has_ended, last_checkpoint, read_curve
+
+
+def state(step: int) -> str:
+    return json.dumps({"global_step": step, "max_steps": 4})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(None, False), ("", False), (state(4)[:-1], False), (state(3), False), (state(4), True), (state(5), True)],
+)
+def test_a_run_has_ended_when_its_state_is_there_and_whole(tmp_path, text, expected):
+    if text is not None:
+        (tmp_path / STATE).write_text(text)
+    assert has_ended(tmp_path) is expected
+
+
+def test_a_folder_that_does_not_exist_has_not_ended_and_holds_no_checkpoint(tmp_path):
+    assert not has_ended(tmp_path / "none")
+    assert last_checkpoint(tmp_path / "none") is None
+    assert read_curve(tmp_path / "none") == []
+
+
+def test_a_run_goes_on_from_the_last_checkpoint_that_was_written_whole(tmp_path):
+    for name, text in (("2", state(2)), ("10", state(10)), ("12", state(12)[:9]), ("14", None), ("best", state(3))):
+        (tmp_path / f"checkpoint-{name}").mkdir()
+        if text is not None:
+            (tmp_path / f"checkpoint-{name}" / STATE).write_text(text)
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    assert last_checkpoint(str(tmp_path)) == str(tmp_path / "checkpoint-10")
+
+
+def test_a_line_that_is_being_written_is_not_read(tmp_path):
+    (tmp_path / CURVE).write_text('{"step": 0}\n{"step": 1}\n{"step": 2')
+    assert read_curve(tmp_path) == [{"step": 0}, {"step": 1}]

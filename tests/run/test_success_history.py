@@ -1,0 +1,88 @@
+import json
+
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from prefix_rft_trl.run.success_history import ProblemMemory, problem_key, success_rates
+
+
+NAN = float("nan")
+rollout = st.tuples(st.sampled_from([0.0, 0.5, 0.999, 1.0, 1.5, -1.0, NAN]), st.booleans())
+batches = st.integers(1, 9).flatmap(
+    lambda size: st.lists(st.lists(rollout, min_size=size, max_size=size), min_size=1, max_size=5)
+)
+
+
+@given(groups=batches, success_reward=st.sampled_from([0.0, 0.5, 1.0]))
+@example(groups=[[(1.0, True), (0.0, False)]], success_reward=1.0)
+@example(groups=[[(1.0, True), (0.0, True)]], success_reward=1.0)
+@example(groups=[[(1.0, False), (NAN, False)]], success_reward=0.0)
+def test_success_rate_is_the_share_of_on_policy_rollouts_that_solved_the_problem(groups, success_reward):
+    rewards, hybrid = zip(*(rollout for group in groups for rollout in group), strict=True)
+    expected = []
+    for group in groups:
+        counted = [reward for reward, is_hybrid in group if not is_hybrid] or [reward for reward, _ in group]
+        expected.append(len([reward for reward in counted if reward >= success_reward]) / len(counted))
+    found = success_rates(torch.tensor(rewards), torch.tensor(hybrid), len(groups[0]), success_reward)
+    assert found.tolist() == pytest.approx(expected)
+    assert [rate == 1.0 for rate in found.tolist()] == [rate == 1.0 for rate in expected]
+    assert [rate == 0.0 for rate in found.tolist()] == [rate == 0.0 for rate in expected]
+
+
+def test_unseen_problem_is_taken_to_be_as_hard_as_those_that_were_tried():
+    memory = ProblemMemory()
+    assert memory.success_rate(5) == 0.0
+    memory.remember([1, 2, 3], [0.0, 0.25, 1.0])
+    assert memory.success_rate(5) == pytest.approx(1.25 / 3)
+    assert [memory.success_rate(key) for key in (1, 2, 3)] == [0.0, 0.25, 1.0]
+
+
+def test_success_rate_is_that_of_the_last_try():
+    memory = ProblemMemory()
+    for rate in (0.5, 1.0, 0.25):
+        memory.remember([7], [rate])
+        assert memory.success_rate(7) == rate
+
+
+def test_problem_has_failed_if_it_was_tried_and_never_solved():
+    memory = ProblemMemory()
+    assert not memory.has_failed(7)
+    memory.remember([7], [0.0])
+    assert memory.has_failed(7)
+    assert not memory.has_failed(8)
+    memory.remember([7], [0.125])
+    assert not memory.has_failed(7)
+    memory.remember([7], [0.0])
+    assert not memory.has_failed(7)
+
+
+def test_what_is_saved_is_what_is_restored():
+    memory = ProblemMemory()
+    keys = [problem_key(f"{number}+1=") for number in range(20)]
+    memory.remember(keys, torch.rand(20, generator=torch.Generator().manual_seed(0)).tolist())
+    saved = json.loads(json.dumps(memory.state()))
+    restored = ProblemMemory(**saved["args"])
+    for name, value in saved["attributes"].items():
+        setattr(restored, name, value)
+    assert [restored.success_rate(key) for key in keys] == [memory.success_rate(key) for key in keys]
+    assert restored.state() == memory.state()
+
+
+@given(first=st.text(), second=st.text())
+def test_problems_are_told_apart_by_all_of_their_text(first, second):
+    assert (problem_key(first) == problem_key(second)) == (first == second)
+    assert 0 <= problem_key(first) < 2**63
+
+
+def test_problem_of_messages_is_the_same_whatever_the_order_of_its_keys():
+    message = {"role": "user", "content": "1+1="}
+    other_order = {"content": "1+1=", "role": "user"}
+    assert problem_key([message]) == problem_key([other_order])
+    assert problem_key([message]) != problem_key([message, message])
+    assert problem_key([message]) != problem_key("1+1=")
+
+
+def test_problem_is_the_same_on_every_process_and_in_every_run():
+    assert problem_key("1+1=") == 0x9FFE8627F3749018 >> 1  # blake2b of 8 bytes

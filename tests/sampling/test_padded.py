@@ -1,0 +1,84 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from prefix_rft_trl.sampling.padded import split_at_padding, starting_with
+
+
+TOKENS = st.lists(st.integers(3, 18), max_size=6)
+
+
+@given(st.lists(st.tuples(TOKENS.filter(bool), TOKENS), min_size=1, max_size=6))
+def test_no_row_is_padded_further_for_the_sake_of_a_prefix(rows):
+    prompts, prefixes = [row[0] for row in rows], [row[1] for row in rows]
+    given_ids, riding = split_at_padding(prompts, prefixes)
+    assert [before + after for before, after in zip(given_ids, riding, strict=True)] == prefixes
+    widest = max(len(prompt) + len(ids) for prompt, ids in zip(prompts, given_ids, strict=True))
+    if any(not prefix for prefix in prefixes):
+        assert widest == max(map(len, prompts))
+    else:
+        assert not any(riding)
+
+
+def test_the_padding_that_a_row_has_anyway_is_filled():
+    given_ids, riding = split_at_padding([[1], [1, 2, 3]], [[7, 8, 9], []])
+    assert given_ids == [[7, 8], []]
+    assert riding == [[9], []]
+
+
+@pytest.fixture(scope="module")
+def model(base_model):
+    return AutoModelForCausalLM.from_pretrained(base_model)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(base_model):
+    return AutoTokenizer.from_pretrained(base_model)
+
+
+def generate(model, tokenizer, prompts, **settings):
+    inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
+    config = GenerationConfig(max_new_tokens=40, eos_token_id=1, pad_token_id=0, **settings)
+    return model.generate(**inputs, generation_config=config)[:, inputs["input_ids"].size(1) :]
+
+
+def test_a_row_goes_on_as_if_its_start_had_been_in_the_prompt(model, tokenizer):
+    starts = ["3+4=7;7*2=4;", "", "1*9"]
+    prompts = ["3+4*2=", "5-5*3+1=", "1*9-4="]
+    with starting_with(model, [tokenizer(start)["input_ids"] for start in starts]):
+        found = tokenizer.batch_decode(generate(model, tokenizer, prompts, do_sample=False), skip_special_tokens=True)
+    for prompt, start, text in zip(prompts, starts, found, strict=True):
+        alone = generate(model, tokenizer, [prompt + start], do_sample=False)
+        assert text == start + tokenizer.decode(alone[0], skip_special_tokens=True)
+
+
+def test_sampling_settings_do_not_move_a_start(model, tokenizer):
+    torch.manual_seed(0)
+    start = tokenizer("0*0=1;")["input_ids"]  # wrong, so that the model would not write it
+    with starting_with(model, [start, []]):
+        found = generate(
+            model, tokenizer, ["3+4*2=", "1+1="], do_sample=True, temperature=0.3, top_p=0.5, top_k=2, min_p=0.2
+        )
+    assert found[0, : len(start)].tolist() == start
+
+
+def test_the_model_is_as_before_when_it_closes_even_on_an_error(model, tokenizer):
+    with pytest.raises(RuntimeError, match="stop"), starting_with(model, [[5]]):
+        raise RuntimeError("stop")
+    assert "generate" not in vars(model)
+
+
+def test_what_a_user_has_put_over_the_method_is_there_again_when_it_closes(model, tokenizer):
+    method = model.generate
+    calls = []
+    model.generate = lambda *args, **kwargs: calls.append(kwargs) or method(*args, **kwargs)
+    try:
+        over = model.generate
+        with starting_with(model, [[5]]):
+            generate(model, tokenizer, ["1+1="])
+        assert model.generate is over
+        assert len(calls) == 1
+    finally:
+        del model.generate

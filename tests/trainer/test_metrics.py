@@ -1,0 +1,164 @@
+import math
+
+import pytest
+import torch
+
+from prefix_rft_trl.method.prefixes import NO_PREFIX, ON_POLICY, Assignment, Prefix
+from prefix_rft_trl.metrics import holds_answer, rollout_metrics, rollout_rows, token_metrics, token_sums
+
+
+NAN = float("nan")
+
+
+def forward_batch(rows: int = 6, tokens: int = 20) -> tuple[torch.Tensor, ...]:
+    random = torch.Generator().manual_seed(0)
+    lengths = torch.randint(0, 12, (rows, 1), generator=random)
+    completion_lengths = torch.randint(12, tokens + 1, (rows, 1), generator=random)
+    prefix_mask = torch.arange(tokens) < lengths
+    kept = prefix_mask & (torch.rand(rows, tokens, generator=random) < 0.4)
+    sampled_mask = (torch.arange(tokens) < completion_lengths) & ~prefix_mask
+    return (
+        prefix_mask,
+        kept,
+        sampled_mask,
+        torch.rand(rows, tokens, generator=random),
+        torch.randn(rows, generator=random),
+    )
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else NAN
+
+
+def test_token_metrics_are_the_means_that_their_names_say():
+    batch = forward_batch()
+    tokens = [
+        (*flags, entropy, advantage)
+        for prefix, kept, sampled, entropies, advantage in zip(*(part.tolist() for part in batch), strict=True)
+        for *flags, entropy in zip(prefix, kept, sampled, entropies, strict=True)
+    ]
+    expected = {
+        "prefix/advantage": mean([advantage for prefix, *_, advantage in tokens if prefix]),
+        "prefix/trained_token_share": mean([kept for _, kept, sampled, _, _ in tokens if kept or sampled]),
+        "prefix/trained_tokens": sum(kept for _, kept, *_ in tokens) / 6,
+        "prefix/kept_share": mean([kept for prefix, kept, *_ in tokens if prefix]),
+        "prefix/entropy_kept": mean([entropy for _, kept, _, entropy, _ in tokens if kept]),
+        "prefix/entropy_dropped": mean([entropy for prefix, kept, _, entropy, _ in tokens if prefix and not kept]),
+        "policy_entropy": mean([entropy for _, _, sampled, entropy, _ in tokens if sampled]),
+    }
+    assert token_metrics(token_sums(*batch)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_token_metrics_do_not_depend_on_how_many_processes_share_a_batch():
+    batch = forward_batch()
+    of_ranks = [token_sums(*(part[rows] for part in batch)) for rows in (slice(0, 2), slice(2, None))]
+    torch.testing.assert_close(sum(of_ranks), token_sums(*batch))
+
+
+def test_token_metrics_of_a_batch_without_prefixes_are_left_out_of_the_log():
+    _, _, sampled_mask, entropies, advantages = forward_batch()
+    nothing = torch.zeros_like(sampled_mask)
+    found = token_metrics(token_sums(nothing, nothing, sampled_mask, entropies, advantages))
+    assert found == pytest.approx(
+        {
+            "prefix/advantage": NAN,
+            "prefix/trained_token_share": 0.0,
+            "prefix/trained_tokens": 0.0,
+            "prefix/kept_share": NAN,
+            "prefix/entropy_kept": NAN,
+            "prefix/entropy_dropped": NAN,
+            "policy_entropy": entropies[sampled_mask].mean().item(),
+        },
+        nan_ok=True,
+    )
+
+
+def test_token_metrics_of_a_batch_without_tokens_are_left_out_of_the_log():
+    _, _, mask, entropies, advantages = forward_batch()
+    nothing = torch.zeros_like(mask)
+    found = token_metrics(token_sums(nothing, nothing, nothing, entropies, advantages))
+    assert found.pop("prefix/trained_tokens") == 0.0
+    assert all(math.isnan(value) for value in found.values())
+
+
+def test_rollout_metrics_are_the_means_that_their_names_say():
+    of_rollouts = torch.tensor(
+        [  # planned, prefix length, ratio, holds the answer, reaches into its statement, completion length
+            [1, 10, 0.2, 1, 0, 50],
+            [1, 30, 0.6, 0, 0, 40],
+            [1, 20, 0.4, NAN, 1, 20],
+            [1, 0, NAN, 0, 1, 7],
+            [0, 0, NAN, 0, NAN, 9],
+            [0, 0, NAN, NAN, NAN, 11],
+        ]
+    )
+    found = rollout_metrics(of_rollouts, torch.tensor([1.0, 0.0, NAN, 1.0, NAN, 0.5]))
+    assert found == pytest.approx(
+        {
+            "prefix/demonstration_share": 3 / 4,
+            "prefix/ratio": 0.4,
+            "prefix/length": 20,
+            "prefix/tokens": 60 / 6,
+            "prefix/holds_answer": 1 / 2,
+            "prefix/states_answer": 1 / 3,
+            "prefix/reward_hybrid": 1 / 2,
+            "prefix/reward_on_policy": 1.5 / 2,
+            "completions/mean_length_on_policy": 9,
+        }
+    )
+
+
+def test_rollout_metrics_of_a_batch_without_hybrid_rollouts_are_left_out_of_the_log():
+    found = rollout_metrics(torch.tensor([[0, 0, NAN, 0, NAN, 9], [0, 0, NAN, 0, NAN, 11]]), torch.tensor([1.0, 0.0]))
+    numbers = {name: value for name, value in found.items() if not math.isnan(value)}
+    assert numbers == {
+        "prefix/tokens": 0.0,
+        "prefix/reward_on_policy": 0.5,
+        "completions/mean_length_on_policy": 10,
+    }
+
+
+def test_rollouts_are_counted_as_what_they_are():
+    hybrid = Assignment(planned=True, demonstration={"content": "so it is 42."}, ratio=0.25)
+    given = [Prefix([5, 6, 7], states_answer=0.0), NO_PREFIX]
+    found = rollout_rows([hybrid, ON_POLICY], given, ["it is 42", ""], ["42", None], [[5, 6, 7, 8], [9]])
+    assert found.dtype == torch.float32
+    assert found.tolist()[0] == [1, 3, 0.25, 1, 0, 4]
+    assert found.tolist()[1] == pytest.approx([0, 0, NAN, NAN, NAN, 1], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("prefix_text", "answer", "expected"),
+    [
+        ("so the answer is 42.", "42", 1),
+        ("42", "42", 1),
+        ("x=42;", "42", 1),
+        (r"\boxed{42}", "42", 1),
+        ("x = -42", "-42", 1),
+        ("it is 142", "42", 0),
+        ("it is 421", "42", 0),
+        ("x42", "42", 0),
+        ("it is 42.5", "42", 0),
+        ("it is 3.42", "42", 0),
+        ("it is 3.14", "3.14", 1),
+        ("it is 3014", "3.14", 0),
+        ("we start with 4", "42", 0),
+        ("a cat sat", "cat", 1),
+        ("we concatenate", "cat", 0),
+        (r"thus \frac{1}{2} of it", r"\frac{1}{2}", 1),
+        ("6 * 7 = 42", "6 * 7 is what we want\n#### 42", 1),
+        ("6 * 7 is what we want", "6 * 7 is what we want\n#### 42", 0),
+        ("(6 * 7=42)", "#### 42\n", 1),
+        ("it is 42", 42, 1),
+        ("it is 142", 42, 0),
+        ("it is 0.5", 0.5, 1),
+        ("it is 42", 42.0, 1),
+        ("", "42", 0),
+        ("It is known. ", "", 0),
+        ("It is known. ", "#### ", 0),
+        ("it is 42", None, NAN),
+        ("it is 42", ["42"], NAN),
+    ],
+)
+def test_prefix_that_gives_the_answer_away_is_told_from_one_that_does_not(prefix_text, answer, expected):
+    assert holds_answer(prefix_text, answer) == pytest.approx(expected, nan_ok=True)
