@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from .method.prefixes import Assignment, Prefix
-from .rewards.stated_answer import answer_as_word
+from .rewards.answers import answer_as_word
 
 
 def token_sums(

@@ -8,7 +8,7 @@ from .config import PrefixGRPOConfig
 from .method.demonstrations import parse_demonstrations
 from .method.prefixes import ON_POLICY, WITHOUT_PREFIX, Assignment, Prefix, assign, is_hybrid, prefix_length, slice_end
 from .method.schedules import adaptive_bounds, ratio_bounds
-from .rewards.stated_answer import answer_as_word, last_statement
+from .rewards.answers import answer_as_word, last_statement
 from .run.success_history import ProblemMemory, problem_key
 
 

@@ -16,7 +16,6 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import get_config_model_id
 
 from .checks import check_prefixes, refuse_other_generators
-from .citation import PAPER
 from .config import PrefixGRPOConfig
 from .method.advantages import on_policy_baseline_advantages, total_rewards
 from .method.demonstrations import Message, check_demonstrations, demonstration_ids
@@ -27,11 +26,25 @@ from .rollouts import plan_rollouts, prefix_of, scheduled_bounds
 from .run.completions_table import prefix_characters, print_table
 from .run.exact_resume import ExactResume
 from .run.success_history import ProblemMemory
-from .sampling.budgets import decoding_within
 from .sampling.continuous_batching import batching_within
-from .sampling.padded import split_at_padding, starting_with
+from .sampling.padded import decoding_within, split_at_padding, starting_with
 from .sampling.vllm import vllm_within
 from .sampling.vllm_server import ending_together
+
+
+PAPER = {
+    "title": "Blending Supervised and Reinforcement Fine-Tuning with Prefix Sampling",
+    "id": "2507.01679",
+    "citation": """\
+@inproceedings{huang2026prefixrft,
+    title        = {{Blending Supervised and Reinforcement Fine-Tuning with Prefix Sampling}},
+    author       = {Huang, Zeyu and Cheng, Tianhao and Qiu, Zihan and Wang, Zili and Xu, Yinghui and Ponti, Edoardo M.
+                    and Titov, Ivan},
+    year         = 2026,
+    booktitle    = {International Conference on Machine Learning},
+    eprint       = {arXiv:2507.01679},
+}""",
+}
 
 
 class PrefixGRPOTrainer(ExactResume, GRPOTrainer):

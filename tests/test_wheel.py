@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from prefix_rft_trl import __version__
-from prefix_rft_trl.citation import PAPER
+from prefix_rft_trl.trainer import PAPER
 
 
 ROOT = Path(__file__).parents[1]

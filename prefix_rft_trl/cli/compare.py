@@ -8,11 +8,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.comparison.collecting import collect
-from prefix_rft_trl.comparison.jobs import ending_on_sigterm, jobs_of, only_one, run_jobs
+from prefix_rft_trl.comparison.jobs import ending_on_sigterm, jobs_of, run_jobs
 from prefix_rft_trl.comparison.report import terminal_table, write_report
+from prefix_rft_trl.comparison.results_io import collect
 from prefix_rft_trl.comparison.spec import SPECIFICATION, Specification, Trial, read_specification
 from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.files import only_one
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
 
 from .launch.recipe import Stage, grouped, load_recipe, split_stages

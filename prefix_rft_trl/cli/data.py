@@ -62,7 +62,8 @@ def _options(arguments: argparse.Namespace, source: "Source") -> dict[str, Any]:
 
 def _convert(arguments: argparse.Namespace, source: "Source", options: dict[str, Any], output: Path) -> "Outcome":
     from prefix_rft_trl.data.convert.conversion import convert
-    from prefix_rft_trl.data.convert.writing import check_output, replacing
+    from prefix_rft_trl.data.convert.writing import check_output
+    from prefix_rft_trl.utils.files import replacing
 
     check_output(output, arguments.overwrite)
     _check_input(arguments, source, output)
@@ -82,8 +83,8 @@ def _check_input(arguments: argparse.Namespace, source: "Source", output: Path) 
 
 
 def _settings(arguments: argparse.Namespace, source: "Source", options: dict[str, Any]) -> "Settings":
-    from prefix_rft_trl.data.convert.lengths import load_tokenizer
     from prefix_rft_trl.data.convert.options import Settings
+    from prefix_rft_trl.data.convert.selection import load_tokenizer
     from prefix_rft_trl.data.prompts import MARK_INSTRUCTION
 
     lengths = {

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from prefix_rft_trl.data.check import Columns, Report
-    from prefix_rft_trl.data.check.budgets import Budgets
-    from prefix_rft_trl.data.check.measures import Tokens
+    from prefix_rft_trl.data.check.lengths import Budgets, Tokens
     from prefix_rft_trl.data.check.recipe_settings import RecipeSettings
 
 DESCRIPTION = """\
@@ -168,8 +167,8 @@ def _measure(arguments: argparse.Namespace, recipe: "RecipeSettings") -> "Tokens
         if arguments.max_prompt_tokens or arguments.max_completion_tokens:
             raise UserError("budgets are counted in tokens: name a model with --tokenizer, or a recipe.")
         return None
-    from prefix_rft_trl.data.check.measures import Tokens
-    from prefix_rft_trl.data.convert.lengths import NO_WARNING_LENGTH, load_tokenizer
+    from prefix_rft_trl.data.check.lengths import Tokens
+    from prefix_rft_trl.data.convert.selection import NO_WARNING_LENGTH, load_tokenizer
 
     model = _model_path(path, recipe)
     try:
@@ -184,7 +183,7 @@ def _measure(arguments: argparse.Namespace, recipe: "RecipeSettings") -> "Tokens
 
 
 def _budgets(arguments: argparse.Namespace, recipe: "RecipeSettings", measure: "Tokens | None") -> "Budgets":
-    from prefix_rft_trl.data.check.budgets import Budgets
+    from prefix_rft_trl.data.check.lengths import Budgets
 
     completion, context = arguments.max_completion_tokens, None
     if arguments.recipe and recipe.rolls_out and measure is not None:
@@ -233,7 +232,7 @@ def _markers(arguments: argparse.Namespace, dataset: str | None, recipe: "Recipe
 def _show(report: "Report", title: str, arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from prefix_rft_trl.data.check.printing import print_report
+    from prefix_rft_trl.data.check.check_report import print_report
 
     print_report(report, title, arguments.examples, Console())
     if arguments.json:

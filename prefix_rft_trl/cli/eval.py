@@ -11,9 +11,9 @@ from prefix_rft_trl.utils.errors import UserError
 
 
 if TYPE_CHECKING:
-    from prefix_rft_trl.evaluation.asking import Asking
     from prefix_rft_trl.evaluation.benchmark import Benchmark
     from prefix_rft_trl.evaluation.engines import Engine
+    from prefix_rft_trl.evaluation.sampling import Asking
     from prefix_rft_trl.evaluation.scores import Figures
     from prefix_rft_trl.models.sources import Source
 
@@ -155,8 +155,7 @@ def _lab_level(models: list[str]) -> str:
 def _asking(arguments: argparse.Namespace, engine: "Engine") -> "Asking":
     from dataclasses import fields
 
-    from prefix_rft_trl.evaluation.asking import Asking
-    from prefix_rft_trl.evaluation.sampling import Sampling
+    from prefix_rft_trl.evaluation.sampling import Asking, Sampling
 
     given = {**vars(arguments), "batch_size": _batch_size(arguments.batch_size, engine)}
     shared = ("temperature", "top_p", "seed", "batch_size")
@@ -189,8 +188,7 @@ def _engine(arguments: argparse.Namespace) -> "Engine":
 def _prepared(
     source: "Source", names: list[str], asking: "Asking", engine: "Engine"
 ) -> tuple[list["Benchmark"], "Engine"]:
-    from prefix_rft_trl.evaluation.context import fit_budgets
-    from prefix_rft_trl.evaluation.engines import load_tokenizer
+    from prefix_rft_trl.evaluation.engines import fit_budgets, load_tokenizer
     from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
     from prefix_rft_trl.run.settings import settings_of_run
 
@@ -229,7 +227,8 @@ def _values_of_k(given: list[int] | None, benchmarks: list["Benchmark"]) -> list
 
 def _show(evaluated: dict[str, dict[str, "Figures"]], ks: list[int], folder: Path) -> None:
     from prefix_rft_trl.evaluation.eval_report import draw_pass_at_k, figures_table
-    from prefix_rft_trl.evaluation.record import asked_differently, write_whole
+    from prefix_rft_trl.evaluation.evaluate import asked_differently
+    from prefix_rft_trl.utils.files import write_whole
 
     results = {
         model: {benchmark: figures.as_json() for benchmark, figures in of_model.items()}
@@ -244,8 +243,7 @@ def _show(evaluated: dict[str, dict[str, "Figures"]], ks: list[int], folder: Pat
 
 
 def _compare(folders: list[Path]) -> int:
-    from prefix_rft_trl.evaluation.comparing import differences
-    from prefix_rft_trl.evaluation.eval_report import differences_table
+    from prefix_rft_trl.evaluation.eval_report import differences, differences_table
 
     names = [folder.resolve().name for folder in folders]
     found = differences(folders[0], folders[1])

@@ -8,40 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from prefix_rft_trl.utils.plot_style import COLOURS, INK, RULE, SETTINGS
+
 from .results import Run
 from .statistics import Point, mean_curve
 
 
-INK, RULE = "#1f2328", "#d8dde3"
-COLOURS = ("#2c3e86", "#bf3e00", "#309773", "#9f9900", "#3897dd", "#693d3b", "#000000", "#666666")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SOLID, DASHED, DOTTED, MIXED = "-", (0, (5, 1.5)), (0, (1.6, 1.2)), (0, (6, 1.5, 1.5, 1.5))
 DASHES: tuple[Any, ...] = (DASHED, SOLID, DOTTED, MIXED, SOLID, DOTTED, SOLID, DASHED)
 MOST_TOGETHER = len(COLOURS)  # curves that can be told apart in one figure
 WIDTH = 5.4  # inches: half of a page, or all of a phone
-
-SETTINGS = {
-    "svg.fonttype": "path",
-    "svg.hashsalt": "prefix-rft",
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 10,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.edgecolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": RULE,
-    "grid.linewidth": 0.8,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-}
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import IO
 
 from prefix_rft_trl.run.folder import has_ended, last_checkpoint
+from prefix_rft_trl.utils.files import LOCK
 
 from .spec import Trial
 
 
 LOG = "log.txt"
-LOCK = ".lock"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,20 +63,6 @@ def jobs_of(trials: list[Trial], folder: Path) -> list[Job]:
         for name, trial in by_name.items()
         if seed < seeds[name]
     ]
-
-
-@contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Holds the folder of a comparison; a second comparison in it is an error."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"Another command is writing into {folder}. Wait for it, or take another folder."
-            ) from None
-        yield
 
 
 @contextmanager

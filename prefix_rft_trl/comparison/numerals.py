@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from .statistics import Estimate
+from prefix_rft_trl.utils.intervals import Estimate
 
 
 NOTHING = "-"

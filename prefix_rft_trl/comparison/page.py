@@ -3,7 +3,8 @@
 import re
 from html import escape
 
-from .curves import COLOURS, INK, RULE
+from prefix_rft_trl.utils.plot_style import COLOURS, INK, RULE
+
 from .document import Block, Cells, Command, Document, Figure, Figures, Folded, Heading, Paragraph
 
 

@@ -4,13 +4,24 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from prefix_rft_trl.utils.intervals import Estimate
+
 from . import curves, markdown, numerals, page
-from .budgets import Budget, budget
 from .document import Block, Cells, Command, Document, Figure, Figures, Folded, Heading, Paragraph
 from .results import Comparison, Experiment, Row, Table
 from .results_io import as_json
 from .settings_table import settings_block
-from .statistics import Cost, Estimate, Summary, base_accuracies, best_of_columns, experiments_of, finished, summarize
+from .statistics import (
+    Budget,
+    Cost,
+    Summary,
+    base_accuracies,
+    best_of_columns,
+    budget,
+    experiments_of,
+    finished,
+    summarize,
+)
 
 
 FIGURES = "figures"

@@ -4,42 +4,16 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
+
+from prefix_rft_trl.utils.intervals import Estimate, estimate
 
 from .results import Experiment, Run, Table
 
 
-CONFIDENCE = 0.95
 COSTS = ("step", "seconds", "generated_tokens", "trained_tokens")
+
 NAMES_OF_A_RUN = {"output_dir", "logging_dir", "run_name", "hub_model_id"}  # they differ and change nothing
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds.
-
-    Attributes:
-        mean (`float`): over the seeds.
-        half_width (`float` or `None`): of the 95% interval by Student's t; `None` for a single seed.
-        seeds (`int`): number of values.
-    """
-
-    mean: float
-    half_width: float | None
-    seeds: int
-
-    @property
-    def low(self) -> float:
-        return self.mean - (self.half_width or 0.0)
-
-    @property
-    def high(self) -> float:
-        return self.mean + (self.half_width or 0.0)
-
-    def overlaps(self, other: "Estimate") -> bool:
-        """Whether the two intervals share a point."""
-        return self.low <= other.high and other.low <= self.high
 
 
 @dataclass(frozen=True)
@@ -78,29 +52,6 @@ class Point:
 
     step: int
     value: Estimate
-
-
-@cache
-def t_quantile(degrees_of_freedom: int) -> float:
-    """How many standard errors the 95% interval reaches to either side."""
-    from scipy.stats import t  # a second to import
-
-    return float(t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom))
-
-
-def estimate(values: Sequence[float]) -> Estimate:
-    """Mean and 95% interval of independent values, one a seed.
-
-    Raises `ValueError` without values.
-    """
-    if not values:
-        raise ValueError("There are no values to take the mean of. Leave out experiments without runs.")
-    count = len(values)
-    mean = math.fsum(values) / count
-    if count == 1:
-        return Estimate(mean, None, 1)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
-    return Estimate(mean, t_quantile(count - 1) * math.sqrt(variance / count), count)
 
 
 def finished(runs: Iterable[Run]) -> list[Run]:
@@ -206,3 +157,52 @@ def experiments_of(table: Table) -> list[Experiment]:
 def base_accuracies(experiments: Sequence[Experiment]) -> list[float]:
     """Accuracy before any training, a run each."""
     return [run.curve[0]["accuracy"] for experiment in experiments for run in finished(experiment.runs)]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one run sees on one process. A prompt or a demonstration counts each time it is drawn.
+
+    Attributes:
+        prompts (`int`): that rollouts are made for.
+        sampled (`int`): rollouts that the policy writes, or goes on with from a prefix.
+        demonstrations (`int`): that are trained on as a whole.
+    """
+
+    prompts: int
+    sampled: int
+    demonstrations: int
+
+
+def budget(settings: dict[str, Any]) -> Budget | None:
+    """Of all stages together; `None` if the settings do not tell."""
+    stages = list(dict.fromkeys(name.partition(".")[0] for name in settings if "." in name)) or [""]
+    of_stages = [budget_of_stage(settings_of_stage(settings, stage)) for stage in stages]
+    told = [of_stage for of_stage in of_stages if of_stage is not None]
+    if len(told) < len(of_stages):
+        return None
+    return Budget(
+        sum(of_stage.prompts for of_stage in told),
+        sum(of_stage.sampled for of_stage in told),
+        sum(of_stage.demonstrations for of_stage in told),
+    )
+
+
+def settings_of_stage(settings: dict[str, Any], stage: str) -> dict[str, Any]:
+    shared = {name: value for name, value in settings.items() if "." not in name}
+    own = {name.partition(".")[2]: value for name, value in settings.items() if name.startswith(f"{stage}.")}
+    return shared | own
+
+
+def budget_of_stage(settings: dict[str, Any]) -> Budget | None:
+    steps, batch = settings.get("max_steps", -1), settings.get("per_device_train_batch_size")
+    if steps < 1 or batch is None:
+        return None
+    rows = steps * batch * settings.get("gradient_accumulation_steps", 1)
+    if settings.get("trainer") == "sft":
+        return Budget(0, 0, rows)
+    rollouts = rows // settings.get("num_iterations", 1)
+    prompts = rollouts // settings.get("num_generations", 8)
+    is_whole = settings.get("prefix_ratio_schedule") == "whole"
+    whole = prompts * settings.get("num_prefix_generations", 1) if is_whole else 0
+    return Budget(prompts, rollouts - whole, whole)

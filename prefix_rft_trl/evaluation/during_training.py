@@ -10,17 +10,17 @@ from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
 from prefix_rft_trl.sampling.generate import ends_of
-from prefix_rft_trl.sampling.vllm_rows import each_row_changed, of_engine
+from prefix_rft_trl.sampling.vllm import each_row_changed, of_engine
 from prefix_rft_trl.sampling.vllm_server import ending_together
 from prefix_rft_trl.utils.patching import replaced
 
 from .benchmark import Benchmark
+from .data_parallel import sample_chunks
 from .engines import Loaded
-from .running import sample_chunks
+from .samplers import TransformersSampler
 from .samples import Sample
 from .sampling import Sampling, chunks_of
 from .scores import Figures, figures_of
-from .transformers_sampler import TransformersSampler
 
 
 class BenchmarkCallback(TrainerCallback):

@@ -1,15 +1,18 @@
 """Answers by vLLM, each with random numbers of its own."""
 
+import json
 from dataclasses import fields
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, GenerationConfig
+import torch
+from transformers import AutoConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from prefix_rft_trl.models.sources import Source
+from prefix_rft_trl.models.sources import ADAPTER_CONFIG, Source
+from prefix_rft_trl.sampling.generate import ends_of, generate_ids, sampling_by, sampling_config
 
 from .sampling import Sampling
-from .vllm_adapters import rank_of_adapter
 
 
 class VLLMSampler:
@@ -76,3 +79,61 @@ def _ends_of(model: str, tokenizer: Any) -> list[int]:
     eos = config.eos_token_id
     ends = {*(eos if isinstance(eos, list) else [eos]), tokenizer.eos_token_id}
     return sorted(end for end in ends if end is not None)
+
+
+class TransformersSampler:
+    """
+    Samples from a model that is in memory. The same prompts with the same seeds give the same answers.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]): it keeps its mode, its generation config and the random state.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]): of the model.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
+        self.model, self.tokenizer = model, tokenizer
+        self.ends = ends_of(model, tokenizer)
+
+    def __call__(self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]) -> list[list[int]]:
+        pad = self.tokenizer.pad_token_id
+        config = sampling_config(sampling.max_new_tokens, self.ends, pad, sampling.temperature, sampling.top_p)
+        with sampling_by(config, self.model):
+            torch.manual_seed(seeds[0])  # one stream of random numbers serves the rows of a batch
+            return generate_ids(self.model, prompts)
+
+
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM reserves memory for
+
+# Of an adapter's config: vLLM refuses the first two once it has loaded, and runs the others as if they were not set.
+NOT_IN_VLLM = (
+    "use_dora",
+    "modules_to_save",
+    "rank_pattern",
+    "alpha_pattern",
+    "lora_bias",
+    "trainable_token_indices",
+    "layer_replication",
+)
+
+
+def rank_of_adapter(folder: str) -> int:
+    """The smallest rank of vLLM that an adapter fits into.
+
+    Raises:
+        ValueError: if vLLM would not run the adapter, or would run it differently.
+    """
+    config = json.loads((Path(folder) / ADAPTER_CONFIG).read_text())
+    found = [f"`{name}`" for name in NOT_IN_VLLM if config.get(name)]
+    if config.get("bias", "none") != "none":
+        found.append("`bias`")
+    kind, rank = config.get("peft_type", "LORA"), config.get("r", 0)
+    if kind != "LORA":
+        found = [f"`peft_type` {kind}"]
+    elif rank > RANKS[-1]:
+        found.append(f"`r` {rank}")
+    if found:
+        raise ValueError(
+            f"vLLM does not run the adapter {folder} as it was trained: {', '.join(found)} in its {ADAPTER_CONFIG}. "
+            "Take `--backend transformers`, or merge the adapter into its base."
+        )
+    return next(size for size in RANKS if size >= rank)

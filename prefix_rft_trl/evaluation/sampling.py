@@ -1,8 +1,8 @@
 """How answers are sampled, and in which portions: what a killed evaluation goes on with."""
 
 import hashlib
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -81,3 +81,45 @@ def seeds_of(chunk: Chunk, benchmark: str, seed: int) -> list[int]:
 def _hashed(*what: object) -> int:
     digest = hashlib.blake2b(repr(what).encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big") >> 1  # engines take signed numbers
+
+
+@dataclass(frozen=True)
+class Asking:
+    """
+    How benchmarks are put to a model, as far as a command line says. `None` leaves it to the run that has made the
+    model, and else to the benchmark.
+
+    Args:
+        num_samples (`int`, *optional*): answers to each problem.
+        num_problems (`int`, *optional*): how many of a benchmark's first problems.
+        max_new_tokens (`int`, *optional*): budget of an answer in tokens.
+        instruction (`str`, *optional*): text put after each problem; empty for none.
+        conversational (`bool`, *optional*): whether problems are made a user's message.
+        chat_template_kwargs (`dict`, *optional*): further arguments of the chat template.
+        reward (`str`, *optional*): name or dotted path of the reward that tells right answers.
+        reward_kwargs (`dict`, *optional*): its arguments.
+        prompt_column, answer_column (`str`, *optional*): of a dataset.
+        dataset_config (`str`, *optional*): of a dataset on the Hub.
+        dataset_split (`str`, *optional*): of a dataset that has several.
+        lab_level (`str`, *optional*): of the lab's problems.
+        sampling (`Sampling`): all else of the sampling.
+    """
+
+    num_samples: int | None = None
+    num_problems: int | None = None
+    max_new_tokens: int | None = None
+    instruction: str | None = None
+    conversational: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    reward: str | None = None
+    reward_kwargs: dict[str, Any] | None = None
+    prompt_column: str | None = None
+    answer_column: str | None = None
+    dataset_config: str | None = None
+    dataset_split: str | None = None
+    lab_level: str | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self):
+        if self.num_problems is not None and self.num_problems < 1:
+            raise ValueError(f"`num_problems` is at least 1, found {self.num_problems}.")

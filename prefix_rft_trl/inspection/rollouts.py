@@ -6,6 +6,7 @@ entropies come from, and the selection of the tokens that are kept.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +18,6 @@ from prefix_rft_trl.method.token_weights import CROSS_ENTROPY, SELECTIONS, prefi
 from prefix_rft_trl.rollouts import scheduled_bounds
 
 from .records import Group, HybridRollout, Inspection, OnPolicyRollout, Token
-from .token_texts import token_texts
 
 
 if TYPE_CHECKING:
@@ -251,3 +251,34 @@ def _settings(trainer: "PrefixGRPOTrainer") -> tuple[tuple[str, str], ...]:
         ("temperature", f"{trainer.temperature:g}"),
         ("seed", str(args.seed)),
     )
+
+
+_CONTEXT = 8  # tokens; the longest character takes four
+
+
+def token_texts(tokenizer: Any, ids: Sequence[int], before: Sequence[int] = ()) -> list[str]:
+    """The text that each token adds to those before it; together they are the whole text.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): the policy's.
+        ids (`Sequence[int]`): the tokens.
+        before (`Sequence[int]`): tokens that precede them, such as those of the prompt.
+
+    Returns:
+        `list[str]`: one for each of `ids`; empty for a token that only begins a character.
+    """
+    tokens, first = [*before, *ids], len(before)
+    return [
+        _added(tokenizer, tokens[max(place - _CONTEXT, 0) : place], tokens[place])
+        for place in range(first, len(tokens))
+    ]
+
+
+def _added(tokenizer: Any, context: list[int], token: int) -> str:
+    before, after = (
+        tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        for ids in (context, [*context, token])
+    )
+    unfinished = after.endswith("\N{REPLACEMENT CHARACTER}")
+    agree = (ours == theirs for ours, theirs in zip(before, after, strict=False))
+    return "" if unfinished else after[sum(takewhile(bool, agree)) :]

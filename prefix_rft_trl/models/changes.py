@@ -13,7 +13,7 @@ from typing import Any
 from prefix_rft_trl.utils.files import whole_folder
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
 
-from .naming_model import naming_model
+from .sources import naming_model
 
 
 RECORD = "model_changes.json"

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from prefix_rft_trl import lab
 
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 
+
 _NAME = re.compile(r"^\w[\w.-]*$")
+
 _ON_HUB = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
+
 _DECIDES = re.compile(
     r"^(?:(?:adapter_|pytorch_)?model.*\.(?:safetensors|bin)|(?:adapter_|generation_)?config\.json)$"
 )
@@ -128,3 +132,25 @@ def _base_of(config: Path, given: str | None, lab_level: str) -> str:
             "--base_model MODEL."
         )
     return base
+
+
+@contextmanager
+def naming_model(model: str | None) -> Iterator[None]:
+    """
+    Names the model if the block cannot load it.
+
+    Args:
+        model (`str`): a folder, or a name on the Hub.
+
+    Raises:
+        ValueError: for an `OSError`, if there is no such folder.
+    """
+    try:
+        yield
+    except OSError as error:
+        if model is None or Path(model).is_dir():
+            raise
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"There is no folder {model!r} here, and it could not be had from the Hub either: {reason}"
+        ) from error

@@ -1,6 +1,6 @@
 """Verifiable rewards that cannot hang a run, and reward functions by name."""
 
-from .gsm8k import gsm8k_final_number
+from .golds import gsm8k_final_number
 from .math_accuracy import MathAccuracyReward, math_accuracy_reward
 from .registry import REWARDS, RewardFunction, load_reward
 from .verification.verifier import Verdict, Verifier

@@ -6,18 +6,34 @@ What stands inside a thinking block is no answer once the block is closed.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 
 MARKERS = ("####", "answer is", "answer:")
 
+
 _THINKING_CLOSER = "</think>"
+
+
 _TAG_OPENER, _TAG_CLOSER = "<answer>", "</answer>"
+
+
 _BOX_OR_BRACE = re.compile(r"\\(?:boxed|fbox)\s*\{|\\(?:boxed|fbox)\s+(\w+)|\\.|[{}]", re.DOTALL)
+
+
 _DISPLAYED = re.compile(r"\$\$(.+?)\$\$|\$([^$]+)\$(?!\d)|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+
+
 # What may stand between a marker and the answer; `####` can be a heading of Markdown
 _LEADING = re.compile(r"[\s:=*`]*(?:(?:the\s+)?(?:final\s+)?answer\W*\n[\s:=*`]*)?", re.IGNORECASE)
+
+
 _JOINT = re.compile(r"\s*(?:,\s*(?:and|or)\b|,|and\b|or\b)\s*")
+
+
 _REASON = re.compile(r",?\s+(?:since|because|as|so|which|and not)\b", re.IGNORECASE)
+
+
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
@@ -115,3 +131,53 @@ def _after_last_marker(text: str, begin: int, markers: tuple[str, ...]) -> Final
     sentence = line[: sentence_end.start()] if sentence_end else line
     stated = _REASON.split(sentence, maxsplit=1)[0].strip().strip("*`").strip()
     return FinalAnswer(stated, marker.start(), start + len(line)) if stated else None
+
+
+def text_of(completion: str | list[dict[str, Any]]) -> str:
+    """The text of a completion: itself, or the content of its last message, text or parts."""
+    if isinstance(completion, str):
+        return completion
+    content = completion[-1].get("content") if completion else None
+    if isinstance(content, list):
+        return "".join(part.get("text") or "" for part in content)
+    return content or ""
+
+
+def stated_answer(completion: str | list[dict[str, Any]], markers: tuple[str, ...] = MARKERS) -> str | None:
+    """The final answer of a completion, as [`find_final_answer`] finds it."""
+    final = find_final_answer(text_of(completion), markers)
+    return None if final is None else final.text
+
+
+def last_statement(text: str, right_answer: object = None) -> int | None:
+    r"""Where the last statement of the answer begins.
+
+    That is the last `\boxed{}`, or else the last marker such as `####`, as of [`find_final_answer`]. Where a text has
+    neither, it is the last place where the right answer stands as a word of its own.
+
+    Args:
+        text (`str`): a demonstration.
+        right_answer: what the row has in its `answer_column`.
+
+    Returns:
+        `int` or `None`: a place in characters; `None` where none is found.
+    """
+    final = find_final_answer(text)
+    if final is not None:
+        return final.start
+    word = answer_as_word(right_answer)
+    places = [found.start() for found in word.finditer(text)] if word else []
+    return places[-1] if places else None
+
+
+def answer_as_word(answer: object) -> re.Pattern[str] | None:
+    """What matches, with no width, wherever an answer stands as a word or number of its own.
+
+    Of an answer with a final mark, `... #### 42`, what follows the mark is looked for. `None` for an answer that is
+    no text and no number, and for an empty one.
+    """
+    if not isinstance(answer, (str, int, float)):
+        return None
+    text = f"{answer:.15g}" if isinstance(answer, float) else str(answer)  # 42.0 is 42 in a text
+    final = text.rpartition("####")[2].strip()
+    return re.compile(rf"(?<!\w)(?<!\d\.)(?={re.escape(final)}(?!\w|\.\d))") if final else None

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .answers import MARKERS
+from .answers import MARKERS, stated_answer
 from .golds import acceptable_golds
-from .responses import stated_answer
 from .verification.equivalence import Verdict
 from .verification.verifier import Verifier
 

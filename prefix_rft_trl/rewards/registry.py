@@ -12,7 +12,7 @@ RewardFunction = Callable[..., list[float | None]]
 
 REWARDS = {
     "math_accuracy_reward": "prefix_rft_trl.rewards.math_accuracy.MathAccuracyReward",
-    "gsm8k_final_number": "prefix_rft_trl.rewards.gsm8k.gsm8k_final_number",
+    "gsm8k_final_number": "prefix_rft_trl.rewards.golds.gsm8k_final_number",
     "lab_exact_answer": "prefix_rft_trl.lab.exact_answer_reward",
     "lab_worked_answer": "prefix_rft_trl.lab.worked_answer_reward",
     "reasoning_gym_score": "prefix_rft_trl.data.gym.scoring.ReasoningGymScore",

@@ -1,6 +1,6 @@
 import pytest
 
-from prefix_rft_trl.comparison.budgets import Budget, budget
+from prefix_rft_trl.comparison.statistics import Budget, budget
 
 
 RL = {"num_generations": 8, "per_device_train_batch_size": 64, "max_steps": 120}

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from prefix_rft_trl.comparison.collecting import collect, experiment, whole_curve
 from prefix_rft_trl.comparison.jobs import jobs_of
+from prefix_rft_trl.comparison.results_io import collect, experiment, whole_curve
 from prefix_rft_trl.comparison.spec import Specification, Trial, TrialTable
 from prefix_rft_trl.run.folder import CURVE, STATE
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from prefix_rft_trl.comparison.jobs import LOG, Job, Running, jobs_of, only_one, run_jobs
+from prefix_rft_trl.comparison.jobs import LOG, Job, Running, jobs_of, run_jobs
 from prefix_rft_trl.comparison.spec import Trial
 from prefix_rft_trl.run.folder import STATE, has_ended
+from prefix_rft_trl.utils.files import only_one
 
 
 ENDED = json.dumps({"global_step": 2, "max_steps": 2})

@@ -8,15 +8,14 @@ from hypothesis import strategies as st
 from prefix_rft_trl.comparison.results import Experiment, Run
 from prefix_rft_trl.comparison.statistics import (
     Cost,
-    Estimate,
     best_of_columns,
     cost_to_reach,
     cost_to_threshold,
     differing_settings,
-    estimate,
     mean_curve,
     summarize,
 )
+from prefix_rft_trl.utils.intervals import Estimate, estimate
 
 
 # Of any statistics textbook: 97.5% quantiles of Student's t by degrees of freedom.

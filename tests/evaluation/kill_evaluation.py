@@ -93,7 +93,7 @@ if __name__ == "__main__":
     import transformers.models.qwen2  # noqa: F401
 
     import prefix_rft_trl.cli.eval
-    import prefix_rft_trl.evaluation.transformers_sampler  # noqa: F401
+    import prefix_rft_trl.evaluation.samplers  # noqa: F401
 
     torch.set_num_threads(1)
     print(json.dumps(killed(Path(sys.argv[1]), int(sys.argv[2]))))

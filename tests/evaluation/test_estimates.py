@@ -10,9 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t, ttest_rel
 
-from prefix_rft_trl.evaluation.estimates import majority_is_right, over_problems, paired_difference, pass_at_k
 from prefix_rft_trl.evaluation.samples import Sample
-from prefix_rft_trl.evaluation.scores import Figures, figures_of
+from prefix_rft_trl.evaluation.scores import (
+    Figures,
+    figures_of,
+    majority_is_right,
+    over_problems,
+    paired_difference,
+    pass_at_k,
+)
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=7, max_size=7), min_size=1, max_size=3))

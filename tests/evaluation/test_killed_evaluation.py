@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from prefix_rft_trl.cli.main import main
-from prefix_rft_trl.comparison.jobs import only_one
+from prefix_rft_trl.utils.files import only_one
 
 
 SCRIPT = Path(__file__).with_name("kill_evaluation.py")

@@ -8,7 +8,7 @@ from peft import LoraConfig
 from prefix_rft_trl import lab
 from prefix_rft_trl.cli import eval as evaluation
 from prefix_rft_trl.evaluation.engines import Engine
-from prefix_rft_trl.evaluation.vllm_adapters import rank_of_adapter
+from prefix_rft_trl.evaluation.samplers import rank_of_adapter
 from prefix_rft_trl.utils.errors import UserError
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from prefix_rft_trl.cli.main import main
-from prefix_rft_trl.comparison.statistics import Estimate
 from prefix_rft_trl.evaluation import engines
 from prefix_rft_trl.evaluation.scores import Figures
+from prefix_rft_trl.utils.intervals import Estimate
 
 
 pytestmark = pytest.mark.usefixtures("no_model_is_loaded")

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.inspection.page import entropy_class, page, verdict
+from prefix_rft_trl.inspection.page import entropy_class, page, style, verdict
 from prefix_rft_trl.inspection.records import Group, HybridRollout, Inspection, OnPolicyRollout, Token
-from prefix_rft_trl.inspection.style import style
 
 
 VOID = {"meta", "wbr", "br"}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.rewards.stated_answer import answer_as_word, last_statement
+from prefix_rft_trl.rewards.answers import answer_as_word, last_statement
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, ContinuousBatchingConfig, GenerationConfig
 
 from prefix_rft_trl import lab
-from prefix_rft_trl.sampling.budgets import decoding_within
 from prefix_rft_trl.sampling.continuous_batching import batching_within
+from prefix_rft_trl.sampling.padded import decoding_within
 
 
 PROMPTS = ["3+4*2=", "5-5*3+1=", "1*9-4=", "2+2="]

@@ -7,7 +7,7 @@ from trl import ModelConfig
 
 from prefix_rft_trl.data.loading import load_splits, pick_split, with_demonstrations, with_prompts
 from prefix_rft_trl.models.changes import ModelChanges, changed_model
-from prefix_rft_trl.models.naming_model import naming_model
+from prefix_rft_trl.models.sources import naming_model
 from prefix_rft_trl.rewards import RewardFunction, load_reward
 from prefix_rft_trl.utils.errors import UserError
 
@@ -128,10 +128,9 @@ def _benchmarks(script_args: Any, training_args: Any, first_prompt: Any, model: 
     if training_args.eval_strategy == "no":
         raise UserError("`eval_benchmarks` are asked by `eval_strategy: steps`, with `eval_steps`. Set both.")
 
-    from prefix_rft_trl.evaluation.asking import Asking
-    from prefix_rft_trl.evaluation.context import context_length, fit_budgets
-    from prefix_rft_trl.evaluation.engines import load_tokenizer
+    from prefix_rft_trl.evaluation.engines import context_length, fit_budgets, load_tokenizer
     from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
+    from prefix_rft_trl.evaluation.sampling import Asking
     from prefix_rft_trl.models.sources import find_models
     from prefix_rft_trl.run.settings import RunSettings
 

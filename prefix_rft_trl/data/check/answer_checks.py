@@ -1,15 +1,15 @@
 """Gold answers that cannot be read, and demonstrations that end in another answer."""
 
+import re
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Protocol
 
 from prefix_rft_trl.rewards.answers import MARKERS, find_final_answer
 from prefix_rft_trl.rewards.verification.equivalence import Verdict
 
-from .findings import Finding
-from .rows import Row
+from .findings import Finding, Row
 from .texts import excerpt, numbered
-from .working import arrives_at
 
 
 class AnswerVerifier(Protocol):
@@ -70,3 +70,28 @@ class AnswerCheck:
 def _end_of(text: str) -> str:
     line = " ".join(text[-400:].split())
     return line if len(line) <= 60 else f"…{line[-59:]}"
+
+
+_NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+")
+
+_SPACED_NUMBER = re.compile(r"\d{1,3}(?: \d{3})+(?!\d)")
+
+_PLAIN_NUMBER = re.compile(r"[-+]?\$?(\d[\d,]*(?:\.\d+)?)")
+
+
+def arrives_at(working: str, answer: str) -> bool:
+    """Whether the number stands somewhere in the working.
+
+    True as well where nothing can be said: of an answer that is no plain number, and of working without numbers.
+    """
+    stated = _PLAIN_NUMBER.fullmatch(answer.strip())
+    numbers = {_value(found) for found in _numbers_in(working)} if stated else set()
+    return not stated or not numbers or _value(stated.group(1)) in numbers
+
+
+def _numbers_in(text: str) -> list[str]:
+    return _NUMBER.findall(text) + _SPACED_NUMBER.findall(text)
+
+
+def _value(digits: str) -> Decimal:
+    return Decimal(digits.replace(",", "").replace(" ", ""))

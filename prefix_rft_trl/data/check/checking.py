@@ -1,26 +1,24 @@
 """All checks of a dataset, in one pass over its rows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prefix_rft_trl.data.benchmarks import Problem
 from prefix_rft_trl.rewards.answers import MARKERS
+from prefix_rft_trl.rewards.verification.equivalence import Verdict
 
 from .answer_checks import AnswerCheck, AnswerVerifier
-from .budgets import Budgets, LengthCheck
 from .check_report import Report
-from .common_ends import CommonEnds, common_ends
-from .duplicates import DuplicateCheck
-from .findings import Finding
-from .measures import Characters, Measure, Tokens
-from .overlap import OverlapCheck
-from .rows import Columns, Row, read_rows
-from .template_tokens import TemplateTokenCheck
-from .texts import problem_text, prompt_fault
+from .findings import Columns, Finding, Row, read_rows
+from .lengths import Budgets, Characters, LengthCheck, Measure, Tokens
+from .overlap import CommonEnds, OverlapCheck, common_ends
+from .texts import around, excerpt, numbered, problem_text, prompt_fault, prompt_texts, solution_texts
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
 
 _SAMPLE = 1_000  # prompts among which instructions are looked for
 
@@ -145,3 +143,79 @@ def _why_unusable(columns: Columns, usable: int, demonstrations: int, answers: A
         yield f"no row has a demonstration in column '{columns.demonstration}'"
     if answers and not answers.readable:
         yield f"no row has a gold answer in column '{columns.answer}' that can be read"
+
+
+def normalized(text: str) -> str:
+    """A text without differences of white space and case."""
+    return " ".join(text.split()).casefold()
+
+
+class DuplicateCheck:
+    """Compares the prompt of each row with those of all rows before it."""
+
+    def __init__(self, verifier: AnswerVerifier) -> None:
+        self._verifier = verifier
+        self._first: dict[str, tuple[int, tuple[str, ...]]] = {}
+        self._doubtful: list[tuple[Finding, int, tuple[str, ...], tuple[str, ...]]] = []
+
+    def read(self, row: Row) -> Iterator[Finding]:
+        if row.prompt is None:
+            return
+        text = problem_text(row.prompt)
+        first, golds = self._first.setdefault(normalized(text), (row.number, row.golds))
+        if first == row.number:
+            return
+        finding = Finding("duplicate", row.number, f"as row {first}: {excerpt(text)}")
+        if golds and row.golds and not set(golds) & set(row.golds):
+            self._doubtful.append((finding, first, golds, row.golds))
+        else:
+            yield finding
+
+    def finish(self) -> Iterator[Finding]:
+        """The pairs whose golds are written differently: are they different?"""
+        verdicts = self._verifier.verify([(own[0], golds) for _, _, golds, own in self._doubtful])
+        for (finding, first, golds, own), verdict in zip(self._doubtful, verdicts, strict=True):
+            if verdict is Verdict.DIFFERENT:
+                note = f"as row {first}, where the gold is {excerpt(golds[0], 30)!r}, here {excerpt(own[0], 30)!r}"
+                yield Finding("conflicting_gold", finding.row, note)
+            else:
+                yield finding
+
+
+_NAMED = (
+    "<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>",
+    "<start_of_turn>", "<end_of_turn>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]",
+)  # fmt: skip
+
+_BAR = "[|\uff5c]"  # DeepSeek's is the full-width one
+
+_BETWEEN_BARS = rf"<{_BAR}[A-Za-z][\w\u2581 -]{{1,40}}{_BAR}>"
+
+_OF_REASONING = {"<think>", "</think>"}
+
+
+class TemplateTokenCheck:
+    """Looks for the tokens of the usual templates, and for those of a tokenizer, in all texts of a row."""
+
+    def __init__(self, special_tokens: Iterable[str] = ()) -> None:
+        own = [token for token in special_tokens if len(token) > 2 and not token.isalnum()]
+        named = sorted({*_NAMED, *own} - _OF_REASONING, key=len, reverse=True)
+        self._pattern = re.compile("|".join([*map(re.escape, named), _BETWEEN_BARS]))
+
+    def read(self, row: Row) -> Iterator[Finding]:
+        for place, text in _texts_of(row):
+            found = self._pattern.search(text)
+            if found:
+                note = f"{found.group()} in the {place}: {around(text, found.start(), found.end())}"
+                yield Finding("template_token", row.number, note)
+
+    def finish(self) -> Iterator[Finding]:
+        return iter(())
+
+
+def _texts_of(row: Row) -> Iterator[tuple[str, str]]:
+    if row.prompt is not None:
+        yield from (("prompt", text) for text in prompt_texts(row.prompt))
+    for number, message in enumerate(row.demonstrations, 1):
+        yield numbered("demonstration", number, len(row.demonstrations)), message["content"]
+    yield from (("gold answer", text) for text in solution_texts(row.solution))

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .tally import Count, total
+from .selection import Count, total
 
 
 if TYPE_CHECKING:

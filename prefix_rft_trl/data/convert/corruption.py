@@ -5,24 +5,38 @@ that it reads like a solution that went wrong in one step.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import IntEnum
+from hashlib import blake2b
 
 import numpy as np
 
 from prefix_rft_trl.rewards.answers import find_final_answer
 
-from .solutions import without_separators
+from .rows import without_separators
 
 
 ATTEMPTS = 8
 
+
 _NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,18}(?:\.\d{1,6})?"
+
+
 # Digits right after a letter belong to a command (`\frac12`) or to a name (`x2`)
 _NUMBER_INSIDE = re.compile(rf"(?<![A-Za-z\d.,])(?:{_NUMBER})(?![\d])")
+
+
 _PLAIN = re.compile(rf"-?(?:{_NUMBER})")
+
+
 _CHOICE = re.compile(r"(\(?|\\text\{\(?)([A-E])(\)?\}?)")
+
+
 _STATED = re.compile(r"(?:=|boxed\s*\{?|####|answer is|answer:)[\s$*\\({]*-?$", re.IGNORECASE)
+
+
 _CONTEXT = 24
 
 
@@ -132,3 +146,51 @@ def _is_the_answer(text: str, match: re.Match[str], answer: str) -> bool:
 
 def _is_stated(text: str, match: re.Match[str]) -> bool:
     return bool(_STATED.search(text[max(0, match.start() - _CONTEXT) : match.start()]))
+
+
+class Purpose(IntEnum):
+    """What is drawn: draws for one purpose tell nothing about those for another."""
+
+    DEMONSTRATED = 1
+    DAMAGED = 2
+    DAMAGE = 3
+
+
+Key = tuple[int, ...]
+
+
+def text_key(text: str) -> int:
+    """A number from 0 to 2**64 - 1 that stands for a text, in every run."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+def generator(seed: int, purpose: Purpose, key: Key) -> np.random.Generator:
+    """The random numbers of one problem, or of one of its demonstrations, for one purpose."""
+    return np.random.default_rng((seed, purpose, *key))
+
+
+def drawn(count: int, keys: Sequence[Key], seed: int, purpose: Purpose) -> set[int]:
+    """Places of `count` of the keys, or of all if there are fewer.
+
+    Those of a smaller count are among those of a larger one, and keys that join or leave do not move the others'
+    order.
+    """
+    draws = [generator(seed, purpose, key).random() for key in keys]
+    return set(sorted(range(len(keys)), key=draws.__getitem__)[:count])
+
+
+def refuted(answers: Sequence[str], solutions: Sequence[str | tuple[str, ...]]) -> list[bool]:
+    """Whether each answer is another than the right ones.
+
+    An answer that the verifier could not judge counts as right, so that no right one passes for wrong; one whose right
+    answer it cannot read is compared by its text, which differs.
+    """
+    if not answers:
+        return []
+    from prefix_rft_trl.rewards.golds import acceptable_golds
+    from prefix_rft_trl.rewards.verification.verifier import Verdict, Verifier
+
+    pairs = [(answer, acceptable_golds(solution)) for answer, solution in zip(answers, solutions, strict=True)]
+    with Verifier() as verifier:
+        verdicts = verifier.verify(pairs, progress="Checking damaged answers")
+    return [verdict in (Verdict.DIFFERENT, Verdict.UNREADABLE_GOLD) for verdict in verdicts]

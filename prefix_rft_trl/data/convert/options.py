@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from prefix_rft_trl.data.prompts import BOX_INSTRUCTION
 
-from .thinking import KEEP, check_thinking
+from .rows import KEEP, check_thinking
 
 
 if TYPE_CHECKING:

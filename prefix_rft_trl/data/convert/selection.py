@@ -1,19 +1,70 @@
 """The first reading of a dataset: which rows and demonstrations are kept, without holding their texts."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from .corruption import Damaged, damage
-from .draws import Key, Purpose, generator, text_key
-from .examining import Dropped, Usable, examine
+from prefix_rft_trl.data.prompts import prompt_of
+
+from .corruption import Damaged, Key, Purpose, damage, generator, text_key
 from .options import Settings
+from .rows import Message, Problem, Unusable, with_thinking
 from .sources.reading import Reader, Row
-from .tally import Tally, count
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass
+class Count:
+    number: int
+    row: int
+    example: str
+
+
+@dataclass(frozen=True)
+class Usable:
+    """What a row gives.
+
+    Attributes:
+        key (`int`): stands for the problem, whatever is put around it.
+        prompt, demonstrations, solution: as they will be written.
+        fitting (`tuple[int, ...]`): places of the demonstrations that are not too long.
+        left_out (`tuple[str, ...]`): why demonstrations of the row are not among them.
+        example (`str`): the beginning of the problem, for the report.
+    """
+
+    key: int
+    prompt: str | list[Message]
+    demonstrations: tuple[str, ...]
+    solution: str | tuple[str, ...]
+    fitting: tuple[int, ...]
+    left_out: tuple[str, ...]
+    example: str
+
+
+@dataclass(frozen=True)
+class Dropped:
+    reason: str
+    example: str
+
+
+@dataclass
+class Tally:
+    """Reasons and how often each was met, with the first row of each.
+
+    Attributes:
+        dropped: reasons why rows were dropped.
+        left_out: reasons why demonstrations of rows that were kept were left out.
+        noted: what is worth knowing of rows that were kept.
+    """
+
+    dropped: dict[str, Count] = field(default_factory=dict)
+    left_out: dict[str, Count] = field(default_factory=dict)
+    noted: dict[str, Count] = field(default_factory=dict)
+
 
 ROWS_AT_A_TIME = 500
 
@@ -128,3 +179,113 @@ def damaged_at(item: Usable, place: int, seed: int) -> Damaged | None:
     golds = (item.solution,) if isinstance(item.solution, str) else item.solution
     key: Key = (item.key, place)
     return damage(item.demonstrations[place], golds, generator(seed, Purpose.DAMAGE, key))
+
+
+EXAMPLE_CHARACTERS = 80
+
+
+def examine(rows: Sequence[Row], reader: Reader, settings: Settings) -> list[Usable | Dropped]:
+    """What becomes of each row: read, put into form, and held against the limits in tokens."""
+    outcomes = [_usable(row, reader, settings) for row in rows]
+    if settings.tokenizer is None:
+        return outcomes
+    usable = [outcome for outcome in outcomes if isinstance(outcome, Usable)]
+    within = iter(_within_limits(usable, settings.tokenizer, settings))
+    return [next(within) if isinstance(outcome, Usable) else outcome for outcome in outcomes]
+
+
+def _usable(row: Row, reader: Reader, settings: Settings) -> Usable | Dropped:
+    try:
+        return usable(reader.read(row), settings)
+    except Unusable as error:
+        return Dropped(str(error), example_of(row[reader.columns[0]]))
+
+
+def usable(problem: Problem, settings: Settings) -> Usable:
+    """A problem in the form that was asked for.
+
+    Raises:
+        Unusable: if it has no place in it, or nothing of its demonstrations is left.
+    """
+    texts = [with_thinking(text, settings.thinking) for text in problem.demonstrations]
+    kept = tuple(text for text in texts if text.strip())
+    if texts and not kept:
+        raise Unusable("no demonstration with anything outside its thinking")
+    nothing = ("nothing outside its thinking",) * (len(texts) - len(kept))
+    return Usable(
+        text_key(problem.text),
+        prompt_of(problem.prompt, settings.system_prompt, settings.instruction, settings.plain_text),
+        kept,
+        problem.solution,
+        tuple(range(len(kept))),
+        problem.left_out + nothing,
+        example_of(problem.text),
+    )
+
+
+def example_of(value: Any) -> str:
+    """The beginning of a text, or of the last of some messages, on one line."""
+    if isinstance(value, list) and value and isinstance(value[-1], dict):
+        value = value[-1].get("content")
+    line = " ".join(str(value).split())
+    return line if len(line) <= EXAMPLE_CHARACTERS else f"{line[:EXAMPLE_CHARACTERS]}..."
+
+
+def _within_limits(
+    items: Sequence[Usable], tokenizer: "PreTrainedTokenizerBase", settings: Settings
+) -> list[Usable | Dropped]:
+    of_prompts = token_counts(tokenizer, [as_sampled(tokenizer, item.prompt) for item in items])
+    of_demonstrations = iter(token_counts(tokenizer, [text for item in items for text in item.demonstrations]))
+    limit = f"longer than {settings.max_demonstration_tokens} tokens"
+    outcomes: list[Usable | Dropped] = []
+    for item, prompt_tokens in zip(items, of_prompts, strict=True):
+        lengths = [next(of_demonstrations) for _ in item.demonstrations]
+        fitting = tuple(place for place, tokens in enumerate(lengths) if tokens <= settings.max_demonstration_tokens)
+        if prompt_tokens > settings.max_prompt_tokens:
+            outcomes.append(Dropped(f"a prompt longer than {settings.max_prompt_tokens} tokens", item.example))
+        elif lengths and not fitting:
+            outcomes.append(Dropped(f"every demonstration {limit}", item.example))
+        else:
+            too_long = (limit,) * (len(lengths) - len(fitting))
+            outcomes.append(replace(item, fitting=fitting, left_out=item.left_out + too_long))
+    return outcomes
+
+
+NO_WARNING_LENGTH = 10**30
+
+
+def load_tokenizer(path: str) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a model, by name or folder, that counts long texts without a warning."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer.model_max_length = NO_WARNING_LENGTH
+    return tokenizer
+
+
+def token_counts(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[int]:
+    """Number of tokens of each text, without special tokens at its ends."""
+    if not texts:
+        return []
+    return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+
+
+def as_sampled(tokenizer: "PreTrainedTokenizerBase", prompt: str | list[Message]) -> str:
+    """A prompt as text: messages in the chat template, or one after the other where the tokenizer has none."""
+    if isinstance(prompt, str):
+        return prompt
+    if not tokenizer.chat_template:
+        return "\n".join(message["content"] for message in prompt)
+    return tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+
+
+def count(counts: dict[str, Count], reason: str, row: int, example: str) -> None:
+    """Adds one; the example is kept if it is the first of its reason."""
+    if reason in counts:
+        counts[reason].number += 1
+    else:
+        counts[reason] = Count(1, row, example)
+
+
+def total(counts: dict[str, Count]) -> int:
+    return sum(entry.number for entry in counts.values())

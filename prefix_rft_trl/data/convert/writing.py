@@ -1,9 +1,7 @@
 """A dataset to a file that is there in whole or not at all."""
 
 import json
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,27 +20,6 @@ def check_output(output: Path, overwrite: bool) -> None:
         raise ValueError(f"the output is a file, and {str(output)!r} is a folder.")
     if output.exists() and not overwrite:
         raise ValueError(f"{str(output)!r} exists already. Name another file, or add --overwrite.")
-
-
-@contextmanager
-def replacing(output: Path) -> Iterator[Path]:
-    """A file beside the output that takes its place when it was written to and all went well, and is gone when not.
-
-    Raises:
-        ValueError: at once, if nothing can be written there.
-    """
-    partial = output.with_name(f".{output.stem}.{os.getpid()}.partial{output.suffix}")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch()
-    except OSError as error:
-        raise ValueError(f"cannot write to the folder {str(output.parent)!r}: {error.strerror}.") from error
-    try:
-        yield partial
-        if partial.stat().st_size:
-            partial.replace(output)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write(path: Path, batches: Iterable[list[dict[str, Any]]], features: "Features") -> None:

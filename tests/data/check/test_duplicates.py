@@ -35,8 +35,8 @@ def test_one_gold_in_common_is_no_conflict(check, clean_row):
 
 
 def test_the_same_question_in_messages_is_a_duplicate_of_the_text(clean_row):
-    from prefix_rft_trl.data.check.duplicates import DuplicateCheck
-    from prefix_rft_trl.data.check.rows import Row
+    from prefix_rft_trl.data.check.checking import DuplicateCheck
+    from prefix_rft_trl.data.check.findings import Row
 
     check = DuplicateCheck(None)  # golds are the same: nothing to verify
     messages = [{"role": "user", "content": "What is 1+1?"}]

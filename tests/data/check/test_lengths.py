@@ -5,9 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.data.check.budgets import Budgets
-from prefix_rft_trl.data.check.lengths import summarize
-from prefix_rft_trl.data.check.measures import Tokens
+from prefix_rft_trl.data.check.lengths import Budgets, Tokens, summarize
 
 
 @given(st.lists(st.integers(0, 40_000), min_size=1, max_size=60))

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefix_rft_trl.data.benchmarks import Problem
-from prefix_rft_trl.data.check.common_ends import common_ends
-from prefix_rft_trl.data.check.ngrams import NgramIndex
+from prefix_rft_trl.data.check.overlap import NgramIndex, common_ends
 
 
 LONG = (

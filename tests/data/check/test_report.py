@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from prefix_rft_trl.data.check import KINDS, Finding, Report
-from prefix_rft_trl.data.check.printing import print_report
+from prefix_rft_trl.data.check.check_report import print_report
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prefix_rft_trl.data.check.measures import Tokens
+from prefix_rft_trl.data.check.lengths import Tokens
 
 
 TOKENS = ["<|im_start|>", "<|im_end|>", "<|eot_id|>", "<s>", "</s>", "[INST]", "<start_of_turn>", "<|endoftext|>",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prefix_rft_trl.data.check.working import arrives_at
+from prefix_rft_trl.data.check.answer_checks import arrives_at
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from datasets import Dataset, load_dataset
 from trl.data_utils import is_conversational
 
-from prefix_rft_trl.data.convert import ablating
+from prefix_rft_trl.data.convert import conversion as ablating
 from prefix_rft_trl.data.convert.conversion import convert
 from prefix_rft_trl.data.convert.options import Settings
 from prefix_rft_trl.data.convert.sources.by_columns import prompt_completion

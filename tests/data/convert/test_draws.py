@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.data.convert.draws import Purpose, drawn, text_key
+from prefix_rft_trl.data.convert.corruption import Purpose, drawn, text_key
 
 
 KEYS = st.lists(st.tuples(st.integers(0, 2**64 - 1)), unique=True, max_size=30)

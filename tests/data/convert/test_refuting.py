@@ -1,4 +1,4 @@
-from prefix_rft_trl.data.convert.refuting import refuted
+from prefix_rft_trl.data.convert.corruption import refuted
 
 
 def test_an_equal_answer_in_other_words_is_not_refuted():

@@ -1,7 +1,6 @@
 import pytest
 
-from prefix_rft_trl.data.convert.rows import Unusable
-from prefix_rft_trl.data.convert.solutions import solution_of, without_separators
+from prefix_rft_trl.data.convert.rows import Unusable, solution_of, without_separators
 
 
 @pytest.mark.parametrize(

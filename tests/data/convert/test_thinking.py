@@ -1,6 +1,6 @@
 import pytest
 
-from prefix_rft_trl.data.convert.thinking import check_thinking, with_thinking
+from prefix_rft_trl.data.convert.rows import check_thinking, with_thinking
 
 
 THOUGHT = "<think>\nIs it 7? No.\n</think>\n\nIt is \\boxed{8}."

@@ -1,6 +1,7 @@
 import pytest
 
-from prefix_rft_trl.data.convert.writing import check_output, replacing
+from prefix_rft_trl.data.convert.writing import check_output
+from prefix_rft_trl.utils.files import replacing
 
 
 def test_a_file_takes_its_place_only_when_all_went_well(tmp_path):

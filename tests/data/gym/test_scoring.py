@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefix_rft_trl.data.gym.generating import plain, read_entry, row_of
-from prefix_rft_trl.data.gym.scoring import ReasoningGymScore, stated_answer
+from prefix_rft_trl.data.gym.scoring import ReasoningGymScore, score_answer, stated_answer
 from prefix_rft_trl.data.gym.tasks import make_task, registered_tasks
 from prefix_rft_trl.data.gym.worked import WORKED
-from prefix_rft_trl.data.gym.workers import score_answer
 
 
 reasoning_gym = pytest.importorskip("reasoning_gym")

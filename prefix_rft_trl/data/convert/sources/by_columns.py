@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from prefix_rft_trl.data.convert.rows import Problem, Unusable
-from prefix_rft_trl.data.convert.solutions import solution_of
+from prefix_rft_trl.data.convert.rows import Problem, Unusable, solution_of
 
 from .reading import Reader, Row, check_columns, column_of, demonstrations_at, prompt_at, value_at
 

@@ -3,8 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from prefix_rft_trl.data.convert.rows import Problem, Unusable
-from prefix_rft_trl.data.convert.solutions import without_separators
+from prefix_rft_trl.data.convert.rows import Problem, Unusable, without_separators
 
 from .reading import Reader, Row, check_columns, text_of
 

@@ -8,8 +8,7 @@ not tell, by Llama 3.3 70B as a judge.
 from collections.abc import Sequence
 from typing import Any
 
-from prefix_rft_trl.data.convert.rows import Problem, Unusable
-from prefix_rft_trl.data.convert.solutions import solution_of
+from prefix_rft_trl.data.convert.rows import Problem, Unusable, solution_of
 
 from .reading import Reader, Row, demonstrations_at, prompt_at, text_of
 

@@ -1,0 +1,59 @@
+"""TODO."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds.
+
+    Attributes:
+        mean (`float`): over the seeds.
+        half_width (`float` or `None`): of the 95% interval by Student's t; `None` for a single seed.
+        seeds (`int`): number of values.
+    """
+
+    mean: float
+    half_width: float | None
+    seeds: int
+
+    @property
+    def low(self) -> float:
+        return self.mean - (self.half_width or 0.0)
+
+    @property
+    def high(self) -> float:
+        return self.mean + (self.half_width or 0.0)
+
+    def overlaps(self, other: "Estimate") -> bool:
+        """Whether the two intervals share a point."""
+        return self.low <= other.high and other.low <= self.high
+
+
+@cache
+def t_quantile(degrees_of_freedom: int) -> float:
+    """How many standard errors the 95% interval reaches to either side."""
+    from scipy.stats import t  # a second to import
+
+    return float(t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom))
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean and 95% interval of independent values, one a seed.
+
+    Raises `ValueError` without values.
+    """
+    if not values:
+        raise ValueError("There are no values to take the mean of. Leave out experiments without runs.")
+    count = len(values)
+    mean = math.fsum(values) / count
+    if count == 1:
+        return Estimate(mean, None, 1)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
+    return Estimate(mean, t_quantile(count - 1) * math.sqrt(variance / count), count)
