@@ -25,6 +25,16 @@ def score_answer(answer: str, entry: str) -> float:
     return score
 
 
+def prepare_worker(entry: str) -> None:
+    """Readies a worker process: it is limited, and the task of an entry is made, which can take longer than an answer
+    may.
+    """
+    limit_worker()
+    read_answers_as_literals()
+    with suppress(Exception):  # the answer will say it
+        _task(entry)
+
+
 LONGEST_IN_TABLE = 80  # characters of an answer in the completions table
 
 
@@ -83,16 +93,6 @@ class ReasoningGymScore:
 
 
 reasoning_gym_score = ReasoningGymScore()
-
-
-def prepare_worker(entry: str) -> None:
-    """Readies a worker process: it is limited, and the task of an entry is made, which can take longer than an answer
-    may.
-    """
-    limit_worker()
-    read_answers_as_literals()
-    with suppress(Exception):  # the answer will say it
-        _task(entry)
 
 
 def read_answers_as_literals() -> None:
