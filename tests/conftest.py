@@ -1,7 +1,12 @@
-"""What every test starts from: no network, one thread (faster than two for tiny models), the lab's base model."""
+"""Every test starts without a network, on one thread (faster than two for tiny models); tiny models and trainers."""
 
+import functools
 import os
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,6 +33,9 @@ settings.register_profile(
 settings.load_profile("default")
 
 
+# Models
+
+
 @pytest.fixture(scope="session")
 def base_model() -> str:
     """Folder of the lab's base model."""
@@ -35,33 +43,159 @@ def base_model() -> str:
 
 
 @pytest.fixture(scope="session")
-def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def byte_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
+    """Makes a tokenizer of bytes, which merges what is frequent in `texts`, within words or (`use_regex`) across."""
+
+    def make(
+        texts: Iterable[str] = (), special_tokens: Iterable[str] = (), use_regex: bool = True, **others: Any
+    ) -> PreTrainedTokenizerFast:
+        bpe = Tokenizer(models.BPE())
+        bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
+        bpe.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        named = {"special_tokens": list(special_tokens), "initial_alphabet": alphabet, "show_progress": False}
+        bpe.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=400, min_frequency=2, **named))
+        return PreTrainedTokenizerFast(tokenizer_object=bpe, padding_side="left", **others)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def save_tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[PreTrainedTokenizerFast, str], Path]:
+    """Saves a tokenizer with an untrained model for it; the folder has the name."""
+
+    def save(tokenizer: PreTrainedTokenizerFast, name: str) -> Path:
+        torch.manual_seed(0)
+        config = Qwen2Config(
+            vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+            num_attention_heads=2, num_key_value_heads=2, eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
+        )  # fmt: skip
+        folder = tmp_path_factory.mktemp(name)
+        Qwen2ForCausalLM(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def text_model(byte_tokenizer: Callable[..., PreTrainedTokenizerFast], save_tiny_model: Callable[..., Path]) -> Path:
     """Folder of an untrained model whose tokens are bytes."""
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    bpe.train_from_iterator(
-        [], trainers.BpeTrainer(special_tokens=["<end>"], initial_alphabet=alphabet, show_progress=False)
+    return save_tiny_model(
+        byte_tokenizer(special_tokens=["<end>"], pad_token="<end>", eos_token="<end>"), "text_model"
     )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe, pad_token="<end>", eos_token="<end>", padding_side="left"
-    )
-    torch.manual_seed(0)
-    model = Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=None,
+
+
+# Trainers
+
+
+SMALL = {
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "report_to": "none",
+    "save_strategy": "no",
+    "logging_steps": 1,
+    "disable_tqdm": True,
+    "max_completion_length": 40,
+    "per_device_train_batch_size": 8,
+    "num_generations": 4,
+    "max_steps": 2,
+    "learning_rate": 1e-3,
+}
+
+
+@pytest.fixture(scope="session")
+def graded_reward() -> Callable[..., list[float]]:
+    """A reward that hardly ever is the same for all rollouts of a group, unlike that of the lab's task."""
+
+    def reward(completions: list[Any], **kwargs: Any) -> list[float]:
+        texts = (text if isinstance(text, str) else text[0]["content"] for text in completions)
+        return [sum(map(ord, text)) % 11 / 10 for text in texts]
+
+    return reward
+
+
+@pytest.fixture(scope="session")
+def make_trainer_in(base_model: str, graded_reward: Callable[..., list[float]]) -> Callable[..., Any]:
+    """Makes a trainer that writes into a folder, on the lab's base model: two steps take a few tenths of a second.
+
+    `others` are further arguments of the trainer; what is not named here is a setting of its config.
+    """
+    from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer
+
+    def make(
+        folder: Path,
+        trainer_class: type = PrefixGRPOTrainer,
+        config_class: type = PrefixGRPOConfig,
+        *,
+        model: Any = base_model,
+        reward_funcs: Any = graded_reward,
+        train_dataset: Any = None,
+        others: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> Any:
+        return trainer_class(
+            model,
+            reward_funcs,
+            config_class(**{"output_dir": str(folder), **SMALL, **settings}),
+            lab.load_dataset("train", 16) if train_dataset is None else train_dataset,
+            **(others or {}),
         )
-    )
-    folder = tmp_path_factory.mktemp("text_model")
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(make_trainer_in: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Makes a trainer that writes into the test's folder; see `make_trainer_in`."""
+    return functools.partial(make_trainer_in, tmp_path)
+
+
+@dataclass
+class Generation:
+    """A generation batch in the order of its plan, before TRL shuffles it."""
+
+    inputs: list[dict[str, Any]]
+    outputs: dict[str, Any]
+
+    @property
+    def prefix_lengths(self) -> list[int]:
+        return self.outputs["prefix_lengths"].tolist()
+
+    @property
+    def completion_ids(self) -> list[list[int]]:
+        masks = self.outputs["completion_mask"].bool()
+        return [ids[mask].tolist() for ids, mask in zip(self.outputs["completion_ids"], masks, strict=True)]
+
+
+@pytest.fixture(scope="session")
+def record() -> Callable[[Any], list[Generation]]:
+    """Collects every generation batch of a trainer from now on."""
+
+    def record_generations(trainer: Any) -> list[Generation]:
+        generations: list[Generation] = []
+        generate = trainer._generate_and_score_completions
+
+        def generate_and_record(inputs: list[dict[str, Any]]) -> dict[str, Any]:
+            outputs = generate(inputs)
+            generations.append(Generation(inputs, dict(outputs)))
+            return outputs
+
+        trainer._generate_and_score_completions = generate_and_record
+        return generations
+
+    return record_generations
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Finds a port of this machine that nothing listens on."""
+
+    def find() -> int:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            return free.getsockname()[1]
+
+    return find

@@ -1,4 +1,4 @@
-"""Real trainers on tiny models: a run of two steps takes a few tenths of a second."""
+"""Real trainers on tiny models, what they did, and stand-ins for what they need."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,61 +8,118 @@ from typing import Any
 import pytest
 import torch
 import trl
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from datasets import Dataset
 from trl import GRPOTrainer
 
-from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, lab
+from prefix_rft_trl import lab
 
 
-SMALL = {
-    "use_cpu": True,
-    "bf16": False,
-    "gradient_checkpointing": False,
-    "report_to": "none",
-    "save_strategy": "no",
-    "logging_steps": 1,
-    "disable_tqdm": True,
-    "max_completion_length": 40,
-    "per_device_train_batch_size": 8,
-    "num_generations": 4,
-    "max_steps": 2,
-    "learning_rate": 1e-3,
-}
+# Rows
 
 
-def text_of(completion: str | list[dict[str, Any]]) -> str:
-    return completion if isinstance(completion, str) else completion[0]["content"]
+@pytest.fixture(scope="session")
+def lab_rows() -> Callable[..., Dataset]:
+    """Rows of the lab; a column is replaced by a list, or by what a function makes of each of its values."""
+
+    def make(number: int = 16, **columns: Any) -> Dataset:
+        rows = lab.load_dataset("train", number).to_dict()
+        replaced = {
+            name: list(map(column, rows[name])) if callable(column) else column for name, column in columns.items()
+        }
+        return Dataset.from_dict({**rows, **replaced})
+
+    return make
 
 
-def graded_reward(completions: list[Any], **kwargs: Any) -> list[float]:
-    """A reward that hardly ever is the same for all rollouts of a group, unlike that of the lab's task."""
-    return [sum(map(ord, text_of(completion))) % 11 / 10 for completion in completions]
+@pytest.fixture(scope="session")
+def as_message() -> Callable[[str], Callable[[str], list[dict[str, str]]]]:
+    """From a role to what makes a conversation of one message from a text."""
+    return lambda role: lambda text: [{"role": role, "content": text}]
+
+
+@pytest.fixture(scope="session")
+def chat_model(byte_tokenizer: Callable[..., Any], save_tiny_model: Callable[..., Path]) -> str:
+    """Folder of an untrained model with a byte-level tokenizer and the chat template of Qwen2.5."""
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    rows = lab.load_dataset("train", 64)
+    texts = [*rows["prompt"], *rows["completion"], "user assistant system You are a helpful assistant."]
+    tokenizer = byte_tokenizer(texts, special, pad_token=special[0], eos_token=special[2])
+    tokenizer.chat_template = (Path(trl.__file__).parent / "chat_templates" / "qwen2_5.jinja").read_text()
+    return str(save_tiny_model(tokenizer, "chat_model"))
+
+
+# Runs
+
+
+@dataclass
+class Run:
+    """A finished run: its trainer, and its generation batches before TRL shuffled them."""
+
+    trainer: GRPOTrainer
+    generations: list[Any]
+
+    @property
+    def generation(self) -> Any:
+        """The only generation batch."""
+        (generation,) = self.generations
+        return generation
+
+    def logged(self, name: str) -> list[float | None]:
+        """What each step logged under a name."""
+        return [entry[name] for entry in self.trainer.state.log_history if "loss" in entry]
+
+    def ids(self, texts: list[str]) -> list[list[int]]:
+        return [self.trainer._tokenizer(text)["input_ids"] for text in texts]
+
+    def input_ids(self, column: str, generation: Any = None) -> list[list[int]]:
+        """The ids of the prompts or demonstrations of a generation batch, by default of the only one."""
+        return self.ids([row[column] for row in (generation or self.generation).inputs])
 
 
 @pytest.fixture
-def make_trainer(base_model: str, tmp_path: Path) -> Callable[..., GRPOTrainer]:
-    """Makes a trainer with `others` as its further arguments; what is not named here is a setting of its config."""
+def train(make_trainer: Callable[..., GRPOTrainer], record: Callable[..., list[Any]]) -> Callable[..., Run]:
+    """Trains a trainer, or one that `make_trainer` makes of the settings, and says what it did."""
 
-    def make(
-        trainer_class: type[GRPOTrainer] = PrefixGRPOTrainer,
-        config_class: type = PrefixGRPOConfig,
-        *,
-        model: Any = base_model,
-        reward_funcs: Any = graded_reward,
-        train_dataset: Any = None,
-        others: dict[str, Any] | None = None,
-        **settings: Any,
-    ) -> GRPOTrainer:
-        return trainer_class(
-            model,
-            reward_funcs,
-            config_class(str(tmp_path), **{**SMALL, **settings}),
-            lab.load_dataset("train", 16) if train_dataset is None else train_dataset,
-            **(others or {}),
-        )
+    def run(*args: Any, trainer: GRPOTrainer | None = None, resume_from: Path | None = None, **settings: Any) -> Run:
+        trainer = trainer or make_trainer(*args, **settings)
+        generations = record(trainer)
+        trainer.train(resume_from_checkpoint=resume_from and str(resume_from))
+        return Run(trainer, generations)
 
-    return make
+    return run
+
+
+@pytest.fixture
+def train_and_resume(train: Callable[..., Run], tmp_path: Path) -> Callable[..., tuple[Run, Run]]:
+    """Trains four steps, then again from the checkpoint of the second; both runs have to end alike."""
+
+    def run(**settings: Any) -> tuple[Run, Run]:
+        settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, **settings}
+        unbroken, resumed = train(**settings), train(**settings, resume_from=tmp_path / "checkpoint-2")
+        assert resumed.logged("loss") == pytest.approx(unbroken.logged("loss"))
+        after = dict(resumed.trainer.model.named_parameters())
+        for name, weight in unbroken.trainer.model.named_parameters():
+            torch.testing.assert_close(after[name], weight, msg=lambda m, n=name: f"{n}: {m}")
+        return unbroken, resumed
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def unchanged_weights() -> Callable[[GRPOTrainer, Callable[[], Any]], list[str]]:
+    """Names of the trained weights that a call (a run, mostly) leaves as they were."""
+
+    def compare(trainer: GRPOTrainer, call: Callable[[], Any]) -> list[str]:
+        trained = {name: weight for name, weight in trainer.model.named_parameters() if weight.requires_grad}
+        before = {name: weight.detach().clone() for name, weight in trained.items()}
+        assert before
+        call()
+        return [name for name, weight in trained.items() if torch.equal(weight, before[name])]
+
+    return compare
+
+
+# The loss, computed again
 
 
 def score_tokens(
@@ -75,7 +132,7 @@ def score_tokens(
     return logps, -(log_softmax.exp() * log_softmax).sum(-1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def completion_scores() -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
     """Log-probabilities and entropies of the completions of a batch."""
 
@@ -103,7 +160,7 @@ def make_double_trainer(make_trainer: Callable[..., GRPOTrainer], monkeypatch: p
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def assert_loss_and_gradient() -> Callable[..., None]:
     """Compares a trainer's loss with one that the test wrote: its gradient, and its value, to 1e-6 in float64.
 
@@ -133,40 +190,7 @@ def assert_loss_and_gradient() -> Callable[..., None]:
     return compare
 
 
-@dataclass
-class Generation:
-    """A generation batch in the order of its plan, before TRL shuffles it."""
-
-    inputs: list[dict[str, Any]]
-    outputs: dict[str, Any]
-
-    @property
-    def prefix_lengths(self) -> list[int]:
-        return self.outputs["prefix_lengths"].tolist()
-
-    @property
-    def completion_ids(self) -> list[list[int]]:
-        masks = self.outputs["completion_mask"].bool()
-        return [ids[mask].tolist() for ids, mask in zip(self.outputs["completion_ids"], masks, strict=True)]
-
-
-@pytest.fixture
-def record() -> Callable[[GRPOTrainer], list[Generation]]:
-    """Keeps every generation batch of a trainer from now on."""
-
-    def record_generations(trainer: GRPOTrainer) -> list[Generation]:
-        generations: list[Generation] = []
-        generate = trainer._generate_and_score_completions
-
-        def generate_and_keep(inputs: list[dict[str, Any]]) -> dict[str, Any]:
-            outputs = generate(inputs)
-            generations.append(Generation(inputs, dict(outputs)))
-            return outputs
-
-        trainer._generate_and_score_completions = generate_and_keep
-        return generations
-
-    return record_generations
+# Sampling
 
 
 class ServerSampler:
@@ -180,19 +204,19 @@ class ServerSampler:
 
     def __init__(self, eos_token_id: int, logp: float):
         self.eos_token_id, self.logp = eos_token_id, logp
-        self.asked: list[tuple[list[list[int]], int]] = []
+        self.requests: list[tuple[list[list[int]], int]] = []
 
     def sync_weights(self) -> None:
         pass
 
     def generate(self, prompts: list[list[int]], images: Any, num_generations: int, profiler: Any) -> tuple:
-        self.asked.append((prompts, num_generations))
+        self.requests.append((prompts, num_generations))
         first_of_group = [prompt for prompt in prompts[::num_generations] for _ in range(num_generations)]
         completions = [[prompt[-1], self.eos_token_id] for prompt in first_of_group]
         return None, completions, [[[self.logp]] * 2 for _ in completions], None
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serve() -> Callable[..., ServerSampler]:
     """Lets a trainer sample from a vLLM server."""
 
@@ -202,40 +226,3 @@ def serve() -> Callable[..., ServerSampler]:
         return sampler
 
     return use_server
-
-
-@pytest.fixture(scope="session")
-def chat_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Folder of an untrained model with a byte-level tokenizer and the chat template of Qwen2.5."""
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    rows = lab.load_dataset("train", 64)
-    bpe.train_from_iterator(
-        [*rows["prompt"], *rows["completion"], "user assistant system You are a helpful assistant."],
-        trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
-    )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe, pad_token=special[0], eos_token=special[2], padding_side="left"
-    )
-    tokenizer.chat_template = (Path(trl.__file__).parent / "chat_templates" / "qwen2_5.jinja").read_text()
-    torch.manual_seed(0)
-    model = Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=None,
-        )
-    )
-    folder = str(tmp_path_factory.mktemp("chat_model"))
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder

@@ -1,4 +1,4 @@
-"""What a training step holds at once does not grow with vocabulary x length: the logits are never all there.
+"""A training step never holds all logits: what it holds at once does not grow with vocabulary x length.
 
 TRL projects hidden states to the vocabulary in tiles. The tiles are made small here, so that small tensors show it,
 and the sampler is replaced by random tokens, so that the loss is what a step consists of.
@@ -65,40 +65,21 @@ def with_all_logits(hidden, weight, bias, targets, temperature, *others):
 
 def train_a_step(folder: str, vocabulary: int, length: int, **settings: Any) -> PrefixGRPOTrainer:
     torch.manual_seed(0)
-    model = Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=vocabulary,
-            hidden_size=8,
-            intermediate_size=8,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            eos_token_id=1,
-            pad_token_id=0,
-            bos_token_id=None,
-        )
-    )
-    model.save_pretrained(folder)
+    config = Qwen2Config(
+        vocab_size=vocabulary, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, eos_token_id=1, pad_token_id=0, bos_token_id=None,
+    )  # fmt: skip
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    defaults = {
+        "max_completion_length": length, "per_device_train_batch_size": ROLLOUTS, "num_generations": 4,
+        "num_prefix_generations": 2, "max_steps": 1, "use_cpu": True, "bf16": False, "report_to": "none",
+        "save_strategy": "no", "disable_tqdm": True,
+        "num_iterations": 2,  # so that the log-probabilities of the policy that sampled are computed as well
+    }  # fmt: skip
     trainer = PrefixGRPOTrainer(
         folder,
         lambda completions, **others: [len(text) % 3 / 2 for text in completions],
-        PrefixGRPOConfig(
-            folder,
-            **{
-                "max_completion_length": length,
-                "per_device_train_batch_size": ROLLOUTS,
-                "num_generations": 4,
-                "num_prefix_generations": 2,
-                "max_steps": 1,
-                "num_iterations": 2,  # so that the log-probabilities of the policy that sampled are computed as well
-                "use_cpu": True,
-                "bf16": False,
-                "report_to": "none",
-                "save_strategy": "no",
-                "disable_tqdm": True,
-                **settings,
-            },
-        ),
+        PrefixGRPOConfig(folder, **{**defaults, **settings}),
         lab.load_dataset("train", 16),
         processing_class=AutoTokenizer.from_pretrained(lab.base_model_path(), padding_side="left"),
     )
@@ -136,7 +117,7 @@ def largest_tensor(folder: Path, all_logits: bool = False, **settings: Any) -> t
     ],
     ids=str,
 )
-def test_no_loss_and_no_selection_ever_holds_all_logits(tmp_path, settings):
+def test_no_step_holds_all_logits(tmp_path, settings):
     trainer, elements = largest_tensor(tmp_path, **settings)
     batch = trainer._buffered_inputs[0]
     assert batch["completion_mask"].all()
@@ -146,7 +127,7 @@ def test_no_loss_and_no_selection_ever_holds_all_logits(tmp_path, settings):
     assert elements == TILE[0] * TILE[1] < batch["completion_ids"].numel() * 4 * TILE[1]
 
 
-def test_logits_that_are_held_at_once_would_be_noticed(tmp_path):
+def test_logits_held_at_once_would_be_noticed(tmp_path):
     _, elements = largest_tensor(tmp_path, all_logits=True)
     assert elements >= ROLLOUTS * 64 * 4 * TILE[1]
 
@@ -170,7 +151,7 @@ def peaks() -> list[int]:
     return found
 
 
-def test_the_peak_of_a_step_does_not_grow_with_vocabulary_times_length():
+def test_peak_memory_does_not_grow_with_vocabulary_times_length():
     done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     small, large, with_all_logits = json.loads(done.stdout.splitlines()[-1])
