@@ -65,8 +65,8 @@ class Run:
         return generation
 
     def logged(self, name: str) -> list[float | None]:
-        """What each step logged under a name."""
-        return [entry[name] for entry in self.trainer.state.log_history if "loss" in entry]
+        """What each step logged under a name, if it did: what sampling shows is logged when a step samples."""
+        return [entry[name] for entry in self.trainer.state.log_history if "loss" in entry and name in entry]
 
     def ids(self, texts: list[str]) -> list[list[int]]:
         return [self.trainer._tokenizer(text)["input_ids"] for text in texts]

@@ -30,7 +30,7 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values) if values else NAN
 
 
-def test_token_metrics_are_the_means_that_their_names_say():
+def test_token_metrics_are_what_their_names_say():
     batch = forward_batch()
     tokens = [
         (*flags, entropy, advantage)
@@ -49,40 +49,26 @@ def test_token_metrics_are_the_means_that_their_names_say():
     assert token_metrics(token_sums(*batch)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_token_metrics_do_not_depend_on_how_many_processes_share_a_batch():
+def test_token_metrics_do_not_depend_on_the_number_of_processes():
     batch = forward_batch()
-    of_ranks = [token_sums(*(part[rows] for part in batch)) for rows in (slice(0, 2), slice(2, None))]
-    torch.testing.assert_close(sum(of_ranks), token_sums(*batch))
+    sums = [token_sums(*(part[rows] for part in batch)) for rows in (slice(0, 2), slice(2, None))]
+    torch.testing.assert_close(sum(sums), token_sums(*batch))
 
 
-def test_token_metrics_of_a_batch_without_prefixes_are_left_out_of_the_log():
+@pytest.mark.parametrize("sampled", [True, False])
+def test_token_metrics_without_any_prefix_are_left_out_of_the_log(sampled):
     _, _, sampled_mask, entropies, advantages = forward_batch()
     nothing = torch.zeros_like(sampled_mask)
+    if not sampled:
+        sampled_mask = nothing
     found = token_metrics(token_sums(nothing, nothing, sampled_mask, entropies, advantages))
-    assert found == pytest.approx(
-        {
-            "prefix/advantage": NAN,
-            "prefix/trained_token_share": 0.0,
-            "prefix/trained_tokens": 0.0,
-            "prefix/kept_share": NAN,
-            "prefix/entropy_kept": NAN,
-            "prefix/entropy_dropped": NAN,
-            "policy_entropy": entropies[sampled_mask].mean().item(),
-        },
-        nan_ok=True,
-    )
+    numbers = {name: value for name, value in found.items() if not math.isnan(value)}
+    of_sampled = {"prefix/trained_token_share": 0.0, "policy_entropy": entropies[sampled_mask].mean().item()}
+    assert numbers == pytest.approx({"prefix/trained_tokens": 0.0, **(of_sampled if sampled else {})})
 
 
-def test_token_metrics_of_a_batch_without_tokens_are_left_out_of_the_log():
-    _, _, mask, entropies, advantages = forward_batch()
-    nothing = torch.zeros_like(mask)
-    found = token_metrics(token_sums(nothing, nothing, nothing, entropies, advantages))
-    assert found.pop("prefix/trained_tokens") == 0.0
-    assert all(math.isnan(value) for value in found.values())
-
-
-def test_rollout_metrics_are_the_means_that_their_names_say():
-    of_rollouts = torch.tensor(
+def test_rollout_metrics_are_what_their_names_say():
+    rollouts = torch.tensor(
         [  # planned, prefix length, ratio, holds the answer, reaches into its statement, completion length
             [1, 10, 0.2, 1, 0, 50],
             [1, 30, 0.6, 0, 0, 40],
@@ -92,7 +78,7 @@ def test_rollout_metrics_are_the_means_that_their_names_say():
             [0, 0, NAN, NAN, NAN, 11],
         ]
     )
-    found = rollout_metrics(of_rollouts, torch.tensor([1.0, 0.0, NAN, 1.0, NAN, 0.5]))
+    found = rollout_metrics(rollouts, torch.tensor([1.0, 0.0, NAN, 1.0, NAN, 0.5]))
     assert found == pytest.approx(
         {
             "prefix/demonstration_share": 3 / 4,
@@ -108,7 +94,7 @@ def test_rollout_metrics_are_the_means_that_their_names_say():
     )
 
 
-def test_rollout_metrics_of_a_batch_without_hybrid_rollouts_are_left_out_of_the_log():
+def test_rollout_metrics_without_hybrid_rollouts_are_left_out_of_the_log():
     found = rollout_metrics(torch.tensor([[0, 0, NAN, 0, NAN, 9], [0, 0, NAN, 0, NAN, 11]]), torch.tensor([1.0, 0.0]))
     numbers = {name: value for name, value in found.items() if not math.isnan(value)}
     assert numbers == {
@@ -118,7 +104,7 @@ def test_rollout_metrics_of_a_batch_without_hybrid_rollouts_are_left_out_of_the_
     }
 
 
-def test_rollouts_are_counted_as_what_they_are():
+def test_rollout_rows_describe_each_rollout():
     hybrid = Assignment(planned=True, demonstration={"content": "so it is 42."}, ratio=0.25)
     given = [Prefix([5, 6, 7], states_answer=0.0), NO_PREFIX]
     found = rollout_rows([hybrid, ON_POLICY], given, ["it is 42", ""], ["42", None], [[5, 6, 7, 8], [9]])
@@ -160,5 +146,5 @@ def test_rollouts_are_counted_as_what_they_are():
         ("it is 42", ["42"], NAN),
     ],
 )
-def test_prefix_that_gives_the_answer_away_is_told_from_one_that_does_not(prefix_text, answer, expected):
+def test_prefix_that_holds_the_answer_is_recognized(prefix_text, answer, expected):
     assert holds_answer(prefix_text, answer) == pytest.approx(expected, nan_ok=True)

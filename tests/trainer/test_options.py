@@ -1,12 +1,10 @@
-"""Every option of TRL that a run may combine with hybrid rollouts: the run learns, and its rollouts are hybrid."""
+"""Every option of TRL that hybrid rollouts may be combined with: the run learns, and its rollouts are hybrid."""
 
 import asyncio
 import math
 import re
 
 import pytest
-import torch
-from datasets import Dataset
 from peft import LoraConfig
 from trl import GRPOConfig
 
@@ -65,22 +63,27 @@ OPTIONS = [
 ]
 
 
-def assert_learns_from_hybrid_rollouts(trainer):
-    before = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
-    trainer.train()
-    steps = [entry for entry in trainer.state.log_history if "loss" in entry]
-    assert len(steps) == trainer.args.max_steps
-    assert all(math.isfinite(entry["loss"]) and math.isfinite(entry["grad_norm"]) for entry in steps)
-    assert steps[0]["prefix/length"] > 0
-    assert steps[0]["prefix/demonstration_share"] == 1.0
-    trained = {name: weight for name, weight in trainer.model.named_parameters() if weight.requires_grad}
-    assert trained
-    assert [name for name, weight in trained.items() if torch.equal(weight, before[name])] == []
+@pytest.fixture
+def assert_learns(make_trainer, train, unchanged_weights):
+    """Trains; returns the run."""
+
+    def run(**settings):
+        trainer, runs = make_trainer(**settings), []
+        assert unchanged_weights(trainer, lambda: runs.append(train(trainer=trainer))) == []
+        (finished,) = runs
+        numbers = finished.logged("loss") + finished.logged("grad_norm")
+        assert len(numbers) == 2 * trainer.args.max_steps
+        assert all(map(math.isfinite, numbers))
+        assert finished.logged("prefix/length")[0] > 0
+        assert finished.logged("prefix/demonstration_share")[0] == 1.0
+        return finished
+
+    return run
 
 
 @pytest.mark.parametrize("settings", OPTIONS, ids=str)
-def test_option_trains_with_hybrid_rollouts(make_trainer, settings):
-    assert_learns_from_hybrid_rollouts(make_trainer(**settings))
+def test_option_trains_with_hybrid_rollouts(assert_learns, settings):
+    assert_learns(**settings)
 
 
 def test_every_loss_type_of_trl_is_tried():
@@ -88,24 +91,18 @@ def test_every_loss_type_of_trl_is_tried():
 
 
 @pytest.mark.parametrize("settings", [{}, {"beta": 0.1}, {"gradient_checkpointing": True}], ids=str)
-def test_lora_trains_its_adapters(make_trainer, settings):
+def test_lora_trains_its_adapters(assert_learns, settings):
     lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
-    assert_learns_from_hybrid_rollouts(make_trainer(others={"peft_config": lora}, **settings))
+    assert_learns(others={"peft_config": lora}, **settings)
 
 
-def test_iterable_dataset_gives_demonstrations_row_by_row(make_trainer):
-    assert_learns_from_hybrid_rollouts(
-        make_trainer(train_dataset=lab.load_dataset("train", 16).to_iterable_dataset(), max_steps=3)
-    )
+def test_streamed_dataset_trains(assert_learns, lab_rows):
+    assert_learns(train_dataset=lab_rows().to_iterable_dataset(), max_steps=3)
 
 
-def test_continuous_batching_does_not_let_prefixes_into_the_evaluation(make_trainer, record):
-    trainer = make_trainer(
-        others={"eval_dataset": lab.load_dataset("test", 6)},
-        per_device_eval_batch_size=8,
-        **CONTINUOUS_BATCHING,
-        max_steps=1,
-    )
+def test_continuous_batching_evaluates_without_prefixes(make_trainer, record):
+    rows = {"eval_dataset": lab.load_dataset("test", 6)}
+    trainer = make_trainer(others=rows, per_device_eval_batch_size=8, **CONTINUOUS_BATCHING)
     generations = record(trainer)
     metrics = trainer.evaluate()
     assert ["prefix_lengths" in generation.outputs for generation in generations] == [False] * 3
@@ -139,88 +136,70 @@ async def slow_reward(completions, **kwargs):
     [[length_reward, reward_of_some], [length_reward, no_reward], reward_of_some, slow_reward],
     ids=["two", "two, one of them silent", "some rows without reward", "async"],
 )
-def test_rewards_of_every_kind_train(make_trainer, reward_funcs, prefix_advantage):
-    weights = [0.5, 2.0] if isinstance(reward_funcs, list) else None
-    # All prompts in one batch, so that a batch of unlucky groups without any advantage cannot occur
-    assert_learns_from_hybrid_rollouts(
-        make_trainer(
-            reward_funcs=reward_funcs,
-            reward_weights=weights,
-            prefix_advantage=prefix_advantage,
-            per_device_train_batch_size=16,
-        )
+def test_rewards_of_every_kind_train(assert_learns, reward_funcs, prefix_advantage):
+    assert_learns(
+        reward_funcs=reward_funcs,
+        reward_weights=[0.5, 2.0] if isinstance(reward_funcs, list) else None,
+        prefix_advantage=prefix_advantage,
+        # All prompts in one batch, so that a batch of unlucky groups without any advantage cannot occur
+        per_device_train_batch_size=16,
     )
 
 
-def test_weights_of_reward_functions_enter_the_on_policy_baseline(make_trainer, record):
-    given = []
+def test_reward_weights_enter_the_on_policy_baseline(train):
+    lengths = []
 
     def place_reward(completions, **kwargs):
         return [float(row) for row, _ in enumerate(completions)]
 
-    def recorded_reward(completions, **kwargs):
-        given.append(length_reward(completions))
-        return given[-1]
+    def record_lengths(completions, **kwargs):
+        lengths.append(length_reward(completions))
+        return lengths[-1]
 
-    trainer = make_trainer(
-        reward_funcs=[place_reward, recorded_reward],
+    run = train(
+        reward_funcs=[place_reward, record_lengths],
         reward_weights=[0.25, 2.0],
         prefix_advantage="on_policy",
         max_steps=1,
     )
-    generations = record(trainer)
-    trainer.train()
-    totals = [0.25 * row + 2.0 * reward for row, reward in enumerate(given[0])]
+    totals = [0.25 * row + 2.0 * reward for row, reward in enumerate(lengths[0])]
     expected = [total - sum(totals[row // 4 * 4 + 1 : row // 4 * 4 + 4]) / 3 for row, total in enumerate(totals)]
-    assert generations[0].outputs["advantages"].tolist() == pytest.approx(expected)
+    assert run.generation.outputs["advantages"].tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("prefix_advantage", ["group", "on_policy"])
-def test_rollouts_without_any_reward_teach_nothing(make_trainer, prefix_advantage):
+def test_rollouts_without_any_reward_teach_nothing(make_trainer, unchanged_weights, prefix_advantage):
     trainer = make_trainer(reward_funcs=no_reward, prefix_advantage=prefix_advantage)
-    before = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
-    trainer.train()
-    assert all(torch.equal(weight, before[name]) for name, weight in trainer.model.named_parameters())
+    assert unchanged_weights(trainer, trainer.train) == list(dict(trainer.model.named_parameters()))
     assert trainer.state.log_history[0]["prefix/reward_hybrid"] is None
 
 
 # Datasets
 
 
-def test_each_of_several_demonstrations_of_a_row_is_drawn(make_trainer, record):
-    rows = lab.load_dataset("train", 16)
-    bare = [f"#{solution}#{solution}#{solution}" for solution in rows["solution"]]
-    both = [list(pair) for pair in zip(rows["completion"], bare, strict=True)]
-    trainer = make_trainer(
-        train_dataset=rows.remove_columns("completion").add_column("completion", both), num_prefix_generations=4
-    )
-    generations = record(trainer)
-    trainer.train()
-    hash_id = trainer._tokenizer("#")["input_ids"][0]
-    started_bare = [ids[0] == hash_id for generation in generations for ids in generation.completion_ids]
-    assert 0 < sum(started_bare) < len(started_bare)
+def test_each_of_several_demonstrations_is_drawn(train, lab_rows):
+    rows = lab_rows()
+    both = [[text, f"#{answer}" * 3] for text, answer in zip(rows["completion"], rows["solution"], strict=True)]
+    run = train(train_dataset=lab_rows(completion=both), num_prefix_generations=4)
+    ((hash_id,),) = run.ids(["#"])
+    starts = [ids[0] == hash_id for generation in run.generations for ids in generation.completion_ids]
+    assert 0 < sum(starts) < len(starts)
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_messages_go_through_the_chat_template(make_trainer, record, chat_model, several):
-    rows = lab.load_dataset("train", 16)
-    answers = [[{"role": "assistant", "content": text}] for text in rows["completion"]]
-    dataset = Dataset.from_dict(
-        {
-            "prompt": [[{"role": "user", "content": text}] for text in rows["prompt"]],
-            "completion": [[answer, answer] for answer in answers] if several else answers,
-        }
+def test_messages_go_through_the_chat_template(assert_learns, lab_rows, as_message, chat_model, several):
+    answer = as_message("assistant")
+    rows = lab_rows(
+        prompt=as_message("user"), completion=(lambda text: [answer(text), answer(text)]) if several else answer
     )
-    trainer = make_trainer(model=chat_model, train_dataset=dataset, learning_rate=1e-4)
-    generations = record(trainer)
-    assert_learns_from_hybrid_rollouts(trainer)
-    texts = dict(zip(rows["prompt"], rows["completion"], strict=True))
-    for generation in generations:
-        prompt_ids = generation.outputs["prompt_ids"][0]
-        assert trainer._tokenizer.decode(prompt_ids).endswith("<|im_end|>\n<|im_start|>assistant\n")
+    run = assert_learns(model=chat_model, train_dataset=rows, learning_rate=1e-4)
+    texts = {row["prompt"]: row["completion"] for row in lab_rows()}
+    for generation in run.generations:
+        prompt = run.trainer._tokenizer.decode(generation.outputs["prompt_ids"][0])
+        assert prompt.endswith("<|im_end|>\n<|im_start|>assistant\n")
         for row in (0, 4):
-            demonstration = trainer._tokenizer(texts[generation.inputs[row]["prompt"][0]["content"]])["input_ids"]
-            length = generation.prefix_lengths[row]
+            (demonstration,) = run.ids([texts[generation.inputs[row]["prompt"][0]["content"]]])
+            length, ids = generation.prefix_lengths[row], generation.completion_ids[row]
             assert 0 < length < len(demonstration)
-            assert generation.completion_ids[row][:length] == demonstration[:length]
-            assert length < len(generation.completion_ids[row]) <= 40
+            assert ids[:length] == demonstration[:length]
+            assert length < len(ids) <= 40

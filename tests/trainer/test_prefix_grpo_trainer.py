@@ -1,4 +1,4 @@
-"""The method on its real path: rollouts, advantages, the loss and its gradient, draws, plain GRPO, resuming."""
+"""The method on its real path: rollouts, draws, plain GRPO, resuming."""
 
 import functools
 
@@ -9,38 +9,23 @@ from trl import GRPOConfig, GRPOTrainer
 from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, lab
 
 
-def weights_of(trainer):
-    return {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
-
-
-def demonstration_ids_of(trainer, inputs):
-    return [trainer._tokenizer(example["completion"])["input_ids"] for example in inputs]
-
-
 # Rollouts
 
 
-def test_every_parameter_learns(make_trainer):
+def test_every_parameter_learns(make_trainer, unchanged_weights):
     trainer = make_trainer(max_steps=1)
-    before = weights_of(trainer)
-    trainer.train()
-    assert [name for name, weight in trainer.model.named_parameters() if torch.equal(weight, before[name])] == []
+    assert unchanged_weights(trainer, trainer.train) == []
 
 
 @pytest.mark.parametrize("num_prefix_generations", [1, 2, 4])
-def test_hybrid_rollouts_alone_start_with_their_demonstration(make_trainer, record, num_prefix_generations):
+def test_hybrid_rollouts_alone_start_with_their_demonstration(train, num_prefix_generations):
     # The base model hardly ever works step by step by itself; without learning it stays so
-    trainer = make_trainer(
-        num_prefix_generations=num_prefix_generations, prefix_ratio_schedule="uniform", learning_rate=0.0
-    )
-    generations = record(trainer)
-    trainer.train()
-    assert len(generations) == 2
-    for generation in generations:
-        demonstrations = demonstration_ids_of(trainer, generation.inputs)
-        for row, (length, ids, demonstration) in enumerate(
-            zip(generation.prefix_lengths, generation.completion_ids, demonstrations, strict=True)
-        ):
+    run = train(num_prefix_generations=num_prefix_generations, prefix_ratio_schedule="uniform", learning_rate=0.0)
+    assert len(run.generations) == 2
+    for generation in run.generations:
+        demonstrations = run.input_ids("completion", generation)
+        rows = zip(generation.prefix_lengths, generation.completion_ids, demonstrations, strict=True)
+        for row, (length, ids, demonstration) in enumerate(rows):
             if row % 4 < num_prefix_generations:
                 assert 1 <= length < len(demonstration)
                 assert ids[:length] == demonstration[:length]
@@ -61,162 +46,144 @@ def test_hybrid_rollouts_alone_start_with_their_demonstration(make_trainer, reco
     ],
     ids=str,
 )
-def test_settings_of_the_sampler_do_not_reach_into_the_prefix(make_trainer, record, settings):
-    trainer = make_trainer(max_steps=1, **settings)
-    generations = record(trainer)
-    trainer.train()
-    demonstrations = demonstration_ids_of(trainer, generations[0].inputs)
+def test_sampler_settings_do_not_change_the_prefix(train, settings):
+    run = train(max_steps=1, **settings)
+    demonstrations = run.input_ids("completion")
     for row in (0, 4):
-        length, ids = generations[0].prefix_lengths[row], generations[0].completion_ids[row]
+        length, ids = run.generation.prefix_lengths[row], run.generation.completion_ids[row]
         assert ids[:length] == demonstrations[row][:length]
         assert 1 <= length < len(ids) <= 40
 
 
-def test_a_certain_policy_goes_on_from_the_prefix_as_it_would_from_the_text(make_trainer, record):
-    trainer = make_trainer(
+def test_greedy_policy_continues_a_prefix_as_it_would_continue_the_text(train):
+    run = train(
         max_steps=1, learning_rate=0.0, prefix_ratio_schedule="uniform", generation_kwargs={"do_sample": False}
     )
-    generations = record(trainer)
-    trainer.train()
-    for row, length in enumerate(generations[0].prefix_lengths):
-        prompt = trainer._tokenizer(generations[0].inputs[row]["prompt"])["input_ids"]
-        given = torch.tensor([prompt + generations[0].completion_ids[row][:length]])
-        alone = trainer.model.generate(given, do_sample=False, max_new_tokens=40 - length)
-        assert alone[0, len(prompt) :].tolist() == generations[0].completion_ids[row]
+    prompts = run.input_ids("prompt")
+    rows = zip(prompts, run.generation.completion_ids, run.generation.prefix_lengths, strict=True)
+    for prompt, ids, length in rows:
+        start = torch.tensor([prompt + ids[:length]])
+        alone = run.trainer.model.generate(start, do_sample=False, max_new_tokens=40 - length)
+        assert alone[0, len(prompt) :].tolist() == ids
 
 
-def test_shuffled_rows_keep_the_length_of_their_own_prefix(make_trainer):
-    trainer = make_trainer(gradient_accumulation_steps=2, max_steps=1, learning_rate=0.0)
-    trainer.train()
-    completions = {row["prompt"]: row["completion"] for row in trainer.train_dataset}
+def test_shuffled_rows_keep_their_own_prefix_length(train):
+    run = train(gradient_accumulation_steps=2, max_steps=1, learning_rate=0.0)
+    completions = {row["prompt"]: row["completion"] for row in run.trainer.train_dataset}
     lengths = []
-    for batch in trainer._buffered_inputs:
-        prompts = trainer._tokenizer.batch_decode(batch["prompt_ids"], skip_special_tokens=True)
-        for prompt, ids, length in zip(prompts, batch["completion_ids"], batch["prefix_lengths"], strict=True):
-            demonstration = trainer._tokenizer(completions[prompt])["input_ids"]
-            starts_alike = ids[:6].tolist() == demonstration[:6]
-            assert starts_alike == (length > 0)
+    for batch in run.trainer._buffered_inputs:
+        prompts = run.trainer._tokenizer.batch_decode(batch["prompt_ids"], skip_special_tokens=True)
+        demonstrations = run.ids([completions[prompt] for prompt in prompts])
+        rows = zip(demonstrations, batch["completion_ids"], batch["prefix_lengths"], strict=True)
+        for demonstration, ids, length in rows:
+            assert (ids[:6].tolist() == demonstration[:6]) == (length > 0)
             assert ids[:length].tolist() == demonstration[:length]
             lengths.append(length.item())
     assert sum(length > 0 for length in lengths) == 4
 
 
 @pytest.mark.parametrize("num_prefix_generations", [1, 4])
-def test_prefix_and_continuation_fit_in_a_budget_shorter_than_the_demonstration(
-    make_trainer, record, num_prefix_generations
-):
-    trainer = make_trainer(max_completion_length=10, num_prefix_generations=num_prefix_generations)
-    generations = record(trainer)
-    trainer.train()
-    for generation in generations:
+def test_prefix_and_continuation_fit_in_a_budget_shorter_than_the_demonstration(train, num_prefix_generations):
+    run = train(max_completion_length=10, num_prefix_generations=num_prefix_generations)
+    for generation in run.generations:
         for length, ids in zip(generation.prefix_lengths[::4], generation.completion_ids[::4], strict=True):
             assert 1 <= length < len(ids) <= 10
 
 
-def test_nothing_is_decoded_beyond_what_the_shortest_prefix_leaves_of_the_budget(make_trainer, record, monkeypatch):
-    without_end = {"suppress_tokens": [1]}  # every row goes on until it is stopped
-    trainer = make_trainer(num_prefix_generations=4, max_steps=1, generation_kwargs=without_end)
-    generations, decoded, generate = record(trainer), [], trainer.model.generate
+def test_nothing_is_decoded_beyond_what_the_shortest_prefix_leaves_of_the_budget(make_trainer, train, monkeypatch):
+    never_ending = {"suppress_tokens": [1]}  # each row is sampled until it is stopped
+    trainer = make_trainer(num_prefix_generations=4, max_steps=1, generation_kwargs=never_ending)
+    decoded, generate = [], trainer.model.generate
 
-    def counting(input_ids, **kwargs):
+    def count(input_ids, **kwargs):
         outputs = generate(input_ids=input_ids, **kwargs)
         decoded.append(outputs.size(1) - input_ids.size(1))
         return outputs
 
-    monkeypatch.setattr(trainer.model, "generate", counting)
-    trainer.train()
-    assert decoded == [40 - min(generations[0].prefix_lengths)]
-    assert {len(ids) for ids in generations[0].completion_ids} == {40}
+    monkeypatch.setattr(trainer.model, "generate", count)
+    run = train(trainer=trainer)
+    assert decoded == [40 - min(run.generation.prefix_lengths)]
+    assert {len(ids) for ids in run.generation.completion_ids} == {40}
 
 
-def test_reward_function_sees_prefix_and_continuation_as_one_text(make_trainer, record):
+def test_reward_function_sees_prefix_and_continuation_as_one_text(train):
     seen = []
 
     def seeing_reward(prompts, completions, completion_ids, **kwargs):
         seen.append((completions, completion_ids))
         return [0.0] * len(completions)
 
-    trainer = make_trainer(reward_funcs=seeing_reward, max_steps=1)
-    generations = record(trainer)
-    trainer.train()
-    (texts, ids), generation = seen[0], generations[0]
+    run = train(reward_funcs=seeing_reward, max_steps=1)
+    (texts, ids), generation = seen[0], run.generation
     assert ids == generation.completion_ids
-    assert texts == trainer._tokenizer.batch_decode(ids, skip_special_tokens=True)
+    assert texts == run.trainer._tokenizer.batch_decode(ids, skip_special_tokens=True)
     for row in (0, 4):
         demonstration, length = generation.inputs[row]["completion"], generation.prefix_lengths[row]
         assert length > 0
         assert texts[row].startswith(demonstration[:length])
 
 
-def test_evaluation_never_starts_from_a_prefix(make_trainer, record):
-    trainer = make_trainer(
+def test_evaluation_never_starts_from_a_prefix(train, record):
+    run = train(
         num_prefix_generations=4,
         others={"eval_dataset": lab.load_dataset("test", 4)},
         per_device_eval_batch_size=8,
         max_steps=1,
         learning_rate=0.0,
     )
-    trainer.train()
-    generations = record(trainer)
-    metrics = trainer.evaluate()
+    generations = record(run.trainer)
+    metrics = run.trainer.evaluate()
     assert len(generations) == 2
     for generation in generations:
         assert "prefix_lengths" not in generation.outputs
-        demonstrations = demonstration_ids_of(trainer, generation.inputs)
-        pairs = zip(generation.completion_ids, demonstrations, strict=True)
+        pairs = zip(generation.completion_ids, run.input_ids("completion", generation), strict=True)
         assert not any(ids[:6] == demonstration[:6] for ids, demonstration in pairs)
     assert not any("prefix/" in name for name in metrics)
 
 
-def test_server_continues_each_prefix_of_a_group_by_itself(make_trainer, serve, record):
+def test_server_continues_each_prefix_of_a_group_by_itself(make_trainer, serve, train):
     trainer = make_trainer(num_prefix_generations=4, max_steps=1, prefix_ratio_schedule="uniform")
-    sampler, generations = serve(trainer), record(trainer)
-    trainer.train()
-    (prompts, num_generations), generation = sampler.asked[0], generations[0]
-    demonstrations = demonstration_ids_of(trainer, generation.inputs)
+    sampler, run = serve(trainer), train(trainer=trainer)
+    requested, num_generations = sampler.requests[0]
     assert num_generations == 1
-    for row, length in enumerate(generation.prefix_lengths):
-        prompt = trainer._tokenizer(generation.inputs[row]["prompt"])["input_ids"]
-        assert prompts[row] == prompt + demonstrations[row][:length]
-        assert generation.completion_ids[row] == [
-            *demonstrations[row][:length],
-            prompts[row][-1],
-            sampler.eos_token_id,
-        ]
-    assert len(set(generation.prefix_lengths[:4])) > 1
+    prompts, demonstrations = run.input_ids("prompt"), run.input_ids("completion")
+    for row, length in enumerate(run.generation.prefix_lengths):
+        prefix = demonstrations[row][:length]
+        assert requested[row] == prompts[row] + prefix
+        assert run.generation.completion_ids[row] == [*prefix, requested[row][-1], sampler.eos_token_id]
+    assert len(set(run.generation.prefix_lengths[:4])) > 1
 
 
-def test_correction_for_the_sampler_leaves_the_prefix_alone(make_trainer, serve, record):
-    # A log-probability so far off that TRL drops what was sampled
+def test_correction_for_the_sampler_leaves_the_prefix_alone(make_trainer, serve, train):
     trainer = make_trainer(max_steps=1)
-    _, generations = serve(trainer, logp=-50.0), record(trainer)
-    trainer.train()
-    ratios, lengths = generations[0].outputs["importance_sampling_ratio"], generations[0].prefix_lengths
-    for ratio, length, ids in zip(ratios, lengths, generations[0].completion_ids, strict=True):
+    serve(trainer, logp=-50.0)  # so far off that TRL drops what was sampled
+    generation = train(trainer=trainer).generation
+    ratios, lengths = generation.outputs["importance_sampling_ratio"], generation.prefix_lengths
+    for ratio, length, ids in zip(ratios, lengths, generation.completion_ids, strict=True):
         assert ratio[: len(ids)].tolist() == [1.0] * length + [0.0] * (len(ids) - length)
 
 
 # Plain GRPO
 
 
-def losses_of(trainer):
-    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+PLAIN_GRPO = pytest.mark.parametrize(
+    "settings", [{"config_class": GRPOConfig}, {"num_prefix_generations": 0}], ids=str
+)
 
 
-@pytest.mark.parametrize("settings", [{"config_class": GRPOConfig}, {"num_prefix_generations": 0}], ids=str)
-def test_without_hybrid_rollouts_it_is_grpo_bit_for_bit(make_trainer, settings):
-    plain = make_trainer(GRPOTrainer, max_steps=3, **settings)
-    plain.train()
-    trainer = make_trainer(PrefixGRPOTrainer, max_steps=3, **settings)
-    trainer.train()
-    after = dict(trainer.model.named_parameters())
-    assert [name for name, weight in plain.model.named_parameters() if not torch.equal(weight, after[name])] == []
-    assert losses_of(trainer) == losses_of(plain)
-    assert len(losses_of(trainer)) == 3
+@PLAIN_GRPO
+def test_without_hybrid_rollouts_it_is_grpo_bit_for_bit(train, settings):
+    plain, ours = (train(trainer, max_steps=3, **settings) for trainer in (GRPOTrainer, PrefixGRPOTrainer))
+    after = dict(ours.trainer.model.named_parameters())
+    assert [
+        name for name, weight in plain.trainer.model.named_parameters() if not torch.equal(weight, after[name])
+    ] == []
+    assert ours.logged("loss") == plain.logged("loss")
+    assert len(ours.logged("loss")) == 3
 
 
-@pytest.mark.parametrize("settings", [{"config_class": GRPOConfig}, {"num_prefix_generations": 0}], ids=str)
-def test_model_card_of_a_run_without_hybrid_rollouts_cites_grpo(make_trainer, tmp_path, settings):
+@PLAIN_GRPO
+def test_model_card_of_plain_grpo_cites_grpo(make_trainer, tmp_path, settings):
     make_trainer(**settings).create_model_card()
     card = (tmp_path / "README.md").read_text()
     assert "2402.03300" in card
@@ -238,50 +205,35 @@ def test_arguments_default_to_the_paper_and_name_the_model(base_model, monkeypat
 
 
 @pytest.fixture
-def drawn_lengths(make_trainer, record):
+def drawn_lengths(train):
     def draw(**settings):
-        trainer = make_trainer(prefix_ratio_schedule="uniform", num_prefix_generations=4, **settings)
-        generations = record(trainer)
-        trainer.train()
-        return [generation.prefix_lengths for generation in generations]
+        run = train(prefix_ratio_schedule="uniform", num_prefix_generations=4, **settings)
+        return [generation.prefix_lengths for generation in run.generations]
 
     return draw
 
 
-def test_draws_are_those_of_the_seed(drawn_lengths):
+def test_draws_depend_on_the_seed_alone(drawn_lengths):
     first = drawn_lengths(seed=1, data_seed=1)
     assert drawn_lengths(seed=1, data_seed=1) == first
     assert drawn_lengths(seed=2, data_seed=2) != first
 
 
-def test_draws_of_each_rollout_and_step_differ(drawn_lengths):
-    first, second = drawn_lengths()
-    assert first != second
-    assert len(set(first)) > 4
-
-
-def test_draws_of_the_generation_batches_of_one_step_differ(drawn_lengths):
-    # All demonstrations have the same length, so the same draws would give the same lengths
-    lengths = drawn_lengths(gradient_accumulation_steps=3, steps_per_generation=1, max_steps=1)
-    assert len(lengths) == 3
-    assert len(set(map(tuple, lengths))) == 3
+# All demonstrations have the same length, so the same draws would give the same lengths
+@pytest.mark.parametrize("settings", [{}, {"gradient_accumulation_steps": 3, "steps_per_generation": 1}], ids=str)
+def test_each_rollout_and_generation_batch_has_its_own_draws(drawn_lengths, settings):
+    lengths = drawn_lengths(**settings)
+    assert len(lengths) == (6 if settings else 2)
+    assert len(set(map(tuple, lengths))) == len(lengths)
+    assert len(set(lengths[0])) > 4
 
 
 @pytest.mark.parametrize(
     "settings", [{}, {"gradient_accumulation_steps": 2, "steps_per_generation": 1}, {"num_iterations": 2}], ids=str
 )
-def test_resumed_run_ends_like_one_that_was_not_interrupted(make_trainer, record, tmp_path, settings):
-    settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, **settings}
-    whole = make_trainer(**settings)
-    generations = record(whole)
-    whole.train()
-    resumed = make_trainer(**settings)
-    generations_after = record(resumed)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
-    assert [generation.prefix_lengths for generation in generations_after] == [
-        generation.prefix_lengths for generation in generations[len(generations) // 2 :]
+def test_resumed_run_ends_like_an_uninterrupted_one(train_and_resume, settings):
+    unbroken, resumed = train_and_resume(**settings)
+    half = len(unbroken.generations) // 2
+    assert [generation.prefix_lengths for generation in resumed.generations] == [
+        generation.prefix_lengths for generation in unbroken.generations[half:]
     ]
-    assert losses_of(resumed) == pytest.approx(losses_of(whole))
-    after = dict(resumed.model.named_parameters())
-    for name, weight in whole.model.named_parameters():
-        torch.testing.assert_close(after[name], weight, msg=lambda m, n=name: f"{n}: {m}")

@@ -3,7 +3,6 @@
 import math
 
 import pytest
-import torch
 from datasets import concatenate_datasets
 
 from prefix_rft_trl import lab
@@ -19,69 +18,52 @@ def place_reward(solved_places):
 
 
 def lengths_by_prompt(generation):
-    """The prefix lengths of each prompt's hybrid rollout, the first of its group."""
-    firsts = range(0, len(generation.inputs), 4)
-    return {generation.inputs[row]["prompt"]: generation.prefix_lengths[row] for row in firsts}
+    """The prefix length of each prompt's hybrid rollout, the first of its group."""
+    rows = zip(generation.inputs[::4], generation.prefix_lengths[::4], strict=True)
+    return {row["prompt"]: length for row, length in rows}
 
 
-@pytest.fixture
-def every_prompt_each_step(make_trainer, record):
-    """A run whose steps see the same four prompts: its generation batches, and the prompts in order."""
-
-    def run(solved_places, **settings):
-        rows = lab.load_dataset("train", 4)
-        order = {prompt: place for place, prompt in enumerate(rows["prompt"])}
-        trainer = make_trainer(
-            train_dataset=rows,
-            reward_funcs=place_reward(lambda prompt: solved_places[order[prompt]]),
-            **{"per_device_train_batch_size": 16, "max_steps": 12, "learning_rate": 0.0, **settings},
-        )
-        generations = record(trainer)
-        trainer.train()
-        by_prompt = [lengths_by_prompt(generation) for generation in generations]
-        return [[of_step[prompt] for of_step in by_prompt] for prompt in rows["prompt"]]
-
-    return run
-
-
-def test_prefix_is_the_shorter_the_more_often_a_problem_is_solved_without_one(every_prompt_each_step):
+def test_prefix_is_the_shorter_the_more_often_a_problem_is_solved_without_one(train):
     # The rollout at place 0 is the hybrid one, as long as there is one: that it is right says nothing about the policy
-    solved = [{0}, {0, 1}, {1, 3}, {0, 1, 2, 3}]
-    of_prompts = every_prompt_each_step(solved, prefix_ratio_schedule="adaptive")
-    assert all(lengths[0] > 0 for lengths in of_prompts)  # nothing is known yet
-    for rate, lengths in zip([0, 1 / 3, 2 / 3, 1], of_prompts, strict=True):
+    rows = lab.load_dataset("train", 4)
+    solved = dict(zip(rows["prompt"], [{0}, {0, 1}, {1, 3}, {0, 1, 2, 3}], strict=True))
+    run = train(
+        train_dataset=rows,
+        reward_funcs=place_reward(solved.get),
+        prefix_ratio_schedule="adaptive",
+        per_device_train_batch_size=16,  # every step sees all four
+        max_steps=12,
+        learning_rate=0.0,
+    )
+    steps = list(map(lengths_by_prompt, run.generations))
+    for rate, prompt in zip([0, 1 / 3, 2 / 3, 1], rows["prompt"], strict=True):
+        first, *others = [step[prompt] for step in steps]
         longest = math.floor(0.95 * (1 - rate) * 32)
-        assert 0.6 * longest <= max(lengths[1:]) <= longest
-    assert not any(of_prompts[3][1:])
+        assert first > 0  # nothing is known yet
+        assert 0.6 * longest <= max(others) <= longest
 
 
-def test_reward_from_which_a_problem_counts_as_solved_can_be_set(make_trainer, record):
-    runs = []
-    for success_reward in (0.5, 1.0):
-        trainer = make_trainer(
-            train_dataset=lab.load_dataset("train", 2),
-            reward_funcs=lambda completions, **kwargs: [0.6] * len(completions),
-            prefix_ratio_schedule="adaptive",
-            prefix_success_reward=success_reward,
-        )
-        generations = record(trainer)
-        trainer.train()
-        runs.append([any(generation.prefix_lengths) for generation in generations])
-    assert runs == [[True, False], [True, True]]
+@pytest.mark.parametrize(("success_reward", "has_prefixes"), [(0.5, [True, False]), (1.0, [True, True])])
+def test_reward_that_counts_as_success_can_be_set(train, success_reward, has_prefixes):
+    run = train(
+        train_dataset=lab.load_dataset("train", 2),
+        reward_funcs=lambda completions, **kwargs: [0.6] * len(completions),
+        prefix_ratio_schedule="adaptive",
+        prefix_success_reward=success_reward,
+    )
+    assert [any(generation.prefix_lengths) for generation in run.generations] == has_prefixes
 
 
-@pytest.mark.parametrize(("solved", "second_has_prefixes"), [({1, 2, 3}, False), (set(), True)])
-def test_prompt_that_is_new_is_treated_like_those_before_it(make_trainer, record, solved, second_has_prefixes):
-    trainer = make_trainer(reward_funcs=place_reward(lambda prompt: solved), prefix_ratio_schedule="adaptive")
-    generations = record(trainer)
-    trainer.train()
-    first, second = map(lengths_by_prompt, generations)
+@pytest.mark.parametrize(("solved", "has_prefixes"), [({1, 2, 3}, False), (set(), True)])
+def test_new_prompt_is_treated_like_those_before_it(train, solved, has_prefixes):
+    run = train(reward_funcs=place_reward(lambda prompt: solved), prefix_ratio_schedule="adaptive")
+    first, second = map(lengths_by_prompt, run.generations)
     assert not set(first) & set(second)
     assert all(first.values())
-    assert [length > 0 for length in second.values()] == [second_has_prefixes] * 2
+    assert [length > 0 for length in second.values()] == [has_prefixes] * 2
 
 
-def test_only_prompts_that_failed_get_prefixes_and_lose_them_when_they_are_solved(make_trainer, record):
+def test_prompts_get_prefixes_after_they_failed_and_until_they_are_solved(train):
     rows = lab.load_dataset("train", 3)
     solved_from = dict(zip(rows["prompt"], (99, 0, 2), strict=True))
 
@@ -93,71 +75,49 @@ def test_only_prompts_that_failed_get_prefixes_and_lose_them_when_they_are_solve
             for row, prompt in enumerate(prompts)
         ]
 
-    trainer = make_trainer(
+    run = train(
         train_dataset=rows, reward_funcs=reward, prefix_prompts="failed", per_device_train_batch_size=12, max_steps=5
     )
-    generations = record(trainer)
-    trainer.train()
-    given = [lengths_by_prompt(generation) for generation in generations]
-    assert [[of_step[prompt] > 0 for of_step in given] for prompt in rows["prompt"]] == [
+    steps = list(map(lengths_by_prompt, run.generations))
+    assert [[step[prompt] > 0 for step in steps] for prompt in rows["prompt"]] == [
         [False, True, True, True, True],
         [False, False, False, False, False],
         [False, True, True, False, False],
     ]
-    shares = [entry["prefix/demonstration_share"] for entry in trainer.state.log_history if "loss" in entry]
-    assert shares == pytest.approx([0, 2 / 3, 2 / 3, 1 / 3, 1 / 3])
+    assert run.logged("prefix/demonstration_share") == pytest.approx([0, 2 / 3, 2 / 3, 1 / 3, 1 / 3])
 
 
-def test_problems_of_messages_are_remembered(make_trainer, record, chat_model):
-    rows = lab.load_dataset("train", 2)
-    dataset = rows.remove_columns("prompt").add_column(
-        "prompt", [[{"role": "user", "content": text}] for text in rows["prompt"]]
-    )
-    trainer = make_trainer(
+def test_problems_of_messages_are_remembered(train, lab_rows, as_message, chat_model):
+    run = train(
         model=chat_model,
-        train_dataset=dataset,
+        train_dataset=lab_rows(2, prompt=as_message("user")),
         reward_funcs=lambda completions, **kwargs: [0.0] * len(completions),
         prefix_prompts="failed",
     )
-    generations = record(trainer)
-    trainer.train()
-    assert [sum(length > 0 for length in generation.prefix_lengths) for generation in generations] == [0, 2]
+    assert [sum(length > 0 for length in generation.prefix_lengths) for generation in run.generations] == [0, 2]
 
 
 @pytest.mark.parametrize("settings", [{}, {"restore_callback_states_from_checkpoint": True}], ids=str)
 @pytest.mark.parametrize("follows", [{"prefix_ratio_schedule": "adaptive"}, {"prefix_prompts": "failed"}], ids=str)
-def test_resumed_run_remembers_the_problems_of_the_first_part(make_trainer, record, tmp_path, follows, settings):
+def test_resumed_run_remembers_the_problems_of_the_first_part(train_and_resume, follows, settings):
     rows = lab.load_dataset("train", 2)
     solved = dict(zip(rows["prompt"], [set(), {0, 1, 2, 3}], strict=True))
-    settings = {
+    unbroken, resumed = train_and_resume(
         # Within one epoch: TRL shuffles the next one otherwise when it is resumed at its start
-        "train_dataset": concatenate_datasets([rows] * 4),
-        "shuffle_dataset": False,
-        "reward_funcs": place_reward(solved.get),
-        "max_steps": 4,
-        "save_strategy": "steps",
-        "save_steps": 2,
+        train_dataset=concatenate_datasets([rows] * 4),
+        shuffle_dataset=False,
+        reward_funcs=place_reward(solved.get),
         **follows,
         **settings,
-    }
-    whole = make_trainer(**settings)
-    generations = record(whole)
-    whole.train()
-    resumed = make_trainer(**settings)
-    generations_after = record(resumed)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
-    plans = [generation.prefix_lengths for generation in generations]
+    )
+    plans = [generation.prefix_lengths for generation in unbroken.generations]
     # Both problems come in each step, and the one that failed alone has a prefix
-    assert [[length > 0 for length in of_step[::4]] for of_step in plans[2:]] == [[True, False]] * 2
-    assert [generation.prefix_lengths for generation in generations_after] == plans[2:]
-    assert resumed._problems.state() == whole._problems.state()
-    after = dict(resumed.model.named_parameters())
-    for name, weight in whole.model.named_parameters():
-        torch.testing.assert_close(after[name], weight, msg=lambda m, n=name: f"{n}: {m}")
+    assert [[length > 0 for length in plan[::4]] for plan in plans[2:]] == [[True, False]] * 2
+    assert [generation.prefix_lengths for generation in resumed.generations] == plans[2:]
+    assert resumed.trainer._problems.state() == unbroken.trainer._problems.state()
 
 
-def test_run_that_is_not_resumed_starts_without_any_memory(make_trainer):
+def test_new_run_in_an_old_folder_remembers_nothing(train, make_trainer):
     settings = {"prefix_prompts": "failed", "save_strategy": "steps", "save_steps": 1}
-    make_trainer(**settings).train()
-    trainer = make_trainer(**settings)
-    assert trainer._problems.state()["attributes"] == {"last": {}, "best": {}}
+    train(**settings)
+    assert make_trainer(**settings)._problems.state()["attributes"] == {"last": {}, "best": {}}
