@@ -22,7 +22,7 @@ def make_config(tmp_path):
     return make
 
 
-def test_defaults_are_those_of_the_paper(make_config):
+def test_defaults_are_those_of_the_papers(make_config):
     config = make_config()
     expected = {
         "num_generations": 8,
@@ -49,17 +49,13 @@ def test_defaults_are_those_of_the_paper(make_config):
         "demonstration_column": "completion",
         "answer_column": "solution",
         "prefix_exclude_answer": False,
+        "prefix_shaping_gamma": 0.1,  # of LUFFY
+        "prefix_loss_coef": 0.001,  # of UFT
     }
     assert {name: getattr(config, name) for name in expected} == expected
 
 
-def test_defaults_of_the_rivals_are_those_of_luffy_and_uft(make_config):
-    config = make_config()
-    assert config.prefix_shaping_gamma == 0.1
-    assert config.prefix_loss_coef == 0.001
-
-
-def test_only_the_defaults_that_the_documentation_names_depart_from_trls():
+def test_only_the_documented_defaults_depart_from_trls():
     departures = {
         field.name: (field.default, INHERITED[field.name].default)
         for field in fields(PrefixGRPOConfig)
@@ -83,7 +79,7 @@ def test_every_setting_is_documented_with_its_type_and_default():
     }
 
 
-def test_every_setting_has_a_help_text_that_the_command_line_can_print():
+def test_every_setting_has_help_that_the_command_line_prints():
     printed = " ".join(TrlParser(PrefixGRPOConfig).format_help().split())
     for field in OURS.values():
         assert field.metadata["help"]
@@ -167,7 +163,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("settings", "message"), REFUSED)
-def test_setting_that_cannot_work_is_refused_with_its_name_and_what_was_found(make_config, settings, message):
+def test_impossible_setting_is_refused_by_name(make_config, settings, message):
     with pytest.raises(ValueError, match=message):
         make_config(**settings)
 
@@ -191,7 +187,7 @@ def test_setting_that_cannot_work_is_refused_with_its_name_and_what_was_found(ma
         {"prefix_ratio_schedule": "whole", "prefix_exclude_answer": True, "num_prefix_generations": 0},
     ],
 )
-def test_setting_at_the_edge_of_what_works_is_accepted(make_config, settings):
+def test_extreme_setting_is_accepted(make_config, settings):
     make_config(**settings)
 
 
@@ -214,26 +210,15 @@ def test_plain_grpo_accepts_what_trl_accepts(make_config, settings):
     ("settings", "follows"),
     [({}, False), ({"prefix_ratio_schedule": "adaptive"}, True), ({"prefix_prompts": "failed"}, True)],
 )
-def test_problems_are_remembered_only_where_a_setting_needs_it(make_config, settings, follows):
+def test_success_history_is_kept_only_where_a_setting_needs_it(make_config, settings, follows):
     assert make_config(**settings).follows_problems is follows
 
 
-def test_settings_can_be_given_on_the_command_line_and_in_yaml(tmp_path):
-    in_yaml = {
-        "output_dir": str(tmp_path),
-        "use_cpu": True,
-        "bf16": False,
-        "report_to": "none",
-        "num_prefix_generations": 2,
-        "prefix_ratio_low": 0.1,
-        "prefix_advantage": "on_policy",
-        "max_completion_length": 64,
-    }
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(in_yaml))
+def test_command_line_overrides_yaml(tmp_path):
+    in_yaml = {"num_prefix_generations": 2, "prefix_advantage": "on_policy", "max_completion_length": 64}
+    on_cpu = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": False, "report_to": "none"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**in_yaml, **on_cpu, "prefix_ratio_low": 0.1}))
     flags = ["--config", str(tmp_path / "config.yaml"), "--prefix_ratio_low", "0.2", "--prefix_selection"]
     (config,) = TrlParser(PrefixGRPOConfig).parse_args_and_config([*flags, "top_entropy_per_rollout"])
-    assert config.num_prefix_generations == 2
-    assert config.prefix_ratio_low == 0.2
-    assert config.prefix_advantage == "on_policy"
-    assert config.prefix_selection == "top_entropy_per_rollout"
-    assert config.max_completion_length == 64
+    expected = {**in_yaml, "prefix_ratio_low": 0.2, "prefix_selection": "top_entropy_per_rollout"}
+    assert {name: getattr(config, name) for name in expected} == expected

@@ -1,4 +1,4 @@
-"""What vLLM on a CPU needs besides what TRL gives it. Without vLLM none of these tests is collected."""
+"""vLLM on a CPU, and trainers that sample with it. Without vLLM none of these tests is collected."""
 
 import functools
 import importlib.util
@@ -9,33 +9,24 @@ from typing import Any
 import pytest
 from trl.generation import vllm_generation as trl_vllm
 
-from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, lab
+from prefix_rft_trl import PrefixGRPOTrainer, lab
 
 
 if importlib.util.find_spec("vllm") is None:
     collect_ignore_glob = ["test_*.py"]
 
-SMALL = {
-    "num_generations": 4,
+SAMPLING = {
+    "use_vllm": True,
+    "vllm_max_model_length": 96,
     "num_prefix_generations": 2,
     "per_device_train_batch_size": 16,
     "max_steps": 1,
-    "learning_rate": 1e-3,
-    "logging_steps": 1,
-    "use_vllm": True,
-    "vllm_max_model_length": 96,
-    "use_cpu": True,
-    "bf16": False,
-    "gradient_checkpointing": False,
-    "report_to": "none",
-    "save_strategy": "no",
-    "disable_tqdm": True,
 }
 
 
 @pytest.fixture(scope="session", autouse=True)
 def vllm_on_a_cpu() -> Iterator[None]:
-    """Lets TRL colocate vLLM on a CPU: whole precision, and linear layers whose weights can be set."""
+    """Lets TRL colocate vLLM on a CPU: full precision, and linear layers whose weights can be set."""
     import vllm._custom_ops
 
     with pytest.MonkeyPatch.context() as patch:
@@ -60,40 +51,14 @@ def forget_launch() -> None:
 
 
 @pytest.fixture(scope="session")
-def make_trainer(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., PrefixGRPOTrainer]:
+def make_trainer(
+    make_trainer_in: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., PrefixGRPOTrainer]:
     """Makes a trainer of the lab that samples with vLLM; what is not named here is a setting of its config."""
 
-    def make(
-        reward_funcs: Any = lab.exact_answer_reward,
-        train_dataset: Any = None,
-        model: str | None = None,
-        **settings: Any,
-    ) -> PrefixGRPOTrainer:
+    def make(**settings: Any) -> PrefixGRPOTrainer:
         forget_launch()
-        return PrefixGRPOTrainer(
-            model or lab.base_model_path(),
-            reward_funcs,
-            PrefixGRPOConfig(**{"output_dir": str(tmp_path_factory.mktemp("run")), **SMALL, **settings}),
-            lab.load_dataset("train", 64) if train_dataset is None else train_dataset,
-        )
+        rows = {"reward_funcs": lab.exact_answer_reward, "train_dataset": lab.load_dataset("train", 64)}
+        return make_trainer_in(tmp_path_factory.mktemp("run"), **{**rows, **SAMPLING, **settings})
 
     return make
-
-
-@pytest.fixture(scope="session")
-def record_generations() -> Callable[[PrefixGRPOTrainer], list[tuple[list[dict[str, Any]], dict[str, Any]]]]:
-    """Keeps the inputs and the outputs of every generation batch of a trainer, before TRL shuffles the rows."""
-
-    def record(trainer: PrefixGRPOTrainer) -> list[tuple[list[dict[str, Any]], dict[str, Any]]]:
-        generations: list[tuple[list[dict[str, Any]], dict[str, Any]]] = []
-        generate = trainer._generate_and_score_completions
-
-        def generate_and_keep(inputs: list[dict[str, Any]]) -> dict[str, Any]:
-            outputs = generate(inputs)
-            generations.append((inputs, dict(outputs)))
-            return outputs
-
-        trainer._generate_and_score_completions = generate_and_keep
-        return generations
-
-    return record

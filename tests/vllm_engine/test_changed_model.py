@@ -24,6 +24,6 @@ def test_the_engine_computes_what_the_trainer_computes(make_trainer, changed):
     assert difference(make_trainer(model=changed)) < 1e-5
 
 
-def test_a_setting_of_the_trainer_alone_would_leave_the_engine_with_another_model(make_trainer):
+def test_setting_of_the_trainer_alone_leaves_the_engine_with_another_model(make_trainer):
     rope = {"rope_parameters": {"rope_type": "default", "rope_theta": THETA}}
     assert difference(make_trainer(model_init_kwargs=rope)) > 1e-3

@@ -18,9 +18,7 @@ EXPECTED = {  # of the first sampled token of that row, and of the others
 
 @pytest.fixture(scope="module")
 def trainer(make_trainer) -> Any:
-    trainer = make_trainer(
-        max_completion_length=40, prefix_ratio_high=0.5, learning_rate=0.0
-    )  # trains again and again
+    trainer = make_trainer(prefix_ratio_high=0.5, learning_rate=0.0)  # trains again and again
     assert trainer.vllm_importance_sampling_clip_max == CLIP
     engine = trainer.vllm_generation.llm
     generate = engine.generate
@@ -36,12 +34,12 @@ def trainer(make_trainer) -> Any:
 
 
 @pytest.mark.parametrize("mode", EXPECTED)
-def test_ratio_is_exactly_1_on_the_prefix_and_clipped_on_the_continuation_alone(trainer, record_generations, mode):
+def test_ratio_is_1_on_the_prefix_and_clipped_on_the_continuation(trainer, record, mode):
     trainer.vllm_importance_sampling_mode = mode
-    generations = record_generations(trainer)
+    generations = record(trainer)
     trainer.train()
-    outputs = generations[-1][1]
-    lengths, ratios = outputs["prefix_lengths"].tolist(), outputs["importance_sampling_ratio"]
+    outputs, lengths = generations[-1].outputs, generations[-1].prefix_lengths
+    ratios = outputs["importance_sampling_ratio"]
     assert [length > 0 for length in lengths] == [True, True, False, False] * 4
     first, others = EXPECTED[mode]
     for row, length in enumerate(lengths):

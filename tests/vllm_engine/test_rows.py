@@ -1,8 +1,9 @@
-"""What a colocated engine is asked for, token by token, and what becomes of its answer."""
+"""Requests to a colocated engine, token by token, and what becomes of its answers."""
 
 import copy
 import math
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,7 @@ class Row:
 
 
 @pytest.fixture(scope="module")
-def rows(make_trainer, record_generations) -> list[Row]:
+def rows(make_trainer, record) -> list[Row]:
     """Of two steps, in groups of 4 with 2 hybrid ones. No row ends before its budget is used up."""
     rng = random.Random(0)
     prompts = [sample_prompt(rng, operands) for operands in (18, 20, 19, 22) * 2]
@@ -54,33 +55,29 @@ def rows(make_trainer, record_generations) -> list[Row]:
         return answers
 
     trainer.vllm_generation.llm.generate = generate_and_keep
-    generations = record_generations(trainer)
+    generations = record(trainer)
     trainer.train()
-    made = [row for generation in generations for row in rows_of(trainer.processing_class, *generation)]
+    made = [row for generation in generations for row in rows_of(trainer.processing_class, generation)]
     return [
         Row(**row, asked_ids=prompt["prompt_token_ids"], asked=params, answer=answer)
         for row, (prompt, params, answer) in zip(made, asked, strict=True)
     ]
 
 
-def rows_of(tokenizer: Any, inputs: list[dict[str, Any]], outputs: dict[str, Any]) -> list[dict[str, Any]]:
+def rows_of(tokenizer: Any, generation: Any) -> Iterator[dict[str, Any]]:
     """A token is a character in the lab, so that a prefix can be cut from the text."""
-    of_rows = []
-    for row, example in enumerate(inputs):
-        mask = outputs["completion_mask"][row].bool()
-        prefix = example["completion"][: outputs["prefix_lengths"][row]]
-        of_rows.append(
-            {
-                "prompt_ids": tokenizer(example["prompt"])["input_ids"],
-                "prefix_ids": tokenizer(prefix)["input_ids"] if prefix else [],
-                "completion_ids": outputs["completion_ids"][row][mask].tolist(),
-                "sampling_logps": outputs["sampling_per_token_logps"][row][mask].tolist(),
-            }
-        )
-    return of_rows
+    logps, masks = (generation.outputs[name] for name in ("sampling_per_token_logps", "completion_mask"))
+    for row, example in enumerate(generation.inputs):
+        prefix = example["completion"][: generation.prefix_lengths[row]]
+        yield {
+            "prompt_ids": tokenizer(example["prompt"])["input_ids"],
+            "prefix_ids": tokenizer(prefix)["input_ids"] if prefix else [],
+            "completion_ids": generation.completion_ids[row],
+            "sampling_logps": logps[row][masks[row].bool()].tolist(),
+        }
 
 
-def test_each_row_is_asked_with_its_own_prefix_and_keeps_its_own_continuation(rows):
+def test_each_row_has_its_own_prefix_and_continuation(rows):
     assert len(rows) == 32
     assert len({len(row.prefix_ids) for row in rows}) > 6  # or the rows could not be told apart
     for place, row in enumerate(rows):
@@ -94,7 +91,7 @@ def test_no_row_decodes_beyond_its_budget(rows):
         assert row.asked.max_tokens == len(row.said.token_ids) == BUDGET - len(row.prefix_ids)
 
 
-def test_log_probs_are_the_engines_for_what_it_sampled_and_unknown_for_the_prefix(rows):
+def test_log_probs_are_the_engines_and_unknown_for_the_prefix(rows):
     for row in rows:
         length = len(row.prefix_ids)
         assert all(map(math.isnan, row.sampling_logps[:length]))
@@ -103,7 +100,7 @@ def test_log_probs_are_the_engines_for_what_it_sampled_and_unknown_for_the_prefi
         assert row.sampling_logps[length:] == pytest.approx(sampled)
 
 
-def test_rows_of_a_group_are_served_from_what_the_engine_has_read_of_their_prompt(rows):
+def test_rows_of_a_group_share_the_cache_of_their_prompt(rows):
     for first in range(0, len(rows), 4):
         cached = [row.answer.num_cached_tokens for row in rows[first : first + 4]]
         assert cached[0] == 0

