@@ -2,40 +2,31 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import GenerationConfig
 
-from prefix_rft_trl.sampling.padded import split_at_padding, starting_with
+from prefix_rft_trl.sampling.continuous_batching import batching_within
+from prefix_rft_trl.sampling.padded import decoding_within, split_at_padding, starting_with
 
 
 TOKENS = st.lists(st.integers(3, 18), max_size=6)
 
 
 @given(st.lists(st.tuples(TOKENS.filter(bool), TOKENS), min_size=1, max_size=6))
-def test_no_row_is_padded_further_for_the_sake_of_a_prefix(rows):
+def test_no_prefix_adds_padding(rows):
     prompts, prefixes = [row[0] for row in rows], [row[1] for row in rows]
-    given_ids, riding = split_at_padding(prompts, prefixes)
-    assert [before + after for before, after in zip(given_ids, riding, strict=True)] == prefixes
+    given_ids, forced = split_at_padding(prompts, prefixes)
+    assert [before + after for before, after in zip(given_ids, forced, strict=True)] == prefixes
     widest = max(len(prompt) + len(ids) for prompt, ids in zip(prompts, given_ids, strict=True))
     if any(not prefix for prefix in prefixes):
         assert widest == max(map(len, prompts))
     else:
-        assert not any(riding)
+        assert not any(forced)
 
 
-def test_the_padding_that_a_row_has_anyway_is_filled():
-    given_ids, riding = split_at_padding([[1], [1, 2, 3]], [[7, 8, 9], []])
+def test_existing_padding_is_filled():
+    given_ids, forced = split_at_padding([[1], [1, 2, 3]], [[7, 8, 9], []])
     assert given_ids == [[7, 8], []]
-    assert riding == [[9], []]
-
-
-@pytest.fixture(scope="module")
-def model(base_model):
-    return AutoModelForCausalLM.from_pretrained(base_model)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(base_model):
-    return AutoTokenizer.from_pretrained(base_model)
+    assert forced == [[9], []]
 
 
 def generate(model, tokenizer, prompts, **settings):
@@ -44,7 +35,7 @@ def generate(model, tokenizer, prompts, **settings):
     return model.generate(**inputs, generation_config=config)[:, inputs["input_ids"].size(1) :]
 
 
-def test_a_row_goes_on_as_if_its_start_had_been_in_the_prompt(model, tokenizer):
+def test_row_continues_as_if_its_start_had_been_in_the_prompt(model, tokenizer):
     starts = ["3+4=7;7*2=4;", "", "1*9"]
     prompts = ["3+4*2=", "5-5*3+1=", "1*9-4="]
     with starting_with(model, [tokenizer(start)["input_ids"] for start in starts]):
@@ -64,13 +55,18 @@ def test_sampling_settings_do_not_move_a_start(model, tokenizer):
     assert found[0, : len(start)].tolist() == start
 
 
-def test_the_model_is_as_before_when_it_closes_even_on_an_error(model, tokenizer):
-    with pytest.raises(RuntimeError, match="stop"), starting_with(model, [[5]]):
+@pytest.mark.parametrize(
+    "change",
+    [lambda m: starting_with(m, [[5]]), lambda m: decoding_within(m, [1, 2]), lambda m: batching_within(m, [1, 2])],
+    ids=["start", "decoding", "batching"],
+)
+def test_model_is_restored_even_after_an_error(model, change):
+    with pytest.raises(RuntimeError, match="stop"), change(model):
         raise RuntimeError("stop")
-    assert "generate" not in vars(model)
+    assert not {"generate", "generate_batch", "continuous_batching_context_manager"} & set(vars(model))
 
 
-def test_what_a_user_has_put_over_the_method_is_there_again_when_it_closes(model, tokenizer):
+def test_generate_that_a_user_replaced_is_restored(model, tokenizer):
     method = model.generate
     calls = []
     model.generate = lambda *args, **kwargs: calls.append(kwargs) or method(*args, **kwargs)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -39,12 +38,12 @@ class Params:
     settings: Any = None
 
     @classmethod
-    def of_trl(cls, **settings: Any) -> "Params":
+    def from_trl(cls, **settings: Any) -> "Params":
         return cls(settings.pop("max_tokens"), settings.pop("min_tokens", 0), settings)
 
 
 def decoded(prompt: list[int], max_tokens: int) -> list[int]:
-    """What a model that never ends says: it tells which prompt it was given."""
+    """Completion of a model that never ends; it shows which prompt it was given."""
     return [sum(prompt) + position for position in range(max_tokens)]
 
 
@@ -52,13 +51,13 @@ class Engine:
     """Stands in for `vllm.LLM`."""
 
     def __init__(self) -> None:
-        self.asked: list[Any] = []
+        self.requests: list[Any] = []
 
     def generate(self, prompts: list[Any], sampling_params: Any, use_tqdm: bool = True) -> list[Any]:
-        self.asked.append(sampling_params)
-        of_rows = sampling_params if isinstance(sampling_params, list) else [sampling_params] * len(prompts)
+        self.requests.append(sampling_params)
+        row_params = sampling_params if isinstance(sampling_params, list) else [sampling_params] * len(prompts)
         return [
-            self.answer(prompt["prompt_token_ids"], params) for prompt, params in zip(prompts, of_rows, strict=True)
+            self.answer(prompt["prompt_token_ids"], params) for prompt, params in zip(prompts, row_params, strict=True)
         ]
 
     @staticmethod
@@ -75,7 +74,7 @@ class Client:
     base_url = URL
 
     def __init__(self, together: int = 1, logprobs: bool = True) -> None:
-        self.asked: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
         self.failing: dict[str, Exception] = {}
         self.all_here = threading.Barrier(together)
         self.gives_logprobs = logprobs
@@ -88,14 +87,14 @@ class Client:
         self.fail("generate")
         self.all_here.wait(timeout=20)
         settings = {"max_tokens": max_tokens, **(generation_kwargs or {})}
-        self.asked.append({"prompts": prompts, "n": n, **settings, **others})
+        self.requests.append({"prompts": prompts, "n": n, **settings, **others})
         ids = [decoded(prompt, settings["max_tokens"]) for prompt in prompts for _ in range(n)]
-        logprobs = [[[-float(token)] for token in of_row] for of_row in ids] if self.gives_logprobs else None
+        logprobs = [[[-float(token)] for token in tokens] for tokens in ids] if self.gives_logprobs else None
         return {
             "prompt_ids": prompts,
             "completion_ids": ids,
             "logprobs": logprobs,
-            "logprob_token_ids": [[[token] for token in of_row] for of_row in ids] if logprobs else None,
+            "logprob_token_ids": [[[token] for token in tokens] for tokens in ids] if logprobs else None,
         }
 
     def update_named_params(self, metadata, named_params) -> None:
@@ -131,7 +130,7 @@ def trl_generation(mode: str, engine: Any, tp_group: Any = None, **generation_kw
         **{"temperature": 0.7, "top_p": 0.9, "top_k": 5, "min_p": None, "repetition_penalty": 1.1, "logprobs": 0},
         **dict.fromkeys(["structured_outputs_regex", "enable_sleep_mode", "_weight_metadata"]),
     )
-    with replaced(trl_vllm, "SamplingParams", Params.of_trl):
+    with replaced(trl_vllm, "SamplingParams", Params.from_trl):
         yield generation
 
 
@@ -151,55 +150,58 @@ BUDGETS = [9, 9, 7, 9, 8, 9]
 
 
 def assert_each_row_is_its_own(answer: tuple, prompts: list[list[int]], budgets: list[int]) -> None:
-    of_prompts, ids, logprobs, token_ids = answer
-    assert of_prompts == prompts
+    found_prompts, ids, logprobs, token_ids = answer
+    assert found_prompts == prompts
     assert ids == [decoded(prompt, budget) for prompt, budget in zip(prompts, budgets, strict=True)]
-    assert logprobs == [[[-float(token)] for token in of_row] for of_row in ids]
-    assert token_ids == [[[token] for token in of_row] for of_row in ids]
+    assert logprobs == [[[-float(token)] for token in tokens] for tokens in ids]
+    assert token_ids == [[[token] for token in tokens] for tokens in ids]
 
 
 ROWS = st.lists(st.tuples(st.lists(st.integers(0, 30), min_size=1, max_size=3), st.integers(1, LONGEST)), min_size=1)
 
 
-@pytest.mark.parametrize(("mode", "engine"), [("colocate", Engine), ("server", Client)])
+BOTH_MODES = pytest.mark.parametrize(("mode", "engine"), [("colocate", Engine), ("server", Client)])
+
+
+@BOTH_MODES
 @given(rows=ROWS)
-def test_each_row_keeps_its_place_and_decodes_no_further_than_its_budget(mode, engine, rows):
+def test_each_row_keeps_its_place_and_its_budget(mode, engine, rows):
     prompts, budgets = map(list, zip(*rows, strict=True))
     with trl_generation(mode, engine()) as generation:
         assert_each_row_is_its_own(generate_within(generation, prompts, budgets), prompts, budgets)
 
 
-def test_budgets_change_nothing_else_of_what_a_colocated_engine_is_asked():
+def test_budgets_change_no_other_sampling_parameter():
     with trl_generation("colocate", Engine(), seed=3, min_tokens=8) as generation:
         generation.generate(PROMPTS, None, num_generations=1)
         generate_within(generation, PROMPTS, BUDGETS)
-        usual, of_rows = generation.llm.asked
-        assert [params.settings for params in of_rows] == [usual.settings] * len(PROMPTS)
+        usual, row_params = generation.llm.requests
+        assert [params.settings for params in row_params] == [usual.settings] * len(PROMPTS)
         # The engine would decode past the budget to reach its least number of tokens
-        assert [params.min_tokens for params in of_rows] == [8, 8, 7, 8, 8, 8]
+        assert [params.min_tokens for params in row_params] == [8, 8, 7, 8, 8, 8]
 
 
-def test_a_server_is_sent_a_request_for_each_distinct_budget_at_the_same_time():
+def test_server_gets_all_distinct_budgets_at_once():
     client = Client(together=3)  # of requests that came one after the other the first would wait in vain
     with trl_generation("server", client, seed=3, min_tokens=8) as generation:
         answer = generate_within(generation, PROMPTS, BUDGETS)
     assert_each_row_is_its_own(answer, PROMPTS, BUDGETS)
-    of_budget = {asked["max_tokens"]: asked for asked in client.asked}
+    by_budget = {request["max_tokens"]: request for request in client.requests}
     # Equal prompts stay together, so that the server's prefix cache serves them
-    assert of_budget[9]["prompts"] == [[10, 1], [10, 1], [20, 3], [20, 3]]
-    assert (of_budget[7]["prompts"], of_budget[8]["prompts"]) == ([PROMPTS[2]], [PROMPTS[4]])
-    assert {budget: asked["min_tokens"] for budget, asked in of_budget.items()} == {9: 8, 8: 8, 7: 7}
-    assert all((asked["temperature"], asked["seed"], asked["n"]) == (0.7, 3, 1) for asked in client.asked)
+    assert by_budget[9]["prompts"] == [[10, 1], [10, 1], [20, 3], [20, 3]]
+    assert (by_budget[7]["prompts"], by_budget[8]["prompts"]) == ([PROMPTS[2]], [PROMPTS[4]])
+    assert {budget: request["min_tokens"] for budget, request in by_budget.items()} == {9: 8, 8: 8, 7: 7}
+    assert all((request["temperature"], request["seed"], request["n"]) == (0.7, 3, 1) for request in client.requests)
 
 
-@pytest.mark.parametrize(("mode", "engine"), [("colocate", Engine), ("server", Client)])
-def test_a_smaller_limit_of_the_users_own_holds_beside_the_budgets(mode, engine):
+@BOTH_MODES
+def test_smaller_limit_of_the_user_holds(mode, engine):
     with trl_generation(mode, engine(), max_tokens=8) as generation:
         _, ids, _, _ = generate_within(generation, PROMPTS, BUDGETS)
     assert list(map(len, ids)) == [8, 8, 7, 8, 8, 8]
 
 
-def test_log_probs_that_a_server_does_not_give_stay_unknown():
+def test_missing_log_probs_of_a_server_stay_unknown():
     with trl_generation("server", Client(logprobs=False)) as generation:
         _, ids, logprobs, token_ids = generate_within(generation, PROMPTS, BUDGETS)
     assert list(map(len, ids)) == BUDGETS
@@ -207,19 +209,19 @@ def test_log_probs_that_a_server_does_not_give_stay_unknown():
     assert token_ids is None
 
 
-def test_without_hybrid_rows_the_engine_is_asked_as_trl_asks_it():
+def test_without_hybrid_rows_trls_own_request_is_sent():
     with trl_generation("colocate", Engine()) as generation:
         generate_within(generation, PROMPTS, [LONGEST] * len(PROMPTS))
-        assert isinstance(generation.llm.asked[0], Params)  # one for all rows
+        assert isinstance(generation.llm.requests[0], Params)  # one for all rows
     with trl_generation("server", Client()) as generation:
         prompts = [prompt for prompt in ([1], [2]) for _ in range(3)]
         with vllm_within(generation, [LONGEST] * 6):  # an evaluation: groups share a prompt
             _, ids, _, _ = generation.generate(prompts, None, num_generations=3)
-        assert [(asked["prompts"], asked["n"]) for asked in generation.vllm_client.asked] == [([[1], [2]], 3)]
+        assert [(request["prompts"], request["n"]) for request in generation.vllm_client.requests] == [([[1], [2]], 3)]
         assert ids == [decoded(prompt, LONGEST) for prompt in prompts]
 
 
-def test_budgets_for_rows_that_a_server_would_not_see_are_an_error():
+def test_grouped_request_with_a_budget_for_each_row_is_an_error():
     with (
         trl_generation("server", Client()) as generation,
         pytest.raises(ValueError, match="6 rows have a budget each, but the vLLM server is asked for 2 prompts"),
@@ -228,8 +230,9 @@ def test_budgets_for_rows_that_a_server_would_not_see_are_an_error():
         generation.generate(PROMPTS, None, num_generations=3)
 
 
-@pytest.mark.parametrize(("mode", "engine"), [("colocate", Engine()), ("server", Client())])
-def test_the_engine_is_as_before_even_after_an_error(mode, engine):
+@BOTH_MODES
+def test_engine_is_restored_even_after_an_error(mode, engine):
+    engine = engine()
     before = dict(vars(engine))
     with trl_generation(mode, engine) as generation:
         with pytest.raises(KeyError), vllm_within(generation, BUDGETS):
@@ -252,7 +255,7 @@ LOST = {
 
 @pytest.mark.parametrize("call", ["update_named_params", "reset_prefix_cache", "generate"])
 @pytest.mark.parametrize(("error", "what"), LOST.values(), ids=LOST)
-def test_a_server_that_goes_away_ends_the_run_with_what_to_do(call, error, what):
+def test_lost_server_ends_the_run_with_what_to_do(call, error, what):
     client = Client()
     client.failing = {call: error}
     with trl_generation("server", client) as generation:
@@ -263,12 +266,12 @@ def test_a_server_that_goes_away_ends_the_run_with_what_to_do(call, error, what)
         assert str(error) in message
         assert "--resume_from_checkpoint last" in message
         assert raised.value.__cause__ is error
-        assert client.asked == []  # a server without the new weights is not asked
+        assert client.requests == []  # a server without the new weights is not asked
         client.failing = {}
         assert_each_row_is_its_own(generate_within(generation, PROMPTS, BUDGETS), PROMPTS, BUDGETS)
 
 
-def test_a_run_without_prefixes_ends_so_as_well():
+def test_lost_server_ends_a_run_without_prefixes_too():
     client = Client()
     client.failing = {"generate": REFUSED}
     with (
@@ -281,7 +284,7 @@ def test_a_run_without_prefixes_ends_so_as_well():
         assert_each_row_is_its_own(generation.generate(PROMPTS, None, num_generations=1), PROMPTS, [LONGEST] * 6)
 
 
-def test_an_error_that_is_not_the_servers_is_raised_as_it_is():
+def test_error_that_is_not_the_servers_is_raised_unchanged():
     client = Client()
     client.failing = {"generate": KeyError("choices")}
     with trl_generation("server", client) as generation, pytest.raises(KeyError, match="choices"):
@@ -291,36 +294,30 @@ def test_an_error_that_is_not_the_servers_is_raised_as_it_is():
 # Two processes: this file is what they run
 
 
-def test_processes_keep_their_own_budgets_and_end_together_when_the_server_goes_away(tmp_path):
-    of_processes = run_two_processes(tmp_path)
-    for rank, seen in enumerate(of_processes):
-        assert_each_row_is_its_own(tuple(seen["colocate"]), *rows_of(rank))
-        assert_each_row_is_its_own(tuple(seen["server"]), *rows_of(rank))
-        assert seen["asked"] == [BUDGETS]  # of the engine that both share
-    for call in ("update_named_params", "generate"):
-        first, second = (seen[call] for seen in of_processes)
-        assert first["message"] == second["message"]
-        assert f"The vLLM server at {URL} no longer answers" in second["message"]
-        assert first["cause"] == str(REFUSED)
-        assert max(first["seconds"], second["seconds"]) < 60  # of half an hour
-
-
-def run_two_processes(folder: Path) -> list[dict[str, Any]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+def test_processes_keep_their_own_budgets_and_fail_together(tmp_path, free_port):
+    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     processes = []
     try:
         for rank in "01":
             environment = {**os.environ, **meet, "RANK": rank, "LOCAL_RANK": rank}
-            command = [sys.executable, __file__, str(folder)]
+            command = [sys.executable, __file__, str(tmp_path)]
             processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-        said = [process.communicate(timeout=120)[1] for process in processes]
+        errors = [process.communicate(timeout=120)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    seen = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    for rank, found in enumerate(seen):
+        assert_each_row_is_its_own(tuple(found["colocate"]), *rows_of(rank))
+        assert_each_row_is_its_own(tuple(found["server"]), *rows_of(rank))
+        assert found["max_tokens"] == [BUDGETS]  # of the engine that both share
+    for call in ("update_named_params", "generate"):
+        first, second = (found[call] for found in seen)
+        assert first["message"] == second["message"]
+        assert f"The vLLM server at {URL} no longer answers" in second["message"]
+        assert first["cause"] == str(REFUSED)
+        assert max(first["seconds"], second["seconds"]) < 60  # of half an hour
 
 
 def rows_of(rank: int) -> tuple[list[list[int]], list[int]]:
@@ -334,7 +331,7 @@ def run_process(folder: Path) -> None:
     rank, seen = accelerator.process_index, {}
     with trl_generation("colocate", Engine(), tp_group=torch.distributed.group.WORLD) as generation:
         seen["colocate"] = generate_within(generation, *rows_of(rank))
-        seen["asked"] = [[params.max_tokens for params in of_rows] for of_rows in generation.llm.asked]
+        seen["max_tokens"] = [[params.max_tokens for params in row_params] for row_params in generation.llm.requests]
     client = Client(together=3)
     with trl_generation("server", client) as generation:
         if rank:
