@@ -1,4 +1,4 @@
-"""Rows become demonstrations, or an error that names the row, before a model is loaded."""
+"""Rows become demonstrations, or an error that names the row; tests/trainer/test_bad_input.py has the datasets."""
 
 from typing import Any
 
@@ -28,18 +28,18 @@ def message(content: Any, **others: Any) -> dict[str, Any]:
         (["4", None, "", [], [message("four")]], ["4", "four"]),
     ],
 )
-def test_every_way_to_write_demonstrations_is_read(value, contents):
+def test_every_form_of_demonstrations_is_read(value, contents):
     assert parse_demonstrations(value) == [message(content) for content in contents]
 
 
 @pytest.mark.parametrize(
     "value", [None, "", " \n\t", [], [""], [" ", None, []], [[]], [message("")], [message(None)], [[message("\n")]]]
 )
-def test_a_row_without_a_demonstration_is_not_an_error(value):
+def test_row_without_a_demonstration_is_no_error(value):
     assert parse_demonstrations(value) == []
 
 
-def test_keys_that_datasets_fills_in_are_dropped_and_the_reasoning_stays():
+def test_keys_that_datasets_fills_in_are_dropped_and_reasoning_stays():
     rows = Dataset.from_list(
         [
             {"completion": [{"role": "assistant", "content": "4", "reasoning_content": "2 and 2"}]},
@@ -76,7 +76,7 @@ CALL = {"type": "function", "function": {"name": "add", "arguments": {}}}
         ([message(4)], "int"),
     ],
 )
-def test_something_else_than_a_demonstration_names_its_row_and_column(value, found):
+def test_value_that_is_no_demonstration_is_an_error_with_row_and_column(value, found):
     with pytest.raises(ValueError, match=rf"(?s)Row 17, column 'worked'.*{found}"):
         parse_demonstrations(value, 17, "worked")
 
@@ -89,33 +89,13 @@ def test_rows_without_a_demonstration_are_counted():
     assert check_demonstrations(dataset, "completion") == 3
 
 
-def test_a_missing_column_is_an_error_that_lists_the_columns_found():
-    dataset = Dataset.from_dict({"prompt": ["a"], "answer": ["4"]})
-    for found in (dataset, dataset.to_iterable_dataset()):
-        with pytest.raises(ValueError, match=r"no column 'completion'.*: prompt, answer\."):
-            check_demonstrations(found, "completion")
-
-
-def test_an_empty_dataset_is_an_error():
-    dataset = Dataset.from_dict({"prompt": [], "completion": []})
-    for found in (dataset, IterableDataset.from_generator(lambda: iter(()))):
-        with pytest.raises(ValueError, match="is empty"):
-            check_demonstrations(found, "completion")
-
-
-def test_a_column_that_is_empty_everywhere_is_an_error():
-    dataset = Dataset.from_dict({"prompt": ["a", "b"], "completion": ["", None]})
-    with pytest.raises(ValueError, match="None of the 2 rows"):
-        check_demonstrations(dataset, "completion")
-
-
-def test_a_wrong_row_far_down_is_found_before_training():
+def test_bad_row_far_down_is_found_before_training():
     dataset = Dataset.from_dict({"prompt": ["a", "b"], "worked": [[message("4")], [message("5"), message("6")]]})
     with pytest.raises(ValueError, match="Row 1, column 'worked'"):
         check_demonstrations(dataset, "worked")
 
 
-def test_a_streaming_dataset_is_read_no_further_than_its_first_row():
+def test_only_the_first_row_of_a_stream_is_read():
     def rows():
         yield {"prompt": "a", "completion": "4"}
         raise AssertionError("a second row was read")
@@ -123,16 +103,10 @@ def test_a_streaming_dataset_is_read_no_further_than_its_first_row():
     assert check_demonstrations(IterableDataset.from_generator(rows), "completion") is None
 
 
-def test_a_wrong_first_row_of_a_streaming_dataset_is_found():
-    dataset = Dataset.from_dict({"prompt": ["a"], "completion": [7]}).to_iterable_dataset()
-    with pytest.raises(ValueError, match="Row 0, column 'completion'"):
-        check_demonstrations(dataset, "completion")
-
-
 # Rows to tokenize before training
 
 
-def test_short_demonstrations_and_the_first_of_each_way_to_think_are_looked_at(base_model):
+def test_short_demonstrations_and_the_first_of_each_thinking_form_are_checked(base_model):
     worked, thinking = "3+4=7;#7", "<think>3+4=7</think>7"
     texts = [worked, worked, "7", thinking, thinking, "3+4=7</think>7"]
     rows = [[message(text)] for text in texts] + [[], [message(worked, thinking="Easy.")]]

@@ -1,16 +1,15 @@
 """`prefix_exclude_answer`: a prefix ends before the demonstration states its answer, to the token."""
 
 import math
-from functools import cache
+from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer
 
-from prefix_rft_trl import lab
 from prefix_rft_trl.method.prefixes import Assignment
 from prefix_rft_trl.rollouts import plan_rollouts, prefix_of
 from prefix_rft_trl.run.success_history import ProblemMemory
@@ -30,30 +29,32 @@ def settings(**named):
     return SimpleNamespace(**defaults | named)
 
 
-@cache
-def tokenizer_of(kind: str):
-    if kind == "characters":
-        return AutoTokenizer.from_pretrained(lab.base_model_path())
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=kind == "words")
-    bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    bpe.train_from_iterator(
-        CORPUS, trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False, min_frequency=2)
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=bpe)
+@dataclass(frozen=True)
+class Cutter:
+    """Cuts the prefix of a demonstration's text, in the tokens of a tokenizer."""
+
+    tokenizer: Any
+
+    def ids(self, text):
+        return self.tokenizer(text)["input_ids"]
+
+    def cut(self, text, answer, ratio, **named):
+        assignment = Assignment(True, {}, ratio, answer=answer)
+        return prefix_of(self.ids(text), assignment, settings(**named), EOS, self.tokenizer.decode)
+
+    def tokens_before(self, text, place):
+        """Leading tokens that end before a character, by the tokenizer's own offsets."""
+        offsets = self.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+        return next((number for number, (_, end) in enumerate(offsets) if end > place), len(offsets))
 
 
-def given_of(text, answer, ratio, kind="words", **named):
-    tokenizer = tokenizer_of(kind)
-    ids = tokenizer(text)["input_ids"]
-    return prefix_of(ids, Assignment(True, {}, ratio, answer=answer), settings(**named), EOS, tokenizer.decode)
-
-
-def tokens_before(text, place, kind):
-    """Leading tokens that end before a character, by the tokenizer's own offsets."""
-    offsets = tokenizer_of(kind)(text, return_offsets_mapping=True)["offset_mapping"]
-    return next((number for number, (_, end) in enumerate(offsets) if end > place), len(offsets))
+@pytest.fixture(scope="module")
+def cutters(byte_tokenizer, base_model) -> dict[str, Cutter]:
+    return {
+        "characters": Cutter(AutoTokenizer.from_pretrained(base_model)),
+        "words": Cutter(byte_tokenizer(CORPUS)),
+        "across everything": Cutter(byte_tokenizer(CORPUS, use_regex=False)),
+    }
 
 
 parts = st.lists(
@@ -63,21 +64,21 @@ parts = st.lists(
 statements = st.sampled_from(
     ["\\boxed{42}", "\\boxed{\\frac{1}{2}}", "\\boxed 4", "#### 42", "answer is 42", "answer: $42$"]
 )
-of_lab = st.lists(st.sampled_from(["3+4=7;", "7*2=4;", "4-5=9;", "#"]), max_size=8).map("".join)
+lab_steps = st.lists(st.sampled_from(["3+4=7;", "7*2=4;", "4-5=9;", "#"]), max_size=8).map("".join)
 
 
-def assert_ends_before(place, text, answer, ratio, kind, budget):
-    as_drawn = given_of(text, answer, ratio, kind, max_completion_length=budget, prefix_exclude_answer=False)
-    shortened = given_of(text, answer, ratio, kind, max_completion_length=budget)
-    before = tokens_before(text, place, kind)
+def assert_ends_before(place, cutter, text, answer, ratio, budget):
+    as_drawn = cutter.cut(text, answer, ratio, max_completion_length=budget, prefix_exclude_answer=False)
+    shortened = cutter.cut(text, answer, ratio, max_completion_length=budget)
+    before = cutter.tokens_before(text, place)
     assert shortened.ids == as_drawn.ids[:before]
-    available = min(len(tokenizer_of(kind)(text)["input_ids"]), budget)  # the ratio is of the whole demonstration
+    available = min(len(cutter.ids(text)), budget)  # the ratio is of the complete demonstration
     drawn = min(max(math.floor(ratio * available), 1), available - 1)
     assert len(as_drawn.ids) == (drawn if available > 1 else 0)
     if as_drawn.ids:
         assert as_drawn.states_answer == float(drawn > before)
         assert shortened.states_answer == 0
-        assert place >= len(tokenizer_of(kind).decode(shortened.ids))
+        assert place >= len(cutter.tokenizer.decode(shortened.ids))
 
 
 @given(
@@ -90,39 +91,37 @@ def assert_ends_before(place, text, answer, ratio, kind, budget):
 )
 @example(before="So ", statement="\\boxed{42}", after="", ratio=1.0, kind="words", budget=1000)
 @example(before="", statement="\\boxed{42}", after="", ratio=0.5, kind="words", budget=1000)
-def test_no_token_of_a_statement_is_given_and_all_that_come_before_may_be(
-    before, statement, after, ratio, kind, budget
-):
+def test_prefix_ends_before_the_statement_of_the_answer(cutters, before, statement, after, ratio, kind, budget):
     if before.endswith(("#", "\\frac{1}{2}{")) or "{" in before.replace("\\frac{1}{2}", ""):
         before = ""  # it would become part of the statement
-    assert_ends_before(len(before), before + statement + after, None, ratio, kind, budget)
+    assert_ends_before(len(before), cutters[kind], before + statement + after, None, ratio, budget)
 
 
 @given(
-    before=of_lab,
+    before=lab_steps.filter(lambda text: "####" not in text),  # which is a statement
     after=st.sampled_from(["", ";", ";3+4=7;"]),
     ratio=st.floats(0.01, 1),
     kind=st.sampled_from(["words", "across everything", "characters"]),
 )
 @example(before="4-5=9;#", after=";", ratio=1.0, kind="characters")
-def test_without_a_statement_no_token_of_the_last_place_of_the_right_answer_is_given(before, after, ratio, kind):
-    assert_ends_before(len(before), f"{before}9{after}", "9", ratio, kind, 1000)
+def test_prefix_ends_before_the_last_place_of_the_right_answer(cutters, before, after, ratio, kind):
+    assert_ends_before(len(before), cutters[kind], f"{before}9{after}", "9", ratio, 1000)
 
 
 @given(text=st.text("ab9. é;", max_size=30), answer=st.sampled_from(["42", None]), ratio=st.floats(0.01, 1))
-def test_demonstration_that_does_not_state_its_answer_is_given_as_drawn(text, answer, ratio):
-    found = given_of(text, answer, ratio)
-    assert found.ids == given_of(text, answer, ratio, prefix_exclude_answer=False).ids
+def test_demonstration_that_does_not_state_its_answer_is_cut_as_drawn(cutters, text, answer, ratio):
+    found = cutters["words"].cut(text, answer, ratio)
+    assert found.ids == cutters["words"].cut(text, answer, ratio, prefix_exclude_answer=False).ids
     unknown = answer is None or not found.ids
     assert found.states_answer == pytest.approx(math.nan if unknown else 0.0, nan_ok=True)
 
 
-def test_slices_of_sentences_end_before_the_answer_too():
+def test_slices_of_sentences_end_before_the_answer_too(cutters):
     text = "First this. Then that. So it is #### 42. And more. And more."
-    decode = tokenizer_of("words").decode
+    cutter, decode = cutters["words"], cutters["words"].tokenizer.decode
     for share in range(6):
         drawn, shortened = (
-            given_of(text, None, share / 5, prefix_ratio_distribution="binomial", prefix_exclude_answer=excludes)
+            cutter.cut(text, None, share / 5, prefix_ratio_distribution="binomial", prefix_exclude_answer=excludes)
             for excludes in (False, True)
         )
         assert decode(shortened.ids) == decode(drawn.ids)[: text.index("####")]
@@ -130,13 +129,15 @@ def test_slices_of_sentences_end_before_the_answer_too():
             assert drawn.states_answer == ("####" in decode(drawn.ids))
 
 
-def test_a_whole_demonstration_states_its_answer():
-    whole = given_of("So it is #### 42.", None, 1.0, gives_whole_demonstrations=True, prefix_exclude_answer=False)
+def test_complete_demonstration_states_its_answer(cutters):
+    whole = cutters["words"].cut(
+        "So it is #### 42.", None, 1.0, gives_whole_demonstrations=True, prefix_exclude_answer=False
+    )
     assert whole.ids[-1] == EOS
     assert whole.states_answer == 1
 
 
-def test_processes_give_their_rollouts_what_one_process_gives_them():
+def test_processes_cut_what_one_process_cuts(cutters):
     examples = [
         {"prompt": f"{row // 4}?", "completion": ["So 42.", f"It is {row}: \\boxed{{42}}. " * 3], "solution": "42"}
         for row in range(24)
@@ -149,9 +150,10 @@ def test_processes_give_their_rollouts_what_one_process_gives_them():
 
     def prefixes(rows):
         planned = plan_rollouts(examples[rows], args, ProblemMemory(), 0, 9, first_row=rows.start, rows_before=0)
-        tokenizer = tokenizer_of("words")
-        texts = [tokenizer(row.demonstration["content"])["input_ids"] if row.demonstration else [] for row in planned]
-        return [prefix_of(ids, row, args, EOS, tokenizer.decode).ids for ids, row in zip(texts, planned, strict=True)]
+        cutter = cutters["words"]
+        ids = [cutter.ids(row.demonstration["content"]) if row.demonstration else [] for row in planned]
+        rows = zip(ids, planned, strict=True)
+        return [prefix_of(row_ids, row, args, EOS, cutter.tokenizer.decode).ids for row_ids, row in rows]
 
     whole = prefixes(slice(0, 24))
     assert whole == [ids for start in range(0, 24, 6) for ids in prefixes(slice(start, start + 6))]

@@ -17,7 +17,7 @@ DEMONSTRATIONS = [{"role": "assistant", "content": text} for text in ("first", "
 @given(ratio=st.floats(0, 1), demonstration_length=st.integers(2, 20_000), budget=st.integers(2, 20_000))
 @example(ratio=1.0, demonstration_length=100, budget=100)
 @example(ratio=0.0, demonstration_length=2, budget=2)
-def test_prefix_is_never_empty_nor_whole_and_leaves_a_token_to_sample(ratio, demonstration_length, budget):
+def test_prefix_is_never_empty_nor_complete_and_leaves_a_token_to_sample(ratio, demonstration_length, budget):
     length = prefix_length(ratio, demonstration_length, budget)
     assert 1 <= length <= demonstration_length - 1
     assert length <= budget - 1
@@ -32,11 +32,11 @@ def test_prefix_is_the_drawn_share_of_the_demonstration_rounded_down(ratio, demo
 
 
 @pytest.mark.parametrize(("demonstration_length", "budget"), [(0, 100), (1, 100), (100, 1), (100, 0)])
-def test_what_cannot_be_cut_has_no_prefix(demonstration_length, budget):
+def test_demonstration_that_cannot_be_cut_gives_no_prefix(demonstration_length, budget):
     assert prefix_length(0.5, demonstration_length, budget) == 0
 
 
-def test_demonstration_longer_than_the_budget_is_cut_to_it_and_not_dropped():
+def test_demonstration_longer_than_the_budget_is_cut_not_dropped():
     assert [prefix_length(ratio, 10_000, 100) for ratio in (0.0, 0.25, 0.5, 0.95, 1.0)] == [1, 25, 50, 95, 99]
 
 
@@ -47,26 +47,27 @@ def draw(seed: int = 7, step: int = 3, row: int = 5) -> tuple[str, float]:
     return found.demonstration["content"], found.ratio
 
 
-def test_draw_is_the_same_whatever_the_global_random_states_are():
+def seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def test_draw_ignores_the_global_random_states():
     drawn = []
-    for global_seed in (0, 1):
-        random.seed(global_seed)
-        np.random.seed(global_seed)
-        torch.manual_seed(global_seed)
+    for seed in (0, 1):
+        seed_everything(seed)
         drawn.append(draw())
     assert drawn[0] == drawn[1]
 
 
 def test_draw_leaves_the_global_random_states_alone():
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
-    expected = random.random(), np.random.random(), torch.rand(1)
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
-    draw()
-    assert (random.random(), np.random.random(), torch.rand(1)) == expected
+    states = []
+    for call in (lambda: None, draw):
+        seed_everything(0)
+        call()
+        states.append((random.random(), np.random.random(), torch.rand(1)))
+    assert states[0] == states[1]
 
 
 @pytest.mark.parametrize("coordinate", ["seed", "step", "row"])
@@ -89,7 +90,7 @@ def test_ratios_are_uniform_between_the_bounds(coordinate):
     assert distance_from_uniform(ratios, 0.3, 0.95) < 1.63
 
 
-def test_each_of_several_demonstrations_is_drawn_as_often_and_at_every_ratio():
+def test_several_demonstrations_are_drawn_equally_often_at_every_ratio():
     drawn = [draw(seed=0, row=row) for row in range(3000)]
     counts = Counter(content for content, _ in drawn)
     assert sorted(counts) == ["first", "second", "third"]
@@ -98,13 +99,13 @@ def test_each_of_several_demonstrations_is_drawn_as_often_and_at_every_ratio():
         assert distance_from_uniform([ratio for found, ratio in drawn if found == content], 0, 1) < 1.63
 
 
-def test_row_without_a_demonstration_trains_on_policy_and_is_counted_as_planned():
+def test_row_without_a_demonstration_is_planned_but_on_policy():
     found = assign([], key=(0, 0, 0), ratio_bounds=(0.05, 0.95))
     assert found.planned
     assert found.demonstration is None
 
 
-def test_every_group_has_its_hybrid_rollouts_even_where_it_straddles_two_processes():
+def test_group_that_straddles_two_processes_has_its_hybrid_rollouts():
     processes, rows_each, num_generations = 3, 4, 6
     hybrid = [
         [is_hybrid(process * rows_each + row, num_generations, 2) for row in range(rows_each)]
@@ -129,7 +130,7 @@ def test_splice_keeps_every_token_in_order_up_to_the_budget(rows, max_length):
     assert spliced == [(before + after)[:limit] for before, after in rows]
 
 
-def test_splice_does_not_pair_prefixes_with_the_wrong_rows():
+def test_splice_of_unequal_numbers_of_rows_is_an_error():
     with pytest.raises(ValueError, match="shorter"):
         prepend([[1], [2]], [[3]])
 

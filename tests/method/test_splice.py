@@ -58,7 +58,7 @@ def byte_level_bpe(kind: str) -> str:
 
 @dataclass(frozen=True)
 class Family:
-    """What one reads in a chat template: its tokens, and what it writes after its generation prompt.
+    """A chat template's tokens, and the text that it writes after its generation prompt.
 
     `before_answer` comes before content without thinking, `before_thinking` before content that starts with `<think>`,
     `before_reasoning` before content that only has the closing `</think>`.
@@ -162,16 +162,8 @@ def user(content: str) -> dict[str, str]:
 
 SPACES = ("\n", "\n\n", " ", "   ", "\t", "\r\n", "\u00a0")
 WORDS = (
-    "42",
-    "3.14159",
-    "x = f(y)\n    return 42",
-    "\\boxed{42}",
-    "assistant",
-    "model\n",
-    "'s",
-    "PLACEHOLDER",
-    "{{ x }}",
-)
+    "42", "3.14159", "x = f(y)\n    return 42", "\\boxed{42}", "assistant", "model\n", "'s", "PLACEHOLDER", "{{ x }}",
+)  # fmt: skip
 SIGNS = ("é", "e\u0301", "👩‍🔬", "你好", "<", "</b>")
 PIECES = st.sampled_from(SPACES + WORDS + SIGNS) | st.text(max_size=6)
 TEXTS = st.lists(PIECES, min_size=1, max_size=8).map("".join).filter(lambda text: "think>" not in text)
@@ -193,7 +185,7 @@ KIND = st.sampled_from(KINDS)
 @given(KIND, PROMPTS, CONTENTS)
 @example(("across everything", False), [user("Q")], "42 is the answer")
 @example(("across everything", True), [user("Q")], "\n\n 42 \n")
-def test_an_answer_stands_after_a_chat_prompt_character_for_character(family, kind, prompt, content):
+def test_answer_follows_a_chat_prompt_character_for_character(family, kind, prompt, content):
     tokenizer = tokenizer_of(*kind, family)
     expected = FAMILIES[family].before_answer + content
     assert_stands_after_prompt(tokenizer, prompt, message(content), expected)
@@ -216,7 +208,7 @@ def test_thinking_is_opened_exactly_once(family, kind, before, after_opener, rea
 @FAMILY
 @settings(max_examples=25)
 @given(KIND, TEXTS, TEXTS)
-def test_thinking_without_its_opening_tag_is_kept_and_opened_where_the_template_does(family, kind, reasoning, answer):
+def test_thinking_without_its_opening_tag_is_opened_where_the_template_does(family, kind, reasoning, answer):
     content = reasoning + "</think>" + answer
     expected = FAMILIES[family].before_reasoning + content
     assert_stands_after_prompt(tokenizer_of(*kind, family), [user("Q")], message(content), expected)
@@ -233,7 +225,7 @@ def test_text_before_a_thinking_block_is_not_lost(family, written):
 
 # The training text of the other three is not their generation prompt with an answer and an end of turn after it
 @pytest.mark.parametrize("family", sorted(FAMILIES.keys() - {"deepseek_r1_distill", "glm4moe", "nemotron_3_nano"}))
-def test_the_tokens_are_those_that_supervised_training_sees_and_end_before_the_end_of_turn(family):
+def test_tokens_are_those_of_supervised_training_without_the_end_of_turn(family):
     tokenizer = tokenizer_of("words", False, family)
     prompt, demonstration = [user("What is 6*7?")], message("6*7 is 42, so x = 42.")
     whole = tokenizer.apply_chat_template([*prompt, demonstration], tokenize=True, return_dict=True)["input_ids"]
@@ -242,7 +234,7 @@ def test_the_tokens_are_those_that_supervised_training_sees_and_end_before_the_e
     assert whole[: len(prompt_ids) + len(ids) + 1] == [*prompt_ids, *ids, tokenizer.eos_token_id]
 
 
-def test_an_answer_after_a_block_that_the_template_was_told_to_close():
+def test_answer_after_a_thinking_block_closed_by_request():
     tokenizer = tokenizer_of("words", False, "qwen3")
     assert_stands_after_prompt(tokenizer, [user("Q")], message("\n42"), "\n42", enable_thinking=False)
 
@@ -271,7 +263,7 @@ def test_thinking_after_a_closed_block_is_an_error(family, content):
         ),
     ],
 )
-def test_reasoning_beside_the_content_is_written_where_the_template_writes_it(family, key, expected):
+def test_separate_reasoning_is_written_where_the_template_writes_it(family, key, expected):
     demonstration = message(" 42\n", **{key: "PLACEHOLDER first"})
     assert_stands_after_prompt(tokenizer_of("words", False, family), [user("Q")], demonstration, expected)
 
@@ -285,21 +277,21 @@ def test_reasoning_beside_the_content_is_written_where_the_template_writes_it(fa
         ("qwen3", "Q", "reasoning", {}),
     ],
 )
-def test_reasoning_that_nothing_would_write_is_an_error(family, prompt, key, template_kwargs):
+def test_reasoning_that_the_template_drops_is_an_error(family, prompt, key, template_kwargs):
     tokenizer = tokenizer_of("words", False, family)
     prompt_ids = ids_of_prompt(tokenizer, prompt, **template_kwargs)
     with pytest.raises(ValueError, match=f"`{key}`, which would be lost"):
         demonstration_ids(tokenizer, prompt, prompt_ids, message("42", **{key: "Because."}), **template_kwargs)
 
 
-def test_a_channel_in_the_content_is_not_put_into_a_second_one():
+def test_channel_in_the_content_is_an_error():
     tokenizer, prompt = tokenizer_of("words", False, "gptoss"), [user("Q")]
     prompt_ids = ids_of_prompt(tokenizer, prompt)
     with pytest.raises(TemplateError, match="channel"):
         demonstration_ids(tokenizer, prompt, prompt_ids, message(FINAL + "42"))
 
 
-def test_the_template_that_is_passed_on_is_the_one_that_counts():
+def test_template_that_is_passed_overrides_the_tokenizers():
     tokenizer = tokenizer_of("words", False, "qwen3")
     template = "{% for m in messages %}{{ m.content }}|{% endfor %}{% if add_generation_prompt %}A:{% endif %}"
     answering = template.replace("{{ m", "{{ 'A:Well, ' if m.role == 'assistant' else '' }}{{ m")
@@ -312,12 +304,12 @@ def test_the_template_that_is_passed_on_is_the_one_that_counts():
 @settings(max_examples=150)
 @given(KIND, TEXTS, CONTENTS, st.sampled_from(["", "<|im_end|>", "<|im_end|>\n", "<|im_end|>42"]))
 @example(("across everything", True), "What is 6*7? assistant\n", "42 is the answer", "<|im_end|>")
-def test_a_demonstration_follows_a_text_prompt_and_is_cut_before_its_end_of_sequence(kind, prompt, content, end):
+def test_demonstration_follows_a_text_prompt_without_its_end_of_sequence(kind, prompt, content, end):
     assert_stands_after_prompt(tokenizer_of(*kind), prompt, message(content + end), content)
 
 
 @pytest.mark.parametrize("kind", ["across everything", "a space before the first word"])
-def test_the_sampler_starts_at_the_boundary_even_where_a_token_would_straddle_it(kind):
+def test_no_token_straddles_the_boundary(kind):
     tokenizer = tokenizer_of(kind)
     prompt, content = "So x = 42\nassist", "ant\n42 is the answer"
     prompt_ids = tokenizer(text=[prompt])["input_ids"][0]
@@ -326,7 +318,7 @@ def test_the_sampler_starts_at_the_boundary_even_where_a_token_would_straddle_it
     assert decode(tokenizer, prompt_ids + ids) == decode(tokenizer, prompt_ids) + content
 
 
-def test_a_text_prompt_is_tokenized_together_with_its_demonstration():
+def test_text_prompt_is_tokenized_together_with_its_demonstration():
     tokenizer = tokenizer_of("words", adds_bos=True)
     prompt_ids = tokenizer(text=["So x ="])["input_ids"]
     ids = demonstration_ids(tokenizer, "So x =", prompt_ids[0], message(" 42 is the answer"))
@@ -357,7 +349,7 @@ def test_sentencepiece_gives_the_ids_of_the_joint_text(sentencepiece_like, promp
     assert prompt_ids + ids == joint
 
 
-def test_sentencepiece_puts_no_space_before_a_demonstration_that_goes_on_with_a_word(sentencepiece_like):
+def test_sentencepiece_puts_no_space_inside_a_word(sentencepiece_like):
     prompt_ids = sentencepiece_like(text=["the answer is sev"])["input_ids"][0]
     ids = demonstration_ids(sentencepiece_like, "the answer is sev", prompt_ids, message("en up"))
     assert sentencepiece_like("the answer is seven up")["input_ids"][: len(prompt_ids)] != prompt_ids

@@ -18,7 +18,7 @@ CLIP = 0.2
 GAMMA = 0.1
 
 
-def test_prefix_tokens_are_the_first_of_a_hybrid_completion_and_never_padding():
+def test_prefix_mask_covers_the_first_tokens_and_no_padding():
     completion_mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0]])
     found = prefix_token_mask(torch.tensor([2, 0, 3, 2]), completion_mask)
     assert found.dtype == torch.bool
@@ -36,7 +36,7 @@ def no_shared_threshold(*_: object) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("quantile", [0.2, 0.5, 0.8, 1.0])
-def test_each_rollout_trains_its_own_most_uncertain_prefix_tokens(quantile):
+def test_per_rollout_selection_ranks_within_each_row(quantile):
     entropies, prefix_mask = prefixes_of_a_batch()
     found = top_entropy_per_rollout(entropies, prefix_mask, quantile, no_shared_threshold)
     for of_row, in_prefix, kept in zip(entropies.numpy(), prefix_mask.numpy(), found.numpy(), strict=True):
@@ -44,7 +44,7 @@ def test_each_rollout_trains_its_own_most_uncertain_prefix_tokens(quantile):
         assert kept.tolist() == ((of_row >= threshold) & in_prefix).tolist()
 
 
-def test_ranking_inside_a_rollout_does_not_depend_on_how_a_batch_is_cut():
+def test_per_rollout_selection_does_not_depend_on_the_batch():
     entropies, prefix_mask = prefixes_of_a_batch()
     whole = top_entropy_per_rollout(entropies, prefix_mask, 0.2, no_shared_threshold)
     rows = zip(entropies.split(1), prefix_mask.split(1), strict=True)
@@ -52,42 +52,31 @@ def test_ranking_inside_a_rollout_does_not_depend_on_how_a_batch_is_cut():
     assert torch.equal(whole, torch.cat(one_by_one))
 
 
-def test_papers_selection_ranks_the_prefix_tokens_of_all_rows_together():
-    entropies, prefix_mask = prefixes_of_a_batch()
-
-    def high_entropy_mask(entropies: torch.Tensor, mask: torch.Tensor, threshold: float) -> torch.Tensor:
-        return (entropies >= float(np.quantile(entropies[mask].numpy(), threshold))) & mask
-
-    found = top_entropy(entropies, prefix_mask, 0.2, high_entropy_mask)
-    number = prefix_mask.sum().item()
-    lowest_kept = sorted(entropies[prefix_mask].tolist(), reverse=True)[math.ceil(0.2 * number) - 1]
-    assert found.tolist() == (prefix_mask & (entropies >= lowest_kept)).tolist()
+def high_entropy_mask(values: torch.Tensor, mask: torch.Tensor, threshold: float) -> torch.Tensor:
+    """As TRL's, on one process."""
+    return mask & (values >= float(np.quantile(values[mask].numpy(), threshold)))
 
 
 @pytest.mark.parametrize("quantile", [0.2, 0.5])
-def test_bottom_selection_ranks_the_prefix_tokens_of_all_rows_from_below(quantile):
+@pytest.mark.parametrize(("select", "sign"), [(top_entropy, 1), (bottom_entropy, -1)])
+def test_prefix_tokens_of_all_rows_are_ranked_together(select, sign, quantile):
     entropies, prefix_mask = prefixes_of_a_batch()
-
-    def at_least_quantile(values, mask, threshold):
-        return mask & (values >= torch.quantile(values[mask], threshold))
-
-    of_prefix = np.sort(entropies[prefix_mask].numpy())
-    highest_kept = np.quantile(of_prefix, quantile)
-    found = bottom_entropy(entropies, prefix_mask, quantile, at_least_quantile)
-    assert torch.equal(found, prefix_mask & (entropies <= highest_kept))
+    lowest = np.quantile(sign * entropies[prefix_mask].numpy(), 1 - quantile)
+    found = select(entropies, prefix_mask, quantile, high_entropy_mask)
+    assert torch.equal(found, prefix_mask & (sign * entropies >= float(lowest)))
 
 
-def test_ranking_by_entropy_keeps_all_prefix_tokens_with_a_share_of_one():
+def test_share_of_one_selects_all_prefix_tokens():
     entropies, prefix_mask = prefixes_of_a_batch()
     for select in (top_entropy, top_entropy_per_rollout):
-        found = select(entropies, prefix_mask, 1.0, lambda values, mask, low: mask & (values >= low))
+        found = select(entropies, prefix_mask, 1.0, high_entropy_mask)
         assert torch.equal(found, prefix_mask)
 
 
 # One row a sign of the advantages; in a row each log-ratio once on a dropped, a kept and a sampled token. At 0.5 and
 # -0.5 the ratio is out of the clip range.
 LOG_RATIOS = [-0.5, -0.1, 0.0, 0.1, 0.5]
-DROPPED, KEPT, SAMPLED = slice(0, 5), slice(5, 10), slice(10, 15)
+DROPPED, CHOSEN, SAMPLED = slice(0, 5), slice(5, 10), slice(10, 15)
 ADVANTAGES = torch.tensor([0.7, -0.7], dtype=torch.float64)
 PREFIX_ADVANTAGES = torch.tensor([1.3, -1.3], dtype=torch.float64)
 PREFIX_MASK = torch.tensor([[True] * 10 + [False] * 5] * 2)
@@ -115,56 +104,43 @@ def beta_by_hand(prefix_loss_type: str, advantage: float, ratio: float, probabil
     }[prefix_loss_type]
 
 
-def gradient_of(prefix_loss_type: str, with_old: bool) -> torch.Tensor:
-    logps, old_logps = make_logps(with_old)
-    weighed = weigh_prefix_tokens(
+def weigh(prefix_loss_type: str, logps: torch.Tensor, old_logps: torch.Tensor | None) -> tuple:
+    return weigh_prefix_tokens(
         prefix_loss_type, logps, old_logps, ADVANTAGES, PREFIX_ADVANTAGES, PREFIX_MASK, SELECTED, GAMMA
     )
-    return torch.autograd.grad(ppo_loss(*weighed), logps)[0]
 
 
 @pytest.mark.parametrize("with_old", [False, True])
 @pytest.mark.parametrize("prefix_loss_type", PREFIX_WEIGHTS)
-class TestGradientOfAPolicyGradientLoss:
-    def test_is_beta_on_the_prefix_tokens_that_are_trained(self, prefix_loss_type, with_old):
-        expected = [
-            [
-                -beta_by_hand(prefix_loss_type, advantage, math.exp(log_ratio) if with_old else 1.0, math.exp(logp))
-                for log_ratio, logp in zip(LOG_RATIOS, of_row, strict=True)
-            ]
-            for advantage, of_row in zip(
-                PREFIX_ADVANTAGES.tolist(), make_logps(with_old)[0][:, KEPT].tolist(), strict=True
-            )
+def test_gradient_is_beta_on_selected_zero_on_dropped_and_unchanged_on_sampled_tokens(prefix_loss_type, with_old):
+    logps, old_logps = make_logps(with_old)
+    (gradient,) = torch.autograd.grad(ppo_loss(*weigh(prefix_loss_type, logps, old_logps)), logps)
+    betas = [
+        [
+            -beta_by_hand(prefix_loss_type, advantage, math.exp(log_ratio) if with_old else 1.0, math.exp(logp))
+            for log_ratio, logp in zip(LOG_RATIOS, row, strict=True)
         ]
-        found = gradient_of(prefix_loss_type, with_old)[:, KEPT]
-        torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=0)
-
-    def test_is_zero_on_the_prefix_tokens_that_are_dropped(self, prefix_loss_type, with_old):
-        assert not gradient_of(prefix_loss_type, with_old)[:, DROPPED].any()
-
-    def test_is_unchanged_on_sampled_tokens(self, prefix_loss_type, with_old):
-        logps, old_logps = make_logps(with_old)
-        ordinary = torch.autograd.grad(ppo_loss(logps, old_logps, ADVANTAGES.unsqueeze(1)), logps)[0]
-        assert torch.equal(gradient_of(prefix_loss_type, with_old)[:, SAMPLED], ordinary[:, SAMPLED])
+        for advantage, row in zip(PREFIX_ADVANTAGES.tolist(), logps[:, CHOSEN].tolist(), strict=True)
+    ]
+    torch.testing.assert_close(gradient[:, CHOSEN], torch.tensor(betas, dtype=torch.float64), rtol=1e-12, atol=0)
+    assert not gradient[:, DROPPED].any()
+    (ordinary,) = torch.autograd.grad(ppo_loss(logps, old_logps, ADVANTAGES.unsqueeze(1)), logps)
+    assert torch.equal(gradient[:, SAMPLED], ordinary[:, SAMPLED])
 
 
 @pytest.mark.parametrize("prefix_loss_type", PREFIX_WEIGHTS)
 def test_dropped_prefix_tokens_are_out_of_the_kl_term_too(prefix_loss_type):
     logps, old_logps = make_logps(with_old=True)
-    weighed, _, _ = weigh_prefix_tokens(
-        prefix_loss_type, logps, old_logps, ADVANTAGES, PREFIX_ADVANTAGES, PREFIX_MASK, SELECTED, GAMMA
-    )
+    weighed, _, _ = weigh(prefix_loss_type, logps, old_logps)
     assert torch.equal(weighed, logps)
     gradient = torch.autograd.grad(weighed.sum(), logps)[0]
     assert not gradient[:, DROPPED].any()
     assert gradient[:, SAMPLED].all()
 
 
-def test_dropped_prefix_tokens_do_not_push_a_ratio_that_a_whole_completion_shares():
+def test_dropped_prefix_tokens_do_not_move_a_sequence_ratio():
     logps, old_logps = make_logps(with_old=True)
-    weighed, old_logps, advantages = weigh_prefix_tokens(
-        "ppo", logps, old_logps, ADVANTAGES, PREFIX_ADVANTAGES, PREFIX_MASK, SELECTED, GAMMA
-    )
+    weighed, old_logps, advantages = weigh("ppo", logps, old_logps)
     ratios = torch.exp((weighed - old_logps).mean(dim=1, keepdim=True))
     found = torch.autograd.grad(-(ratios * advantages).sum(), logps)[0]
     ratio = math.exp(sum(LOG_RATIOS * 3) / 15)
