@@ -91,19 +91,10 @@ def text_model(byte_tokenizer: Callable[..., PreTrainedTokenizerFast], save_tiny
 
 
 SMALL = {
-    "use_cpu": True,
-    "bf16": False,
-    "gradient_checkpointing": False,
-    "report_to": "none",
-    "save_strategy": "no",
-    "logging_steps": 1,
-    "disable_tqdm": True,
-    "max_completion_length": 40,
-    "per_device_train_batch_size": 8,
-    "num_generations": 4,
-    "max_steps": 2,
-    "learning_rate": 1e-3,
-}
+    "use_cpu": True, "bf16": False, "gradient_checkpointing": False, "report_to": "none", "save_strategy": "no",
+    "logging_steps": 1, "disable_tqdm": True, "max_completion_length": 40, "per_device_train_batch_size": 8,
+    "num_generations": 4, "max_steps": 2, "learning_rate": 1e-3,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The benchmarks of whole runs, with their smallest settings; test_documentation.py runs the other scripts."""
+"""The benchmarks of complete runs, with their smallest settings; tests/docs run the other scripts."""
 
 import importlib.util
 import json
@@ -41,7 +41,7 @@ def load(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Call
     return load_script
 
 
-def test_a_hybrid_batch_samples_as_many_tokens_less_as_its_prefixes_have(load, tmp_path, capsys, monkeypatch):
+def test_hybrid_batch_samples_fewer_tokens_by_its_prefixes(load, tmp_path, capsys, monkeypatch):
     script, output = load("generation_paths"), tmp_path / "results.json"
     monkeypatch.setattr(script, "WARM_UP_STEPS", 0)
     paths = ["generate", "continuous_batching"]
@@ -62,7 +62,7 @@ def test_a_hybrid_batch_samples_as_many_tokens_less_as_its_prefixes_have(load, t
     assert len({len(row) for row in [head, *rows]}) == 1
 
 
-def test_a_ratio_is_that_of_neighbouring_steps_and_comes_with_the_spread_of_its_rounds(load):
+def test_ratio_is_of_neighbouring_steps_with_the_spread_of_rounds(load):
     script = load("generation_paths")
     plain, hybrid = [[1.0, 9.0, 1.0], [2.0], [4.0]], [[3.0, 27.0, 2.0], [2.0], [6.0]]
     found = script.compared(
@@ -71,7 +71,7 @@ def test_a_ratio_is_that_of_neighbouring_steps_and_comes_with_the_spread_of_its_
     assert found == {"plain": 2.0, "hybrid": 3.0, "ratio": 2.0, "of_rounds": [1.0, 3.0]}
 
 
-def test_processes_that_take_turns_never_step_at_the_same_time(load, tmp_path):
+def test_processes_taking_turns_never_step_at_the_same_time(load, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import json, sys, time\n"
@@ -96,7 +96,7 @@ def test_processes_that_take_turns_never_step_at_the_same_time(load, tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="looks at what a CPU gives")
-def test_the_gpu_script_leaves_its_table_its_curves_and_its_figures(load, tmp_path):
+def test_gpu_script_writes_table_curves_and_figures(load, tmp_path):
     script = load("gpu")
     small = ["--device", "cpu", "--steps", "3", "--rollouts", "16", "--completion_length", "12"]
     script.main(["--tasks", "lab", *small, "--output", str(tmp_path)])
@@ -111,7 +111,7 @@ def test_the_gpu_script_leaves_its_table_its_curves_and_its_figures(load, tmp_pa
     assert "<svg" in (tmp_path / "gpu.svg").read_text()
 
 
-def test_the_gpu_script_trains_gsm8k_as_its_recipe_says(load, tmp_path):
+def test_gpu_script_trains_gsm8k_by_its_recipe(load, tmp_path):
     script = load("gpu")
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"question": "How much is 3+4?", "answer": "It is 7.\n#### 7"}) + "\n")
@@ -130,7 +130,7 @@ def test_the_gpu_script_trains_gsm8k_as_its_recipe_says(load, tmp_path):
     assert made["args"].max_steps == 50
 
 
-def test_a_measurement_that_fails_says_why(load, tmp_path):
+def test_failed_measurement_says_why(load, tmp_path):
     script = tmp_path / "script.py"
     script.write_text("import os, sys\nprint('on the way')\nprint('{\"a\": ' + os.environ['B'] + '}')\nsys.exit(0)")
     measuring = load("_measuring")

@@ -10,13 +10,13 @@ HEAVY = ("torch", "transformers", "trl", "datasets", "accelerate")
 
 
 @pytest.mark.parametrize("statement", ["import prefix_rft_trl", "from prefix_rft_trl import lab"])
-def test_importing_the_package_is_quick_because_it_brings_in_nothing_heavy(statement):
+def test_importing_the_package_imports_nothing_heavy(statement):
     report = f"{statement}; import sys; print(*(name for name in {HEAVY} if name in sys.modules))"
     imported = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True).stdout
     assert imported.split() == []
 
 
-def test_public_names_are_there():
+def test_public_names_can_be_imported():
     assert prefix_rft_trl.__all__ == ["PrefixGRPOConfig", "PrefixGRPOTrainer"]
     for name in prefix_rft_trl.__all__:
         assert getattr(prefix_rft_trl, name).__name__ == name

@@ -82,13 +82,14 @@ def names_in(wheel: Path) -> set[str]:
         return {name for name in archive.namelist() if not name.endswith("/")}
 
 
-def test_the_wheel_has_every_file_of_the_package_and_nothing_else(wheel):
+def test_wheel_has_the_files_of_the_package_only(wheel):
     package = {f"prefix_rft_trl/{name}" for name in files_below(ROOT / "prefix_rft_trl")}
     package |= {f"prefix_rft_trl/recipes/{name}" for name in files_below(ROOT / "recipes")}
     assert {name for name in names_in(wheel) if ".dist-info/" not in name} == package
+    assert "prefix_rft_trl/py.typed" in package  # or type checkers ignore the types
 
 
-def test_folders_of_recipes_are_no_packages(wheel, source):
+def test_recipe_folders_are_no_packages(wheel, source):
     with zipfile.ZipFile(wheel) as archive:
         top_level = archive.read(f"prefix_rft_trl-{__version__}.dist-info/top_level.txt").decode()
     assert top_level.split() == ["prefix_rft_trl"]
@@ -111,13 +112,13 @@ def test_recipes_and_their_list_come_with_the_wheel(in_the_wheel, installed):
     assert "lab/prefix_rft" in listed
 
 
-def test_the_lab_runs_from_the_wheel(in_the_wheel, tmp_path):
+def test_lab_runs_from_the_wheel(in_the_wheel, tmp_path):
     said = in_the_wheel("-m", "prefix_rft_trl.cli.main", "lab", "--steps", "10")
     assert "Prefix-RFT" in said
     assert (tmp_path / "runs" / "lab" / "curves.png").is_file()
 
 
-def test_an_sdist_makes_the_same_wheel(source, wheel, tmp_path):
+def test_sdist_makes_the_same_wheel(source, wheel, tmp_path):
     run(
         sys.executable,
         "-c",
@@ -133,18 +134,14 @@ def test_an_sdist_makes_the_same_wheel(source, wheel, tmp_path):
     assert names_in(build_wheel(unpacked, tmp_path / "again")) == names_in(wheel)
 
 
-def test_the_package_tells_type_checkers_that_it_has_types(wheel):
-    assert "prefix_rft_trl/py.typed" in names_in(wheel)
-
-
-def test_the_version_is_the_same_wherever_it_is_told(wheel):
+def test_version_is_the_same_everywhere(wheel):
     changelog = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert changelog[0] == citation["version"] == __version__
     assert wheel.name.startswith(f"prefix_rft_trl-{__version__}-")
 
 
-def test_the_citation_is_that_of_the_model_cards():
+def test_citation_is_that_of_the_model_cards():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())["preferred-citation"]
     assert cited["title"] == PAPER["title"]
     assert PAPER["id"] in cited["url"]

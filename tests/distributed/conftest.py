@@ -1,9 +1,8 @@
-"""The runs that the tests of several processes look at: each kind of sharding trains all of its runs in one launch."""
+"""Runs on one process and on two: each kind of sharding trains all of its runs in one launch."""
 
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from filelock import FileLock
+from transformers import AutoModelForCausalLM
 
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -122,7 +123,7 @@ def one_and_two(request: pytest.FixtureRequest, trained: Callable[[str], Path]) 
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def trained(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Callable[[str], Path]:
     """From a kind of sharding to the folder of its runs. Workers that run tests in parallel share what is trained."""
     parallel = "PYTEST_XDIST_WORKER" in os.environ
     base = tmp_path_factory.getbasetemp()
@@ -135,7 +136,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             if not said.is_file():
                 folder.mkdir()
                 runs = ON_ONE_PROCESS if kind == "one" else KINDS[kind]
-                said.write_text(json.dumps(run_beside_each_other(commands(kind, folder, runs))))
+                said.write_text(json.dumps(run_together(commands(kind, folder, runs, free_port()))))
         error = json.loads(said.read_text())
         assert error is None, error
         return folder
@@ -143,9 +144,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return train
 
 
+@pytest.fixture(scope="session")
+def start(base_model: str) -> dict[str, torch.Tensor]:
+    """The weights that every run starts from."""
+    return AutoModelForCausalLM.from_pretrained(base_model).double().state_dict()
+
+
 @pytest.fixture
 def launch() -> Callable[[list[list[str]]], str | None]:
-    return run_beside_each_other
+    return run_together
 
 
 @pytest.fixture
@@ -153,7 +160,7 @@ def config_for_cpus() -> Callable[[str, Path], Path]:
     return write_config_for_cpus
 
 
-def commands(kind: str, folder: Path, runs: dict[str, dict[str, Any]]) -> list[list[str]]:
+def commands(kind: str, folder: Path, runs: dict[str, dict[str, Any]], port: int) -> list[list[str]]:
     """What a user types on each node, with accelerate's configuration of `recipes`, on CPUs."""
     for given in runs.values():
         if "configuration" in given:
@@ -162,10 +169,9 @@ def commands(kind: str, folder: Path, runs: dict[str, dict[str, Any]]) -> list[l
     if kind == "one":
         return [[sys.executable, *script]]
     start = ["-m", "accelerate.commands.launch", "--config_file", str(write_config_for_cpus(kind, folder))]
-    port = str(free_port())
     if kind != ON_SEVERAL_MACHINES:
-        return [[sys.executable, *start, "--main_process_port", port, *script]]
-    several = ["--num_machines", "2", "--main_process_ip", "127.0.0.1", "--main_process_port", port]
+        return [[sys.executable, *start, "--main_process_port", str(port), *script]]
+    several = ["--num_machines", "2", "--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
     return [[sys.executable, *start, *several, "--machine_rank", rank, *script] for rank in "01"]
 
 
@@ -188,14 +194,8 @@ def environment_of(config: Path) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.startswith("ACCELERATE_")}
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def run_beside_each_other(commands: list[list[str]]) -> str | None:
-    """Runs the commands beside each other; what they have said, if one fails or they hang."""
+def run_together(commands: list[list[str]]) -> str | None:
+    """Runs the commands at the same time; their output, if one fails or they hang."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     with running(commands, environment) as processes:
         try:

@@ -1,4 +1,4 @@
-"""A sharded run that goes on from a checkpoint ends where the unbroken one does."""
+"""A sharded run that resumes from a checkpoint ends where the unbroken one does."""
 
 import json
 
@@ -7,7 +7,7 @@ import torch
 
 
 @pytest.mark.parametrize("kind", ["fsdp2", "zero2"])
-def test_a_resumed_run_ends_with_the_weights_of_the_unbroken_one(trained, kind):
+def test_resumed_run_ends_with_the_weights_of_the_unbroken_one(trained, kind):
     folder = trained(kind)
     unbroken, resumed = (torch.load(folder / name / "weights.pt") for name in ("unbroken", "resumed"))
     assert unbroken.keys() == resumed.keys()
@@ -15,7 +15,7 @@ def test_a_resumed_run_ends_with_the_weights_of_the_unbroken_one(trained, kind):
 
 
 @pytest.mark.parametrize("kind", ["fsdp2", "zero2"])
-def test_only_the_steps_that_were_left_are_made_again(trained, kind):
+def test_only_the_remaining_steps_are_made(trained, kind):
     folder = trained(kind)
     unbroken, resumed = (
         [json.loads(part.read_text()) for part in sorted((folder / name).glob("rollouts-*.json"))]

@@ -6,9 +6,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
-
-from prefix_rft_trl import lab
 
 
 def rollouts_of(folder: Path) -> list[list[list[dict]]]:
@@ -29,11 +26,6 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return {name: weight.double() for name, weight in torch.load(folder / "weights.pt").items()}
 
 
-@pytest.fixture(scope="module")
-def start() -> dict[str, torch.Tensor]:
-    return AutoModelForCausalLM.from_pretrained(lab.base_model_path()).double().state_dict()
-
-
 def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
     assert all(name in other for name in one if "lm_head" not in name)
     return sum(float((weight - other[name]).square().sum()) for name, weight in one.items() if name in other) ** 0.5
@@ -43,7 +35,7 @@ def hybrid_rows(of_process: list[dict]) -> int:
     return sum(row["prefix_length"] > 0 for row in of_process)
 
 
-def test_plan_and_advantages_are_the_same(one_and_two):
+def test_rollouts_and_advantages_are_the_same(one_and_two):
     one, two = (flat(rollouts_of(folder)) for folder in one_and_two)
     assert len(one) == len(two)
     # Half of the places of a group are hybrid, of those that have a demonstration
@@ -62,7 +54,7 @@ def test_the_same_prefix_tokens_are_trained(one_and_two):
     assert one == two
 
 
-def test_what_is_logged_is_the_same(one_and_two):
+def test_logs_are_the_same(one_and_two):
     one, two = (json.loads((folder / "log.json").read_text()) for folder in one_and_two)
     for of_one, of_two in zip(one, two, strict=True):
         names = [name for name in of_one if name.startswith(("prefix/", "policy_entropy", "completions/", "loss"))]
@@ -72,13 +64,13 @@ def test_what_is_logged_is_the_same(one_and_two):
             assert of_two[name] == expected, name
 
 
-def test_the_weights_at_the_end_are_the_same(one_and_two, start):
+def test_final_weights_are_the_same(one_and_two, start):
     one, two = map(weights_of, one_and_two)
     assert distance(one, start) > 1e-3
     assert distance(one, two) <= 1e-4 * distance(one, start)
 
 
-def test_the_table_of_completions_has_the_rows_of_both(one_and_two):
+def test_completions_table_has_the_rows_of_both(one_and_two):
     tables = [sorted((folder / "completions").glob("*.parquet")) for folder in one_and_two]
     for one, two in zip(*tables, strict=True):
         pd.testing.assert_frame_equal(
@@ -86,7 +78,7 @@ def test_the_table_of_completions_has_the_rows_of_both(one_and_two):
         )
 
 
-def test_every_process_remembers_the_problems_of_all(one_and_two):
+def test_every_process_remembers_all_problems(one_and_two):
     memories = [json.loads(part.read_text()) for folder in one_and_two for part in sorted(folder.glob("memory-*"))]
     assert len(memories) == 3
     assert memories[0] == memories[1] == memories[2]
@@ -94,7 +86,7 @@ def test_every_process_remembers_the_problems_of_all(one_and_two):
     assert len(rates) == (0 if one_and_two[0].name != "adaptive" else 3)
 
 
-def test_the_runs_have_the_cases_that_they_are_for(trained):
+def test_runs_cover_the_uneven_cases(trained):
     uneven, budgets = (rollouts_of(trained("ddp") / name) for name in ("uneven", "budgets"))
     assert [[hybrid_rows(of_process) for of_process in batch] for batch in uneven] == [[4, 2], [0, 0], [2, 0]]
     straddling = [of_process[-2:][0]["prompt"] for of_process in (uneven[0][0], uneven[0][1][::-1])]

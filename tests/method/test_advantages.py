@@ -64,18 +64,18 @@ def test_advantages_are_those_of_the_table(estimator, groups):
     ("estimator", "prefix", "continuation"),
     [("on_policy", 0.75, 0.75), ("dr_grpo_prefix", 0.75, 1.0), ("dr_grpo_prefix_v2", -0.25, 0.0)],
 )
-def test_successful_prefix_of_a_hard_prompt_is_weighed_as_documented(estimator, prefix, continuation):
+def test_successful_prefix_of_a_hard_prompt_has_the_documented_advantage(estimator, prefix, continuation):
     group = [(1.0, True), (1.0, False), (0.0, False), (0.0, False), (0.0, False)]
     found = advantages_of(estimator, [group])
     assert found[0] == (prefix, continuation)
     assert [of_sampled for _, of_sampled in found[1:]] == [0.75, -0.25, -0.25, -0.25]
 
 
-def test_the_papers_estimator_can_be_chosen_beside_those_with_an_on_policy_baseline():
+def test_the_papers_estimator_is_the_first_choice():
     assert ESTIMATORS == ("group", "on_policy", "dr_grpo_prefix", "dr_grpo_prefix_v2")
 
 
-def test_total_reward_weighs_the_functions_and_leaves_out_those_that_gave_none():
+def test_total_reward_weighs_functions_and_skips_missing_rewards():
     rewards_per_func = torch.tensor([[1.0, 4.0], [1.0, NAN], [NAN, 4.0], [NAN, NAN], [0.0, 0.0]])
     found = total_rewards(rewards_per_func, torch.tensor([1.0, 0.5]))
     assert found.tolist() == pytest.approx([3.0, 1.0, 2.0, NAN, 0.0], nan_ok=True)

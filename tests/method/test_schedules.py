@@ -15,7 +15,7 @@ from prefix_rft_trl.method.schedules import SCHEDULES, ratio_bounds
         ("uniform", 0.05, 0.05, 0.05, 0.05),
     ],
 )
-def test_lower_end_of_the_prefix_ratio_follows_the_papers_law(schedule, at_0, at_125, at_250, at_500):
+def test_lower_bound_follows_the_papers_schedule(schedule, at_0, at_125, at_250, at_500):
     expected = {0: at_0, 125: at_125, 250: at_250, 500: at_500, 501: 0.05, 100_000: 0.05}
     found = {step: ratio_bounds(schedule, step, decay_steps=500, low=0.05, high=0.95) for step in expected}
     assert {step: low for step, (low, _) in found.items()} == pytest.approx(expected)
@@ -35,7 +35,7 @@ def test_prefixes_never_grow_again_during_a_run(schedule):
     ends=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
 )
 @example(schedule="cosine", step=0, decay_steps=500, ends=[0.03, 0.3])  # 0.03 + (0.3 - 0.03) is above 0.3
-def test_ratio_is_drawn_between_low_and_high_whatever_the_settings(schedule, step, decay_steps, ends):
+def test_bounds_stay_between_low_and_high(schedule, step, decay_steps, ends):
     low, high = ends
     low_t, high_t = ratio_bounds(schedule, step, decay_steps, low, high)
     assert low <= low_t <= high_t == high

@@ -45,14 +45,14 @@ def test_sentences_end_where_a_reader_would_say(text, expected):
 @given(text=texts, ratio=ratios)
 @example(text="", ratio=1.0)
 @example(text="a. b. c. d. e. f. g. ", ratio=0.4)
-def test_slices_are_whole_sentences_from_the_start(text, ratio):
+def test_slices_are_complete_sentences_from_the_start(text, ratio):
     sentences = sentences_of(text)
     ends = {len("".join(sentences[:number])) for number in range(len(sentences) + 1)}
     assert slice_end(text, ratio) in ends
 
 
 @given(text=texts)
-def test_slices_are_at_most_five_and_as_equal_as_they_can_be(text):
+def test_slices_are_at_most_five_and_of_equal_size(text):
     sentences = sentences_of(text)
     number = min(5, len(sentences))
     ends = [slice_end(text, given / number) for given in range(number + 1)] if number else [0]
@@ -83,7 +83,7 @@ rows_and_others = st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 9), 
 
 
 @given(known=rows_and_others, extra=st.integers(0, 3))
-def test_sampled_rows_come_back_to_their_places_and_those_for_other_processes_are_dropped(known, extra):
+def test_sampled_rows_return_to_their_places_and_surplus_ones_are_dropped(known, extra):
     sampled_rows = [row for row, (is_known, _) in enumerate(known) if not is_known]
     sampled = [[-1, row] for row in sampled_rows] + [[-2, -2]] * extra
     found = put_back(sampled_rows, sampled, [ids for _, ids in known])

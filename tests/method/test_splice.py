@@ -86,28 +86,19 @@ FAMILIES = {
     "qwen3_8": Family(IM, "<|im_end|>", "\n</think>\n\n", opens_thinking=True, tokens=THINK),
     "nemotron_3_nano": Family(IM, "<|im_end|>", "</think>", opens_thinking=True, tokens=THINK),
     "deepseek_r1_distill": Family(
-        (f"<{BAR}User{BAR}>", f"<{BAR}Assistant{BAR}>"),
-        f"<{BAR}end▁of▁sentence{BAR}>",
-        opens_thinking=True,
+        (f"<{BAR}User{BAR}>", f"<{BAR}Assistant{BAR}>"), f"<{BAR}end▁of▁sentence{BAR}>", opens_thinking=True,
         tokens=THINK,
     ),
     "glm4moe": Family(
-        ("[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|system|>"),
-        "<|user|>",
-        "\n<think></think>\n",
-        "\n",
-        "\n<think>",
-        tokens=THINK,
+        ("[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|system|>"), "<|user|>", "\n<think></think>\n", "\n",
+        "\n<think>", tokens=THINK,
     ),
     "gptoss": Family(
         ("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|return|>"), "<|return|>", FINAL, FINAL, FINAL
     ),
-    "llama3": LLAMA,
-    "llama3_1": LLAMA,
-    "llama3_2": LLAMA,
-    "gemma": GEMMA,
-    "gemma3": GEMMA,
-}
+    **dict.fromkeys(["llama3", "llama3_1", "llama3_2"], LLAMA),
+    **dict.fromkeys(["gemma", "gemma3"], GEMMA),
+}  # fmt: skip
 
 
 @cache

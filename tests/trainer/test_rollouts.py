@@ -50,34 +50,34 @@ def plan(args, examples, memory=None, step=0, max_steps=500, **where):
     )
 
 
-def of_groups(assignments):
+def in_groups(assignments):
     return [assignments[start : start + NUM_GENERATIONS] for start in range(0, len(assignments), NUM_GENERATIONS)]
 
 
 # One prefix for a group
 
 
-def test_rollouts_of_a_group_share_a_prefix_and_groups_do_not():
+def test_group_shares_a_prefix_and_groups_differ():
     examples = problems(50)
     for example_of_row in examples:
         example_of_row["completion"] = ["one. two. three. ", "four. five. six. "]
     args = settings(num_prefix_generations=4, prefix_shared_in_group=True)
     drawn = [
         [(of_row.demonstration["content"], of_row.ratio) for of_row in group]
-        for group in of_groups(plan(args, examples, step=400))
+        for group in in_groups(plan(args, examples, step=400))
     ]
     assert all(len(set(group)) == 1 for group in drawn)
     assert len({group[0] for group in drawn}) == 50
     assert len({group[0][0] for group in drawn}) == 2
 
 
-def test_rollouts_of_a_group_differ_where_a_prefix_is_not_shared():
-    groups = of_groups(plan(settings(num_prefix_generations=4), problems(10), step=400))
+def test_rollouts_of_a_group_differ_without_sharing():
+    groups = in_groups(plan(settings(num_prefix_generations=4), problems(10), step=400))
     assert all(len({of_row.ratio for of_row in group}) == NUM_GENERATIONS for group in groups)
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_process_draws_what_one_process_draws_for_its_rows_even_inside_a_group(shared):
+def test_process_draws_what_one_process_draws_for_its_rows(shared):
     examples, args = problems(6), settings(num_prefix_generations=3, prefix_shared_in_group=shared)
     whole = plan(args, examples, step=3, rows_before=24)
     parts = [plan(args, examples[at : at + 6], step=3, first_row=at, rows_before=24) for at in range(0, 24, 6)]
@@ -93,7 +93,7 @@ def chi_squared(counts, expected):
 
 
 @pytest.mark.parametrize("step", [0, 75, 150, 299])
-def test_number_of_slices_is_binomial_with_the_probability_of_the_cosine(step):
+def test_number_of_slices_is_binomial(step):
     args = settings(prefix_ratio_distribution="binomial", prefix_ratio_decay_steps=300)
     text, counts = "".join(SENTENCES), Counter()
     ids = list(map(ord, text))
@@ -125,14 +125,14 @@ def test_no_hints_are_given_after_the_decay():
 # Prefixes that follow the problem
 
 
-def test_problem_that_failed_is_given_a_long_prefix_and_one_that_succeeded_none():
+def test_failed_problem_gets_a_long_prefix_and_a_solved_one_none():
     memory = ProblemMemory()
     keys = [problem_key(f"{problem}+1=") for problem in range(4)]
     memory.remember(keys, [0.0, 0.5, 0.75, 1.0])
     args = settings(prefix_ratio_schedule="adaptive", num_prefix_generations=4)
     ratios = [[], [], [], []]
     for step in range(200):
-        for problem, group in enumerate(of_groups(plan(args, problems(4), memory, step))):
+        for problem, group in enumerate(in_groups(plan(args, problems(4), memory, step))):
             ratios[problem] += [of_row.ratio for of_row in group if of_row.demonstration]
     assert [len(of_problem) for of_problem in ratios] == [800, 800, 800, 0]
     for success, of_problem in zip([0.0, 0.5, 0.75], ratios, strict=False):
@@ -142,7 +142,7 @@ def test_problem_that_failed_is_given_a_long_prefix_and_one_that_succeeded_none(
         assert sum(of_problem) / 800 == pytest.approx((0.05 + high) / 2, rel=0.05)
 
 
-def test_upper_end_below_the_lower_one_takes_the_lower_one_with_it():
+def test_upper_bound_below_the_lower_one_lowers_it():
     memory = ProblemMemory()
     memory.remember([problem_key("0+1=")], [0.9])
     args = settings(prefix_ratio_schedule="adaptive", prefix_ratio_low=0.5)
@@ -150,13 +150,13 @@ def test_upper_end_below_the_lower_one_takes_the_lower_one_with_it():
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "adaptive", "whole"])
-def test_prompts_get_prefixes_only_after_they_failed_and_until_they_succeed(schedule):
+def test_prompts_get_prefixes_after_they_failed_until_they_succeed(schedule):
     memory, args = ProblemMemory(), settings(prefix_prompts="failed", prefix_ratio_schedule=schedule)
 
     def hybrid():
         assignments = plan(args, problems(3), memory)
         assert [row.planned for row in assignments] == [True, False, False, False] * 3
-        return [group[0].demonstration is not None for group in of_groups(assignments)]
+        return [group[0].demonstration is not None for group in in_groups(assignments)]
 
     keys = [problem_key(f"{problem}+1=") for problem in range(3)]
     assert hybrid() == [False, False, False]
@@ -176,7 +176,7 @@ def text_of(ids):
 
 
 @given(words=st.lists(st.text("ab. \n", min_size=1, max_size=6), max_size=12), characters=st.integers(0, 80))
-def test_tokens_within_are_as_many_as_fit_into_the_characters(words, characters):
+def test_tokens_within_are_as_many_as_fit(words, characters):
     def decode(ids):
         return "".join(words[place] for place in ids)
 
@@ -187,7 +187,7 @@ def test_tokens_within_are_as_many_as_fit_into_the_characters(words, characters)
 
 @given(text=st.text("aé你👩‍🔬\n. ", max_size=30), characters=st.integers(0, 31))
 @example(text="👩‍🔬a", characters=1)
-def test_tokens_within_never_end_inside_a_character_that_does_not_fit(text, characters):
+def test_tokens_within_never_split_a_character(text, characters):
     of_bytes = list(text.encode())
     found = tokens_within(of_bytes, characters, lambda ids: bytes(ids).decode(errors="replace"))
     shown = bytes(of_bytes[:found]).decode()  # whole characters alone
@@ -204,7 +204,7 @@ sentences = st.lists(
 
 
 @given(parts=sentences, ratio=st.sampled_from([0.2, 0.4, 0.6, 0.8, 1.0]), budget=st.integers(2, 60))
-def test_hint_ends_with_a_sentence_unless_it_has_to_leave_a_token_to_sample(parts, ratio, budget):
+def test_hint_ends_with_a_sentence_or_leaves_one_token_to_sample(parts, ratio, budget):
     text = "".join(parts)
     assume(len(text) > 1)
     args = settings(prefix_ratio_distribution="binomial", max_completion_length=budget)
@@ -216,7 +216,7 @@ def test_hint_ends_with_a_sentence_unless_it_has_to_leave_a_token_to_sample(part
 
 
 @given(ids=st.lists(st.integers(2, 99), max_size=30), budget=st.integers(2, 40), ratio=st.floats(0, 1))
-def test_whole_demonstration_ends_with_the_end_of_sequence_or_is_left_out(ids, budget, ratio):
+def test_complete_demonstration_has_its_end_of_sequence_or_is_left_out(ids, budget, ratio):
     args = settings(prefix_ratio_schedule="whole", max_completion_length=budget)
     found = cut(ids, ratio, args, 1, text_of)
     assert found == ([*ids, 1] if len(ids) < budget else [])

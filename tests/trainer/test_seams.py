@@ -23,19 +23,9 @@ SIGNATURES = {
     "log": ["logs", "start_time"],
 }
 ATTRIBUTES = [
-    "_is_vlm",
-    "_logs",
-    "_metrics",
-    "_tokenizer",
-    "chat_template",
-    "chat_template_kwargs",
-    "eos_token_ids",
-    "log_completions",
-    "max_completion_length",
-    "num_completions_to_print",
-    "num_generations",
-    "reward_weights",
-]
+    "_is_vlm", "_logs", "_metrics", "_tokenizer", "chat_template", "chat_template_kwargs", "eos_token_ids",
+    "log_completions", "max_completion_length", "num_completions_to_print", "num_generations", "reward_weights",
+]  # fmt: skip
 # In the order of one step: the plan, what the sampler is given, what it gave, the rewards, the loss, its forward pass
 STATIONS = [
     "_generate_and_score_completions",

@@ -1,7 +1,5 @@
 """A recipe's `model_changes` reach the engine, which reads the model's folder; settings of the trainer do not."""
 
-import pytest
-
 from prefix_rft_trl import lab
 from prefix_rft_trl.models.changes import ModelChanges, changed_model
 
@@ -15,13 +13,9 @@ def difference(trainer) -> float:
     return trainer.state.log_history[0]["sampling/sampling_logp_difference/mean"]
 
 
-@pytest.fixture
-def changed(tmp_path) -> str:
-    return changed_model(lab.base_model_path(), ModelChanges(str(tmp_path / "model"), config={"rope_theta": THETA}))
-
-
-def test_the_engine_computes_what_the_trainer_computes(make_trainer, changed):
-    assert difference(make_trainer(model=changed)) < 1e-5
+def test_the_engine_computes_what_the_trainer_computes(make_trainer, tmp_path):
+    changes = ModelChanges(str(tmp_path / "model"), config={"rope_theta": THETA})
+    assert difference(make_trainer(model=changed_model(lab.base_model_path(), changes))) < 1e-5
 
 
 def test_setting_of_the_trainer_alone_leaves_the_engine_with_another_model(make_trainer):

@@ -111,12 +111,12 @@ def test_greedy_answers_are_those_of_transformers(evaluate, tmp_path):
     assert {row["tokens"] for row in samples} == {3, 29}  # or the two kinds of problems are none
 
 
-def test_answers_that_the_budget_cuts_off_are_seen(evaluate, tmp_path):
+def test_truncated_answers_are_recognized(evaluate, tmp_path):
     samples = evaluate(tmp_path, "--temperature", "0", "--max_new_tokens", "10")
     assert [row["is_truncated"] for row in samples] == [place % 2 == 1 for place in range(PROBLEMS)]
 
 
-def test_samples_of_a_problem_differ_and_are_the_same_in_another_run(evaluate, sampled, tmp_path):
+def test_samples_of_a_problem_differ_and_are_reproducible(evaluate, sampled, tmp_path):
     _, first = sampled
     assert [(row["problem"], row["sample"]) for row in first] == [
         (problem, sample) for problem in range(PROBLEMS) for sample in range(SAMPLES)
@@ -127,7 +127,7 @@ def test_samples_of_a_problem_differ_and_are_the_same_in_another_run(evaluate, s
     assert evaluate(tmp_path / "other", *SAMPLED, "--seed", "1") != first
 
 
-def test_what_is_missing_is_sampled_again_as_it_was(evaluate, sampled):
+def test_missing_samples_are_sampled_again_as_they_were(evaluate, sampled):
     folder, first = sampled
     chunks = sorted(folder.glob("base/begun/samples-*"))
     assert len(chunks) == PROBLEMS * SAMPLES / 48
@@ -139,13 +139,13 @@ def test_what_is_missing_is_sampled_again_as_it_was(evaluate, sampled):
 
 
 @pytest.mark.parametrize("name", ["enforce_eagre", "model"])
-def test_a_setting_that_vllm_does_not_have_is_named(name):
+def test_unknown_vllm_setting_is_named(name):
     settings = {"enforce_eager": True, name: True}
     with pytest.raises(ValueError, match=rf"`vllm_kwargs` are .*and {name} is none"):
         VLLMSampler(Source("base", lab.base_model_path()), None, settings)
 
 
-def test_the_engine_keeps_no_more_than_the_longest_problem_and_its_answer_take(evaluate, loaded, tmp_path):
+def test_engine_has_room_for_the_longest_problem_and_its_answer_only(evaluate, loaded, tmp_path):
     evaluate(tmp_path, *GREEDY)
     assert loaded[0].sampler.llm.llm_engine.model_config.max_model_len == LONGEST + BUDGET
 
@@ -196,7 +196,7 @@ def killed(adapter, file, tmp_path_factory) -> tuple[Path, list[psutil.Process]]
                 process.kill()
 
 
-def test_an_adapter_answers_as_with_peft(killed, adapter):
+def test_adapter_answers_as_with_peft(killed, adapter):
     samples = samples_in(killed[0] / "adapter" / "begun")
     expected = greedy_by_transformers(PeftModel.from_pretrained(base(), adapter))
     tokenizer = AutoTokenizer.from_pretrained(lab.base_model_path())
@@ -205,5 +205,5 @@ def test_an_adapter_answers_as_with_peft(killed, adapter):
     assert sum(answer != other for answer, other in zip(expected, without, strict=True)) > PROBLEMS / 4
 
 
-def test_nothing_of_a_killed_evaluation_goes_on_and_holds_memory(killed):
+def test_killed_evaluation_leaves_no_process(killed):
     assert killed[1] == []
