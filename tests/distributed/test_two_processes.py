@@ -47,7 +47,7 @@ def test_rollouts_and_advantages_are_the_same(one_and_two):
         assert shared["of_continuation"] == pytest.approx(alone["of_continuation"], abs=1e-6)
 
 
-def test_the_same_prefix_tokens_are_trained(one_and_two):
+def test_trained_prefix_tokens_are_the_same(one_and_two):
     one, two = map(kept_of, one_and_two)
     assert len(one) == hybrid_rows(flat(rollouts_of(one_and_two[0])))
     assert any(places for _, places in one)

@@ -112,7 +112,7 @@ def weigh(prefix_loss_type: str, logps: torch.Tensor, old_logps: torch.Tensor | 
 
 @pytest.mark.parametrize("with_old", [False, True])
 @pytest.mark.parametrize("prefix_loss_type", PREFIX_WEIGHTS)
-def test_gradient_is_beta_on_selected_zero_on_dropped_and_unchanged_on_sampled_tokens(prefix_loss_type, with_old):
+def test_gradient_changes_on_prefix_tokens_only(prefix_loss_type, with_old):
     logps, old_logps = make_logps(with_old)
     (gradient,) = torch.autograd.grad(ppo_loss(*weigh(prefix_loss_type, logps, old_logps)), logps)
     betas = [

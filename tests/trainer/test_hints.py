@@ -11,20 +11,17 @@ HINTS = {
 }
 
 
-@pytest.mark.parametrize("distribution", ["uniform", "binomial"])
-@pytest.mark.parametrize("num_prefix_generations", [3, 4])
-def test_hybrid_rollouts_of_a_group_share_a_prefix(train, distribution, num_prefix_generations):
-    settings = {
-        "prefix_ratio_distribution": distribution,
-        "num_prefix_generations": num_prefix_generations,
-        "prefix_ratio_schedule": "uniform" if distribution == "uniform" else "cosine",
-    }
-    run = train(**HINTS | settings, max_steps=1, prefix_ratio_high=0.6, prefix_ratio_low=0.3)
+@pytest.mark.parametrize(("distribution", "schedule"), [("uniform", "uniform"), ("binomial", "cosine")])
+@pytest.mark.parametrize("number", [3, 4])
+def test_hybrid_rollouts_of_a_group_share_a_prefix(train, distribution, schedule, number):
+    settings = {"prefix_ratio_distribution": distribution, "prefix_ratio_schedule": schedule}
+    settings |= {"num_prefix_generations": number, "prefix_ratio_high": 0.6, "prefix_ratio_low": 0.3, "max_steps": 1}
+    run = train(**HINTS | settings)
     generation, demonstrations = run.generation, run.input_ids("completion")
     groups = {start: generation.prefix_lengths[start : start + 4] for start in range(0, 32, 4)}
     for start, lengths in groups.items():
-        assert lengths == [lengths[0]] * num_prefix_generations + [0] * (4 - num_prefix_generations)
-        for ids in generation.completion_ids[start : start + num_prefix_generations]:
+        assert lengths == [lengths[0]] * number + [0] * (4 - number)
+        for ids in generation.completion_ids[start : start + number]:
             assert ids[: lengths[0]] == demonstrations[start][: lengths[0]]
             assert len(ids) > lengths[0]
     assert len({lengths[0] for lengths in groups.values()}) > 2

@@ -70,7 +70,7 @@ def test_attributes_are_still_there(make_plain):
     assert [name for name in ATTRIBUTES if not hasattr(trainer, name)] == []
 
 
-def test_a_step_passes_each_seam_once_and_in_order(make_plain, monkeypatch):
+def test_step_passes_each_seam_once_and_in_order(make_plain, monkeypatch):
     trainer, passed = make_plain(max_steps=1), []
     for seam in STATIONS:
         method = getattr(trainer, seam)
@@ -189,9 +189,7 @@ def test_set_signature_columns_if_needed_leaves_a_list_to_append_to(make_plain, 
     assert columns == ({"prompt", "completion"} if remove_unused_columns else {"prompt", "completion", "solution"})
 
 
-def test_generate_single_turn_asks_a_server_for_groups_and_takes_an_unknown_logp_for_a_ratio_of_one(
-    make_plain, serve, train
-):
+def test_server_gets_groups_and_an_unknown_logp_is_a_ratio_of_one(make_plain, serve, train):
     trainer = make_plain(max_steps=1)
     sampler, run = serve(trainer, logp=math.nan), train(trainer=trainer)
     assert [num_generations for _, num_generations in sampler.requests] == [4]

@@ -13,7 +13,7 @@ def difference(trainer) -> float:
     return trainer.state.log_history[0]["sampling/sampling_logp_difference/mean"]
 
 
-def test_the_engine_computes_what_the_trainer_computes(make_trainer, tmp_path):
+def test_engine_computes_what_the_trainer_computes(make_trainer, tmp_path):
     changes = ModelChanges(str(tmp_path / "model"), config={"rope_theta": THETA})
     assert difference(make_trainer(model=changed_model(lab.base_model_path(), changes))) < 1e-5
 

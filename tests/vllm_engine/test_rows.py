@@ -79,7 +79,7 @@ def rows_of(tokenizer: Any, generation: Any) -> Iterator[dict[str, Any]]:
 
 def test_each_row_has_its_own_prefix_and_continuation(rows):
     assert len(rows) == 32
-    assert len({len(row.prefix_ids) for row in rows}) > 6  # or the rows could not be told apart
+    assert len({len(row.prefix_ids) for row in rows}) > 6  # or the rows would look alike
     for place, row in enumerate(rows):
         assert bool(row.prefix_ids) == (place % 4 < 2)
         assert row.asked_ids == row.prompt_ids + row.prefix_ids

@@ -124,7 +124,7 @@ def test_each_row_gets_the_continuation_of_its_own_prefix(make_server_trainer, r
             assert ids == prefix_ids + greedy_ids(model, prompt_ids, BUDGET - len(prefix_ids))
             logps = generation.outputs["sampling_per_token_logps"][row][: len(ids)]
             assert logps.isnan().tolist() == [True] * len(prefix) + [False] * (len(ids) - len(prefix))
-    assert len(prefixes) > 12  # or the rows could not be told apart
+    assert len(prefixes) > 12  # or the rows would look alike
 
 
 def test_equal_budgets_share_a_request(make_server_trainer, record, asked):
