@@ -1,16 +1,17 @@
-"""What a run shows about its prefixes, as sums that are added up over processes before they are divided."""
+"""Metrics of prefixes, from sums that are added up over processes before they are divided."""
 
 from collections.abc import Sequence
 
 import torch
 
-from .method.prefixes import Assignment, Prefix
 from .rewards.answers import answer_as_word
+from .rollouts import RolloutBatch
+from .run.completions import Completion, prefix_characters
 
 
 def token_sums(
     prefix_mask: torch.Tensor,
-    kept: torch.Tensor,
+    selected: torch.Tensor,
     sampled_mask: torch.Tensor,
     entropies: torch.Tensor,
     prefix_advantages: torch.Tensor,
@@ -18,18 +19,18 @@ def token_sums(
     """Sums over the tokens of a forward batch, to be reduced over processes and read by [`token_metrics`].
 
     Args:
-        prefix_mask, kept, sampled_mask (`torch.Tensor`): boolean, shape (batch, tokens): the prefix tokens, those of
-            them that are trained, and the tokens that the policy sampled.
+        prefix_mask, selected, sampled_mask (`torch.Tensor`): boolean, shape (batch, tokens): prefix tokens, those of
+            them that are trained, and tokens that the policy sampled.
         entropies (`torch.Tensor`): shape (batch, tokens), in nats.
         prefix_advantages (`torch.Tensor`): shape (batch,).
     """
     return torch.stack(
         [
             prefix_mask.sum(),
-            kept.sum(),
+            selected.sum(),
             sampled_mask.sum(),
-            (entropies * kept).sum(),
-            (entropies * (prefix_mask & ~kept)).sum(),
+            (entropies * selected).sum(),
+            (entropies * (prefix_mask & ~selected)).sum(),
             (entropies * sampled_mask).sum(),
             (prefix_advantages.unsqueeze(1) * prefix_mask).sum(),
             torch.tensor(len(prefix_mask), device=prefix_mask.device),
@@ -38,7 +39,7 @@ def token_sums(
 
 
 def token_metrics(sums: torch.Tensor) -> dict[str, float]:
-    """The metrics of a forward batch; NaN, which TRL leaves out of its averages, where nothing was counted."""
+    """Metrics of a forward batch; NaN, which TRL leaves out of its averages, where nothing was counted."""
     prefix, kept, sampled, entropy_kept, entropy_dropped, entropy_sampled, advantage, rollouts = sums.tolist()
     return {
         "prefix/advantage": _ratio(advantage, prefix),
@@ -52,14 +53,10 @@ def token_metrics(sums: torch.Tensor) -> dict[str, float]:
 
 
 def rollout_rows(
-    assignments: Sequence[Assignment],
-    prefixes: Sequence[Prefix],
-    prefix_texts: Sequence[str],
-    answers: Sequence[object],
-    completion_ids: Sequence[list[int]],
+    batch: RolloutBatch, prefix_texts: Sequence[str], answers: Sequence[object], completion_ids: Sequence[list[int]]
 ) -> torch.Tensor:
-    """What [`rollout_metrics`] needs of the rollouts of one process, shape (rollouts, 6), float32."""
-    columns = zip(assignments, prefixes, prefix_texts, answers, completion_ids, strict=True)
+    """The input of [`rollout_metrics`] for the rollouts of one process, shape (rollouts, 6), float32."""
+    columns = zip(batch.assignments, batch.prefixes, prefix_texts, answers, completion_ids, strict=True)
     return torch.tensor(
         [
             [
@@ -75,19 +72,34 @@ def rollout_rows(
     )
 
 
-def rollout_metrics(of_rollouts: torch.Tensor, rewards: torch.Tensor) -> dict[str, float]:
-    """The metrics of a generation batch, over the rollouts of all processes.
+def completion_columns(
+    batch: RolloutBatch, completions: Sequence[Completion], prefix_texts: Sequence[str]
+) -> dict[str, list[bool] | list[int]]:
+    """Columns of the logged completions of one process: is it hybrid, and its prefix in tokens and characters."""
+    lengths = [len(prefix.ids) for prefix in batch.prefixes]
+    return {
+        "hybrid": [length > 0 for length in lengths],
+        "prefix_length": lengths,
+        "prefix_characters": [prefix_characters(*pair) for pair in zip(completions, prefix_texts, strict=True)],
+    }
+
+
+def rollout_metrics(batch: RolloutBatch, rows: torch.Tensor) -> dict[str, float]:
+    """Metrics of a generation batch, over the rollouts of all processes.
 
     Args:
-        of_rollouts (`torch.Tensor`): shape (rollouts, 6): whether the plan asks for a hybrid rollout, the length of
-            its prefix in tokens (0 if it has none), the drawn ratio, whether the prefix holds the right answer, and
-            whether it reaches into the demonstration's last statement of one (both NaN where that cannot be told),
-            and the length of the completion in tokens, prefix included.
-        rewards (`torch.Tensor`): shape (rollouts,), NaN where a rollout could not be scored.
+        batch (`RolloutBatch`): with the rewards of all processes.
+        rows (`torch.Tensor`): [`rollout_rows`] of all processes, shape (rollouts, 6): whether a hybrid rollout was
+            planned, prefix length in tokens (0 without a prefix), drawn ratio, whether the prefix contains the right
+            answer, whether it reaches into the demonstration's last statement of one (both NaN where that cannot be
+            determined), and completion length in tokens, prefix included.
     """
-    planned, lengths, ratios, holds, states, completion_lengths = of_rollouts.unbind(dim=1)
-    hybrid = lengths > 0
+    planned, lengths, ratios, holds, states, completion_lengths = rows.unbind(dim=1)
+    hybrid, rewards = lengths > 0, batch.rewards
+    low, high = batch.ratio_bounds
     return {
+        "prefix/ratio_low": low,
+        "prefix/ratio_high": high,
         "prefix/demonstration_share": _mean(hybrid[planned > 0]),
         "prefix/ratio": _mean(ratios[hybrid]),
         "prefix/length": _mean(lengths[hybrid]),
@@ -103,8 +115,8 @@ def rollout_metrics(of_rollouts: torch.Tensor, rewards: torch.Tensor) -> dict[st
 def holds_answer(prefix_text: str, answer: object) -> float:
     """1 if a prefix contains the right answer as a word or number of its own, 0 if not, NaN for any other answer.
 
-    Of an answer with a final mark, `... #### 42`, what follows the mark is looked for. Short answers can stand in a
-    prefix by accident, so the share of prefixes that hold the answer is an upper bound.
+    In `... #### 42` the answer is what follows the final mark. A short answer can occur in a prefix by accident, so
+    the share of prefixes that contain it is an upper bound.
     """
     if not isinstance(answer, (str, int, float)):
         return float("nan")

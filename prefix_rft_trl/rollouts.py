@@ -1,56 +1,137 @@
-"""The plan of a generation batch: which rollouts start from which part of which demonstration."""
+"""A generation batch: which rollouts are hybrid, from which demonstration, their prefixes and their rewards."""
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
+
+import torch
+from accelerate import Accelerator
+from transformers import TrainerState
 
 from .config import PrefixGRPOConfig
 from .method.demonstrations import parse_demonstrations
-from .method.prefixes import ON_POLICY, WITHOUT_PREFIX, Assignment, Prefix, assign, is_hybrid, prefix_length, slice_end
+from .method.prefixes import (
+    NO_PREFIX,
+    ON_POLICY,
+    WITHOUT_PREFIX,
+    Assignment,
+    Decode,
+    Prefix,
+    assign,
+    exclude_answer,
+    is_hybrid,
+    prefix_length,
+    slices_length,
+)
 from .method.schedules import adaptive_bounds, ratio_bounds
 from .rewards.answers import answer_as_word, last_statement
-from .run.success_history import ProblemMemory, problem_key
+from .run.success_history import SuccessHistory, problem_key
+
+
+@dataclass
+class RolloutBatch:
+    """The rollouts of one process in one generation batch, filled in as they are planned, generated and scored.
+
+    Attributes:
+        assignments (`list[Assignment]`): demonstration and ratio of each rollout.
+        step (`int`): optimizer steps done when it was planned; -1 in evaluation.
+        index (`int`): generation batches planned earlier in the same step.
+        ratio_bounds (`tuple[float, float]`): bounds of the prefix ratio at that step.
+        prefixes (`list[Prefix]`): what each rollout starts from, once prompts are tokenized.
+        rewards (`torch.Tensor`): shape (rollouts of all processes,), NaN where none could be computed, once scored.
+    """
+
+    assignments: list[Assignment]
+    step: int = -1
+    index: int = 0
+    ratio_bounds: tuple[float, float] = (0.0, 0.0)
+    prefixes: list[Prefix] = field(default_factory=list)
+    rewards: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+
+    @classmethod
+    def on_policy(cls, rollouts: int) -> "RolloutBatch":
+        """A batch without any prefix, as in evaluation."""
+        return cls([ON_POLICY] * rollouts)
+
+    @property
+    def prefix_ids(self) -> list[list[int]]:
+        return [prefix.ids for prefix in self.prefixes]
+
+    def prefix_lengths(self, device: torch.device) -> torch.Tensor:
+        """Prefix lengths in tokens, shape (rollouts,)."""
+        return torch.tensor([len(prefix.ids) for prefix in self.prefixes], device=device)
+
+
+def plan_batch(
+    examples: list[dict[str, Any]],
+    args: PrefixGRPOConfig,
+    history: SuccessHistory,
+    state: TrainerState,
+    accelerator: Accelerator,
+    previous: RolloutBatch,
+) -> RolloutBatch:
+    """Plans the rollouts of one process.
+
+    Args:
+        examples (`list[dict]`): one dataset row per rollout.
+        args, history: settings, and the success of each problem so far.
+        state, accelerator: step of the run, and this process among all.
+        previous (`RolloutBatch`): the batch before; draws repeat neither within a step nor after a resume.
+    """
+    step = state.global_step
+    index = previous.index + 1 if previous.step == step else 0
+    bounds = scheduled_bounds(args, step, state.max_steps)
+    assignments = plan_rollouts(
+        examples,
+        args,
+        history,
+        step,
+        bounds,
+        first_row=accelerator.process_index * len(examples),
+        rows_before=index * accelerator.num_processes * len(examples),
+    )
+    return RolloutBatch(assignments, step, index, bounds)
 
 
 def plan_rollouts(
     examples: list[dict[str, Any]],
     args: PrefixGRPOConfig,
-    memory: ProblemMemory,
+    history: SuccessHistory,
     step: int,
-    max_steps: int,
+    bounds: tuple[float, float],
     first_row: int,
     rows_before: int,
 ) -> list[Assignment]:
-    """Assigns each rollout of a process its demonstration and ratio, or none.
+    """Draws a demonstration and a ratio for each hybrid rollout.
 
     Args:
-        examples (`list[dict]`): a dataset row a rollout.
-        args, memory: the settings, and what is known of the problems.
-        step, max_steps (`int`): optimizer steps done so far, and of the whole run.
-        first_row (`int`): place of the first rollout among those of all processes.
-        rows_before (`int`): rollouts that were generated in this step before, over all processes.
+        examples (`list[dict]`): one dataset row per rollout.
+        args, history: settings, and the success of each problem so far.
+        step (`int`): optimizer steps done so far.
+        bounds (`tuple[float, float]`): bounds of the prefix ratio at this step.
+        first_row (`int`): index of the first rollout among those of all processes.
+        rows_before (`int`): rollouts generated earlier in this step, over all processes.
     """
-    bounds = scheduled_bounds(args, step, max_steps)
     assignments = []
     for row, example in enumerate(examples, first_row):
         if not is_hybrid(row, args.num_generations, args.num_prefix_generations):
             assignments.append(ON_POLICY)
             continue
-        of_problem = bounds_of_problem(example["prompt"], bounds, args, memory)
-        if of_problem is None:
+        problem_bounds = bounds_of_problem(example["prompt"], bounds, args, history)
+        if problem_bounds is None:
             assignments.append(WITHOUT_PREFIX)
             continue
         column = args.demonstration_column
         found = parse_demonstrations(example.get(column), f"with the prompt {example['prompt']!r:.80}", column)
-        drawn_for = row - row % args.num_generations if args.prefix_shared_in_group else row
-        key = (args.seed, step, rows_before + drawn_for)
+        seed_row = row - row % args.num_generations if args.prefix_shared_in_group else row
+        key = (args.seed, step, rows_before + seed_row)
         answer = example.get(args.answer_column) if args.answer_column else None
-        assignments.append(assign(found, key, of_problem, args.prefix_ratio_distribution, answer))
+        assignments.append(assign(found, key, problem_bounds, args.prefix_ratio_distribution, answer))
     return assignments
 
 
 def scheduled_bounds(args: PrefixGRPOConfig, step: int, max_steps: int) -> tuple[float, float]:
-    """The two ends of the prefix ratio at a step, before anything that a problem's own success makes of them."""
+    """Bounds of the prefix ratio at a step, before the success rate of a problem changes them."""
     if args.gives_whole_demonstrations:
         return 1.0, 1.0
     decay_steps = args.prefix_ratio_decay_steps or max_steps
@@ -62,24 +143,21 @@ def scheduled_bounds(args: PrefixGRPOConfig, step: int, max_steps: int) -> tuple
 
 
 def bounds_of_problem(
-    prompt: Any, bounds: tuple[float, float], args: PrefixGRPOConfig, memory: ProblemMemory
+    prompt: Any, bounds: tuple[float, float], args: PrefixGRPOConfig, history: SuccessHistory
 ) -> tuple[float, float] | None:
-    """The bounds for one problem; `None` where it gets no prefix."""
-    if args.prefix_prompts == "failed" and not memory.has_failed(problem_key(prompt)):
+    """Bounds of the prefix ratio for one problem; `None` where it gets no prefix."""
+    if args.prefix_prompts == "failed" and not history.has_failed(problem_key(prompt)):
         return None
     if args.prefix_ratio_schedule == "adaptive":
-        return adaptive_bounds(memory.success_rate(problem_key(prompt)), args.prefix_ratio_low, args.prefix_ratio_high)
+        success_rate = history.success_rate(problem_key(prompt))
+        return adaptive_bounds(success_rate, args.prefix_ratio_low, args.prefix_ratio_high)
     return bounds
 
 
-def prefix_of(
-    ids: list[int],
-    assignment: Assignment,
-    args: PrefixGRPOConfig,
-    eos_token_id: int,
-    decode: Callable[[list[int]], str],
+def cut_prefix(
+    ids: list[int], assignment: Assignment, args: PrefixGRPOConfig, eos_token_id: int, decode: Decode
 ) -> Prefix:
-    """What a rollout is given of its demonstration.
+    """Cuts the prefix of a rollout from its demonstration.
 
     Args:
         ids (`list[int]`): of the demonstration.
@@ -88,38 +166,29 @@ def prefix_of(
         eos_token_id (`int`): of the policy's tokenizer.
         decode (`Callable`): from ids to their text, special tokens included.
     """
-    drawn = cut(ids, assignment.ratio, args, eos_token_id, decode)
+    drawn = cut_demonstration(ids, assignment.ratio, args, eos_token_id, decode)
     if not drawn:
-        return Prefix(drawn)
-    statement = last_statement(decode(ids), assignment.answer)
-    if statement is None:
+        return NO_PREFIX
+    answer_start = last_statement(decode(ids), assignment.answer)
+    if answer_start is None:
         return Prefix(drawn, states_answer=math.nan if answer_as_word(assignment.answer) is None else 0.0)
-    reaches_into_it = len(decode(drawn)) > statement
-    if reaches_into_it and args.prefix_exclude_answer:
-        return Prefix(drawn[: tokens_within(drawn, statement, decode)], states_answer=0.0)
-    return Prefix(drawn, float(reaches_into_it))
+    states_answer = len(decode(drawn)) > answer_start
+    if states_answer and args.prefix_exclude_answer:
+        return Prefix(exclude_answer(drawn, answer_start, decode), states_answer=0.0)
+    return Prefix(drawn, float(states_answer))
 
 
-def cut(
-    ids: list[int], ratio: float, args: PrefixGRPOConfig, eos_token_id: int, decode: Callable[[list[int]], str]
+def cut_demonstration(
+    ids: list[int], ratio: float, args: PrefixGRPOConfig, eos_token_id: int, decode: Decode
 ) -> list[int]:
-    """The prefix of a demonstration's ids; with the schedule `whole` all of them and the end of sequence.
+    """The first tokens of a demonstration; with the schedule `whole` all of them and the end of sequence.
 
-    What does not fit the completion budget whole is none then: cut off, it would be scored as a wrong answer.
+    A whole demonstration that does not fit the completion budget is left out: truncated, it would be scored as a
+    wrong answer.
     """
     assert args.max_completion_length is not None
     if args.gives_whole_demonstrations:
         return [*ids, eos_token_id] if len(ids) < args.max_completion_length else []
     if args.prefix_ratio_distribution == "binomial":
-        length = tokens_within(ids, slice_end(decode(ids), ratio), decode)
-        return ids[: min(length, len(ids) - 1, args.max_completion_length - 1)]
+        return ids[: slices_length(ratio, ids, args.max_completion_length, decode)]
     return ids[: prefix_length(ratio, len(ids), args.max_completion_length)]
-
-
-def tokens_within(ids: list[int], characters: int, decode: Callable[[list[int]], str]) -> int:
-    """Number of leading ids whose text has at most so many characters."""
-    low, high = 0, len(ids)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if len(decode(ids[:middle])) <= characters else (low, middle - 1)
-    return low

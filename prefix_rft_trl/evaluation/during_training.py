@@ -10,8 +10,8 @@ from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
 from prefix_rft_trl.sampling.generate import ends_of
-from prefix_rft_trl.sampling.vllm import each_row_changed, of_engine
-from prefix_rft_trl.sampling.vllm_server import ending_together
+from prefix_rft_trl.sampling.vllm import change_sampling_params_per_row, gather_over_tensor_parallel_group
+from prefix_rft_trl.sampling.vllm_server import fail_together
 from prefix_rft_trl.utils.patching import replaced
 
 from .benchmark import Benchmark
@@ -111,13 +111,13 @@ class VLLMOfTraining:
         with ExitStack() as stack:
             for name, value in asked.items():
                 stack.enter_context(replaced(generation, name, value))
-            stack.enter_context(ending_together(generation))
+            stack.enter_context(fail_together(generation))
             if self.trainer.state.global_step != self.trainer._last_loaded_step:
                 generation.sync_weights()
                 self.trainer._last_loaded_step = self.trainer.state.global_step
             if generation.mode == "colocate":  # a server takes one seed a request, and would say the same n times
-                changes = [partial(_sow, seed=seed) for seed in of_engine(generation, seeds)]
-                stack.enter_context(each_row_changed(generation.llm, changes))
+                changes = [partial(_sow, seed=seed) for seed in gather_over_tensor_parallel_group(generation, seeds)]
+                stack.enter_context(change_sampling_params_per_row(generation.llm, changes))
             return generation.generate(prompts, None, num_generations=1)[1][:number]
 
 

@@ -13,7 +13,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from prefix_rft_trl.method.demonstrations import demonstration_ids
-from prefix_rft_trl.method.schedules import SLICES
+from prefix_rft_trl.method.schedules import MAX_SLICES
 from prefix_rft_trl.method.token_weights import CROSS_ENTROPY, SELECTIONS, prefix_token_mask
 from prefix_rft_trl.rollouts import scheduled_bounds
 
@@ -231,7 +231,7 @@ def _share(trainer: "PrefixGRPOTrainer") -> str:
     if args.gives_whole_demonstrations:
         return "all of it"
     if args.prefix_ratio_distribution == "binomial":
-        return f"of {SLICES} slices each with probability {low:.2f} ({args.prefix_ratio_schedule} schedule)"
+        return f"of {MAX_SLICES} slices each with probability {low:.2f} ({args.prefix_ratio_schedule} schedule)"
     if args.prefix_ratio_schedule == "adaptive":
         return f"drawn from {low:.2f} to {high:.2f} times the share of failures at the problem"
     return f"drawn from {low:.2f} to {high:.2f} ({args.prefix_ratio_schedule} schedule)"

@@ -1,4 +1,4 @@
-"""Advantages of hybrid groups: one for a rollout's prefix tokens, one for the tokens it sampled.
+"""Advantages of hybrid groups: one for a rollout's prefix tokens, one for its sampled tokens.
 
 With m the mean reward of the on-policy rollouts of the prompt and r the hybrid rollout's own reward:
 
@@ -9,9 +9,9 @@ With m the mean reward of the on-policy rollouts of the prompt and r the hybrid 
 | `dr_grpo_prefix`      | r - m           | r               | r - m              |
 | `dr_grpo_prefix_v2`   | -m              | 0               | r - m              |
 
-`group` is the paper's text, and GRPO's own computation: nothing needs to be done for it here. The two `dr_grpo_prefix`
-are those of the authors' code. In the first the continuation is not centred, so that it is never pushed away for 0/1
-rewards; in the second a demonstration that leads to the right answer is never reinforced.
+`group` is the paper's text and GRPO's own computation, so nothing is computed for it here. The two `dr_grpo_prefix`
+are those of the authors' code. In the first the continuation is not centred: with 0/1 rewards it is never pushed away.
+In the second a demonstration that leads to the right answer is never reinforced.
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ ESTIMATORS = ("group", *ON_POLICY_BASELINE_ESTIMATORS)
 
 
 def total_rewards(rewards_per_func: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The weighted sum of a rollout's rewards; NaN for a rollout that no reward function scored.
+    """Weighted sum of each rollout's rewards; NaN for a rollout that no reward function scored.
 
     Args:
         rewards_per_func (`torch.Tensor`): shape (rollouts, functions), NaN where a function returned `None`.
@@ -60,21 +60,18 @@ def on_policy_baseline_advantages(
 
     Args:
         estimator (`str`): name in `ON_POLICY_BASELINE_ESTIMATORS`.
-        rewards (`torch.Tensor`): shape (rollouts,), whole groups in a row; NaN where a rollout could not be scored.
+        rewards (`torch.Tensor`): shape (rollouts,), complete groups in a row; NaN where a rollout could not be scored.
         hybrid (`torch.Tensor`): shape (rollouts,), True for rollouts that started with a prefix.
         num_generations (`int`): rollouts in a group.
 
     Returns:
-        `tuple[torch.Tensor, torch.Tensor]`: of the prefix tokens and of the sampled tokens, each of shape (rollouts,).
-        A rollout without a score has 0. A group without a scored on-policy rollout has the baseline 0.
+        `tuple[torch.Tensor, torch.Tensor]`: advantages of prefix tokens and of sampled tokens, each of shape
+        (rollouts,); 0 for a rollout without a score. A group without a scored on-policy rollout has the baseline 0.
     """
     grouped = rewards.view(-1, num_generations)
     hybrid_grouped = hybrid.view(-1, num_generations)
     baseline = grouped.masked_fill(hybrid_grouped, torch.nan).nanmean(dim=1, keepdim=True).nan_to_num(nan=0.0)
-    of_prefix, of_continuation = ON_POLICY_BASELINE_ESTIMATORS[estimator](grouped, baseline)
-    of_continuation = torch.where(hybrid_grouped, of_continuation, grouped - baseline)
+    prefix_advantages, advantages = ON_POLICY_BASELINE_ESTIMATORS[estimator](grouped, baseline)
+    advantages = torch.where(hybrid_grouped, advantages, grouped - baseline)
     unscored = grouped.isnan()
-    return (
-        of_prefix.masked_fill(unscored, 0.0).flatten(),
-        of_continuation.masked_fill(unscored, 0.0).flatten(),
-    )
+    return prefix_advantages.masked_fill(unscored, 0.0).flatten(), advantages.masked_fill(unscored, 0.0).flatten()

@@ -1,10 +1,10 @@
-"""From a dataset row to the token ids of a demonstration, in the prompt's own template.
+"""Demonstrations: from a dataset row to token ids, in the prompt's own chat template.
 
 The ids are those of the demonstration's text right after the prompt that the sampler is given: no end of turn, no
-beginning of sequence, nothing stripped. Where a chat template writes something of its own between its generation
-prompt and the answer (Qwen3 closes an empty thinking block, gpt-oss names a channel), that belongs to the prefix too;
-where it has opened a thinking block already, the demonstration does not open it again. A template that opens the block
-and says nothing of answers without thinking (DeepSeek-R1) has them begin inside it.
+beginning of sequence, nothing stripped. Text that a chat template writes between its generation prompt and the answer
+(Qwen3 closes an empty thinking block, gpt-oss names a channel) belongs to the prefix. A thinking block that the
+template has opened is not opened again by the demonstration. Where a template opens the block and provides for no
+answer without thinking (DeepSeek-R1), the demonstration starts inside it.
 """
 
 import re
@@ -25,14 +25,14 @@ _CONTENT_STARTS = "<the content starts here>"
 
 
 def parse_demonstrations(value: Any, row: int | str = "?", column: str = "completion") -> list[Message]:
-    """The demonstrations of a row, each as one assistant message; empty ones are left out.
+    """Reads the demonstrations of a row, each as one assistant message; empty ones are left out.
 
     Args:
         value: what the row holds: text, messages, a list of either, or `None`.
         row, column: where the value comes from, for the error message.
 
     Raises:
-        ValueError: for anything else, naming the row and what was found.
+        ValueError: for any other value, naming the row and what was found.
     """
     if value is None:
         return []
@@ -55,7 +55,7 @@ def _assistant_message(candidate: Any, row: int | str, column: str) -> Message:
             f"Row {row}, column '{column}': a demonstration is one assistant message without tool calls, found "
             f"{len(candidate)} message(s) with the roles: {roles}. Keep the final answer's message only."
         )
-    # `datasets` fills the keys that other rows have with None; templates take an empty `tool_calls` for a call
+    # `datasets` fills keys that only other rows have with None; templates read an empty `tool_calls` as a call
     message = {key: item for key, item in candidate[0].items() if item is not None and key != "tool_calls"}
     content = message.get("content", "")
     if isinstance(content, list):
@@ -79,17 +79,16 @@ def check_demonstrations(dataset: "Dataset | IterableDataset", column: str) -> i
     """Reads every demonstration of a dataset before a model is loaded.
 
     Returns:
-        `int` or `None`: number of rows without a demonstration; `None` for a streaming dataset, of which the first row
-        is read alone.
+        `int` or `None`: number of rows without a demonstration; `None` for a streaming dataset, of which only the
+        first row is read.
 
     Raises:
         ValueError: if the dataset or all its demonstrations are empty, if the column is missing, or if a row holds
-            something else than a demonstration.
+            something other than a demonstration.
     """
-    from datasets import IterableDataset
     from tqdm.auto import tqdm
 
-    if isinstance(dataset, IterableDataset):
+    if not hasattr(dataset, "__len__"):  # streaming
         first = next(iter(dataset), None)
         if first is None:
             raise ValueError("The training dataset is empty.")
@@ -114,24 +113,24 @@ def check_demonstrations(dataset: "Dataset | IterableDataset", column: str) -> i
 def doubtful_rows(
     dataset: "Dataset", column: str, tokenizer: "PreTrainedTokenizerBase"
 ) -> Iterator[tuple[int, list[Message]]]:
-    """Rows that are worth tokenizing before training: with a demonstration that may be too short to be cut, and the
-    first of each way to write thinking, which the chat template may have no place for.
+    """Finds the rows to tokenize before training: those with a demonstration that may be too short to cut, and the
+    first row for each way of writing thinking, which the chat template may not support.
 
     Returns:
-        `Iterator`: of pairs of a row and its demonstrations.
+        `Iterator`: pairs of a row index and its demonstrations.
     """
-    # No token is longer than the longest of the vocabulary: longer texts are more than one
+    # A text longer than the longest token of the vocabulary has more than one token
     longest = max(map(len, tokenizer.get_vocab()))
     seen: set[tuple[bool, ...]] = set()
     for row, value in enumerate(dataset[column]):
         found = parse_demonstrations(value, row, column)
-        kinds = {_kind_of_thinking(message) for message in found}
-        if kinds - seen or any(len(message["content"]) <= longest for message in found):
-            seen |= kinds
+        formats = {_thinking_format(message) for message in found}
+        if formats - seen or any(len(message["content"]) <= longest for message in found):
+            seen |= formats
             yield row, found
 
 
-def _kind_of_thinking(message: Message) -> tuple[bool, ...]:
+def _thinking_format(message: Message) -> tuple[bool, ...]:
     content = message["content"]
     keys = (isinstance(message.get(key), str) for key in REASONING_KEYS)
     return (content.lstrip().startswith(_THINKING_OPENER), _THINKING_CLOSER in content, *keys)
@@ -142,7 +141,7 @@ def _check_column(found: list[str], column: str) -> None:
         raise ValueError(f"The training dataset has no column 'prompt'; its columns are: {', '.join(found)}.")
     if column not in found:
         raise ValueError(
-            f"The training dataset has no column '{column}', which is to hold the demonstrations; its columns are: "
+            f"The training dataset has no column '{column}' for the demonstrations; its columns are: "
             f"{', '.join(found)}. Set `demonstration_column` to one of them, or `num_prefix_generations=0` for plain "
             "GRPO."
         )
@@ -156,21 +155,21 @@ def demonstration_ids(
     stop_ids: Iterable[int] = (),
     **template_kwargs: Any,
 ) -> list[int]:
-    """Token ids of a demonstration, as they follow a prompt.
+    """Token ids of a demonstration as the continuation of a prompt.
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`): the policy's.
         prompt (`str` or `list[dict]`): the prompt, text or messages.
         prompt_ids (`list[int]`): its ids as the sampler gets them, generation prompt included.
         message (`dict`): the demonstration, from [`parse_demonstrations`].
-        stop_ids (`Iterable[int]`): ids that end a completion; the demonstration is cut before the first of them.
+        stop_ids (`Iterable[int]`): ids that end a completion; the demonstration is truncated before the first of them.
         template_kwargs: further arguments of the chat template.
 
     Returns:
         `list[int]`: such that `prompt_ids` followed by them is the prompt followed by the demonstration.
 
     Raises:
-        ValueError: if the demonstration's thinking has no place after this prompt.
+        ValueError: if the template leaves no room for the demonstration's thinking after this prompt.
     """
     if isinstance(prompt, str):
         prompt_text, text, special = prompt, message["content"], True
@@ -181,9 +180,9 @@ def demonstration_ids(
         text, special = _text_after_generation_prompt(tokenizer, prompt, prompt_text, message, template_kwargs), False
     _check_reasoning(message, text)
     ids = tokenizer(prompt_text + text, add_special_tokens=special)["input_ids"]
-    # A token may straddle the boundary, but the sampler starts at the boundary
+    # A token can straddle the boundary between prompt and demonstration; the sampler's prompt ends at the boundary
     fits = ids[: len(prompt_ids)] == prompt_ids
-    ids = ids[len(prompt_ids) :] if fits else _ids_inside_a_text(tokenizer, text)
+    ids = ids[len(prompt_ids) :] if fits else _encode_continuation(tokenizer, text)
     stops = set(stop_ids)
     return ids[: next((place for place, token in enumerate(ids) if token in stops), len(ids))]
 
@@ -195,7 +194,7 @@ def _text_after_generation_prompt(
     message: Message,
     template_kwargs: dict[str, Any],
 ) -> str:
-    """The content as it is, after what the template writes between its generation prompt and the content."""
+    """The unchanged content, preceded by what the template writes between its generation prompt and the content."""
     content = message["content"]
     opener, has_closer = re.match(rf"\s*{_THINKING_OPENER}", content), _THINKING_CLOSER in content
     if opener or has_closer:
@@ -208,8 +207,8 @@ def _text_after_generation_prompt(
         if prompt_text.rstrip().endswith(_THINKING_OPENER):
             after_opener = prompt_text.rpartition(_THINKING_OPENER)[2]
             return content[opener.end() :].removeprefix(after_opener) if opener else content
-    # Templates rewrite the content (they strip it, or take its thinking apart), so it is only looked up where it
-    # starts. Thinking that was cut off is closed for the template, which would take it for an answer otherwise.
+    # Templates rewrite the content (they strip it, or split off its thinking), so only its start is looked up.
+    # Truncated thinking is closed for the template, which would read it as an answer otherwise.
     marked = _CONTENT_STARTS + content
     if opener:
         marked = (
@@ -218,7 +217,7 @@ def _text_after_generation_prompt(
     rendered = tokenizer.apply_chat_template(
         [*prompt, {**message, "content": marked}], tokenize=False, **template_kwargs
     )
-    # Some write the empty thinking block without the line break that their generation prompt has in it
+    # Some templates write the empty thinking block without the line break in their generation prompt
     shared = prompt_text if rendered.startswith(prompt_text) else prompt_text.rstrip()
     written, found, _ = rendered.removeprefix(shared).partition(_CONTENT_STARTS)
     if not (found and rendered.startswith(shared)):
@@ -230,15 +229,15 @@ def _check_reasoning(message: Message, text: str) -> None:
     for key in REASONING_KEYS:
         if isinstance(reasoning := message.get(key), str) and reasoning.strip() not in text:
             raise ValueError(
-                f"A demonstration has `{key}`, which would be lost: nothing writes it after this prompt. Rename the "
-                "key to the one that the chat template reads, set `chat_template_kwargs` so that the template leaves "
-                f"thinking on, put it into the content between {_THINKING_OPENER} and {_THINKING_CLOSER}, or take it "
-                f"out. It begins: {reasoning[:60]!r}."
+                f"A demonstration has `{key}`, which would be lost: the chat template does not write it after this "
+                "prompt. Rename the key to the one that the template reads, set `chat_template_kwargs` so that the "
+                f"template leaves thinking on, put it into the content between {_THINKING_OPENER} and "
+                f"{_THINKING_CLOSER}, or remove it. It starts with: {reasoning[:60]!r}."
             )
 
 
-def _ids_inside_a_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """Ids of a text that others precede: some tokenizers put a space before the first word of all they are given."""
+def _encode_continuation(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+    """Encodes a text that continues another: some tokenizers put a space before the first word of their input."""
     before = tokenizer("\n", add_special_tokens=False)["input_ids"]
     ids = tokenizer("\n" + text, add_special_tokens=False)["input_ids"]
     if ids[: len(before)] == before:

@@ -1,35 +1,36 @@
-"""The plan of a batch: which rollouts are hybrid, how much of a demonstration each is given, and the splice.
+"""Prefixes: which rollouts of a group are hybrid, which demonstration each starts from, and where it is cut.
 
-Nothing here touches a global random state. What chance decides for a rollout comes from (seed, step, row), so it is
-the same on one process and on many, and after a resume.
+Nothing here touches a global random state. The draws of a rollout come from (seed, step, row), so they are the same on
+one process and on many, and after a resume.
 """
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 
-from .schedules import DISTRIBUTIONS, SLICES
+from .schedules import DISTRIBUTIONS, MAX_SLICES
 
 
-Item = TypeVar("Item")
+Decode = Callable[[list[int]], str]
 
 _SENTENCE_END = re.compile(r"(?:[.!?](?=\s)|[;\n])\s*")
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What the plan gives one rollout of a generation batch.
+    """The demonstration and the prefix ratio that are drawn for one rollout.
 
     Attributes:
         planned (`bool`): whether it is one of the hybrid places of its group.
         demonstration (`dict` or `None`): the message it starts from; `None` makes it an on-policy rollout.
-        ratio (`float`): the share of the demonstration that is given.
-        key (`tuple[int, int, int]`): (seed, step, row), what its draws come from.
-        answer: the right answer to its problem, as its row has it.
+        ratio (`float`): share of the demonstration that is given.
+        key (`tuple[int, int, int]`): (seed, step, row), which seeds its draws.
+        answer: the right answer to its problem, as the row has it.
     """
 
     planned: bool = False
@@ -55,13 +56,13 @@ def assign(
     distribution: str = "uniform",
     answer: object = None,
 ) -> Assignment:
-    """Gives a hybrid place one of its prompt's demonstrations and a share of it.
+    """Draws one of a prompt's demonstrations and the share of it that the rollout is given.
 
     Args:
         demonstrations (`list[dict]`): those of the prompt; without any the rollout stays on-policy.
         key (`tuple[int, int, int]`): seed of the run, optimizer steps done so far, and index of the rollout among all
             that are generated in this step, over all processes.
-        ratio_bounds (`tuple[float, float]`): the ends of the ratio's distribution at this step.
+        ratio_bounds (`tuple[float, float]`): bounds of the ratio's distribution at this step.
         distribution (`str`): name in `DISTRIBUTIONS`.
         answer: the right answer, as the row has it.
     """
@@ -75,12 +76,12 @@ def assign(
 
 @dataclass(frozen=True)
 class Prefix:
-    """What a rollout starts from.
+    """The tokens that a rollout starts from.
 
     Attributes:
-        ids (`list[int]`): its tokens; none make the rollout on-policy.
+        ids (`list[int]`): token ids; none make the rollout on-policy.
         states_answer (`float`): 1 if they reach into the demonstration's last statement of its answer, 0 if not, NaN
-            where that cannot be told.
+            where that cannot be determined.
     """
 
     ids: list[int]
@@ -90,29 +91,11 @@ class Prefix:
 NO_PREFIX = Prefix([])
 
 
-def token_noise(assignments: list[Assignment], lengths: torch.Tensor, width: int) -> torch.Tensor:
-    """A number from U[0, 1) for each prefix token, 0 elsewhere, for the random selection of prefix tokens.
-
-    Args:
-        assignments (`list[Assignment]`): of the rollouts.
-        lengths (`torch.Tensor`): of their prefixes, in tokens, shape (rollouts,).
-        width (`int`): tokens of a row of the result.
-
-    Returns:
-        `torch.Tensor`: float32, shape (rollouts, width), on the device of `lengths`.
-    """
-    noise = np.zeros((len(lengths), width), dtype=np.float32)
-    for row, (assignment, length) in enumerate(zip(assignments, lengths.tolist(), strict=True)):
-        of_tokens = np.random.default_rng([*assignment.key, 1])  # not the numbers that drew the prefix
-        noise[row, :length] = of_tokens.random(length, dtype=np.float32)
-    return torch.from_numpy(noise).to(lengths.device)
-
-
 def prefix_length(ratio: float, demonstration_length: int, max_completion_length: int) -> int:
     """L = floor(l * |y*|), with 1 <= L <= |y*| - 1, in tokens (paper, section on prefix sampling).
 
-    A demonstration longer than the completion budget is cut to it first, so that prefix and continuation together
-    fit and at least one token is sampled. A demonstration of fewer than two tokens has no prefix: the length is 0.
+    A demonstration longer than the completion budget is truncated to it first, so that prefix and continuation fit
+    together and at least one token is sampled. A demonstration of fewer than two tokens has no prefix (length 0).
     """
     available = min(demonstration_length, max_completion_length)
     if available < 2:
@@ -120,28 +103,53 @@ def prefix_length(ratio: float, demonstration_length: int, max_completion_length
     return min(max(math.floor(ratio * available), 1), available - 1)
 
 
+def slices_length(ratio: float, ids: list[int], max_completion_length: int, decode: Decode) -> int:
+    """Tokens of a demonstration's first slices of sentences (UFT); at least one token is left to sample."""
+    length = tokens_within(ids, slice_end(decode(ids), ratio), decode)
+    return min(length, len(ids) - 1, max_completion_length - 1)
+
+
 def slice_end(text: str, ratio: float) -> int:
-    """Characters of a text's first slices: at most five, of whole sentences, as equal in number as they can be (UFT).
+    """Characters of a text's first slices: at most five, of complete sentences, as equal in number as possible (UFT).
 
     A sentence ends with `.`, `!` or `?` before white space, with a semicolon, or with its line. The ratio is the share
-    of the slices that is given, the number of them rounded.
+    of the slices that is given; their number is rounded.
     """
     ends = [found.end() for found in _SENTENCE_END.finditer(text)]
     if not ends or ends[-1] < len(text):
         ends.append(len(text))
-    number = min(SLICES, len(ends))
+    number = min(MAX_SLICES, len(ends))
     given = round(ratio * number)
     return ends[round(given * len(ends) / number) - 1] if given else 0
 
 
-def prepend(
-    prefixes: list[list[Item]], continuations: list[list[Item]], max_length: int | None = None
-) -> list[list[Item]]:
-    """What comes before + what comes after, a row at a time, cut to a length."""
-    return [[*before, *after][:max_length] for before, after in zip(prefixes, continuations, strict=True)]
+def tokens_within(ids: list[int], characters: int, decode: Decode) -> int:
+    """Number of leading ids whose text has at most `characters` characters."""
+    low, high = 0, len(ids)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if len(decode(ids[:middle])) <= characters else (low, middle - 1)
+    return low
 
 
-def put_back(rows: list[int], of_rows: list[list[Item]], others: list[list[Item]]) -> list[list[Item]]:
-    """All rows of a batch: the given ones from `of_rows`, which may hold more at its end, the rest from `others`."""
-    given = dict(zip(rows, of_rows, strict=False))
-    return [given.get(row, other) for row, other in enumerate(others)]
+def exclude_answer(ids: list[int], answer_start: int, decode: Decode) -> list[int]:
+    """The prefix up to the character at which the demonstration starts to state its answer."""
+    return ids[: tokens_within(ids, answer_start, decode)]
+
+
+def token_noise(assignments: list[Assignment], lengths: torch.Tensor, width: int) -> torch.Tensor:
+    """U[0, 1) noise for each prefix token, 0 elsewhere, for the random selection of prefix tokens.
+
+    Args:
+        assignments (`list[Assignment]`): of the rollouts.
+        lengths (`torch.Tensor`): prefix lengths in tokens, shape (rollouts,).
+        width (`int`): tokens of a row of the result.
+
+    Returns:
+        `torch.Tensor`: float32, shape (rollouts, width), on the device of `lengths`.
+    """
+    noise = np.zeros((len(lengths), width), dtype=np.float32)
+    for row, (assignment, length) in enumerate(zip(assignments, lengths.tolist(), strict=True)):
+        rng = np.random.default_rng([*assignment.key, 1])  # a stream of its own: `key` alone drew the prefix
+        noise[row, :length] = rng.random(length, dtype=np.float32)
+    return torch.from_numpy(noise).to(lengths.device)

@@ -1,7 +1,7 @@
-"""The laws of the prefix ratio: how much of a demonstration a hybrid rollout is given, over training.
+"""Schedules of the prefix ratio: the share of a demonstration that a hybrid rollout is given, over training.
 
-In the paper (section on prefix sampling) that share is drawn from U[low_t, high]. A law of `SCHEDULES` says how far
-low_t still is on its way from `high` (1) down to `low` (0), as a function of the progress of training in [0, 1].
+The paper (section on prefix sampling) draws that share from U[low_t, high]. The upper bound is fixed. A schedule in
+`SCHEDULES` says how the lower bound decays from `high` to its final value.
 """
 
 import math
@@ -10,11 +10,11 @@ from collections.abc import Callable
 import numpy as np
 
 
-SLICES = 5  # UFT cuts a demonstration into at most so many slices of sentences
+MAX_SLICES = 5  # UFT cuts a demonstration into at most five slices of sentences
 
 
 def cosine(progress: float) -> float:
-    """The paper's: half a cosine, slow at both ends."""
+    """Half a cosine, slow at both ends (paper)."""
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
@@ -22,42 +22,43 @@ def linear(progress: float) -> float:
     return 1 - progress
 
 
-def uniform(progress: float) -> float:
-    """The paper's ablation: no decay, the ratio is drawn from U[low, high] from the first step to the last."""
+def constant(progress: float) -> float:
+    """No decay: the ratio is drawn from U[low, high] from the first step to the last (the paper's ablation)."""
     return 0.0
 
 
+# Each maps training progress to the remaining decay: 1 at the start, 0 at the end.
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": cosine,
     "linear": linear,
-    "uniform": uniform,
-    "adaptive": uniform,  # between bounds that follow each problem: see `adaptive_bounds`
-    "whole": uniform,  # of no matter: nothing is cut
+    "constant": constant,
+    "adaptive": constant,  # between bounds that follow the success rate of each problem: `adaptive_bounds`
+    "whole": constant,  # unused: demonstrations are not cut
 }
 
 
 def ratio_bounds(schedule: str, step: int, decay_steps: int, low: float, high: float) -> tuple[float, float]:
-    """The two ends of the prefix ratio's distribution at a step.
+    """Bounds of the prefix ratio's distribution at a step.
 
     Args:
-        schedule (`str`): name of a law in `SCHEDULES`.
+        schedule (`str`): name in `SCHEDULES`.
         step (`int`): optimizer steps done so far.
-        decay_steps (`int`): steps after which the lower end stays at `low`.
-        low (`float`): where the lower end arrives.
-        high (`float`): the upper end at all times, and where the lower end starts.
+        decay_steps (`int`): steps after which the lower bound stays at `low`.
+        low (`float`): final lower bound.
+        high (`float`): upper bound, and initial lower bound.
 
     Returns:
         `tuple[float, float]`: `(low_t, high)`.
     """
     progress = min(step / max(decay_steps, 1), 1.0)
     low_t = low + (high - low) * SCHEDULES[schedule](progress)
-    return min(low_t, high), high  # rounding may end above `high`, and nothing can be drawn from there
+    return min(low_t, high), high  # rounding can put low_t above high, and U[low_t, high] would be empty
 
 
 def adaptive_bounds(success_rate: float, low: float, high: float) -> tuple[float, float]:
-    """U[low, high * (1 - s)], s the problem's own success rate: long where the policy fails, none where it succeeds.
+    """U[low, high * (1 - s)] with s the success rate of the problem: long prefixes where the policy fails.
 
-    Not of the paper. Both ends are 0 once every on-policy rollout succeeds.
+    Not part of the paper. Both bounds are 0 once every on-policy rollout succeeds.
     """
     top = high * (1 - success_rate)
     return min(low, top), top
@@ -69,8 +70,8 @@ def draw_uniform(rng: np.random.Generator, low_t: float, high: float) -> float:
 
 
 def draw_binomial(rng: np.random.Generator, low_t: float, high: float) -> float:
-    """k / 5 with k ~ Binomial(5, p_t), p_t the lower end of the schedule: UFT's number of slices."""
-    return rng.binomial(SLICES, low_t) / SLICES
+    """k / 5 with k ~ Binomial(5, p_t) slices, p_t the lower bound of the schedule (UFT)."""
+    return rng.binomial(MAX_SLICES, low_t) / MAX_SLICES
 
 
 DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, float, float], float]] = {

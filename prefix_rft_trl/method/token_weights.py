@@ -1,15 +1,16 @@
-"""The weights beta on prefix tokens: which of them are trained, and how strongly.
+"""Weights beta on prefix tokens: which of them are trained, and how strongly.
 
-Every update is a weighted sum of score functions. On the tokens that the policy sampled the weight is that of the loss
-type. On prefix tokens it is
+Every update is a weighted sum of score functions. On sampled tokens the weight is that of the loss type. On prefix
+tokens it is
 
-    beta_t = keep_t * weight(advantage, ratio_t, probability_t)
+    beta_t = selected_t * weight(advantage, ratio_t, probability_t)
 
-where `keep` is the entropy clipping (`SELECTIONS`) and `weight` a law of `PREFIX_WEIGHTS`. A cross-entropy with a
-constant coefficient (UFT, and reinforcement learning with an SFT loss) is a term of its own beside the loss.
+where `selected` is the entropy clipping (`SELECTIONS`) and `weight` a function in `PREFIX_WEIGHTS`. A cross-entropy
+with a constant coefficient (UFT, and reinforcement learning with an SFT loss) is a separate term of the loss.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 
@@ -18,7 +19,7 @@ HighEntropyMask = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
 
 
 def prefix_token_mask(prefix_lengths: torch.Tensor, completion_mask: torch.Tensor) -> torch.Tensor:
-    """True on the tokens of a completion that came from a demonstration.
+    """Mask of the completion tokens that came from a demonstration.
 
     Args:
         prefix_lengths (`torch.Tensor`): shape (batch,), in tokens; 0 for on-policy rollouts.
@@ -35,29 +36,29 @@ def top_entropy(
     entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
 ) -> torch.Tensor:
     """The paper's entropy clipping: one threshold for the prefix tokens of all rows and ranks of a forward batch."""
-    return high_entropy_mask(entropies.float(), prefix_mask, 1 - quantile)  # its threshold has that precision
+    return high_entropy_mask(entropies.float(), prefix_mask, 1 - quantile)  # the precision of its threshold
 
 
 def top_entropy_per_rollout(
     entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
 ) -> torch.Tensor:
-    """A threshold for each hybrid rollout: what is kept does not depend on how a batch is cut."""
-    of_prefix = entropies.float().masked_fill(~prefix_mask, torch.nan)
-    thresholds = torch.nanquantile(of_prefix, 1 - quantile, dim=1, keepdim=True)
-    return (of_prefix >= thresholds) & prefix_mask
+    """One threshold per hybrid rollout, so that the selection does not depend on how a batch is divided."""
+    prefix_entropies = entropies.float().masked_fill(~prefix_mask, torch.nan)
+    thresholds = torch.nanquantile(prefix_entropies, 1 - quantile, dim=1, keepdim=True)
+    return (prefix_entropies >= thresholds) & prefix_mask
 
 
 def bottom_entropy(
     entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
 ) -> torch.Tensor:
-    """The tokens of which the policy is most certain (the paper's ablation)."""
+    """The tokens about which the policy is most certain (the paper's ablation)."""
     return high_entropy_mask(-entropies.float(), prefix_mask, 1 - quantile)
 
 
 def no_token(
     entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
 ) -> torch.Tensor:
-    """The prefix is context and nothing else (the paper's ablation)."""
+    """None: prefixes are context only (the paper's ablation)."""
     return torch.zeros_like(prefix_mask)
 
 
@@ -66,7 +67,7 @@ SELECTIONS: dict[str, Selection] = {
     "top_entropy": top_entropy,
     "top_entropy_per_rollout": top_entropy_per_rollout,
     "bottom_entropy": bottom_entropy,
-    "random": top_entropy,  # of noise, which stands in the place of the entropies
+    "random": top_entropy,  # of noise that is passed in place of the entropies
     "none": no_token,
 }
 
@@ -88,24 +89,24 @@ def shaped(advantages: torch.Tensor, ratios: torch.Tensor, probabilities: torch.
 
 
 Weight = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
-# A law that is None leaves prefix tokens to the loss type, which weighs them like sampled ones: the paper's Eq. 3.
+# None leaves prefix tokens to the loss type, which weighs them like sampled ones (paper, Eq. 3).
 PREFIX_WEIGHTS: dict[str, Weight | None] = {"ppo": None, "ppo_unclipped": unclipped_ppo, "shaped": shaped}
 CROSS_ENTROPY = "cross_entropy"
 PREFIX_LOSSES = (*PREFIX_WEIGHTS, CROSS_ENTROPY)
 
 
-def cross_entropy(logps: torch.Tensor, kept: torch.Tensor, normalizer: torch.Tensor | float) -> torch.Tensor:
-    """- sum over kept prefix tokens of log pi, divided by the normalizer.
+def cross_entropy(logps: torch.Tensor, selected: torch.Tensor, normalizer: torch.Tensor | float) -> torch.Tensor:
+    """- sum of log pi over the selected prefix tokens, divided by the normalizer.
 
     Args:
         logps (`torch.Tensor`): shape (batch, tokens), of the policy that is trained.
-        kept (`torch.Tensor`): boolean, same shape.
-        normalizer (`torch.Tensor` or `float`): number of prefix tokens that the mean is taken over.
+        selected (`torch.Tensor`): boolean, same shape.
+        normalizer (`torch.Tensor` or `float`): number of prefix tokens that the mean is over.
 
     Returns:
         `torch.Tensor`: a scalar, in nats a token.
     """
-    return -(logps * kept).sum() / normalizer
+    return -(logps * selected).sum() / normalizer
 
 
 def weigh_prefix_tokens(
@@ -115,24 +116,24 @@ def weigh_prefix_tokens(
     advantages: torch.Tensor,
     prefix_advantages: torch.Tensor,
     prefix_mask: torch.Tensor,
-    kept: torch.Tensor,
+    selected: torch.Tensor,
     gamma: float,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-    """Makes a policy-gradient loss give each prefix token the weight beta, and no other token anything else.
+    """Makes a policy-gradient loss give each prefix token the weight beta, and leaves all other tokens alone.
 
     A loss whose gradient is `A * r * grad log pi` inside its clip range gives a token the weight beta when its
-    advantage is beta and its ratio 1, hence the old log-probabilities that come back. Dropped tokens carry no
-    gradient in any term of the loss; they stay in the context and in the normaliser.
+    advantage is beta and its ratio 1, hence the old log-probabilities that are returned. Tokens that are not selected
+    carry no gradient in any term of the loss; they stay in the context and in the normalizer.
 
     Args:
-        prefix_loss_type (`str`): name in `PREFIX_LOSSES`. `"cross_entropy"` is no part of this loss: keep nothing.
+        prefix_loss_type (`str`): name in `PREFIX_LOSSES`. `"cross_entropy"` is not part of this loss: select nothing.
         logps (`torch.Tensor`): shape (batch, tokens), of the policy that is trained.
-        old_logps (`torch.Tensor` or `None`): same shape, of the policy at sampling time; `None` if it is the same one.
+        old_logps (`torch.Tensor` or `None`): same shape, of the policy at sampling time; `None` if unchanged.
         advantages (`torch.Tensor`): shape (batch,), of sampled tokens.
         prefix_advantages (`torch.Tensor`): shape (batch,), of prefix tokens.
         prefix_mask (`torch.Tensor`): boolean, shape (batch, tokens).
-        kept (`torch.Tensor`): boolean, same shape, the prefix tokens that are trained.
-        gamma (`float`): where the shaped weight is largest.
+        selected (`torch.Tensor`): boolean, same shape, the prefix tokens that are trained.
+        gamma (`float`): probability at which the shaped weight is largest.
 
     Returns:
         `tuple`: log-probabilities, old log-probabilities (or `None`) and advantages, each (batch, tokens).
@@ -145,5 +146,84 @@ def weigh_prefix_tokens(
         beta = weight(beta, ratios, detached.exp(), gamma)
         if old_logps is not None:
             old_logps = torch.where(prefix_mask, detached, old_logps)
-    token_advantages = torch.where(prefix_mask, beta * kept, advantages.unsqueeze(1))
-    return torch.where(prefix_mask & ~kept, detached, logps), old_logps, token_advantages
+    token_advantages = torch.where(prefix_mask, beta * selected, advantages.unsqueeze(1))
+    return torch.where(prefix_mask & ~selected, detached, logps), old_logps, token_advantages
+
+
+@dataclass(frozen=True)
+class PrefixTokenRule:
+    """Entropy clipping and weight of prefix tokens, applied to one forward batch.
+
+    Attributes:
+        selection (`str`): name in `SELECTIONS`.
+        quantile (`float`): share of prefix tokens that is selected.
+        loss_type (`str`): name in `PREFIX_LOSSES`.
+        coef (`float`): coefficient of `"cross_entropy"`.
+        gamma (`float`): probability at which the weight of `"shaped"` is largest.
+    """
+
+    selection: str
+    quantile: float
+    loss_type: str
+    coef: float
+    gamma: float
+
+    def select(
+        self, scores: torch.Tensor, prefix_mask: torch.Tensor, high_entropy_mask: HighEntropyMask
+    ) -> torch.Tensor:
+        """Selects the prefix tokens to train, by their entropies, or by noise with `"random"`.
+
+        Args:
+            scores (`torch.Tensor`): shape (batch, tokens).
+            prefix_mask (`torch.Tensor`): boolean, same shape.
+            high_entropy_mask (`Callable`): TRL's `get_high_entropy_mask`, one quantile over all processes.
+
+        Returns:
+            `torch.Tensor`: boolean, same shape.
+        """
+        return SELECTIONS[self.selection](scores, prefix_mask, self.quantile, high_entropy_mask)
+
+    def weigh(
+        self,
+        batch: Mapping[str, torch.Tensor],
+        logps: torch.Tensor,
+        entropies: torch.Tensor,
+        selected: torch.Tensor,
+        share: float,
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor | None]]:
+        """Prepares a batch for TRL's loss, so that its gradient has the weight beta on prefix tokens.
+
+        Args:
+            batch (`Mapping`): with `prefix_mask`, `prefix_advantages`, `advantages`, `num_prefix_tokens` and, if the
+                policy has changed since sampling, `old_per_token_logps`.
+            logps, entropies (`torch.Tensor`): shape (batch, tokens), of the policy that is trained.
+            selected (`torch.Tensor`): boolean, same shape, from [`select`].
+            share (`float`): share of the generation batch that one normalizer of the loss covers.
+
+        Returns:
+            `tuple`: log-probabilities and entropies for the loss, and what replaces entries of the batch, with the
+            separate term `prefix_loss`.
+        """
+        prefix_loss = torch.zeros((), device=logps.device)
+        if self.loss_type == CROSS_ENTROPY:
+            normalizer = batch["num_prefix_tokens"].clamp(min=1) * share
+            prefix_loss = self.coef * cross_entropy(logps, selected, normalizer)
+            selected = torch.zeros_like(selected)  # in the policy-gradient loss the prefix is context
+        prefix_mask = batch["prefix_mask"]
+        logps, old_logps, advantages = weigh_prefix_tokens(
+            self.loss_type,
+            logps,
+            batch.get("old_per_token_logps"),
+            batch["advantages"],
+            batch["prefix_advantages"],
+            prefix_mask,
+            selected,
+            self.gamma,
+        )
+        # TRL's entropy bonus then trains the same tokens as the rest of the loss
+        entropies = torch.where(prefix_mask & ~selected, entropies.detach(), entropies)
+        return (
+            logps,
+            entropies,
+            {"old_per_token_logps": old_logps, "advantages": advantages, "prefix_loss": prefix_loss},
+        )

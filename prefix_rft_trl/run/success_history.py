@@ -38,7 +38,7 @@ def success_rates(
     return (solved & counted).sum(dim=1) / counted.sum(dim=1)
 
 
-class ProblemMemory(TrainerCallback, ExportableState):
+class SuccessHistory(TrainerCallback, ExportableState):
     """The success rate of each problem when it was last tried, and the best so far. It is kept in checkpoints."""
 
     def __init__(self) -> None:

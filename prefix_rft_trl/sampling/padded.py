@@ -1,9 +1,12 @@
-"""Known tokens in a padded batch: hybrid rows without making the other rows longer.
+"""Hybrid rows in the padded batches of transformers' `generate`, without making the other rows longer.
 
 `generate` pads all prompts to the longest. If hybrid rows simply had longer prompts, seven on-policy rows of eight
 would be padded by the length of a prefix, in the prefill and in the cache of every decoded token. So a prefix fills
-the padding that its row has anyway, and the rest of it rides along: in the decoding steps that the on-policy rows take
-at the same time, the row's next token is set, not sampled. Engines without padding do not need this.
+the padding that its row has anyway, and the rest of it is forced during decoding: in the steps that the on-policy rows
+take at the same time, the row's next token is set, not sampled. Engines without padding do not need this.
+
+Prefix and continuation share one token budget. A row that has used its budget is finished, however long the others
+still are, so a batch whose rows are all finished takes no further step.
 """
 
 from collections.abc import Iterator
@@ -11,7 +14,13 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from prefix_rft_trl.utils.patching import replaced
 
@@ -19,9 +28,9 @@ from prefix_rft_trl.utils.patching import replaced
 def split_at_padding(
     prompt_ids: list[list[int]], prefixes: list[list[int]]
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """Splits each prefix into what fits into the padding of its row's prompt and what rides along.
+    """Splits each prefix into the part that fits into the padding of its row's prompt and the part to be forced.
 
-    If every row has a prefix, nobody is padded for another's sake: all of it goes into the prompts.
+    If every row has a prefix, no row is padded for another's sake: all of it goes into the prompts.
     """
     if all(prefixes):
         return prefixes, [[] for _ in prefixes]
@@ -33,13 +42,17 @@ def split_at_padding(
     )
 
 
-class StartWith(LogitsProcessor):
-    """Sets the first tokens that each row decodes; a row whose tokens are used up is sampled as usual."""
+class ForcePrefix(LogitsProcessor):
+    """Forces known tokens at the start of each row of a padded generation; rows without any are sampled as usual.
 
-    def __init__(self, starts: list[list[int]]):
+    Args:
+        prefixes (`list[list[int]]`): token ids for each row.
+    """
+
+    def __init__(self, prefixes: list[list[int]]):
         self.steps = [
-            [(row, start[step]) for row, start in enumerate(starts) if step < len(start)]
-            for step in range(max(map(len, starts)))
+            [(row, prefix[step]) for row, prefix in enumerate(prefixes) if step < len(prefix)]
+            for step in range(max(map(len, prefixes)))
         ]
         self.prompt_width: int | None = None
 
@@ -55,18 +68,18 @@ class StartWith(LogitsProcessor):
 
 
 @contextmanager
-def starting_with(model: PreTrainedModel, starts: list[list[int]]) -> Iterator[None]:
-    """While it is open, each row of `model.generate` decodes the given ids first."""
-    if not any(starts):
+def force_prefixes(model: PreTrainedModel, prefixes: list[list[int]]) -> Iterator[None]:
+    """Within the block each row of `model.generate` decodes the given ids first."""
+    if not any(prefixes):
         yield
         return
-    processors = LogitsProcessorList([StartWith(starts)])
+    processors = LogitsProcessorList([ForcePrefix(prefixes)])
     with replaced(model, "generate", partial(model.generate, logits_processor=processors)):
         yield
 
 
-class WithinBudgets(StoppingCriteria):
-    """Ends each row of a batch once it has decoded as many tokens as it may."""
+class TokenBudgets(StoppingCriteria):
+    """Finishes each row of a batch once it has decoded its budget of tokens."""
 
     def __init__(self, budgets: list[int]):
         self.budgets = torch.tensor(budgets)
@@ -80,11 +93,11 @@ class WithinBudgets(StoppingCriteria):
 
 
 @contextmanager
-def decoding_within(model: PreTrainedModel, budgets: list[int]) -> Iterator[None]:
-    """While it is open, each row of `model.generate` decodes at most as many tokens as its budget, at least 1."""
-    if len(set(budgets)) == 1:  # `max_new_tokens` says it
+def limit_new_tokens_per_row(model: PreTrainedModel, budgets: list[int]) -> Iterator[None]:
+    """Within the block each row of `model.generate` decodes at most its budget of tokens, at least 1."""
+    if len(set(budgets)) == 1:  # `max_new_tokens` limits them
         yield
         return
-    criteria = StoppingCriteriaList([WithinBudgets(budgets)])
+    criteria = StoppingCriteriaList([TokenBudgets(budgets)])
     with replaced(model, "generate", partial(model.generate, stopping_criteria=criteria)):
         yield

@@ -1,7 +1,7 @@
-"""A vLLM server that goes away ends the run on all processes at once.
+"""Ends the run on all processes at once when a vLLM server is lost.
 
-The main process asks it, while the others wait in TRL's broadcast of the answer. If it raised there, they would wait
-until their launcher ends them, or for half an hour. So it goes on with nothing, and all raise.
+The main process sends the requests while the others wait in TRL's broadcast of the answer. If it raised there, they
+would wait until their launcher ends them, or for half an hour. So it continues with empty answers, and all raise.
 """
 
 from collections import deque
@@ -15,14 +15,14 @@ from prefix_rft_trl.utils.patching import replaced
 
 
 @contextmanager
-def ending_together(vllm_generation: Any) -> Iterator[None]:
-    """While it is open, a server that TRL cannot reach answers nothing; when it closes, that is an error.
+def fail_together(vllm_generation: Any) -> Iterator[None]:
+    """Within the block a server that cannot be reached gives empty answers; leaving it, every process raises.
 
-    Every process opens and closes it, around the weight sync too.
+    Every process enters and leaves it, around the weight sync too.
 
     Args:
         vllm_generation ([`~trl.generation.vllm_generation.VLLMGeneration`], *optional*): of the trainer. Nothing
-            changes for an engine in the same process.
+            changes for a colocated engine.
 
     Raises:
         RuntimeError: on every process, if the server could not be reached or refused a request.
@@ -31,32 +31,32 @@ def ending_together(vllm_generation: Any) -> Iterator[None]:
         yield
         return
     failures: list[Exception] = []
-    if vllm_generation.accelerator.is_main_process:  # TRL has a client there alone
+    if vllm_generation.accelerator.is_main_process:  # the only one with a client
         client = vllm_generation.vllm_client
         with (
-            replaced(client, "generate", _or_else(failures, client.generate, _nothing_generated)),
-            replaced(client, "update_named_params", _or_else(failures, client.update_named_params, _use_up)),
-            replaced(client, "reset_prefix_cache", _or_else(failures, client.reset_prefix_cache, _do_nothing)),
+            replaced(client, "generate", _guarded(failures, client.generate, _generate_nothing)),
+            replaced(client, "update_named_params", _guarded(failures, client.update_named_params, _consume)),
+            replaced(client, "reset_prefix_cache", _guarded(failures, client.reset_prefix_cache, _do_nothing)),
         ):
             yield
     else:
         yield
-    message = [_what_to_do(client.base_url, failures[0]) if failures else None]
+    message = [_advice(client.base_url, failures[0]) if failures else None]
     broadcast_object_list(message, from_process=0)
     if message[0] is not None:
-        vllm_generation.accelerator.wait_for_everyone()  # one that ends first would take the message from the others
+        vllm_generation.accelerator.wait_for_everyone()  # or the first to exit takes the message away
         raise RuntimeError(message[0]) from (failures[0] if failures else None)
 
 
-def _or_else(failures: list[Exception], call: Callable[..., Any], otherwise: Callable[..., Any]) -> Callable[..., Any]:
-    """`call`, until it cannot reach the server; from then on `otherwise`, with the same arguments."""
+def _guarded(failures: list[Exception], call: Callable[..., Any], otherwise: Callable[..., Any]) -> Callable[..., Any]:
+    """Calls `call` until it cannot reach the server, and `otherwise` from then on."""
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
         if not failures:
             try:
                 return call(*args, **kwargs)
             except Exception as error:
-                if not _is_of_server(error):
+                if not _is_server_error(error):
                     raise
                 failures.append(error)
         return otherwise(*args, **kwargs)
@@ -64,16 +64,18 @@ def _or_else(failures: list[Exception], call: Callable[..., Any], otherwise: Cal
     return guarded
 
 
-def _is_of_server(error: Exception) -> bool:
-    return isinstance(error, OSError) or type(error) is Exception  # of requests; TRL's, for an answer other than 200
+def _is_server_error(error: Exception) -> bool:
+    return (
+        isinstance(error, OSError) or type(error) is Exception
+    )  # from requests; TRL raises a bare Exception for a status other than 200
 
 
-def _nothing_generated(*, prompts: list[list[int]], n: int = 1, **others: Any) -> dict[str, Any]:
+def _generate_nothing(*, prompts: list[list[int]], n: int = 1, **others: Any) -> dict[str, Any]:
     nothing: list[list[Any]] = [[] for _ in range(n * len(prompts))]
     return {"prompt_ids": prompts, "completion_ids": nothing, "logprobs": nothing, "logprob_token_ids": nothing}
 
 
-def _use_up(metadata: Any, named_params: Iterator[Any]) -> None:
+def _consume(metadata: Any, named_params: Iterator[Any]) -> None:
     deque(named_params, maxlen=0)  # the other processes take part in gathering each parameter
 
 
@@ -81,9 +83,9 @@ def _do_nothing() -> None:
     pass
 
 
-def _what_to_do(url: str, error: Exception) -> str:
-    what = "no longer answers" if isinstance(error, OSError) else "could not do what it was asked for"
+def _advice(url: str, error: Exception) -> str:
+    problem = "no longer answers" if isinstance(error, OSError) else "could not process a request"
     return (
-        f"The vLLM server at {url} {what} ({type(error).__name__}: {error}). The last whole checkpoint is kept: start "
-        "the server again, then give the same command with `--resume_from_checkpoint last`."
+        f"The vLLM server at {url} {problem} ({type(error).__name__}: {error}). The last complete checkpoint is "
+        "kept: restart the server, then repeat the command with `--resume_from_checkpoint last`."
     )

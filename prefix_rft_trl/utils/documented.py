@@ -9,7 +9,8 @@ from typing import TypeVar
 
 Dataclass = TypeVar("Dataclass", bound=type)
 
-_PARAMETER = re.compile(r"^(?P<indent> +)(?P<names>\w+(?:, \w+)*) \((?P<type>`.+)\):(?P<text>.*)$")
+_PARAMETER = re.compile(r"^(?P<indent> *)(?P<names>\w+(?:, \w+)*) \((?P<type>`.+)\):(?P<text>.*)$")
+_REFERENCE = re.compile(r"\[`~?(?:\w+\.)*(\w+)`\]")  # [`~trl.GRPOTrainer`]
 _SENTENCE = re.compile(r"(?<!e\.g\.)(?<!Dr\.)(?<=[.:!?])\s")
 
 
@@ -46,7 +47,7 @@ def parameter_texts(docstring: str) -> dict[str, str]:
             names = []
         else:
             texts |= {name: f"{texts[name]} {line.strip()}".strip() for name in names}
-    return texts
+    return {name: _REFERENCE.sub(r"`\1`", text) for name, text in texts.items()}
 
 
 def first_sentence(text: str) -> str:

@@ -60,10 +60,10 @@ def table_rows(markdown: str, after: str) -> dict[str, list[str]]:
 def without_runs(comparison: Comparison, label: str, keep: int = 0) -> Comparison:
     """The comparison as it is when only some seeds of a method have ended."""
 
-    def cut(row: Row) -> Row:
+    def cut_demonstration(row: Row) -> Row:
         return Row(row.label, [replace(e, runs=e.runs[:keep]) for e in row.experiments]) if row.label == label else row
 
-    tables = [replace(table, rows=[cut(row) for row in table.rows]) for table in comparison.tables]
+    tables = [replace(table, rows=[cut_demonstration(row) for row in table.rows]) for table in comparison.tables]
     return replace(comparison, tables=tables)
 
 

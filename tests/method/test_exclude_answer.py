@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from prefix_rft_trl.method.prefixes import Assignment
-from prefix_rft_trl.rollouts import plan_rollouts, prefix_of
-from prefix_rft_trl.run.success_history import ProblemMemory
+from prefix_rft_trl.rollouts import cut_prefix, plan_rollouts, scheduled_bounds
+from prefix_rft_trl.run.success_history import SuccessHistory
 
 
 EOS = 0
@@ -40,7 +40,7 @@ class Cutter:
 
     def cut(self, text, answer, ratio, **named):
         assignment = Assignment(True, {}, ratio, answer=answer)
-        return prefix_of(self.ids(text), assignment, settings(**named), EOS, self.tokenizer.decode)
+        return cut_prefix(self.ids(text), assignment, settings(**named), EOS, self.tokenizer.decode)
 
     def tokens_before(self, text, place):
         """Leading tokens that end before a character, by the tokenizer's own offsets."""
@@ -144,16 +144,18 @@ def test_processes_cut_what_one_process_cuts(cutters):
     ]
     args = settings(
         seed=3, num_generations=4, num_prefix_generations=3, demonstration_column="completion", prefix_prompts="all",
-        prefix_shared_in_group=False, prefix_ratio_schedule="uniform", prefix_ratio_low=0.1, prefix_ratio_high=0.9,
+        prefix_shared_in_group=False, prefix_ratio_schedule="constant", prefix_ratio_low=0.1, prefix_ratio_high=0.9,
         prefix_ratio_decay_steps=None, answer_column="solution",
     )  # fmt: skip
 
+    bounds = scheduled_bounds(args, 0, 9)
+
     def prefixes(rows):
-        planned = plan_rollouts(examples[rows], args, ProblemMemory(), 0, 9, first_row=rows.start, rows_before=0)
+        planned = plan_rollouts(examples[rows], args, SuccessHistory(), 0, bounds, first_row=rows.start, rows_before=0)
         cutter = cutters["words"]
         ids = [cutter.ids(row.demonstration["content"]) if row.demonstration else [] for row in planned]
         rows = zip(ids, planned, strict=True)
-        return [prefix_of(row_ids, row, args, EOS, cutter.tokenizer.decode).ids for row_ids, row in rows]
+        return [cut_prefix(row_ids, row, args, EOS, cutter.tokenizer.decode).ids for row_ids, row in rows]
 
     whole = prefixes(slice(0, 24))
     assert whole == [ids for start in range(0, 24, 6) for ids in prefixes(slice(start, start + 6))]

@@ -8,7 +8,8 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.method.prefixes import assign, is_hybrid, prefix_length, prepend, token_noise
+from prefix_rft_trl.method.prefixes import assign, is_hybrid, prefix_length, token_noise
+from prefix_rft_trl.sampling.hybrid import prepend
 
 
 DEMONSTRATIONS = [{"role": "assistant", "content": text} for text in ("first", "second", "third")]

@@ -12,7 +12,7 @@ from prefix_rft_trl.method.schedules import SCHEDULES, ratio_bounds
     [
         ("cosine", 0.95, 0.05 + 0.45 * (1 + math.sqrt(0.5)), 0.5, 0.05),
         ("linear", 0.95, 0.725, 0.5, 0.05),
-        ("uniform", 0.05, 0.05, 0.05, 0.05),
+        ("constant", 0.05, 0.05, 0.05, 0.05),
     ],
 )
 def test_lower_bound_follows_the_papers_schedule(schedule, at_0, at_125, at_250, at_500):

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.method.prefixes import assign, put_back, slice_end
+from prefix_rft_trl.method.prefixes import assign, slice_end
+from prefix_rft_trl.sampling.hybrid import put_back
 
 
 def sentences_of(text: str) -> list[str]:

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
-from prefix_rft_trl.sampling.continuous_batching import batching_within
-from prefix_rft_trl.sampling.padded import decoding_within
+from prefix_rft_trl.sampling import continuous_batching, padded
 
 
 PROMPTS = ["3+4*2=", "5-5*3+1=", "1*9-4=", "2+2="]
@@ -26,7 +25,7 @@ def decode_batch(model, tokenizer, budgets=None, **others):
     inputs = tokenizer(PROMPTS, return_tensors="pt", padding=True, padding_side="left")
     passes = []
     counter = model.register_forward_hook(lambda *_: passes.append(1))
-    within = nullcontext() if budgets is None else decoding_within(model, budgets)
+    within = nullcontext() if budgets is None else padded.limit_new_tokens_per_row(model, budgets)
     try:
         with within:
             ids = model.generate(**inputs, generation_config=config(**others))
@@ -55,7 +54,7 @@ def test_ended_row_stays_ended(model, tokenizer):
 
 def batch(model, tokenizer, budgets, batching=BATCHING):
     ids = [tokenizer(prompt)["input_ids"] for prompt in PROMPTS]
-    with batching_within(model, budgets), torch.no_grad():
+    with continuous_batching.limit_new_tokens_per_row(model, budgets), torch.no_grad():
         outputs = model.generate_batch(
             ids, generation_config=config(eos_token_id=-1), continuous_batching_config=batching
         )

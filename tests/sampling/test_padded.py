@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GenerationConfig
 
-from prefix_rft_trl.sampling.continuous_batching import batching_within
-from prefix_rft_trl.sampling.padded import decoding_within, split_at_padding, starting_with
+from prefix_rft_trl.sampling import continuous_batching, padded
+from prefix_rft_trl.sampling.padded import force_prefixes, split_at_padding
 
 
 TOKENS = st.lists(st.integers(3, 18), max_size=6)
@@ -38,7 +38,7 @@ def generate(model, tokenizer, prompts, **settings):
 def test_row_continues_as_if_its_start_had_been_in_the_prompt(model, tokenizer):
     starts = ["3+4=7;7*2=4;", "", "1*9"]
     prompts = ["3+4*2=", "5-5*3+1=", "1*9-4="]
-    with starting_with(model, [tokenizer(start)["input_ids"] for start in starts]):
+    with force_prefixes(model, [tokenizer(start)["input_ids"] for start in starts]):
         found = tokenizer.batch_decode(generate(model, tokenizer, prompts, do_sample=False), skip_special_tokens=True)
     for prompt, start, text in zip(prompts, starts, found, strict=True):
         alone = generate(model, tokenizer, [prompt + start], do_sample=False)
@@ -48,7 +48,7 @@ def test_row_continues_as_if_its_start_had_been_in_the_prompt(model, tokenizer):
 def test_sampling_settings_do_not_move_a_start(model, tokenizer):
     torch.manual_seed(0)
     start = tokenizer("0*0=1;")["input_ids"]  # wrong, so that the model would not write it
-    with starting_with(model, [start, []]):
+    with force_prefixes(model, [start, []]):
         found = generate(
             model, tokenizer, ["3+4*2=", "1+1="], do_sample=True, temperature=0.3, top_p=0.5, top_k=2, min_p=0.2
         )
@@ -57,7 +57,11 @@ def test_sampling_settings_do_not_move_a_start(model, tokenizer):
 
 @pytest.mark.parametrize(
     "change",
-    [lambda m: starting_with(m, [[5]]), lambda m: decoding_within(m, [1, 2]), lambda m: batching_within(m, [1, 2])],
+    [
+        lambda m: force_prefixes(m, [[5]]),
+        lambda m: padded.limit_new_tokens_per_row(m, [1, 2]),
+        lambda m: continuous_batching.limit_new_tokens_per_row(m, [1, 2]),
+    ],
     ids=["start", "decoding", "batching"],
 )
 def test_model_is_restored_even_after_an_error(model, change):
@@ -72,7 +76,7 @@ def test_generate_that_a_user_replaced_is_restored(model, tokenizer):
     model.generate = lambda *args, **kwargs: calls.append(kwargs) or method(*args, **kwargs)
     try:
         over = model.generate
-        with starting_with(model, [[5]]):
+        with force_prefixes(model, [[5]]):
             generate(model, tokenizer, ["1+1="])
         assert model.generate is over
         assert len(calls) == 1

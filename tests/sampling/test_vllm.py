@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trl.generation import vllm_generation as trl_vllm
 
-from prefix_rft_trl.sampling.vllm import vllm_within
-from prefix_rft_trl.sampling.vllm_server import ending_together
+from prefix_rft_trl.sampling.vllm import limit_new_tokens_per_row
+from prefix_rft_trl.sampling.vllm_server import fail_together
 from prefix_rft_trl.utils.patching import replaced
 
 
@@ -135,12 +135,12 @@ def trl_generation(mode: str, engine: Any, tp_group: Any = None, **generation_kw
 
 
 def generate_within(generation: Any, prompts: list[list[int]], budgets: list[int]) -> tuple:
-    with vllm_within(generation, budgets):
+    with limit_new_tokens_per_row(generation, budgets):
         return generation.generate(prompts, None, num_generations=1)
 
 
 def sync_and_generate_within(generation: Any, prompts: list[list[int]], budgets: list[int]) -> None:
-    with vllm_within(generation, budgets):
+    with limit_new_tokens_per_row(generation, budgets):
         generation.sync_weights()
         generation.generate(prompts, None, num_generations=1)
 
@@ -215,7 +215,7 @@ def test_without_hybrid_rows_trls_own_request_is_sent():
         assert isinstance(generation.llm.requests[0], Params)  # one for all rows
     with trl_generation("server", Client()) as generation:
         prompts = [prompt for prompt in ([1], [2]) for _ in range(3)]
-        with vllm_within(generation, [LONGEST] * 6):  # an evaluation: groups share a prompt
+        with limit_new_tokens_per_row(generation, [LONGEST] * 6):  # an evaluation: groups share a prompt
             _, ids, _, _ = generation.generate(prompts, None, num_generations=3)
         assert [(request["prompts"], request["n"]) for request in generation.vllm_client.requests] == [([[1], [2]], 3)]
         assert ids == [decoded(prompt, LONGEST) for prompt in prompts]
@@ -225,7 +225,7 @@ def test_grouped_request_with_a_budget_for_each_row_is_an_error():
     with (
         trl_generation("server", Client()) as generation,
         pytest.raises(ValueError, match="6 rows have a budget each, but the vLLM server is asked for 2 prompts"),
-        vllm_within(generation, BUDGETS),
+        limit_new_tokens_per_row(generation, BUDGETS),
     ):
         generation.generate(PROMPTS, None, num_generations=3)
 
@@ -235,7 +235,7 @@ def test_engine_is_restored_even_after_an_error(mode, engine):
     engine = engine()
     before = dict(vars(engine))
     with trl_generation(mode, engine) as generation:
-        with pytest.raises(KeyError), vllm_within(generation, BUDGETS):
+        with pytest.raises(KeyError), limit_new_tokens_per_row(generation, BUDGETS):
             raise KeyError
         assert vars(engine) == before
         generate_within(generation, PROMPTS, BUDGETS)
@@ -277,10 +277,10 @@ def test_lost_server_ends_a_run_without_prefixes_too():
     with (
         trl_generation("server", client) as generation,
         pytest.raises(RuntimeError, match="no longer answers"),
-        ending_together(generation),
+        fail_together(generation),
     ):
         generation.generate(PROMPTS, None, num_generations=1)
-    with trl_generation("colocate", Engine()) as generation, ending_together(generation), ending_together(None):
+    with trl_generation("colocate", Engine()) as generation, fail_together(generation), fail_together(None):
         assert_each_row_is_its_own(generation.generate(PROMPTS, None, num_generations=1), PROMPTS, [LONGEST] * 6)
 
 

@@ -11,7 +11,7 @@ from prefix_rft_trl import PrefixGRPOConfig
 
 
 INHERITED = {field.name: field for field in fields(GRPOConfig)}
-OURS = {field.name: field for field in fields(PrefixGRPOConfig) if field.name not in INHERITED}
+OURS = {field.name: field for field in fields(PrefixGRPOConfig) if field.name in PrefixGRPOConfig.__annotations__}
 
 
 @pytest.fixture
@@ -100,9 +100,9 @@ REFUSED = [
     ({"num_prefix_generations": -1}, r"`num_prefix_generations` \(-1\) .*`num_generations` \(8\)"),
     ({"max_completion_length": 1}, r"`max_completion_length` \(1\) .*`num_prefix_generations=0`"),
     ({"max_completion_length": None}, r"`max_completion_length` \(None\) .*`num_prefix_generations=0`"),
-    ({"prefix_ratio_decay_steps": 0}, "`prefix_ratio_decay_steps` .* found 0.*'uniform'"),
+    ({"prefix_ratio_decay_steps": 0}, "`prefix_ratio_decay_steps` .* found 0.*'constant'"),
     ({"prefix_ratio_decay_steps": -5}, "`prefix_ratio_decay_steps` .* found -5"),
-    ({"prefix_ratio_schedule": "cosin"}, "`prefix_ratio_schedule`: 'cosin'. Known: cosine, linear, uniform"),
+    ({"prefix_ratio_schedule": "cosin"}, "`prefix_ratio_schedule`: 'cosin'. Known: cosine, linear, constant"),
     ({"prefix_advantage": "grpo_prefix"}, "'grpo_prefix'. Known: group, on_policy, dr_grpo_prefix, dr_grpo_prefix_v2"),
     (
         {"prefix_selection": "all"},
@@ -117,10 +117,10 @@ REFUSED = [
     ({"prefix_shaping_gamma": 0.0}, "`prefix_shaping_gamma` .* found 0.0"),
     ({"prefix_shaping_gamma": float("nan")}, "`prefix_shaping_gamma` .* found nan"),
     ({"prefix_success_reward": float("nan")}, "`prefix_success_reward` .* found nan"),
-    ({**WHOLE, **BINOMIAL}, "='binomial'` .*`prefix_ratio_schedule='whole'` .*'cosine', 'linear' or 'uniform'"),
+    ({**WHOLE, **BINOMIAL}, "='binomial'` .*`prefix_ratio_schedule='whole'` .*'cosine', 'linear' or 'constant'"),
     ({**ADAPTIVE, **BINOMIAL}, "`prefix_ratio_distribution='binomial'` .*`prefix_ratio_schedule='adaptive'`"),
     ({**WHOLE, "num_prefix_generations": 8}, r"='whole'` .*`num_prefix.*\(8\) samples nothing.*`SFTTrainer`"),
-    ({**WHOLE, "prefix_exclude_answer": True}, "='whole'` .*holds its answer.*`prefix_exclude_answer`.*'cosine'"),
+    ({**WHOLE, "prefix_exclude_answer": True}, "='whole'` .*answer included.*`prefix_exclude_answer`.*'cosine'"),
     ({"prefix_loss_type": "shaped", "loss_type": "cispo"}, "`prefix_loss_type='shaped'` .*'cispo'"),
     ({"prefix_loss_type": "shaped", **SEQUENCE}, "='shaped'` .*`importance_sampling_level='sequence'`"),
     ({"prefix_loss_type": "ppo_unclipped", "loss_type": "cispo"}, "`prefix_loss_type='ppo_unclipped'` .*'cispo'"),
@@ -190,7 +190,7 @@ def test_plain_grpo_accepts_what_trl_accepts(make_config, settings):
     [({}, False), ({"prefix_ratio_schedule": "adaptive"}, True), ({"prefix_prompts": "failed"}, True)],
 )
 def test_success_history_is_kept_only_where_a_setting_needs_it(make_config, settings, follows):
-    assert make_config(**settings).follows_problems is follows
+    assert make_config(**settings).needs_success_history is follows
 
 
 def test_command_line_overrides_yaml(tmp_path):
@@ -201,3 +201,8 @@ def test_command_line_overrides_yaml(tmp_path):
     (config,) = TrlParser(PrefixGRPOConfig).parse_args_and_config([*flags, "top_entropy_per_rollout"])
     expected = {**in_yaml, "prefix_ratio_low": 0.2, "prefix_selection": "top_entropy_per_rollout"}
     assert {name: getattr(config, name) for name in expected} == expected
+
+
+def test_the_old_name_of_the_constant_schedule_is_accepted_with_a_warning(make_config):
+    with pytest.warns(FutureWarning, match="'uniform'.* 'constant'"):
+        assert make_config(prefix_ratio_schedule="uniform").prefix_ratio_schedule == "constant"

@@ -11,7 +11,7 @@ HINTS = {
 }
 
 
-@pytest.mark.parametrize(("distribution", "schedule"), [("uniform", "uniform"), ("binomial", "cosine")])
+@pytest.mark.parametrize(("distribution", "schedule"), [("uniform", "constant"), ("binomial", "cosine")])
 @pytest.mark.parametrize("number", [3, 4])
 def test_hybrid_rollouts_of_a_group_share_a_prefix(train, distribution, schedule, number):
     settings = {"prefix_ratio_distribution": distribution, "prefix_ratio_schedule": schedule}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from prefix_rft_trl import PrefixGRPOTrainer, lab
-from prefix_rft_trl.run.completions_table import PREFIX_END
+from prefix_rft_trl.run.completions import PREFIX_END
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def one_step(train):
 
 
 def test_rollout_metrics_are_those_of_the_batch(one_step, graded_reward):
-    run = one_step(prefix_ratio_schedule="uniform")
+    run = one_step(prefix_ratio_schedule="constant")
     generation, logged = run.generation, run.trainer.state.log_history[0]
     lengths, completions = np.array(generation.prefix_lengths), generation.completion_ids
     texts = run.trainer._tokenizer.batch_decode(completions, skip_special_tokens=True)
@@ -181,10 +181,10 @@ def test_completions_table_keeps_step_with_evaluations_in_between(train):
 
 
 @pytest.mark.parametrize("messages", [False, True])
-def test_printed_table_marks_where_the_prefix_ends(
+def test_printed_rollouts_can_be_read_at_80_columns_and_mark_where_the_prefix_ends(
     one_step, lab_rows, as_message, base_model, chat_model, capsys, monkeypatch, messages
 ):
-    monkeypatch.setenv("COLUMNS", "600")  # a row on one line
+    monkeypatch.setenv("COLUMNS", "80")
     of_messages = {"prompt": as_message("user"), "completion": as_message("assistant")}
     run = one_step(
         model=chat_model if messages else base_model,
@@ -196,20 +196,19 @@ def test_printed_table_marks_where_the_prefix_ends(
     prefixes = [run.trainer._tokenizer.decode(ids[:length]) for length, ids in pairs if length]
     assert [prefix + PREFIX_END in printed for prefix in prefixes] == [True] * 4
     # Printed once for the step and once for the run's summary
-    assert printed.count(PREFIX_END) == 2 * 4
-    assert "prefix_length" in printed
-    assert "prefix_characters" not in printed
+    assert printed.count(PREFIX_END) == printed.count("hybrid, prefix of") == 2 * 4
+    texts = run.trainer._tokenizer.batch_decode(run.generation.completion_ids, skip_special_tokens=True)
+    assert all(text in printed.replace(PREFIX_END, "") for text in texts)
+    assert max(map(len, printed.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("number", [3, 8])
-def test_as_many_completions_are_printed_as_asked_for(one_step, capsys, monkeypatch, number):
-    monkeypatch.setenv("COLUMNS", "600")
-    run = one_step(log_completions=True, num_completions_to_print=number, num_prefix_generations=4)
+def test_as_many_completions_are_printed_as_asked_for(one_step, capsys, number):
+    one_step(log_completions=True, num_completions_to_print=number, num_prefix_generations=4)
     assert capsys.readouterr().out.count(PREFIX_END) == 2 * number
-    assert run.trainer.num_completions_to_print == number
 
 
-def test_log_before_any_rollout_prints_an_empty_table(make_trainer):
+def test_log_before_any_rollout_prints_none(make_trainer):
     trainer = make_trainer(log_completions=True)
     trainer.log({"note": 1.0})
     assert trainer.state.log_history[-1]["note"] == 1.0

@@ -5,6 +5,7 @@ import torch
 
 from prefix_rft_trl.method.prefixes import NO_PREFIX, ON_POLICY, Assignment, Prefix
 from prefix_rft_trl.metrics import holds_answer, rollout_metrics, rollout_rows, token_metrics, token_sums
+from prefix_rft_trl.rollouts import RolloutBatch
 
 
 NAN = float("nan")
@@ -78,9 +79,12 @@ def test_rollout_metrics_are_what_their_names_say():
             [0, 0, NAN, NAN, NAN, 11],
         ]
     )
-    found = rollout_metrics(rollouts, torch.tensor([1.0, 0.0, NAN, 1.0, NAN, 0.5]))
+    batch = RolloutBatch([], ratio_bounds=(0.1, 0.9), rewards=torch.tensor([1.0, 0.0, NAN, 1.0, NAN, 0.5]))
+    found = rollout_metrics(batch, rollouts)
     assert found == pytest.approx(
         {
+            "prefix/ratio_low": 0.1,
+            "prefix/ratio_high": 0.9,
             "prefix/demonstration_share": 3 / 4,
             "prefix/ratio": 0.4,
             "prefix/length": 20,
@@ -95,9 +99,12 @@ def test_rollout_metrics_are_what_their_names_say():
 
 
 def test_rollout_metrics_without_hybrid_rollouts_are_left_out_of_the_log():
-    found = rollout_metrics(torch.tensor([[0, 0, NAN, 0, NAN, 9], [0, 0, NAN, 0, NAN, 11]]), torch.tensor([1.0, 0.0]))
+    batch = RolloutBatch([], ratio_bounds=(0.1, 0.9), rewards=torch.tensor([1.0, 0.0]))
+    found = rollout_metrics(batch, torch.tensor([[0, 0, NAN, 0, NAN, 9], [0, 0, NAN, 0, NAN, 11]]))
     numbers = {name: value for name, value in found.items() if not math.isnan(value)}
     assert numbers == {
+        "prefix/ratio_low": 0.1,
+        "prefix/ratio_high": 0.9,
         "prefix/tokens": 0.0,
         "prefix/reward_on_policy": 0.5,
         "completions/mean_length_on_policy": 10,
@@ -106,8 +113,8 @@ def test_rollout_metrics_without_hybrid_rollouts_are_left_out_of_the_log():
 
 def test_rollout_rows_describe_each_rollout():
     hybrid = Assignment(planned=True, demonstration={"content": "so it is 42."}, ratio=0.25)
-    given = [Prefix([5, 6, 7], states_answer=0.0), NO_PREFIX]
-    found = rollout_rows([hybrid, ON_POLICY], given, ["it is 42", ""], ["42", None], [[5, 6, 7, 8], [9]])
+    batch = RolloutBatch([hybrid, ON_POLICY], prefixes=[Prefix([5, 6, 7], states_answer=0.0), NO_PREFIX])
+    found = rollout_rows(batch, ["it is 42", ""], ["42", None], [[5, 6, 7, 8], [9]])
     assert found.dtype == torch.float32
     assert found.tolist()[0] == [1, 3, 0.25, 1, 0, 4]
     assert found.tolist()[1] == pytest.approx([0, 0, NAN, NAN, NAN, 1], nan_ok=True)

@@ -20,7 +20,7 @@ def test_every_parameter_learns(make_trainer, unchanged_weights):
 @pytest.mark.parametrize("num_prefix_generations", [1, 2, 4])
 def test_hybrid_rollouts_alone_start_with_their_demonstration(train, num_prefix_generations):
     # The base model hardly ever works step by step by itself; without learning it stays so
-    run = train(num_prefix_generations=num_prefix_generations, prefix_ratio_schedule="uniform", learning_rate=0.0)
+    run = train(num_prefix_generations=num_prefix_generations, prefix_ratio_schedule="constant", learning_rate=0.0)
     assert len(run.generations) == 2
     for generation in run.generations:
         demonstrations = run.input_ids("completion", generation)
@@ -57,7 +57,7 @@ def test_sampler_settings_do_not_change_the_prefix(train, settings):
 
 def test_greedy_policy_continues_a_prefix_as_it_would_continue_the_text(train):
     run = train(
-        max_steps=1, learning_rate=0.0, prefix_ratio_schedule="uniform", generation_kwargs={"do_sample": False}
+        max_steps=1, learning_rate=0.0, prefix_ratio_schedule="constant", generation_kwargs={"do_sample": False}
     )
     prompts = run.input_ids("prompt")
     rows = zip(prompts, run.generation.completion_ids, run.generation.prefix_lengths, strict=True)
@@ -142,7 +142,7 @@ def test_evaluation_never_starts_from_a_prefix(train, record):
 
 
 def test_server_continues_each_prefix_of_a_group_by_itself(make_trainer, serve, train):
-    trainer = make_trainer(num_prefix_generations=4, max_steps=1, prefix_ratio_schedule="uniform")
+    trainer = make_trainer(num_prefix_generations=4, max_steps=1, prefix_ratio_schedule="constant")
     sampler, run = serve(trainer), train(trainer=trainer)
     requested, num_generations = sampler.requests[0]
     assert num_generations == 1
@@ -207,7 +207,7 @@ def test_arguments_default_to_the_paper_and_name_the_model(base_model, monkeypat
 @pytest.fixture
 def drawn_lengths(train):
     def draw(**settings):
-        run = train(prefix_ratio_schedule="uniform", num_prefix_generations=4, **settings)
+        run = train(prefix_ratio_schedule="constant", num_prefix_generations=4, **settings)
         return [generation.prefix_lengths for generation in run.generations]
 
     return draw

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.rollouts import cut, plan_rollouts, tokens_within
-from prefix_rft_trl.run.success_history import ProblemMemory, problem_key
+from prefix_rft_trl.method.prefixes import tokens_within
+from prefix_rft_trl.rollouts import cut_demonstration, plan_rollouts, scheduled_bounds
+from prefix_rft_trl.run.success_history import SuccessHistory, problem_key
 
 
 SENTENCES = [f"Step {number} is done. " for number in range(5)]
@@ -45,9 +46,8 @@ def problems(number):
 
 
 def plan(args, examples, memory=None, step=0, max_steps=500, **where):
-    return plan_rollouts(
-        examples, args, memory or ProblemMemory(), step, max_steps, **{"first_row": 0, "rows_before": 0} | where
-    )
+    bounds, place = scheduled_bounds(args, step, max_steps), {"first_row": 0, "rows_before": 0} | where
+    return plan_rollouts(examples, args, memory or SuccessHistory(), step, bounds, **place)
 
 
 def in_groups(assignments):
@@ -99,7 +99,7 @@ def test_number_of_slices_is_binomial(step):
     ids = list(map(ord, text))
     for batch in range(10):
         for of_row in plan(args, problems(200), step=step, rows_before=800 * batch)[::NUM_GENERATIONS]:
-            given_ids = [] if of_row.demonstration is None else cut(ids, of_row.ratio, args, 0, text_of)
+            given_ids = [] if of_row.demonstration is None else cut_demonstration(ids, of_row.ratio, args, 0, text_of)
             counts[len(given_ids) // len(SENTENCES[0]) + (len(given_ids) == len(ids) - 1)] += 1
     p = 0.05 + 0.9 * (1 + math.cos(math.pi * step / 300)) / 2
     expected = {k: 2000 * math.comb(5, k) * p**k * (1 - p) ** (5 - k) for k in range(6)}
@@ -126,7 +126,7 @@ def test_no_hints_are_given_after_the_decay():
 
 
 def test_failed_problem_gets_a_long_prefix_and_a_solved_one_none():
-    memory = ProblemMemory()
+    memory = SuccessHistory()
     keys = [problem_key(f"{problem}+1=") for problem in range(4)]
     memory.remember(keys, [0.0, 0.5, 0.75, 1.0])
     args = settings(prefix_ratio_schedule="adaptive", num_prefix_generations=4)
@@ -143,7 +143,7 @@ def test_failed_problem_gets_a_long_prefix_and_a_solved_one_none():
 
 
 def test_upper_bound_below_the_lower_one_lowers_it():
-    memory = ProblemMemory()
+    memory = SuccessHistory()
     memory.remember([problem_key("0+1=")], [0.9])
     args = settings(prefix_ratio_schedule="adaptive", prefix_ratio_low=0.5)
     assert plan(args, problems(1), memory)[0].ratio == pytest.approx(0.095)
@@ -151,7 +151,7 @@ def test_upper_bound_below_the_lower_one_lowers_it():
 
 @pytest.mark.parametrize("schedule", ["cosine", "adaptive", "whole"])
 def test_prompts_get_prefixes_after_they_failed_until_they_succeed(schedule):
-    memory, args = ProblemMemory(), settings(prefix_prompts="failed", prefix_ratio_schedule=schedule)
+    memory, args = SuccessHistory(), settings(prefix_prompts="failed", prefix_ratio_schedule=schedule)
 
     def hybrid():
         assignments = plan(args, problems(3), memory)
@@ -208,7 +208,7 @@ def test_hint_ends_with_a_sentence_or_leaves_one_token_to_sample(parts, ratio, b
     text = "".join(parts)
     assume(len(text) > 1)
     args = settings(prefix_ratio_distribution="binomial", max_completion_length=budget)
-    hint = text_of(cut(list(map(ord, text)), ratio, args, 0, text_of))
+    hint = text_of(cut_demonstration(list(map(ord, text)), ratio, args, 0, text_of))
     assert text.startswith(hint)
     assert len(hint) <= min(len(text), budget) - 1
     if len(hint) < min(len(text), budget) - 1:
@@ -218,7 +218,7 @@ def test_hint_ends_with_a_sentence_or_leaves_one_token_to_sample(parts, ratio, b
 @given(ids=st.lists(st.integers(2, 99), max_size=30), budget=st.integers(2, 40), ratio=st.floats(0, 1))
 def test_complete_demonstration_has_its_end_of_sequence_or_is_left_out(ids, budget, ratio):
     args = settings(prefix_ratio_schedule="whole", max_completion_length=budget)
-    found = cut(ids, ratio, args, 1, text_of)
+    found = cut_demonstration(ids, ratio, args, 1, text_of)
     assert found == ([*ids, 1] if len(ids) < budget else [])
 
 
@@ -228,7 +228,7 @@ def test_complete_demonstration_has_its_end_of_sequence_or_is_left_out(ids, budg
     ratio=st.floats(0.01, 1, exclude_max=True),
 )
 def test_cut_leaves_a_token_to_sample(ids, budget, ratio):
-    found = cut(ids, ratio, settings(max_completion_length=budget), 1, text_of)
+    found = cut_demonstration(ids, ratio, settings(max_completion_length=budget), 1, text_of)
     available = min(len(ids), budget)
     assert found == ids[: len(found)]
     assert len(found) == (min(max(math.floor(ratio * available), 1), available - 1) if available > 1 else 0)

@@ -1,0 +1,83 @@
+"""Prints sampled rollouts so that they can be read at 80 columns, with a mark where the prefix ends.
+
+TRL prints a table with a column for each reward and each logged value, which leaves a few characters for the text.
+Here the figures of a rollout are one line, with its texts below.
+"""
+
+import random
+from itertools import takewhile
+from typing import Any
+
+from transformers import TrainerCallback
+
+
+PREFIX_END = "▌"
+
+Completion = str | list[dict[str, Any]]
+
+
+def prefix_characters(completion: Completion, prefix_text: str) -> int:
+    """Number of characters of a completion's text that came from the demonstration.
+
+    A prefix may end inside a character of several tokens, hence the longest common start.
+    """
+    common = (ours == theirs for ours, theirs in zip(completion_text(completion), prefix_text, strict=False))
+    return sum(takewhile(bool, common))
+
+
+def completion_text(completion: Completion) -> str:
+    return completion if isinstance(completion, str) else str(completion[0].get("content") or "")
+
+
+class CompletionsPrinter(TrainerCallback):
+    """Prints the rollouts that a trainer has logged, in place of TRL's table.
+
+    Args:
+        trainer ([`PrefixGRPOTrainer`]): with `log_completions`. Its `num_completions_to_print` is taken over: TRL
+            prints nothing then, and still writes its Parquet file.
+    """
+
+    def __init__(self, trainer: Any):
+        self.trainer, self.number = trainer, trainer.num_completions_to_print
+        trainer.num_completions_to_print = 0
+
+    def on_log(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            print_rollouts(self.trainer._logs, state.global_step, self.number)
+
+
+def print_rollouts(logs: dict[str, Any], step: int, number: int | None) -> None:
+    """Prints logged rollouts.
+
+    Args:
+        logs (`dict`): columns `prompt`, `completion`, `rewards`, `advantages` and `extra`, as TRL's trainer has them.
+        step (`int`): optimizer steps done so far.
+        number (`int` or `None`): how many, drawn at random; `None` for all.
+    """
+    from rich.console import Console
+    from rich.rule import Rule
+    from rich.text import Text
+
+    rows = list(range(len(logs["completion"])))
+    if number is not None and number < len(rows):
+        rows = sorted(random.Random(step).sample(rows, number))
+    console = Console(highlight=False)
+    console.print(Rule(f"step {step}"))
+    for row in rows:
+        console.print(Text(rollout_line(logs, row), style="bold"))
+        prompt, text = logs["prompt"][row], completion_text(logs["completion"][row])
+        end = logs["extra"].get("prefix_characters", {row: 0})[row]
+        last_turn = prompt if isinstance(prompt, str) else str(prompt[-1].get("content") or "")
+        console.print(Text(last_turn, style="dim"))
+        prefix = Text(text[:end] + PREFIX_END, style="cyan") if end else Text()
+        console.print(prefix + Text(text[end:], style="green"), Text(), sep="\n")
+
+
+def rollout_line(logs: dict[str, Any], row: int) -> str:
+    """`hybrid, prefix of 12 tokens · exact_answer_reward 1.00 · advantage +0.88`."""
+    extra = {name: values[row] for name, values in logs["extra"].items()}
+    kind = f"hybrid, prefix of {extra['prefix_length']} tokens" if extra.pop("hybrid", False) else "on-policy"
+    figures = [f"{name} {values[row]:.2f}" for name, values in logs["rewards"].items() if values[row] is not None]
+    figures.append(f"advantage {logs['advantages'][row]:+.2f}")
+    others = [f"{name} {value}" for name, value in extra.items() if name not in ("prefix_length", "prefix_characters")]
+    return " · ".join([kind, *figures, *others])

@@ -1,0 +1,100 @@
+"""Samples the continuations of a batch in which some rows start with a prefix.
+
+Prompt ids and prefix ids go to the sampler; prefix ids and sampled ids come back as the completion. Nothing is decoded
+and encoded again.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+
+from . import continuous_batching, padded, vllm
+
+
+Item = TypeVar("Item")
+Sampled = tuple[list[list[int]], list[list[float]] | None]
+
+
+def sample_continuations(
+    trainer: Any,
+    sample: Callable[[list[list[int]], int], Sampled],
+    prompt_ids: list[list[int]],
+    prefixes: list[list[int]],
+    num_generations: int,
+) -> Sampled:
+    """Samples the continuation of each row's prefix, with whichever engine the trainer uses.
+
+    Args:
+        trainer ([`~trl.GRPOTrainer`]): whose engine and completion budget are used.
+        sample (`Callable`): from prompt ids and generations per prompt to completion ids and log-probabilities.
+        prompt_ids, prefixes (`list[list[int]]`): token ids of each row.
+        num_generations (`int`): rows that share a prompt.
+
+    Returns:
+        `tuple`: completion ids, prefixes included, and their log-probabilities, NaN for prefix tokens, which TRL
+        treats as a ratio of 1; `None` where the engine gives none.
+    """
+    budget, training = trainer.max_completion_length, trainer.model.training
+    rows = rows_to_sample(prefixes, trainer.args.gives_whole_demonstrations)
+    requested = pad_to_longest_process(rows, trainer) if trainer.args.gives_whole_demonstrations else rows
+    prompts = [prompt_ids[row] for row in requested]
+    given = [prefixes[row] for row in rows] + [[]] * (len(requested) - len(rows))
+    forced: list[list[int]] = []
+    if not (trainer.use_vllm or trainer.use_transformers_continuous_batching):
+        given, forced = padded.split_at_padding(prompts, given)
+    # A vLLM server samples a group from the group's first prompt. The prompts of a hybrid group differ, so each is
+    # requested as a group of its own.
+    with limit_new_tokens(trainer, [budget - len(prefix) for prefix in given], forced):
+        ids, logps = sample(prepend(prompts, given), 1 if training else num_generations)
+    trainer.model.train(training)  # continuous batching switches it on, and evaluation would continue with prefixes
+    completions = put_back(rows, prepend(given, ids, budget), prefixes)
+    if logps is not None:
+        unknown = [[math.nan] * len(prefix) for prefix in prefixes]
+        sampled_logps = prepend([unknown[row] for row in rows], logps[: len(rows)], budget)
+        logps = put_back(rows, sampled_logps, unknown)
+    return completions, logps
+
+
+def rows_to_sample(prefixes: list[list[int]], prefixes_are_complete: bool) -> list[int]:
+    """Rows that need sampling: all of them, or those without a prefix where each prefix is a whole demonstration."""
+    return [row for row, prefix in enumerate(prefixes) if not (prefixes_are_complete and prefix)]
+
+
+def pad_to_longest_process(rows: list[int], trainer: Any) -> list[int]:
+    """As many rows on every process, by repeating row 0: engines make collective calls and slice what comes back.
+
+    There is always a row to sample, since some rollout of each group is.
+    """
+    number = torch.tensor([len(rows)], device=trainer.accelerator.device)
+    most = int(trainer.accelerator.gather(number).max())
+    return rows + [0] * (most - len(rows))
+
+
+@contextmanager
+def limit_new_tokens(trainer: Any, budgets: list[int], forced: list[list[int]]) -> Iterator[None]:
+    """Within the block each row decodes at most its budget of tokens, and the forced ones first."""
+    if trainer.use_vllm:
+        with vllm.limit_new_tokens_per_row(trainer.vllm_generation, budgets):
+            yield
+        return
+    model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
+    trainer.generation_config.max_new_tokens = max(budgets)
+    engine = continuous_batching if trainer.use_transformers_continuous_batching else padded
+    with padded.force_prefixes(model, forced), engine.limit_new_tokens_per_row(model, budgets):
+        yield
+
+
+def prepend(
+    prefixes: list[list[Item]], continuations: list[list[Item]], max_length: int | None = None
+) -> list[list[Item]]:
+    """Prefix + continuation of each row, truncated to a length."""
+    return [[*before, *after][:max_length] for before, after in zip(prefixes, continuations, strict=True)]
+
+
+def put_back(rows: list[int], sampled: list[list[Item]], others: list[list[Item]]) -> list[list[Item]]:
+    """All rows of a batch: `rows` from `sampled`, which may be longer, the rest from `others`."""
+    by_row = dict(zip(rows, sampled, strict=False))
+    return [by_row.get(row, other) for row, other in enumerate(others)]
