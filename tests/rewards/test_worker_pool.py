@@ -235,7 +235,7 @@ def test_a_pool_that_never_answers_gives_up_after_a_few_attempts(monkeypatch):
         raise RuntimeError("The Pool is not active")
         yield
 
-    monkeypatch.setattr(pool, "_one_by_one", broken)
+    monkeypatch.setattr(pool, "_iterate", broken)
     with pytest.raises(RuntimeError, match="not active"):
         pool.results([("1",)])
     assert len(attempts) == worker_pool.MOST_ATTEMPTS

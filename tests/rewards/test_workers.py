@@ -159,10 +159,10 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
 
 def test_an_answer_that_nothing_interrupts_is_ended_by_the_system():
     source = (
-        "from prefix_rft_trl.rewards.verification.workers import _interrupted_after\n"
+        "from prefix_rft_trl.rewards.verification.workers import _interrupt_after\n"
         "import math\n"
         "one, other = 3 ** 3000000 + 1, 2 ** 4753000 + 1\n"
-        "with _interrupted_after(0.2): math.gcd(one, other)\n"
+        "with _interrupt_after(0.2): math.gcd(one, other)\n"
     )
     done = subprocess.run([sys.executable, "-c", source], timeout=60, check=False)
     assert done.returncode == -signal.SIGPROF
