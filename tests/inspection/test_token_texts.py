@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from prefix_rft_trl.inspection.rollouts import token_texts
+from prefix_rft_trl.inspection.groups import token_texts
 
 
 BYTES = {byte: place for place, byte in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.inspection.page import entropy_class, page, style, verdict
+from prefix_rft_trl.inspection.html_page import entropy_class, page, style, verdict
 from prefix_rft_trl.inspection.records import Group, HybridRollout, Inspection, OnPolicyRollout, Token
 
 

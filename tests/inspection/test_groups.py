@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prefix_rft_trl import lab
 from prefix_rft_trl.inspection.records import HybridRollout, Inspection, Token
-from prefix_rft_trl.inspection.rollouts import inspect_rows, pick_rows
+from prefix_rft_trl.inspection.groups import inspect_rows, pick_rows
 
 
 ROWS = [3, 1, 6]
