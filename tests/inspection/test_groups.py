@@ -58,10 +58,10 @@ def test_kept_tokens_are_the_most_uncertain_fifth_of_all_prefixes_on_the_page(ma
         ]
     )
     by_hand = entropies >= entropies.quantile(0.8)
-    kept = [token.kept for rollout in hybrids_of(inspection) for token in rollout.prefix]
+    kept = [token.selected for rollout in hybrids_of(inspection) for token in rollout.prefix]
     assert kept == by_hand.tolist()
     assert 0 < sum(kept) < len(kept)
-    assert not any(token.kept for rollout in hybrids_of(inspection) for token in rollout.continuation + rollout.rest)
+    assert not any(token.selected for rollout in hybrids_of(inspection) for token in rollout.continuation + rollout.rest)
 
 
 def test_rewards_and_advantages_are_those_of_the_texts_on_the_page(make_trainer):
@@ -123,13 +123,13 @@ def test_a_run_that_counts_epochs_has_a_middle(make_trainer):
 
 
 def test_a_prefix_that_is_only_context_has_no_kept_token(make_trainer):
-    assert [rollout.kept for rollout in hybrids_of(inspect_rows(make_trainer(prefix_selection="none"), [0]))] == [0]
+    assert [rollout.num_selected for rollout in hybrids_of(inspect_rows(make_trainer(prefix_selection="none"), [0]))] == [0]
 
 
 def test_randomly_kept_tokens_are_a_fifth_whatever_their_entropy(make_trainer):
     rollouts = hybrids_of(inspect_rows(make_trainer(prefix_selection="random", num_prefix_generations=4), ROWS))
     tokens = [token for rollout in rollouts for token in rollout.prefix]
-    kept = [token.entropy for token in tokens if token.kept]
+    kept = [token.entropy for token in tokens if token.selected]
     assert len(kept) == pytest.approx(0.2 * len(tokens), abs=1)
     assert min(kept) < sorted(token.entropy for token in tokens)[len(tokens) // 2]
 
@@ -157,7 +157,7 @@ def test_completions_that_are_cut_off_and_masked_are_shown_but_keep_no_token(mak
     trainer = make_trainer(mask_truncated_completions=True, generation_kwargs={"min_new_tokens": 56})
     (rollout,) = hybrids_of(inspect_rows(trainer, [0]))
     assert len(rollout.prefix) + len(rollout.continuation) == 56
-    assert rollout.kept == 0
+    assert rollout.num_selected == 0
 
 
 def test_problems_that_get_a_prefix_after_a_failure_are_tried_before_they_are_shown(make_trainer):

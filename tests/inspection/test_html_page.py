@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.inspection.html_page import entropy_class, page, style, verdict
+from prefix_rft_trl.inspection.html_page import entropy_class, page, verdict
 from prefix_rft_trl.inspection.records import Group, HybridRollout, Inspection, OnPolicyRollout, Token
 
 
@@ -48,7 +48,7 @@ class Reader(HTMLParser):
 
 def inspection_of(text: str, **changes) -> Inspection:
     token = Token(text, 0.3, 0.5)
-    hybrid = HybridRollout((token, replace(token, kept=True)), (token,), (token, token), 1.0, 0.75, 0.75)
+    hybrid = HybridRollout((token, replace(token, selected=True)), (token,), (token, token), 1.0, 0.75, 0.75)
     group = Group(7, text, (replace(hybrid, **changes),), (OnPolicyRollout(text, 5, 0.0, -0.25),))
     return Inspection((("name", text),), (group,))
 
@@ -108,7 +108,7 @@ def test_kept_tokens_are_told_apart_without_colour():
     tokens = Reader(page(inspection_of("x"))).tokens
     assert [token[0] for token in tokens] == ["span", "b", "span", "span", "span"]
     assert [token[2].endswith("kept") for token in tokens] == [False, True, False, False, False]
-    kept = re.search(r"b\.t\{([^}]*)\}", style())[1]
+    kept = re.search(r"b\.t\{([^}]*)\}", page(inspection_of("x")))[1]
     assert "font-weight:800" in kept
     assert "outline:" in kept
 
@@ -201,7 +201,7 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_all_text_can_be_read_and_the_scale_reads_without_colour_vision(scheme):
-    colours = dict(re.findall(r"--([\w-]+):(#\w+)", style().split("prefers-color-scheme")[scheme]))
+    colours = dict(re.findall(r"--([\w-]+):(#\w+)", page(inspection_of("x")).split("prefers-color-scheme")[scheme]))
     heat = [colours[f"e{place}"] for place in range(9)]
     pairs = [("text", "page"), ("text", "panel"), ("faint", "page"), ("faint", "panel"), ("wrote", "wrote-back")]
     pairs += [("on-cut", "cut"), ("good", "page"), ("bad", "page")]
@@ -212,5 +212,5 @@ def test_all_text_can_be_read_and_the_scale_reads_without_colour_vision(scheme):
 
 
 def test_a_page_is_made_without_torch():
-    program = "import sys, prefix_rft_trl.inspection.page; assert 'torch' not in sys.modules"
+    program = "import sys, prefix_rft_trl.inspection.html_page; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
