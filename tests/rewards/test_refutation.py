@@ -25,7 +25,8 @@ def random_number(rng: random.Random) -> str:
     a, b = rng.randint(-9, 20), rng.randint(1, 9)
     return rng.choice([
         f"{a}", f"{a}.{b}", rf"\frac{{{a}}}{{{b}}}", rf"\sqrt{{{b}}}", r"\pi", "e", "i", rf"{b}\%",
-        f"{b}^{{{a % 5 - 2}}}", "0.3333333", "1.41421", "0.0000001", "10^{-9}", r"\infty", rf"\log({b})", rf"{a}^\circ", r"\text{3}",
+        f"{b}^{{{a % 5 - 2}}}", "0.3333333", "1.41421", "0.0000001", "10^{-9}", r"\infty", rf"\log({b})",
+        rf"{a}^\circ", r"\text{3}",
     ])  # fmt: skip
 
 
@@ -49,7 +50,8 @@ def random_answer(rng: random.Random) -> str:
 def equivalent(rng: random.Random, text: str) -> str:
     return rng.choice([
         text, f"({text})", f"{text}+0", rf"1 \cdot ({text})", f"-(-({text}))", rf"\frac{{2({text})}}{{2}}",
-        f"x = {text}", rf"\{{{text}\}}", f"{text}+0.0000001", rf"\text{{{text}}}", rf"{text}\text{{ m}}", rf"\frac{{{text}}}{{1}}",
+        f"x = {text}", rf"\{{{text}\}}", f"{text}+0.0000001", rf"\text{{{text}}}",
+        rf"{text}\text{{ m}}", rf"\frac{{{text}}}{{1}}",
     ])  # fmt: skip
 
 
