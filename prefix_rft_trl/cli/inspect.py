@@ -36,8 +36,8 @@ def run(argv: list[str]) -> int:
     _leave_no_trace(script_args, training_args, output.parent)
     _say(f"Loading {model_args.model_name_or_path} ...")
 
-    from prefix_rft_trl.inspection.html_page import page
     from prefix_rft_trl.inspection.groups import inspect_rows
+    from prefix_rft_trl.inspection.html_page import page
 
     from .launch.training_script import make_trainer
 

@@ -186,7 +186,7 @@ worked_answer_reward.answer_markers = (ANSWER_MARK,)  # type: ignore[attr-define
 
 
 def step_by_step_reward(completions: list[str], **kwargs) -> list[float]:
-    """1 for a completion that works step by step, `3+4=7;7*2=4;#4`, whether or not it is right; 0 for a bare answer."""
+    """1 for a completion that works step by step, `3+4=7;7*2=4;#4`, right or wrong; 0 for a bare answer."""
     return [float(";" in completion) for completion in completions]
 
 
