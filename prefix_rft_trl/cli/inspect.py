@@ -36,8 +36,8 @@ def run(argv: list[str]) -> int:
     _leave_no_trace(script_args, training_args, output.parent)
     _say(f"Loading {model_args.model_name_or_path} ...")
 
-    from prefix_rft_trl.inspection.page import page
-    from prefix_rft_trl.inspection.rollouts import inspect_rows
+    from prefix_rft_trl.inspection.groups import inspect_rows
+    from prefix_rft_trl.inspection.html_page import page
 
     from .launch.training_script import make_trainer
 
@@ -120,7 +120,7 @@ def _check_prefixes_are_in_use(training_args: Any) -> None:
 
 def _check_rows(rows: list[int], script_args: Any) -> None:
     from prefix_rft_trl.data.loading import pick_split
-    from prefix_rft_trl.inspection.rollouts import check_rows
+    from prefix_rft_trl.inspection.groups import check_rows
 
     from .launch.trainers import splits_of
 
@@ -152,7 +152,7 @@ def _summary(rollout: "HybridRollout", group: "Group") -> str:
         if advantage is None
         else f"advantage {advantage:{'+.3g' if advantage else 'g'}}"
     )
-    kept = f"{rollout.kept} of {len(rollout.prefix)} prefix tokens kept"
+    kept = f"{rollout.num_selected} of {len(rollout.prefix)} prefix tokens kept"
     return f"reward {rollout.reward:g} (group mean {group.mean_reward:.3g}), {learned}, {kept}"
 
 

@@ -1,1 +1,1 @@
-"""What a prefix teaches, as a picture: the groups of a training step, token by token, on a page."""
+"""Show token by token what a prefix teaches: the groups of a training step, as a page."""

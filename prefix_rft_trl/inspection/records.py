@@ -1,23 +1,23 @@
-"""What the page shows, as plain values: nothing here knows of models or of HTML."""
+"""Plain values that the page shows; independent of models and of HTML."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Token:
-    """A token of a demonstration or of what the policy wrote after a part of it.
+    """A token of a demonstration, or of the policy's continuation.
 
     Attributes:
-        text (`str`): what it adds to the text; empty if it only begins a character that the next tokens complete.
-        entropy (`float`): of the policy's distribution at its place, in nats.
-        probability (`float`): that the policy gives it.
-        kept (`bool`): whether it is a prefix token that is trained.
+        text (`str`): what it adds to the text; empty if it only begins a character that later tokens complete.
+        entropy (`float`): of the policy's distribution at its position, in nats.
+        probability (`float`): under the policy.
+        selected (`bool`): whether it is a prefix token that is trained.
     """
 
     text: str
     entropy: float
     probability: float
-    kept: bool = False
+    selected: bool = False
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,13 @@ class HybridRollout:
     """A rollout that starts with a prefix of a demonstration.
 
     Attributes:
-        prefix (`tuple[Token]`): the part of the demonstration that was given.
-        continuation (`tuple[Token]`): what the policy wrote from there.
-        rest (`tuple[Token]`): the part of the demonstration that was not given, each token read after those before it.
+        prefix (`tuple[Token]`): the given part of the demonstration.
+        continuation (`tuple[Token]`): what the policy wrote after it.
+        rest (`tuple[Token]`): the remainder of the demonstration, scored under the policy as a continuation of the
+            prefix.
         reward (`float`): of prefix and continuation together.
-        prefix_advantage (`float` or `None`): of the prefix tokens that are kept; `None` if they are imitated
-            whatever the reward.
+        prefix_advantage (`float` or `None`): of the selected prefix tokens; `None` if they are imitated whatever the
+            reward.
         advantage (`float`): of the continuation.
     """
 
@@ -42,13 +43,13 @@ class HybridRollout:
     advantage: float
 
     @property
-    def kept(self) -> int:
-        return sum(token.kept for token in self.prefix)
+    def num_selected(self) -> int:
+        return sum(token.selected for token in self.prefix)
 
 
 @dataclass(frozen=True)
 class OnPolicyRollout:
-    """A rollout that the policy wrote from its first token on."""
+    """A rollout written by the policy alone."""
 
     text: str
     tokens: int
@@ -58,7 +59,7 @@ class OnPolicyRollout:
 
 @dataclass(frozen=True)
 class Group:
-    """The rollouts of one row of the dataset; `prompt` is as the policy reads it, template included."""
+    """The rollouts of one dataset row; `prompt` includes the chat template, as the policy reads it."""
 
     row: int
     prompt: str
@@ -73,7 +74,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Inspection:
-    """The groups of a step, and the settings that they come from as pairs of a name and a value."""
+    """The groups of a training step, and the settings behind them as (name, value) pairs."""
 
     settings: tuple[tuple[str, str], ...]
     groups: tuple[Group, ...]

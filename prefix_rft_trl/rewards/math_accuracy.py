@@ -1,9 +1,10 @@
-"""Whether a response's final answer is right: Math-Verify in worker processes that no answer can hang."""
+"""Reward right final answers: by Math-Verify in worker processes that no answer can hang, or by the last number."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .answers import MARKERS, stated_answer
+from .answers import MARKERS, completion_text, stated_answer
 from .golds import acceptable_golds
 from .verification.equivalence import Verdict
 from .verification.verifier import Verifier
@@ -11,22 +12,23 @@ from .verification.verifier import Verifier
 
 LONGEST_IN_TABLE = 80  # characters of an answer in the completions table
 
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+
 
 class MathAccuracyReward:
     r"""
-    1 if the final answer of a response is a right one, 0 if it is not or if there is none, `None` if no right answer
-    of the row can be read.
+    Reward 1 for a right final answer, 0 for a wrong or missing one, `None` for a row without a readable right answer.
 
     The final answer is the last `\boxed{}` or `<answer></answer>` or, without either, what follows the last marker;
-    what stands inside a thinking block is not one once the block is closed. Answers are compared by Math-Verify in
-    worker processes, which are kept between steps; see [`Verifier`]. An answer that runs into the time limit, that is
-    too large to be computed with or that brings its worker down counts as wrong.
+    once a thinking block is closed, nothing inside it counts. Math-Verify compares answers in worker processes that
+    are reused across steps; see [`Verifier`]. An answer that runs into the time limit, is too large to be computed
+    with, or crashes its worker counts as wrong.
 
     Args:
         num_workers (`int`, *optional*): worker processes; defaults to one a core, shared by the processes of a launch.
         time_limit (`float`, *optional*, defaults to 5.0): seconds that an answer may take.
-        answer_markers (`Sequence[str]`, *optional*): what an answer stands behind where there is no box; defaults to
-            `####`, `answer is` and `answer:`. Empty: boxes and tags alone count.
+        answer_markers (`Sequence[str]`, *optional*): phrases that introduce an answer where there is no box; defaults
+            to `####`, `answer is` and `answer:`. If empty, only boxes and tags count.
         solution_column (`str`, *optional*, defaults to `"solution"`): column of the right answers: text, a number, or
             a list of either of which any one is right; bare, in dollar signs, in `\boxed{}`, or behind `####`.
     """
@@ -53,17 +55,17 @@ class MathAccuracyReward:
     ) -> list[float | None]:
         """The reward of each completion, text or messages.
 
-        `log_extra` and `log_metric` come from the trainer: the answers that were read go to the completions table, and
-        the shares of unreadable right answers, of responses without an answer, of timeouts, refusals and crashes to
-        the log.
+        The trainer passes `log_extra`, which receives the extracted answers for the completions table, and
+        `log_metric`, which receives the shares of unreadable right answers, of responses without an answer, and of
+        timeouts, refusals and crashes.
 
         Raises:
             ValueError: if the column of the right answers is missing.
         """
         if self.solution_column not in columns:
             raise ValueError(
-                f"`math_accuracy_reward` finds no column '{self.solution_column}' with the right answers; it was "
-                f"given: {', '.join(columns)}. Name it by `solution_column`, or rename the dataset's."
+                f"`math_accuracy_reward` reads the right answers in the column '{self.solution_column}', and the "
+                f"dataset has: {', '.join(columns)}. Set `solution_column`, or rename the dataset's column."
             )
         answers = [stated_answer(completion, self.answer_markers) for completion in completions]
         golds = [acceptable_golds(solution) for solution in columns[self.solution_column]]
@@ -81,9 +83,27 @@ def _reward(verdict: Verdict) -> float | None:
 
 
 def _shares(answers: list[str | None], verdicts: list[Verdict]) -> dict[str, float]:
-    counted = (Verdict.UNREADABLE_GOLD, Verdict.TIMEOUT, Verdict.REFUSED, Verdict.CRASHED)
-    shares = {verdict.value: verdicts.count(verdict) / len(verdicts) for verdict in counted}
-    return {**shares, "no_answer": sum(answer is None for answer in answers) / len(answers)}
+    logged = (Verdict.UNREADABLE_GOLD, Verdict.TIMEOUT, Verdict.REFUSED, Verdict.CRASHED)
+    shares = {verdict.value: verdicts.count(verdict) / len(verdicts) for verdict in logged}
+    return {**shares, "no_answer": answers.count(None) / len(answers)}
 
 
 math_accuracy_reward = MathAccuracyReward()
+
+
+def gsm8k_final_number(completions: list[Any], answer: list[str], **kwargs: Any) -> list[float | None]:
+    """Reward 1 if the last number of a response equals the one after `####` in the row's `answer`, as in GSM8K.
+
+    In a response with a `####` of its own, only the text after it is read. A row whose answer has no number gives
+    `None`.
+    """
+    rewards: list[float | None] = []
+    for completion, gold in zip(completions, answer, strict=True):
+        right = _last_number(gold)
+        rewards.append(None if right is None else float(_last_number(completion_text(completion)) == right))
+    return rewards
+
+
+def _last_number(text: str) -> float | None:
+    numbers = _NUMBER.findall(text.rpartition("####")[2])
+    return float(numbers[-1].replace(",", "")) if numbers else None

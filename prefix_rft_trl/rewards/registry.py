@@ -1,4 +1,4 @@
-"""Reward functions by name, for recipes and the command line."""
+"""Reward functions by name, for recipes and the command line, and the dataset columns that each needs."""
 
 import inspect
 import os
@@ -12,9 +12,10 @@ RewardFunction = Callable[..., list[float | None]]
 
 REWARDS = {
     "math_accuracy_reward": "prefix_rft_trl.rewards.math_accuracy.MathAccuracyReward",
-    "gsm8k_final_number": "prefix_rft_trl.rewards.golds.gsm8k_final_number",
-    "lab_exact_answer": "prefix_rft_trl.lab.exact_answer_reward",
-    "lab_worked_answer": "prefix_rft_trl.lab.worked_answer_reward",
+    "gsm8k_final_number": "prefix_rft_trl.rewards.math_accuracy.gsm8k_final_number",
+    "lab_exact_answer": "prefix_rft_trl.lab.task.exact_answer_reward",
+    "lab_worked_answer": "prefix_rft_trl.lab.task.worked_answer_reward",
+    "lab_step_by_step": "prefix_rft_trl.lab.task.step_by_step_reward",
     "reasoning_gym_score": "prefix_rft_trl.data.gym.scoring.ReasoningGymScore",
     "accuracy_reward": "trl.rewards.accuracy_reward",
     "reasoning_accuracy_reward": "trl.rewards.reasoning_accuracy_reward",
@@ -24,12 +25,28 @@ REWARDS = {
     "get_soft_overlong_punishment": "trl.rewards.get_soft_overlong_punishment",
 }
 
+# Rewards that shape responses: an evaluation that asks whether answers are right takes another one
+FORMAT_REWARDS = frozenset(
+    {
+        "lab_step_by_step",
+        "think_format_reward",
+        "get_cosine_scaled_reward",
+        "get_repetition_penalty_reward",
+        "get_soft_overlong_punishment",
+    }
+)
 
-class OfMessages:
-    """A reward that reads messages alone, as those of TRL do, for completions that are text too."""
+# Passed to every reward by `_calculate_rewards` of GRPOTrainer (trl/trainer/grpo_trainer.py)
+TRL_ARGUMENTS = frozenset(
+    {"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments"}
+)
+
+
+class AcceptText:
+    """Let a reward that reads messages, as those of TRL do, score completions that are text too."""
 
     def __init__(self, reward: RewardFunction):
-        self.reward = reward
+        self.__wrapped__ = reward  # `inspect.signature` then shows its columns
         self.__name__ = reward.__name__
 
     def __call__(self, completions: list[Any], **columns: Any) -> list[float | None]:
@@ -37,51 +54,69 @@ class OfMessages:
             [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
             for completion in completions
         ]
-        return self.reward(completions=messages, **columns)
+        return self.__wrapped__(completions=messages, **columns)
 
 
 def load_reward(name: str, arguments: dict[str, Any] | None = None) -> RewardFunction:
-    """The reward function of a registered name, or of a dotted path such as `my_package.rewards.my_reward`.
+    """Load a reward function by its registered name, or by a dotted path such as `my_package.rewards.my_reward`.
 
     Args:
-        name (`str`): of a function, of a class whose objects are called, or of a function `get_...` that makes one.
-        arguments (`dict`, *optional*): what a class or a `get_...` is called with.
+        name (`str`): names a function, a class with callable instances, or a factory function `get_...`.
+        arguments (`dict`, *optional*): arguments of the class or factory.
 
     Raises:
-        ValueError: if there is none; the message lists the registered names. If the arguments do not fit it.
+        ValueError: if there is no such reward (the message lists the registered names), or if the arguments do not
+            fit it.
     """
     path = REWARDS.get(name, name)
-    found = _attribute(path, name)
+    found = _import(path, name)
     if inspect.isclass(found) or path.rpartition(".")[2].startswith("get_"):
-        reward = _made(found, name, arguments or {})
+        reward = _make(found, name, arguments or {})
     elif arguments:
         raise ValueError(
-            f"The reward {name!r} is a function that takes no arguments of its own, found: {', '.join(arguments)}. "
-            "Take them out of `reward_kwargs`."
+            f"The reward {name!r} is a plain function and takes no arguments, found: {', '.join(arguments)}. Remove "
+            "them from `reward_kwargs`."
         )
     else:
         reward = found
-    return OfMessages(reward) if path.startswith("trl.") else reward
+    return AcceptText(reward) if path.startswith("trl.") else reward
 
 
-def _attribute(path: str, name: str) -> Any:
+def required_columns(reward: RewardFunction) -> list[str]:
+    """Dataset columns without which a reward cannot be called.
+
+    These are its parameters without a default that TRL does not pass to every reward, the column in its attribute
+    `solution_column`, and those in its attribute `required_columns`.
+    """
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = [
+        name
+        for name, parameter in inspect.signature(reward).parameters.items()
+        if parameter.kind in named and parameter.default is parameter.empty and name not in TRL_ARGUMENTS
+    ]
+    solution_column = getattr(reward, "solution_column", None)
+    declared = getattr(reward, "required_columns", ())
+    return list(dict.fromkeys([*parameters, *filter(None, [solution_column]), *declared]))
+
+
+def _import(path: str, name: str) -> Any:
     module_name, _, attribute = path.rpartition(".")
     if not module_name:
         raise ValueError(f"Unknown reward {name!r}. Known: {', '.join(REWARDS)}; or give a dotted path.")
     if name not in REWARDS and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a reward in a file beside the recipe, as with `trl grpo`
+        sys.path.insert(0, os.getcwd())  # finds a reward in a file next to the recipe, as `trl grpo` does
     try:
         return getattr(import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"Cannot load the reward {name!r}: {error}. Registered: {', '.join(REWARDS)}.") from error
 
 
-def _made(maker: Any, name: str, arguments: dict[str, Any]) -> RewardFunction:
+def _make(factory: Any, name: str, arguments: dict[str, Any]) -> RewardFunction:
     try:
-        inspect.signature(maker).bind(**arguments)
+        inspect.signature(factory).bind(**arguments)
     except TypeError as error:
         raise ValueError(
-            f"The reward {name!r}: {error}. It takes: {inspect.signature(maker)}. Set them in `reward_kwargs`, such "
+            f"The reward {name!r}: {error}. It takes: {inspect.signature(factory)}. Set them in `reward_kwargs`, such "
             f"as `reward_kwargs: {{{name}: {{...}}}}`."
         ) from error
-    return maker(**arguments)
+    return factory(**arguments)

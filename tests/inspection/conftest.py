@@ -1,4 +1,4 @@
-"""A real trainer on the lab's base model."""
+"""A trainer on the lab's base model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, lab
 
 
 def graded_reward(completions: list[str], **kwargs: Any) -> list[float]:
-    """A reward that hardly ever is the same for all rollouts of a group, unlike that of the lab's task."""
+    """A reward that seldom is equal for all rollouts of a group, unlike the lab's own."""
     return [sum(map(ord, completion)) % 11 / 10 for completion in completions]
 
 

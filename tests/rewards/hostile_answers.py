@@ -1,8 +1,8 @@
-"""Answers that hang, crash or fool a reward that is not made for them, and how long it takes to score them all.
+"""Answers that hang, crash or fool an unprepared reward.
 
     python tests/rewards/hostile_answers.py SECONDS
 
-scores them with that time limit and writes what came of it as JSON.
+scores them with that time limit, and prints verdicts and duration as JSON.
 """
 
 import json
@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 
 TOWER = "9^{9^{9^{9}}}"
-# These run into the time limit; the last is one call of C that takes 20 seconds, so that its worker has to be ended
+# These run into the time limit. The last is a single call of C that takes 20 seconds: the greatest common divisor of
+# two numbers of 1.4 million digits. It can only be stopped by ending its worker.
 SLOW = {
     "triple integral": r"\int_0^1\int_0^1\int_0^1 \frac{\sin(xyz)^{17}}{1+x^{99}} dx dy dz",
     "huge degrees": r"x^{1000}+y^{1000}=z^{1000}+\sin(\cos(\tan(x^{77})))",
@@ -29,7 +30,7 @@ HOSTILE = SLOW | {
     "quotient of a tower": rf"\frac{{1}}{{{TOWER}}}",
     "root of a tower": rf"\sqrt{{{TOWER}}}",
     "logarithm of a tower": rf"\log({TOWER})",
-    "rest of a tower": rf"{TOWER} \bmod 7",
+    "remainder of a tower": rf"{TOWER} \bmod 7",
     "tower in an interval": f"[0, {TOWER})",
     "tower of percents": rf"{TOWER}\%",
     "mixed number with a tower": rf"3\frac{{{TOWER}}}{{4}}",
@@ -38,7 +39,7 @@ HOSTILE = SLOW | {
     "tower of e": "e^{e^{e^{e^{10}}}}",
     "exponentials": r"\exp(\exp(\exp(100)))",
     "long expansion": "(a+b+c+d+e)^{1000}",
-    "high powers that vanish": "(1+x)^{100000}-(1+x)^{100000}",
+    "high powers that cancel": "(1+x)^{100000}-(1+x)^{100000}",
     "scientific": "1e1000000000",
     "scientific power": r"5 \times 10^{999999999999}",
     "high roots": r"\sqrt[1000]{2^{1000}+3^{1000}+5^{1000}} - \sqrt[999]{2^{999}+7}",
@@ -110,12 +111,11 @@ HOSTILE = SLOW | {
 GOLD = r"\frac{\sqrt{43}}{2}"
 
 
-def scored(score: Callable[[list[str | None]], list]) -> tuple[dict[str, object], float]:
-    """What came of each answer, and the seconds that it took for all."""
+def score_all(score: Callable[[list[str | None]], list]) -> tuple[dict[str, object], float]:
+    """The result of each answer, and the seconds that all took together."""
     start = time.perf_counter()
-    found = score([*HOSTILE.values()])
-    seconds = time.perf_counter() - start
-    return dict(zip(HOSTILE, found, strict=True)), seconds
+    results = score([*HOSTILE.values()])
+    return dict(zip(HOSTILE, results, strict=True)), time.perf_counter() - start
 
 
 def main() -> None:
@@ -125,7 +125,7 @@ def main() -> None:
         verifier.verify([(f"x + {number}", (f"{number} + x",)) for number in range(20)])
         print("ready", flush=True)
         sys.stdin.readline()
-        verdicts, seconds = scored(lambda answers: verifier.verify([(answer, (GOLD,)) for answer in answers]))
+        verdicts, seconds = score_all(lambda answers: verifier.verify([(answer, (GOLD,)) for answer in answers]))
         after = verifier.verify([("y + 1", ("1 + y",)), (r"\frac{\sqrt{172}}{4}", (GOLD,)), ("y", ("z",))])
     print(json.dumps({"verdicts": verdicts, "seconds": seconds, "after": after}))
 

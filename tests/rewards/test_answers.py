@@ -1,10 +1,11 @@
+import re
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.rewards.answers import MARKERS, find_final_answer
+from prefix_rft_trl.rewards.answers import MARKERS, answer_as_word, find_final_answer, last_statement
 
 
 def stated(text: str, markers: tuple[str, ...] = MARKERS) -> str | None:
@@ -78,21 +79,46 @@ def test_last_complete_box_is_the_answer(text, answer):
         ("The answer is $18. (She makes $9 * 2 = $18.)", "$18"),
         ("The answer is $18.50.", "$18.50"),
         (r"The answer is \$18.", r"\$18"),
+        ("The answer is 5, since 2+3=5.", "5"),
+        ("The answer is `6`", "6"),
+        ("#### Final Answer\n42", "42"),
+        ("#### The answer:\n**7**", "7"),
+        ("The answer is $6$ or $7$.", "6, 7"),
+        ("The answer is $5$, $6$ and $7$.", "5, 6, 7"),
         ("The answer is", None),
         ("####", None),
         ("####\n  \n", None),
         ("42", None),
     ],
 )
-def test_what_follows_the_last_marker_is_the_answer_without_a_box(text, answer):
+def test_text_after_the_last_marker_is_the_answer_where_there_is_no_box(text, answer):
     assert stated(text) == answer
 
 
-def test_a_box_goes_before_a_marker_wherever_it_stands():
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<answer> 42 </answer>", "42"),
+        (r"<answer>So \boxed{42}.</answer>", "42"),
+        (r"\boxed{41}, that is <answer>42</answer>", "42"),
+        (r"<answer>41</answer>, no, \boxed{42}", "42"),
+        ("<answer>41</answer> <answer>42</answer>", "42"),
+        ("<answer>41</answer> The answer is 43.", "41"),
+        ("<think><answer>41</answer></think> The answer is 42.", "42"),
+        ("<answer>The answer is 6</answer>", "6"),
+        ("<answer>42", None),
+        ("</answer>42<answer>", None),
+    ],
+)
+def test_answer_tags_count_like_a_box(text, answer):
+    assert stated(text) == answer
+
+
+def test_a_box_precedes_a_marker_anywhere_in_the_text():
     assert stated(r"\boxed{1}. The answer is 2. #### 3") == "1"
 
 
-def test_what_was_only_thought_is_no_answer_once_the_thinking_is_over():
+def test_thoughts_are_no_answer_once_the_thinking_block_is_closed():
     assert stated(r"<think>\boxed{1} #### 2</think> I do not know.") is None
     assert stated(r"<think>\boxed{1}</think> The answer is 2.") == "2"
     assert stated(r"<think>#### 1</think>\boxed{2}") == "2"
@@ -100,17 +126,20 @@ def test_what_was_only_thought_is_no_answer_once_the_thinking_is_over():
     assert stated(r"\boxed{1}</think>") is None
 
 
-def test_an_answer_in_a_thinking_block_that_is_never_closed_counts():
+def test_an_answer_in_an_unclosed_thinking_block_counts():
     assert stated(r"<think>So it is \boxed{1}") == "1"
     assert stated("<think>The answer is 1") == "1"
 
 
-def test_markers_are_settable_and_are_plain_text():
+def test_custom_markers_are_plain_text_and_apply_inside_tags():
     assert stated("Result (*) 5. The answer is 6", markers=("(*)",)) == "5"
     assert stated("result = 5", markers=("RESULT",)) == "5"
     assert stated("#### 5", markers=()) is None
     assert stated(r"#### 5 \boxed{6}", markers=()) == "6"
     assert stated("result5, results 6", markers=("result",)) is None
+    assert stated("<answer>The answer is 6</answer>", markers=()) == "The answer is 6"
+    assert stated("<answer>So: 6</answer>", markers=("so:",)) == "6"
+    assert find_final_answer("So: 6", markers=["so:"]).text == "6"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +151,7 @@ def test_markers_are_settable_and_are_plain_text():
         ("The answer is 5. Done\nReally", "answer is 5. Done"),
     ],
 )
-def test_statement_is_found_in_its_place(text, statement):
+def test_span_covers_the_statement_from_box_or_marker_to_its_end(text, statement):
     found = find_final_answer(text)
     assert text[found.start : found.end] == statement
 
@@ -137,13 +166,13 @@ WITHOUT_BRACES = st.lists(ATOMS, max_size=8).map("".join)
 
 
 @given(content=BALANCED, before=WITHOUT_BRACES, after=WITHOUT_BRACES, open_braces=st.integers(0, 3))
-def test_what_is_boxed_is_read_back_whatever_surrounds_it(content, before, after, open_braces):
+def test_boxed_content_is_read_back_whatever_surrounds_it(content, before, after, open_braces):
     text = before + "{" * open_braces + " " + r"\boxed{" + content + "}" + after
     assert stated(text) == content.strip()
 
 
 @given(boxes=st.lists(BALANCED, min_size=1, max_size=4), broken=BALANCED)
-def test_box_that_is_never_closed_hides_no_other(boxes, broken):
+def test_an_unclosed_box_hides_no_other(boxes, broken):
     text = " ".join(rf"\boxed{{{content}}}" for content in boxes) + r" \boxed{" + broken
     assert stated(text) == boxes[-1].strip()
 
@@ -168,53 +197,55 @@ LONG = {
 
 
 @pytest.mark.parametrize("name", LONG)
-def test_a_megabyte_of_anything_is_read_in_no_time(name):
+def test_a_megabyte_takes_linear_time(name):
     start = time.perf_counter()
     find_final_answer(LONG[name])
     assert time.perf_counter() - start < 3.0
 
 
-def test_a_long_answer_is_read_whole():
+def test_a_long_answer_is_not_truncated():
     assert stated(r"\boxed{" + LONG["digits"] + "}") == LONG["digits"]
     assert stated(r"\boxed{" + LONG["nested braces"] + "}") == LONG["nested braces"]
 
 
 @pytest.mark.parametrize(
-    ("text", "answer"),
+    ("text", "answer", "from_statement"),
     [
-        ("<answer> 42 </answer>", "42"),
-        (r"<answer>So \boxed{42}.</answer>", "42"),
-        (r"\boxed{41}, that is <answer>42</answer>", "42"),
-        (r"<answer>41</answer>, no, \boxed{42}", "42"),
-        ("<answer>41</answer> <answer>42</answer>", "42"),
-        ("<answer>41</answer> The answer is 43.", "41"),
-        ("<think><answer>41</answer></think> The answer is 42.", "42"),
-        ("<answer>42", None),
-        ("</answer>42<answer>", None),
+        (r"So x = 42, \boxed{41}, no: \boxed{42}.", "42", r"\boxed{42}."),
+        (r"It is \boxed{\frac{1}{2}}, or 1/2.", "1/2", r"\boxed{\frac{1}{2}}, or 1/2."),
+        ("48/2 = <<48/2=24>>24, 24+48 = 72\n#### 72", "48/2 ... #### 72", "#### 72"),
+        ("Then 6 * 7 = 42. The answer is 42.", "42", "answer is 42."),
+        ("3+4=7;7*2=4;4-5=9;#9", "9", "9"),
+        ("6 * 7 = 42, which is 42. Done in 142 steps.", "42", "42. Done in 142 steps."),
+        ("So it is 42, and not 42.5.", 42.0, "42, and not 42.5."),
+        ("1 1 1", "1 1", "1 1"),
+        (r"<think>It is \boxed{42}.</think>So 42 it is.", "42", "42 it is."),
+        (r"A wrong one: \boxed{41}. The right one would be 42.", "42", r"\boxed{41}. The right one would be 42."),
+        ("Nothing is stated here.", "42", None),
+        ("Nothing to look for: 42.", None, None),
+        ("Nothing to look for: 42.", "", None),
+        ("Nothing to look for: 42.", ["42"], None),
     ],
 )
-def test_tags_state_an_answer_as_a_box_does(text, answer):
-    found = find_final_answer(text)
-    assert (found and found.text) == answer
+def test_last_statement_that_gives_the_answer_away_is_found(text, answer, from_statement):
+    start = last_statement(text, answer)
+    assert (None if start is None else text[start:]) == from_statement
 
 
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        ("The answer is 5, since 2+3=5.", "5"),
-        ("The answer is `6`", "6"),
-        ("#### Final Answer\n42", "42"),
-        ("#### The answer:\n**7**", "7"),
-        ("The answer is $6$ or $7$.", "6, 7"),
-        ("The answer is $5$, $6$ and $7$.", "5, 6, 7"),
-        ("<answer>The answer is 6</answer>", "6"),
-    ],
-)
-def test_what_surrounds_an_answer_behind_a_marker_is_left_out(text, answer):
-    assert find_final_answer(text).text == answer
+@given(words=st.lists(st.sampled_from(["42", "42.5", "142", "x42", "4", "2", "-42", "42.", "(42)"]), max_size=8))
+def test_without_a_statement_the_last_word_that_is_the_answer_is_found(words):
+    text, expected = " ".join(words), None
+    for i, word in enumerate(words):
+        if word in ("42", "-42", "42.", "(42)"):
+            expected = len(" ".join([*words[:i], ""])) + word.index("42")
+    assert last_statement(text, "42") == expected
 
 
-def test_markers_that_are_set_hold_inside_tags_too():
-    text = "<answer>The answer is 6</answer>"
-    assert find_final_answer(text, markers=()).text == "The answer is 6"
-    assert find_final_answer("<answer>So: 6</answer>", markers=("so:",)).text == "6"
+@given(answer=st.text("4.2ab+{\\#\n ", min_size=1, max_size=6))
+def test_any_answer_is_found_as_a_word_of_its_own(answer):
+    alone = answer.rpartition("####")[2].strip()
+    word = answer_as_word(answer)
+    assert (word is None) == (alone == "")
+    if word is not None:
+        assert [match.start() for match in word.finditer(f"< {alone} >")] == [2]
+        assert not word.search(f"a{alone}a") or not re.match(r"\w", alone)

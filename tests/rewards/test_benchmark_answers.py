@@ -1,4 +1,4 @@
-"""On the right answers of the usual benchmarks, where PREFIX_RFT_DATA names a folder that has them."""
+"""Right answers of public benchmarks, read from the folder that PREFIX_RFT_DATA names."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def reward() -> Iterator[MathAccuracyReward]:
         yield made
 
 
-def golds_of(file: Path) -> list[object]:
+def read_golds(file: Path) -> list[object]:
     return [json.loads(line)["answer"] for line in file.read_text(encoding="utf-8").splitlines()]
 
 
@@ -33,25 +33,25 @@ def boxed(answers: list[object]) -> list[str]:
     return [rf"Therefore the answer is $\boxed{{{str(answer).replace('$', '')}}}$." for answer in answers]
 
 
-def of_other_problems(golds: list[object], seed: int) -> list[object]:
-    """For each problem the answer of another one, with another text."""
+def answers_of_other_problems(golds: list[object], seed: int) -> list[object]:
+    """For each problem a different answer, from another problem."""
     rng = random.Random(seed)
     return [rng.choice([other for other in golds if str(other) != str(gold)]) for gold in golds]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_right_answer_given_bare_is_accepted_from_a_box(reward, file):
-    golds = golds_of(file)
+def test_a_bare_right_answer_is_accepted_in_a_box(reward, file):
+    golds = read_golds(file)
     rewards = reward(completions=boxed(golds), solution=golds)
-    exceptions = [(gold, found) for gold, found in zip(golds, rewards, strict=True) if found != 1.0]
-    print(f"{file.stem}: {len(golds) - len(exceptions)} of {len(golds)} accepted, but for {exceptions}")
-    assert len(exceptions) <= 0.005 * len(golds)
+    rejected = [(gold, found) for gold, found in zip(golds, rewards, strict=True) if found != 1.0]
+    print(f"{file.stem}: {len(golds) - len(rejected)} of {len(golds)} accepted, rejected: {rejected}")
+    assert len(rejected) <= 0.005 * len(golds)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_answer_of_another_problem_is_not_rewarded(reward, file):
-    golds = golds_of(file) * OTHERS
-    others = [other for seed in range(OTHERS) for other in of_other_problems(golds_of(file), seed)]
+def test_an_answer_of_another_problem_is_not_rewarded(reward, file):
+    golds = read_golds(file) * OTHERS
+    others = [other for seed in range(OTHERS) for other in answers_of_other_problems(read_golds(file), seed)]
     rewards = reward(completions=boxed(others), solution=golds)
     accepted = [pair for *pair, found in zip(golds, others, rewards, strict=True) if found == 1.0]
     print(f"{file.stem}: {len(accepted)} of {len(golds)} accepted: {accepted}, {rewards.count(None)} without a reward")

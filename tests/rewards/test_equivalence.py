@@ -7,7 +7,7 @@ def verdict(answer: str, *golds: str) -> Verdict:
     return settle(answer, golds) or judge(answer, golds)
 
 
-EQUAL = [  # of a right answer and one that says the same
+EQUAL = [  # a right answer and another form of it
     ("42", "42"),
     ("42", "42.0"),
     ("42", "42."),
@@ -33,7 +33,7 @@ EQUAL = [  # of a right answer and one that says the same
     (r"2^{2^{10}}", "4^{2^{9}}"),
     ("5!", "120"),
     (r"\binom{5}{2}", "10"),
-    # Units, currencies, shares
+    # Units, currencies, percentages
     ("5", "5 cm"),
     ("5 cm", "5"),
     ("5", r"5\text{ cm}"),
@@ -67,14 +67,14 @@ EQUAL = [  # of a right answer and one that says the same
     ("x = b + m", "m + b"),
     ("3+4i", "4i+3"),
     (r"\infty", "∞"),
-    # With and without the name of the unknown
+    # With and without the unknown
     ("5", "x=5"),
     ("x=5", "5"),
     ("x^2+1", "y=x^2+1"),
     ("y = x^2+1", "x^2+1"),
     ("2x", "f(x)=2x"),
     ("a_{n}=2^n", "2^n"),
-    # Several at once
+    # Several values
     ("1,2", "2,1"),
     (r"\{1,2\}", "2, 1"),
     ("x = 1 or x = 2", "1, 2"),
@@ -110,7 +110,7 @@ EQUAL = [  # of a right answer and one that says the same
     ("5", "**5**"),
     ("$5$", "5"),
     ("5", r"\boxed{5}"),
-    # A broken or strange writing is equal to itself
+    # A broken or unusual form equals itself
     (r"\text{A, B}", r"\text{A, B}"),
     ("10:30", "10:30"),
     (r"k\pi, k\in\mathbb{Z}", r"k\pi, k\in\mathbb{Z}"),
@@ -118,7 +118,7 @@ EQUAL = [  # of a right answer and one that says the same
 
 
 @pytest.mark.parametrize(("gold", "answer"), EQUAL)
-def test_right_answer_counts_however_it_is_written(gold, answer):
+def test_a_right_answer_counts_in_any_form(gold, answer):
     assert verdict(answer, gold) is Verdict.EQUAL
 
 
@@ -151,7 +151,7 @@ DIFFERENT = [
     ("3:2", "2:3"),
     ("11_2", "11_3"),
     ("52_{8}", "52_9"),
-    # More than was asked for, or less
+    # More values than asked for, or fewer
     ("5", "5, 6"),
     ("5", "5 or 6"),
     ("5", r"6 \text{ or } 5"),
@@ -165,7 +165,7 @@ DIFFERENT = [
     (r"\pm 2", "2"),
     ("2", r"\pm 2"),
     ("2,3", "23"),
-    # Order and ends
+    # Order, open and closed ends
     ("(1,2)", "(2,1)"),
     ("(1,2)", "[1,2]"),
     ("[0,1)", "[0,1]"),
@@ -204,7 +204,7 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize(("gold", "answer"), DIFFERENT)
-def test_wrong_answer_does_not_count(gold, answer):
+def test_a_wrong_answer_does_not_count(gold, answer):
     assert verdict(answer, gold) is Verdict.DIFFERENT
 
 
@@ -220,29 +220,12 @@ def test_none_of_several_right_answers_counts(answer):
     assert verdict(answer, "2", "???", r"\sqrt{3}", "east") is Verdict.DIFFERENT
 
 
-@pytest.mark.parametrize(
-    "gold",
-    [
-        "",
-        "  ",
-        "$$",
-        "???",
-        "...",
-        "-",
-        "!",
-        "()",
-        "{}",
-        r"\frac{1}{2",
-        r"\frac{1}{",
-        "5}",
-        "}{",
-        r"\text{}",
-        "The proof follows from the definition of a limit",
-        r"\text{see the diagram above for the shape}",
-        "x + " * LONGEST + "1",
-    ],
-)
-def test_right_answer_that_nothing_can_be_compared_with_is_told(gold):
+UNREADABLE = ["", "  ", "$$", "???", "...", "-", "!", "()", "{}", r"\frac{1}{2", r"\frac{1}{", "5}", "}{", r"\text{}"]
+PROSE = ["The proof follows from the definition of a limit", r"\text{see the diagram above for the shape}"]
+
+
+@pytest.mark.parametrize("gold", [*UNREADABLE, *PROSE, "x + " * LONGEST + "1"])
+def test_an_unreadable_right_answer_is_reported_rather_than_counted_against_responses(gold):
     assert not is_readable(gold)
     assert verdict("42", gold) is Verdict.UNREADABLE_GOLD
     assert verdict("", gold, gold) is Verdict.UNREADABLE_GOLD
@@ -253,7 +236,7 @@ def test_right_answer_that_nothing_can_be_compared_with_is_told(gold):
     "gold",
     ["42", "0", r"\dfrac{1}{2}", "A", "no solution", r"k\pi, k\in\mathbb{Z}", "10:30", r"\infty", r"\{\}", "答案"],
 )
-def test_right_answer_of_a_usual_kind_is_readable(gold):
+def test_a_right_answer_of_a_common_kind_is_readable(gold):
     assert is_readable(gold)
 
 
@@ -261,7 +244,7 @@ def test_right_answer_of_a_usual_kind_is_readable(gold):
     "answer",
     ["7" * (LONGEST + 1), "(" * 41 + "1" + ")" * 41, r"\sqrt{" * 41 + "2" + "}" * 41, "9^{9^{9^{9}}}", "(10^{10})!"],
 )
-def test_answer_that_is_not_worth_computing_with_is_refused(answer):
+def test_an_answer_too_large_to_compute_with_is_refused(answer):
     assert verdict(answer, r"\sqrt{2}") is Verdict.REFUSED
 
 
@@ -274,17 +257,10 @@ def test_whole_numbers_are_settled_without_algebra():
 
 @pytest.mark.parametrize(
     ("answer", "golds"),
-    [
-        ("0.333", ("1/3",)),
-        ("42", ("x",)),
-        ("x", ("42",)),
-        ("42", ("43", r"\sqrt{2}")),
-        ("", ("x",)),
-        ("50", (r"50\%",)),
-    ],
+    [("0.333", "1/3"), ("42", "x"), ("x", "42"), ("42", r"43 \sqrt{2}"), ("", "x"), ("50", r"50\%")],
 )
-def test_what_needs_algebra_is_not_settled(answer, golds):
-    assert settle(answer, golds) is None
+def test_answers_that_need_algebra_are_left_to_a_worker(answer, golds):
+    assert settle(answer, golds.split()) is None
 
 
 @pytest.mark.parametrize(
@@ -308,5 +284,5 @@ def test_what_needs_algebra_is_not_settled(answer, golds):
         (r"\sqrt{2}-\sqrt{2}", "0", "equal"),
     ],
 )
-def test_neither_the_writing_nor_the_size_of_a_number_decides(gold, answer, verdict):
+def test_notation_and_magnitude_of_a_number_do_not_decide(gold, answer, verdict):
     assert judge(answer, (gold,)) == verdict

@@ -19,7 +19,7 @@ from prefix_rft_trl.rewards.golds import acceptable_golds
         (r"<think>\boxed{1}</think> \boxed{2}", ("2",)),
     ],
 )
-def test_right_answer_is_read_however_a_dataset_writes_it(solution, golds):
+def test_right_answer_is_read_from_each_form_that_datasets_use(solution, golds):
     assert acceptable_golds(solution) == golds
 
 
@@ -50,30 +50,15 @@ def test_number_is_written_as_a_response_would_write_it(number, gold):
         ([["1"], ["2", "1"]], ("1", "2")),
     ],
 )
-def test_several_answers_are_each_right(solution, golds):
+def test_each_of_several_answers_is_right(solution, golds):
     assert acceptable_golds(solution) == golds
 
 
+NO_ANSWERS = ["", "  ", "None", "null", "NaN", "N/A", "-", r"\boxed{}"]
+
+
 @pytest.mark.parametrize(
-    "solution",
-    [
-        None,
-        "",
-        "  ",
-        "None",
-        "null",
-        "NaN",
-        "N/A",
-        "-",
-        [],
-        [None],
-        ["", "none"],
-        float("nan"),
-        r"\boxed{}",
-        True,
-        {},
-        b"1",
-    ],
+    "solution", [*NO_ANSWERS, None, [], [None], ["", "none"], float("nan"), True, {}, b"1"], ids=repr
 )
-def test_what_names_no_answer_gives_none(solution):
+def test_placeholders_and_other_types_name_no_answer(solution):
     assert acceptable_golds(solution) == ()

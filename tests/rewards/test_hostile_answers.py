@@ -1,19 +1,15 @@
-"""Workers are up before the clock starts, one more than there are answers that run into the time limit."""
+"""Workers are warm before the clock starts; there is one more than answers that run into the time limit."""
 
 import json
-import runpy
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from prefix_rft_trl.rewards import MathAccuracyReward
 
 
-SCRIPT = Path(__file__).with_name("hostile_answers.py")
-HOSTILE, SLOW, GOLD, scored = (runpy.run_path(str(SCRIPT))[name] for name in ("HOSTILE", "SLOW", "GOLD", "scored"))
 HARMLESS = {"different", "refused", "timeout"}
 
 
@@ -23,25 +19,31 @@ def ready(verifier):
     return verifier
 
 
-def assert_answers_as_ever(verifier, variable: str) -> None:
-    pairs = [(f"{variable} + 1", (f"1 + {variable}",)), (r"\frac{\sqrt{172}}{4}", (GOLD,)), (variable, ("z",))]
+def assert_still_verifies(verifier, variable: str) -> None:
+    pairs = [
+        (f"{variable} + 1", (f"1 + {variable}",)),
+        (r"\frac{\sqrt{8}}{4}", (r"\frac{\sqrt{2}}{2}",)),
+        (variable, ("z",)),
+    ]
     assert verifier.verify(pairs) == ["equal", "equal", "different"]
 
 
-def test_there_are_many_and_they_are_hostile():
-    assert len(HOSTILE) >= 40
-    assert max(len(answer or "") for answer in HOSTILE.values()) >= 1_000_000
+def test_the_hostile_answers_are_many_and_large(hostile):
+    assert len(hostile.HOSTILE) >= 40
+    assert max(len(answer or "") for answer in hostile.HOSTILE.values()) >= 1_000_000
 
 
-def test_all_are_scored_in_the_time_of_one(ready):
-    verdicts, seconds = scored(lambda answers: ready.verify([(answer, (GOLD,)) for answer in answers]))
+def test_all_are_scored_in_the_time_of_one(ready, hostile):
+    verdicts, seconds = hostile.score_all(
+        lambda answers: ready.verify([(answer, (hostile.GOLD,)) for answer in answers])
+    )
     assert seconds < ready.time_limit + 2
     assert set(verdicts.values()) <= HARMLESS
-    assert {name for name, verdict in verdicts.items() if verdict == "timeout"} >= set(SLOW)
-    assert_answers_as_ever(ready, "y")
+    assert {name for name, verdict in verdicts.items() if verdict == "timeout"} >= set(hostile.SLOW)
+    assert_still_verifies(ready, "y")
 
 
-def test_responses_that_box_them_are_scored_off_the_main_thread(ready):
+def test_responses_that_box_them_are_scored_off_the_main_thread(ready, hostile):
     reward = MathAccuracyReward(time_limit=ready.time_limit)
     reward.verifier = ready
     found, logged = {}, {}
@@ -50,19 +52,19 @@ def test_responses_that_box_them_are_scored_off_the_main_thread(ready):
         responses = [rf"So it is $\boxed{{{answer}}}$, I think." for answer in answers]
         return reward(completions=responses, solution=[r"\sqrt{44}"] * len(answers), log_metric=logged.__setitem__)
 
-    thread = threading.Thread(target=lambda: found.update(all=scored(score)))
+    thread = threading.Thread(target=lambda: found.update(all=hostile.score_all(score)))
     thread.start()
     thread.join(timeout=60)
     rewards, seconds = found["all"]
     assert seconds < ready.time_limit + 2
     assert set(rewards.values()) == {0.0}
-    assert logged["math_accuracy/timeout"] >= len(SLOW) / len(HOSTILE)
+    assert logged["math_accuracy/timeout"] >= len(hostile.SLOW) / len(hostile.HOSTILE)
     assert logged["math_accuracy/crashed"] == 0.0
-    assert_answers_as_ever(ready, "w")
+    assert_still_verifies(ready, "w")
 
 
-def test_two_processes_score_them_at_once():
-    command = [sys.executable, str(SCRIPT), "8"]
+def test_two_processes_score_them_at_once(hostile):
+    command = [sys.executable, hostile.__file__, "8"]
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     for process in processes:
         assert process.stdout.readline() == "ready\n"

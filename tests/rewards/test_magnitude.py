@@ -1,5 +1,6 @@
 import math
 import time
+from contextlib import suppress
 
 import pytest
 import sympy
@@ -23,7 +24,7 @@ def is_refused(expression: object) -> bool:
     except TooLarge:
         return True
     finally:
-        assert time.perf_counter() - start < 1.0, "worked out instead of estimated"
+        assert time.perf_counter() - start < 1.0, "evaluated instead of estimated"
     return False
 
 
@@ -69,7 +70,7 @@ TOO_LARGE = {
 
 
 @pytest.mark.parametrize("name", TOO_LARGE)
-def test_what_is_beyond_a_machine_is_refused_without_working_it_out(name):
+def test_expressions_beyond_any_machine_are_refused_without_evaluating_them(name):
     assert is_refused(TOO_LARGE[name])
 
 
@@ -106,12 +107,12 @@ ORDINARY = {
 
 
 @pytest.mark.parametrize("name", ORDINARY)
-def test_what_answers_are_made_of_is_not_refused(name):
+def test_ordinary_expressions_are_not_refused(name):
     assert not is_refused(ORDINARY[name])
 
 
 @given(base=st.integers(2, 10**6), exponent=st.integers(1, 10**5))
-def test_powers_are_refused_by_the_digits_that_they_have(base, exponent):
+def test_powers_are_refused_by_their_number_of_digits(base, exponent):
     digits = exponent * math.log10(base)
     if digits > MOST_DIGITS:
         assert is_refused(power(base, exponent))
@@ -120,7 +121,7 @@ def test_powers_are_refused_by_the_digits_that_they_have(base, exponent):
 
 
 @given(number=st.integers(0, 10**5))
-def test_factorials_are_refused_by_the_digits_that_they_have(number):
+def test_factorials_are_refused_by_their_number_of_digits(number):
     digits = math.lgamma(number + 1) / math.log(10)
     if digits > MOST_DIGITS:
         assert is_refused(sympy.factorial(number, evaluate=False))
@@ -140,33 +141,22 @@ def test_factorials_are_refused_by_the_digits_that_they_have(number):
         r"\dbinom{ 1000000000 }{500000000}",
     ],
 )
-def test_what_is_worked_out_while_it_is_read_is_refused_before(text):
+def test_text_that_parsing_would_evaluate_is_refused_before_it_is_parsed(text):
     with pytest.raises(TooLarge):
         refuse_too_high(text)
 
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "",
-        "2^{10}",
-        "2^{2^{10}}",
-        "x^2 + y^2 + z^2",
-        "x^{2}y^{3}z^{4}",
-        r"e^{-x^{2}}",
-        r"\binom{100}{50}",
-        "x^{a}}^{b}}^{c}",
-    ],
+    ["", "2^{10}", "2^{2^{10}}", "x^2 + y^2", "x^{2}y^{3}z^{4}", "e^{-x^{2}}", r"\binom{100}{50}", "x^{a}}^{b}}^{c}"],
 )
-def test_ordinary_exponents_and_binomials_are_read(text):
+def test_ordinary_exponents_and_binomials_are_not_refused(text):
     refuse_too_high(text)
 
 
-def test_a_megabyte_of_exponents_is_looked_at_in_no_time():
+def test_a_megabyte_of_exponents_takes_linear_time():
     start = time.perf_counter()
     for text in ("^" * 10**6, "{" * 10**6, "}" * 10**6, "x^2" * 300_000, "{^{" * 200_000, r"\binom{" * 100_000):
-        try:
+        with suppress(TooLarge):
             refuse_too_high(text)
-        except TooLarge:
-            continue
     assert time.perf_counter() - start < 5.0

@@ -6,7 +6,7 @@ from prefix_rft_trl.rewards import MathAccuracyReward, Verdict, load_reward, mat
 
 
 class Scripted:
-    """Stands in for workers: the verdict of an answer is its own text."""
+    """Stands in for workers: each answer is its own verdict."""
 
     def verify(self, pairs):
         self.pairs = pairs
@@ -19,7 +19,7 @@ class Log:
         self.loggers = {"log_metric": self.metrics.__setitem__, "log_extra": self.columns.__setitem__}
 
 
-def message(content) -> list[dict]:
+def messages(content) -> list[dict]:
     return [{"role": "assistant", "content": content}]
 
 
@@ -67,32 +67,32 @@ RESPONSES = [
 def test_text_and_messages_are_rewarded_alike(reward):
     texts, solutions, expected = (list(column) for column in zip(*RESPONSES, strict=True))
     assert reward(completions=texts, solution=solutions) == expected
-    assert reward(completions=[message(text) for text in texts], solution=solutions) == expected
-    parts = [message([{"type": "text", "text": text[:3]}, {"type": "text", "text": text[3:]}]) for text in texts]
+    assert reward(completions=[messages(text) for text in texts], solution=solutions) == expected
+    parts = [messages([{"type": "text", "text": text[:3]}, {"type": "text", "text": text[3:]}]) for text in texts]
     assert reward(completions=parts, solution=solutions) == expected
     assert reward(prompts=["?"] * len(texts), completions=texts, solution=solutions, trainer_state=None) == expected
 
 
-def test_the_last_message_counts_and_one_without_text_is_no_answer(reward):
-    asked_again = [*message(r"\boxed{41}"), {"role": "user", "content": r"\boxed{40}?"}, *message(r"\boxed{42}")]
-    without_text = [[], message(None), message([]), message([{"type": "image"}]), [{"role": "assistant"}]]
-    rewards = reward(completions=[asked_again, *without_text], solution=["42"] * 6)
+def test_the_last_message_counts_and_one_without_text_states_no_answer(reward):
+    two_turns = [*messages(r"\boxed{41}"), {"role": "user", "content": r"\boxed{40}?"}, *messages(r"\boxed{42}")]
+    without_text = [[], messages(None), messages([]), messages([{"type": "image"}]), [{"role": "assistant"}]]
+    rewards = reward(completions=[two_turns, *without_text], solution=["42"] * 6)
     assert rewards == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
 
 
-def test_no_responses_give_no_rewards(reward):
+def test_an_empty_batch_gives_no_rewards_and_logs_nothing(reward):
     log = Log()
     assert reward(completions=[], solution=[], **log.loggers) == []
     assert log.metrics == {}
 
 
-def test_only_a_verdict_of_equal_is_rewarded_and_an_unreadable_gold_says_nothing(scripted):
+def test_only_equal_is_rewarded_and_an_unreadable_gold_gives_none(scripted):
     verdicts = ["equal", "different", "unreadable_gold", "timeout", "refused", "crashed"]
     completions = [rf"\boxed{{{verdict}}}" for verdict in verdicts]
     assert scripted(completions=completions, solution=["1"] * 6) == [1.0, 0.0, None, 0.0, 0.0, 0.0]
 
 
-def test_what_was_not_verified_is_logged_by_its_share(scripted):
+def test_shares_of_unverified_answers_are_logged(scripted):
     counts = {"equal": 7, "different": 3, "unreadable_gold": 4, "timeout": 3, "refused": 2, "crashed": 1}
     completions = [rf"\boxed{{{name}}}" for name, number in counts.items() for _ in range(number)]
     log = Log()
@@ -108,7 +108,7 @@ def test_what_was_not_verified_is_logged_by_its_share(scripted):
     )
 
 
-def test_answers_that_were_read_go_to_the_completions_table(reward):
+def test_extracted_answers_go_to_the_completions_table(reward):
     log = Log()
     completions = [r"\boxed{ 42 }", "#### 7", "nothing", r"\boxed{" + "7" * 10_000 + "}", r"\boxed{}"]
     reward(completions=completions, solution=["42"] * 5, **log.loggers)
@@ -120,7 +120,7 @@ def test_column_of_the_right_answers_is_settable(reward):
     assert reward(completions=[r"\boxed{42}"], answer=["#### 42"], solution=["41"]) == [1.0]
 
 
-def test_missing_column_is_named_with_those_that_there_are(reward):
+def test_a_missing_column_is_reported_with_those_that_exist(reward):
     with pytest.raises(ValueError, match="'solution'") as error:
         reward(completions=[r"\boxed{42}"], prompts=["?"], answer=["42"])
     assert "prompts, answer" in str(error.value)
@@ -159,9 +159,9 @@ def test_a_copy_keeps_the_settings_and_no_workers(reward):
     assert copy.__name__ == "math_accuracy_reward"
 
 
-def test_it_is_registered_by_the_name_that_it_logs_under():
+def test_it_is_registered_under_its_name_in_the_log():
     assert load_reward("math_accuracy_reward").__name__ == math_accuracy_reward.__name__ == "math_accuracy_reward"
 
 
-def test_importing_it_starts_no_worker():
+def test_constructing_it_starts_no_worker():
     assert not MathAccuracyReward().verifier.workers.is_running

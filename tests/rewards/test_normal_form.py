@@ -44,7 +44,7 @@ from prefix_rft_trl.rewards.verification.normal_form import normal_form, plain_n
         (r"\quadratic", r"\quadratic"),
     ],
 )
-def test_decorations_of_an_answer_are_taken_off(written, expected):
+def test_decorations_of_an_answer_are_removed(written, expected):
     assert " ".join(normal_form(written).split()) == expected
 
 
@@ -61,7 +61,7 @@ def test_any_text_has_a_normal_form(text):
     "piece",
     ["7", "7,", "1,234", "7 ", "7 aa", "√(", "√ ", r"\text{", "a b", "a", ".", "/1", r"\left", "½", "$", "(", "- "],
 )
-def test_a_long_answer_is_brought_into_form_in_no_time(piece):
+def test_a_long_answer_takes_linear_time(piece):
     start = time.perf_counter()
     for text in (piece * (10**5 // len(piece)), "5 " + piece * (10**5 // len(piece)) + "!"):
         form = normal_form(text)
@@ -70,25 +70,25 @@ def test_a_long_answer_is_brought_into_form_in_no_time(piece):
     assert time.perf_counter() - start < 3.0
 
 
-WHOLE = st.integers(-(10**30), 10**30)
+INTEGER = st.integers(-(10**30), 10**30)
 DECIMAL = st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=-(10**12), max_value=10**12)
 
 
-@given(WHOLE)
-def test_whole_number_is_read_in_each_of_its_writings(number):
+@given(INTEGER)
+def test_an_integer_is_read_in_each_notation(number):
     for written in (str(number), f"{number:,}", f"{number:,}".replace(",", "{,}"), f"{number:,}".replace(",", r"\,")):
         assert plain_number(normal_form(written)) == number
         assert plain_number(normal_form(f"${written}$.")) == number
 
 
 @given(DECIMAL)
-def test_decimal_is_read_exactly(number):
+def test_a_decimal_is_read_exactly(number):
     for written in (f"{number:f}", f"{number:,f}"):
         assert plain_number(normal_form(written)) == Fraction(number)
 
 
-@given(numerator=WHOLE, denominator=st.integers(1, 10**20))
-def test_fraction_is_read_exactly(numerator, denominator):
+@given(numerator=INTEGER, denominator=st.integers(1, 10**20))
+def test_a_fraction_is_read_exactly(numerator, denominator):
     sign = "-" if numerator < 0 else ""
     parts = f"{{{abs(numerator)}}}{{{denominator}}}"
     for written in (f"{numerator}/{denominator}", *(rf"{sign}\{name}{parts}" for name in ("frac", "dfrac", "tfrac"))):
@@ -99,41 +99,21 @@ def test_fraction_is_read_exactly(numerator, denominator):
     ("text", "value"),
     [("007", 7), (".5", Fraction(1, 2)), ("5.", 5), ("+5", 5), ("-.25", Fraction(-1, 4)), ("-0", 0)],
 )
-def test_unusual_writing_of_a_number_is_one(text, value):
+def test_unusual_notation_of_a_number_is_read(text, value):
     assert plain_number(text) == value
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "-",
-        ".",
-        "1.2.3",
-        "1e5",
-        "0x10",
-        "1_000",
-        "٤٢",
-        "²",
-        "1/0",
-        r"\frac{1}{0}",
-        "1/2/3",
-        "5x",
-        "5%",
-        "5 6",
-        "x",
-        "1,2",
-        "--5",
-        "9" * 4001,
-        "1" * 10**6,
-    ],
-)
-def test_what_is_no_plain_number_is_left_to_algebra(text):
+MALFORMED = ["", "-", ".", "1.2.3", "5 6", "--5", "1/0", r"\frac{1}{0}", "1/2/3"]
+OTHER_NOTATIONS = ["1e5", "0x10", "1_000", "٤٢", "²", "5x", "5%", "x", "1,2"]
+
+
+@pytest.mark.parametrize("text", [*MALFORMED, *OTHER_NOTATIONS, "9" * 4001, "1" * 10**6])
+def test_anything_but_a_plain_number_is_left_to_algebra(text):
     assert plain_number(text) is None
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("Evelyn", "evelyn"),
         (r"\text{Evelyn}", "evelyn"),
@@ -151,8 +131,8 @@ def test_what_is_no_plain_number_is_left_to_algebra(text):
         ("答案是", "答案是"),
     ],
 )
-def test_words_are_told_from_formulas(text, said):
-    assert words(text) == said
+def test_words_are_recognised_whatever_their_markup(text, expected):
+    assert words(text) == expected
 
 
 @pytest.mark.parametrize(

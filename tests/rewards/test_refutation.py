@@ -8,110 +8,64 @@ from math_verify import LatexExtractionConfig, parse, verify
 from prefix_rft_trl.rewards.verification.refutation import surely_differ
 
 
-def read(answer: str) -> list:
+def parsed(answer: str) -> list:
     return parse(rf"\boxed{{{answer}}}", [LatexExtractionConfig(boxed_match_priority=0)], parsing_timeout=None)
 
 
-def both_say(gold: str, answer: str) -> tuple[bool, bool]:
-    """Whether the two surely differ, and, only where they do, whether Math-Verify takes one for the other."""
-    right, found = read(gold), read(answer)
+def compare(gold: str, answer: str) -> tuple[bool, bool]:
+    """Whether the two surely differ, and whether Math-Verify contradicts that."""
+    right, found = parsed(gold), parsed(answer)
     differ = bool(right and found) and surely_differ(right[0], found[0])
     return differ, differ and (
         verify(right, found, timeout_seconds=None) or verify(found, right, timeout_seconds=None)
     )
 
 
-def number(rng: random.Random) -> str:
+def random_number(rng: random.Random) -> str:
     a, b = rng.randint(-9, 20), rng.randint(1, 9)
-    return rng.choice(
-        [
-            f"{a}",
-            f"{a}.{b}",
-            rf"\frac{{{a}}}{{{b}}}",
-            rf"\sqrt{{{b}}}",
-            r"\pi",
-            "e",
-            "i",
-            rf"{b}\%",
-            f"{b}^{{{a % 5 - 2}}}",
-            "0.3333333",
-            "1.41421",
-            "0.0000001",
-            "10^{-9}",
-            r"\infty",
-            rf"\log({b})",
-            rf"{a}^\circ",
-            r"\text{3}",
-        ]
-    )
+    return rng.choice([
+        f"{a}", f"{a}.{b}", rf"\frac{{{a}}}{{{b}}}", rf"\sqrt{{{b}}}", r"\pi", "e", "i", rf"{b}\%",
+        f"{b}^{{{a % 5 - 2}}}", "0.3333333", "1.41421", "0.0000001", "10^{-9}", r"\infty", rf"\log({b})",
+        rf"{a}^\circ", r"\text{3}",
+    ])  # fmt: skip
 
 
-def formula(rng: random.Random, depth: int) -> str:
+def random_formula(rng: random.Random, depth: int) -> str:
     if depth == 0:
-        return number(rng) if rng.random() < 0.6 else rng.choice("xyn")
-    a, b = formula(rng, depth - 1), formula(rng, 0)
-    return rng.choice(
-        [
-            f"{a}+{b}",
-            f"{a}-{b}",
-            rf"{a} \cdot {b}",
-            rf"\frac{{{a}}}{{{b}}}",
-            f"({a})^{{{rng.randint(-2, 3)}}}",
-            f"|{a}|",
-            rf"\sin({a})",
-            rf"\tan({a})",
-            rf"\sqrt{{{a}}}",
-            f"e^{{{a}}}",
-            f"{a}!",
-        ]
-    )
+        return random_number(rng) if rng.random() < 0.6 else rng.choice("xyn")
+    a, b = random_formula(rng, depth - 1), random_formula(rng, 0)
+    return rng.choice([
+        f"{a}+{b}", f"{a}-{b}", rf"{a} \cdot {b}", rf"\frac{{{a}}}{{{b}}}", f"({a})^{{{rng.randint(-2, 3)}}}",
+        f"|{a}|", rf"\sin({a})", rf"\tan({a})", rf"\sqrt{{{a}}}", f"e^{{{a}}}", f"{a}!",
+    ])  # fmt: skip
 
 
-def answer(rng: random.Random) -> str:
-    one, two = formula(rng, rng.randint(0, 1)), formula(rng, 0)
-    several = [
-        f"({one}, {two})",
-        rf"\{{{one}, {two}\}}",
-        rf"\{{{one}\}}",
-        f"{one}, {two}",
-        f"[{one}, {two})",
-        f"({one},{two}]",
-    ]
-    named = [f"x = {one}", f"f(x) = {one}", rf"\pm {two}", rf"{one} < {two}", rf"{two}\text{{ cm}}"]
-    return formula(rng, rng.randint(0, 2)) if rng.random() < 0.6 else rng.choice(several + named)
+def random_answer(rng: random.Random) -> str:
+    a, b = random_formula(rng, rng.randint(0, 1)), random_formula(rng, 0)
+    several = [f"({a}, {b})", rf"\{{{a}, {b}\}}", rf"\{{{a}\}}", f"{a}, {b}", f"[{a}, {b})", f"({a},{b}]"]
+    named = [f"x = {a}", f"f(x) = {a}", rf"\pm {b}", rf"{a} < {b}", rf"{b}\text{{ cm}}"]
+    return random_formula(rng, rng.randint(0, 2)) if rng.random() < 0.6 else rng.choice(several + named)
 
 
-def the_same(rng: random.Random, text: str) -> str:
-    return rng.choice(
-        [
-            text,
-            f"({text})",
-            f"{text}+0",
-            rf"1 \cdot ({text})",
-            f"-(-({text}))",
-            rf"\frac{{2({text})}}{{2}}",
-            f"x = {text}",
-            rf"\{{{text}\}}",
-            f"{text}+0.0000001",
-            rf"\text{{{text}}}",
-            rf"{text}\text{{ m}}",
-            rf"\frac{{{text}}}{{1}}",
-        ]
-    )
+def equivalent(rng: random.Random, text: str) -> str:
+    return rng.choice([
+        text, f"({text})", f"{text}+0", rf"1 \cdot ({text})", f"-(-({text}))", rf"\frac{{2({text})}}{{2}}",
+        f"x = {text}", rf"\{{{text}\}}", f"{text}+0.0000001", rf"\text{{{text}}}",
+        rf"{text}\text{{ m}}", rf"\frac{{{text}}}{{1}}",
+    ])  # fmt: skip
 
 
-def pairs(number_of_pairs: int) -> Iterator[tuple[str, str]]:
+def random_pairs(number: int) -> Iterator[tuple[str, str]]:
     rng = random.Random(4)
-    for _ in range(number_of_pairs):
-        one = answer(rng)
-        yield one, the_same(rng, one) if rng.random() < 0.5 else answer(rng)
+    for _ in range(number):
+        answer = random_answer(rng)
+        yield answer, equivalent(rng, answer) if rng.random() < 0.5 else random_answer(rng)
 
 
-def test_what_surely_differs_is_never_equal_to_math_verify():
-    said = [both_say(*pair) for pair in pairs(160)]
-    contradicted = [pair for pair, (_, is_equal) in zip(pairs(160), said, strict=True) if is_equal]
-    assert contradicted == []
-    assert sum(differ for differ, _ in said) > 15
+def test_a_refuted_answer_is_never_equal_to_math_verify():
+    compared = {pair: compare(*pair) for pair in random_pairs(160)}
+    assert [pair for pair, (_, contradicted) in compared.items() if contradicted] == []
+    assert sum(differ for differ, _ in compared.values()) > 15
 
 
 SAME = [
@@ -139,8 +93,8 @@ SAME = [
 
 
 @pytest.mark.parametrize(("gold", "found"), SAME)
-def test_nothing_is_refuted_that_math_verify_may_take_for_the_same(gold, found):
-    one, other = read(gold), read(found)
+def test_forms_that_math_verify_may_equate_are_not_refuted(gold, found):
+    one, other = parsed(gold), parsed(found)
     assert not surely_differ(one[0], other[0])
     assert not surely_differ(other[0], one[0])
 
@@ -160,8 +114,8 @@ def test_nothing_is_refuted_that_math_verify_may_take_for_the_same(gold, found):
         (r"\{1, 2\}", "1"),
     ],
 )
-def test_clearly_different_values_spare_the_algebra(gold, found):
-    one, other = read(gold), read(found)
+def test_clearly_different_values_are_refuted_without_algebra(gold, found):
+    one, other = parsed(gold), parsed(found)
     assert surely_differ(one[0], other[0])
     assert surely_differ(other[0], one[0])
 
@@ -186,6 +140,6 @@ X, Y = sympy.symbols("x y", real=True)
         (sympy.FiniteSet(1, 2), X + 1),
     ],
 )
-def test_nothing_is_said_of_what_has_no_value(first, second):
+def test_expressions_without_a_value_are_not_refuted(first, second):
     assert not surely_differ(first, second)
     assert not surely_differ(second, first)

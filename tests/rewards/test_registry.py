@@ -1,7 +1,11 @@
+import json
+import subprocess
+import sys
+
 import pytest
 
 from prefix_rft_trl import lab
-from prefix_rft_trl.rewards import REWARDS, gsm8k_final_number, load_reward
+from prefix_rft_trl.rewards import FORMAT_REWARDS, REWARDS, gsm8k_final_number, load_reward, required_columns
 
 
 NEEDED = {
@@ -10,7 +14,7 @@ NEEDED = {
 }
 
 
-def messages(*texts: str) -> list[list[dict[str, str]]]:
+def as_messages(*texts: str) -> list[list[dict[str, str]]]:
     return [[{"role": "assistant", "content": text}] for text in texts]
 
 
@@ -21,7 +25,51 @@ def test_every_registered_reward_loads_and_has_a_name_for_the_log(name):
     assert isinstance(reward.__name__, str)
 
 
-def test_a_dotted_path_loads_what_it_names():
+READS = {
+    "math_accuracy_reward": ["solution"],
+    "gsm8k_final_number": ["answer"],
+    "lab_exact_answer": ["solution"],
+    "reasoning_gym_score": ["entry"],
+    "accuracy_reward": ["solution"],
+    "reasoning_accuracy_reward": ["solution"],
+    "get_cosine_scaled_reward": ["solution"],
+}
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_every_registered_reward_names_the_columns_that_it_reads(name):
+    assert required_columns(load_reward(name, NEEDED.get(name))) == READS.get(name, [])
+
+
+def test_required_columns_are_parameters_without_default_and_declared_ones():
+    def reward(prompts, completions, level, *, answer, hint=None, log_extra=None, **columns): ...
+
+    assert required_columns(reward) == ["level", "answer"]
+    reward.solution_column, reward.required_columns = "answer", ("entry", "level")
+    assert required_columns(reward) == ["level", "answer", "entry"]
+    assert required_columns(load_reward("math_accuracy_reward", {"solution_column": "gold"})) == ["gold"]
+
+
+def test_format_rewards_are_registered_and_say_nothing_about_correctness():
+    assert FORMAT_REWARDS.issubset(REWARDS)
+    assert "get_soft_overlong_punishment" in FORMAT_REWARDS
+    assert "lab_step_by_step" in FORMAT_REWARDS
+    assert not FORMAT_REWARDS & {"math_accuracy_reward", "accuracy_reward", "lab_exact_answer"}
+
+
+def test_steps_are_rewarded_whether_or_not_they_are_right():
+    assert load_reward("lab_step_by_step")(completions=["3+4=7;#7", "3+4=8;#8", "#7", ""]) == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_listing_the_rewards_waits_for_no_slow_import():
+    code = (
+        "import json, sys; from prefix_rft_trl.rewards import REWARDS, load_reward; print(json.dumps([*sys.modules]))"
+    )
+    loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    assert not {"torch", "transformers", "trl", "datasets", "math_verify", "pebble"} & set(loaded)
+
+
+def test_a_dotted_path_loads_that_function():
     assert load_reward("prefix_rft_trl.lab.exact_answer_reward") is lab.exact_answer_reward
 
 
@@ -39,14 +87,14 @@ def test_an_unknown_reward_lists_the_known_ones(name):
     assert name in str(error.value)
 
 
-def test_a_class_is_made_with_its_arguments():
+def test_a_class_is_constructed_with_its_arguments():
     reward = load_reward("math_accuracy_reward", {"time_limit": 2, "num_workers": 3, "solution_column": "answer"})
     assert (reward.verifier.time_limit, reward.verifier.num_workers, reward.solution_column) == (2, 3, "answer")
     assert load_reward("math_accuracy_reward").solution_column == "solution"
     assert reward.__name__ == "math_accuracy_reward"
 
 
-def test_a_class_or_a_maker_of_ones_own_is_made_with_its_arguments(tmp_path, monkeypatch):
+def test_a_users_class_or_factory_is_called_with_its_arguments(tmp_path, monkeypatch):
     (tmp_path / "my_made_rewards.py").write_text(
         "class Constant:\n"
         "    def __init__(self, value=0.0): self.value = value\n"
@@ -69,35 +117,35 @@ def test_a_class_or_a_maker_of_ones_own_is_made_with_its_arguments(tmp_path, mon
         ("gsm8k_final_number", {"nonsense": 1}, "nonsense"),
     ],
 )
-def test_arguments_that_do_not_fit_name_the_reward_and_the_setting(name, arguments, found):
+def test_wrong_arguments_are_reported_with_the_reward_and_the_setting(name, arguments, found):
     with pytest.raises(ValueError, match="reward_kwargs") as error:
         load_reward(name, arguments)
     assert name in str(error.value)
     assert found in str(error.value)
 
 
-def test_overlong_answers_are_punished_as_dapo_does():
+def test_overlong_answers_are_punished_as_in_dapo():
     reward = load_reward("get_soft_overlong_punishment", NEEDED["get_soft_overlong_punishment"])
     lengths = [6, 7, 9, 10, 11]
     found = reward(completions=["a"] * 5, completion_ids=[[0] * length for length in lengths])
     assert found == [0.0, -0.25, -0.75, -1.0, -1.0]
 
 
-def test_repeated_words_are_punished_by_their_share():
+def test_repeated_words_are_punished_in_proportion():
     reward = load_reward("get_repetition_penalty_reward", {"ngram_size": 2, "max_penalty": -1.0})
     assert reward(completions=["a", "b"], completion_ids=[[1, 2, 3, 4], [5, 5, 5, 5, 5]]) == [0.0, -0.75]
 
 
-def test_rewards_of_trl_read_text_as_they_read_messages():
+def test_trl_rewards_accept_text_as_well_as_messages():
     reward = load_reward("think_format_reward")
     texts = ["<think>a</think>b", "a</think>b", "b"]
-    assert reward(completions=texts) == reward(completions=messages(*texts)) == [1.0, 0.0, 0.0]
+    assert reward(completions=texts) == reward(completions=as_messages(*texts)) == [1.0, 0.0, 0.0]
 
 
-def test_rewards_of_trl_are_given_the_columns_and_the_loggers():
+def test_trl_rewards_receive_columns_and_loggers():
     logged = {}
     rewards = load_reward("accuracy_reward")(
-        completions=[r"So \boxed{4}", *messages(r"So \boxed{5}"), r"So \boxed{6}"],
+        completions=[r"So \boxed{4}", *as_messages(r"So \boxed{5}"), r"So \boxed{6}"],
         solution=["$4$", "$4$", "no such thing"],
         log_extra=lambda name, values: logged.update({name: values}),
     )
@@ -106,7 +154,7 @@ def test_rewards_of_trl_are_given_the_columns_and_the_loggers():
     assert logged
 
 
-def test_cosine_scaling_reads_text_too():
+def test_cosine_scaling_accepts_text():
     reward = load_reward("get_cosine_scaled_reward", {"max_len": 100})
     short, long, wrong = reward(
         completions=[r"$\boxed{4}$"] * 2 + [r"$\boxed{5}$"],
@@ -129,6 +177,6 @@ def test_cosine_scaling_reads_text_too():
         ("8", "no number", None),
     ],
 )
-def test_the_last_number_is_compared_with_that_after_the_mark(response, gold, reward):
+def test_the_last_number_is_compared_with_the_one_after_the_mark(response, gold, reward):
     assert gsm8k_final_number([response], answer=[gold]) == [reward]
-    assert gsm8k_final_number([[{"role": "assistant", "content": response}]], answer=[gold]) == [reward]
+    assert gsm8k_final_number(as_messages(response), answer=[gold]) == [reward]

@@ -1,4 +1,4 @@
-"""Each of the two ways of parsing reads all answers in a process of its own: ANTLR keeps what it has learned."""
+"""Each way of parsing reads all answers in a process of its own, because ANTLR caches what it has learned."""
 
 import json
 import random
@@ -32,30 +32,12 @@ def answers() -> Iterator[str]:
             rf"|{x} - {a}| \binom{{{b}}}{{2}} {c % 6}!",
         ]
     yield from WARM_UP
-    yield from [
-        "",
-        "x +",
-        r"\frac{1}{",
-        r"\sqrt{}",
-        "((1)",
-        "1 + + 2",
-        r"\text{no}",
-        "a b c",
-        "5 6",
-        "f(x) = 2 x",
-        "x y z !",
-    ]
-    yield from [
-        r"\int_0^1 x^2 dx",
-        r"\sum_{k=1}^{n} k^2",
-        r"\lim_{x \to 0} x",
-        r"x \equiv 3 \pmod 7",
-        "1, 2, (3, 4)",
-        "|a|b|",
-    ]
+    yield from ["", "x +", r"\frac{1}{", r"\sqrt{}", "((1)", "1 + + 2", r"\text{no}", "a b c", "5 6", "f(x) = 2 x"]
+    yield from ["x y z !", r"\int_0^1 x^2 dx", r"\sum_{k=1}^{n} k^2", r"\lim_{x \to 0} x", r"x \equiv 3 \pmod 7"]
+    yield from ["1, 2, (3, 4)", "|a|b|"]
 
 
-READ = """
+PARSE_ALL = """
 import json, logging, sys
 logging.disable(logging.CRITICAL)
 from math_verify import LatexExtractionConfig, parse
@@ -67,30 +49,32 @@ if in_two_stages:
     use_two_stage_parsing()
 boxed = [LatexExtractionConfig(boxed_match_priority=0)]
 trees = [parse("\\\\boxed{" + answer + "}", boxed, parsing_timeout=None) for answer in answers]
-print(json.dumps([[tree if isinstance(tree, str) else srepr(tree) for tree in of_one] for of_one in trees]))
+print(json.dumps([[tree if isinstance(tree, str) else srepr(tree) for tree in found] for found in trees]))
 """
 
 
 def trees(in_two_stages: bool) -> list[list[str]]:
-    asked = json.dumps([[*answers()], in_two_stages])
-    done = subprocess.run([sys.executable, "-c", READ], input=asked, capture_output=True, text=True, timeout=120)
+    request = json.dumps([[*answers()], in_two_stages])
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE_ALL], input=request, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def test_two_stages_read_every_answer_as_one_does():
-    in_one, in_two = trees(False), trees(True)
-    assert [*zip(answers(), in_two, strict=True)] == [*zip(answers(), in_one, strict=True)]
-    assert sum(bool(of_one) for of_one in in_one) > 150
+def test_two_stages_give_the_same_trees_as_one():
+    one_stage, two_stages = trees(False), trees(True)
+    assert [*zip(answers(), two_stages, strict=True)] == [*zip(answers(), one_stage, strict=True)]
+    assert sum(map(bool, one_stage)) > 150
 
 
 @pytest.fixture
 def own_parser_class(monkeypatch):
-    monkeypatch.setattr(latex2sympy2, "PSParser", latex2sympy2.PSParser)  # put back after the test
+    monkeypatch.setattr(latex2sympy2, "PSParser", latex2sympy2.PSParser)  # restored after the test
     return latex2sympy2.PSParser
 
 
-def test_math_verify_still_parses_by_the_class_that_is_replaced(own_parser_class, monkeypatch):
+def test_math_verify_still_parses_with_the_replaced_class(own_parser_class, monkeypatch):
     assert callable(own_parser_class.math)
     use_two_stage_parsing()
     assert issubclass(latex2sympy2.PSParser, own_parser_class)
@@ -102,10 +86,10 @@ def test_math_verify_still_parses_by_the_class_that_is_replaced(own_parser_class
     assert len(read) == 1
 
 
-def test_second_stage_reads_what_the_first_cannot(own_parser_class, monkeypatch):
+def test_the_second_stage_parses_what_the_first_cannot(own_parser_class, monkeypatch):
     modes = []
 
-    def failing_at_first(parser: object) -> object:
+    def fail_first(parser: object) -> object:
         modes.append(parser._interp.predictionMode)
         if len(modes) == 1:
             parser.consume()
@@ -113,20 +97,20 @@ def test_second_stage_reads_what_the_first_cannot(own_parser_class, monkeypatch)
         return plain_math(parser)
 
     plain_math = own_parser_class.math
-    monkeypatch.setattr(own_parser_class, "math", failing_at_first)
+    monkeypatch.setattr(own_parser_class, "math", fail_first)
     use_two_stage_parsing()
     assert str(latex2sympy2.latex2sympy("7 + q")) == "q + 7"
     assert len(set(modes)) == 2
 
 
-def test_asking_for_two_stages_again_changes_nothing(own_parser_class):
+def test_enabling_two_stages_twice_changes_nothing(own_parser_class):
     use_two_stage_parsing()
     once = latex2sympy2.PSParser
     use_two_stage_parsing()
     assert latex2sympy2.PSParser is once
 
 
-def test_a_parser_of_another_name_is_left_alone(own_parser_class, monkeypatch):
+def test_a_missing_parser_class_is_no_error(own_parser_class, monkeypatch):
     monkeypatch.delattr(latex2sympy2, "PSParser")
     use_two_stage_parsing()
     assert not hasattr(latex2sympy2, "PSParser")

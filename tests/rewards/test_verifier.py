@@ -11,23 +11,26 @@ from prefix_rft_trl.rewards import Verdict, Verifier
 from prefix_rft_trl.rewards.verification import verifier as module
 
 
-SLOW = r"\int_0^1\int_0^1\int_0^1 \frac{\sin(xyz)^{17}}{1+x^{99}} dx dy dz"
-# The greatest common divisor of two numbers of 1.4 million digits: one call of C, which takes 20 seconds
-UNINTERRUPTIBLE = r"\frac{3^{\frac{n}{n} \cdot 3000000}+1}{2^{\frac{n}{n}\cdot 4753000}+1}"
 RIGHT = [(f"x + {number}", (f"{number} + x",)) for number in range(1, 9)]
 
 
 @pytest.fixture
+def slow(hostile) -> str:
+    """An answer that runs into the time limit."""
+    return hostile.SLOW["triple integral"]
+
+
+@pytest.fixture
 def scheduled(monkeypatch) -> list[str]:
-    """The answers that go to a worker."""
+    """The answers that are sent to a worker."""
     answers: list[str] = []
     schedule = ProcessPool.schedule
 
-    def counting(pool, function, args, **options):
+    def record(pool, function, args, **options):
         answers.append(args[0])
         return schedule(pool, function, args=args, **options)
 
-    monkeypatch.setattr(ProcessPool, "schedule", counting)
+    monkeypatch.setattr(ProcessPool, "schedule", record)
     return answers
 
 
@@ -51,7 +54,7 @@ def test_verdicts_come_in_the_order_of_the_answers(verifier):
     assert verifier.verify([]) == []
 
 
-def test_right_answers_that_cannot_be_read_are_told(verifier):
+def test_unreadable_right_answers_are_reported(verifier):
     golds = [("42",), (), ("???",), ("???", r"\sqrt{2}"), (r"\frac{1}{",), ("east",)]
     assert verifier.unreadable(golds) == [False, True, True, False, True, False]
 
@@ -71,15 +74,15 @@ def test_numbers_need_no_worker(verifier, scheduled):
     assert scheduled == []
 
 
-def test_what_ran_out_of_time_gets_another_chance(verifier, scheduled, monkeypatch):
+def test_a_timeout_is_not_remembered(verifier, scheduled, slow, monkeypatch):
     monkeypatch.setattr(verifier.workers, "time_limit", 0.5)
-    pair = (SLOW, (r"\sqrt{2}",))
+    pair = (slow, (r"\sqrt{2}",))
     for _ in range(2):
         assert verifier.verify([pair, pair]) == ["timeout", "timeout"]
-    assert scheduled == [SLOW, SLOW]
+    assert scheduled == [slow, slow]
 
 
-def test_memory_of_verdicts_is_bounded_and_forgets_the_oldest(verifier, scheduled, monkeypatch):
+def test_remembered_verdicts_are_bounded_and_the_oldest_are_forgotten(verifier, scheduled, monkeypatch):
     monkeypatch.setattr(module, "MOST_REMEMBERED", 3)
     monkeypatch.setattr(verifier, "_known", {})
     for pair in RIGHT[:5]:
@@ -97,18 +100,18 @@ def hasty(verifier, monkeypatch):
     return verifier
 
 
-def test_an_answer_that_python_can_interrupt_keeps_its_worker(hasty, worker_ids):
+def test_an_interruptible_answer_keeps_its_worker(hasty, worker_ids, slow):
     hasty.verify(RIGHT)
     workers = worker_ids(hasty.workers)
-    assert hasty.verify([(SLOW, (r"\sqrt{3}",))]) == ["timeout"]
+    assert hasty.verify([(slow, (r"\sqrt{3}",))]) == ["timeout"]
     assert worker_ids(hasty.workers) == workers
 
 
-def test_an_answer_that_python_cannot_interrupt_loses_its_worker_in_time(hasty, worker_ids):
+def test_an_uninterruptible_answer_loses_its_worker_in_time(hasty, worker_ids, hostile):
     hasty.verify(RIGHT)
     workers = worker_ids(hasty.workers)
     start = time.perf_counter()
-    assert hasty.verify([(UNINTERRUPTIBLE, ("42",))]) == ["timeout"]
+    assert hasty.verify([(hostile.SLOW["divisor of huge numbers"], ("42",))]) == ["timeout"]
     assert hasty.time_limit <= time.perf_counter() - start < hasty.time_limit + 3
     after = [(f"u + {number}", (f"{number} + u",)) for number in range(9)]
     assert hasty.verify(after) == ["equal"] * 9
@@ -116,16 +119,16 @@ def test_an_answer_that_python_cannot_interrupt_loses_its_worker_in_time(hasty, 
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_worker_that_dies_costs_one_answer(worker_ids):
+def test_a_worker_that_dies_costs_one_answer(worker_ids, slow):
     with Verifier(num_workers=1) as mortal:
         mortal.verify(RIGHT[:1])
         (worker,) = worker_ids(mortal.workers)
         threading.Timer(0.5, os.kill, (worker, signal.SIGKILL)).start()
-        verdicts = mortal.verify([(SLOW, (r"\sqrt{2}",)), *RIGHT, ("x", ("y",))])
+        verdicts = mortal.verify([(slow, (r"\sqrt{2}",)), *RIGHT, ("x", ("y",))])
     assert verdicts == ["crashed", *["equal"] * len(RIGHT), "different"]
 
 
-def test_answers_of_several_threads_are_verified_at_once(verifier):
+def test_several_threads_verify_at_once(verifier):
     found: dict[int, list[Verdict]] = {}
 
     def verify(number: int) -> None:
@@ -157,6 +160,6 @@ def test_a_copy_keeps_the_settings_and_starts_its_own_workers(verifier):
 @pytest.mark.parametrize(
     ("settings", "named"), [({"num_workers": 0}, "num_workers"), ({"time_limit": 0}, "time_limit")]
 )
-def test_settings_that_make_no_sense_are_named(settings, named):
+def test_invalid_settings_are_reported_by_name(settings, named):
     with pytest.raises(ValueError, match=named):
         Verifier(**settings)

@@ -1,4 +1,4 @@
-"""What workers apply here is `eval`, so that an item says what happens to its worker."""
+"""The workers here apply `eval`: an item says what happens to its worker."""
 
 import multiprocessing
 import os
@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from prefix_rft_trl.rewards.verification import worker_pool
@@ -22,13 +23,13 @@ SUMMED = {(f"{number} + 1",): number + 1 for number in range(20)}
 needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 
 
-def evaluating(num_workers: int | None = 1, time_limit: float = 1.0) -> WorkerPool:
+def eval_pool(num_workers: int | None = 1, time_limit: float = 1.0) -> WorkerPool:
     return WorkerPool(eval, limit_worker, num_workers, time_limit)
 
 
 @pytest.fixture(scope="module", params=[1, 2])
 def workers(request) -> Iterator[WorkerPool]:
-    pool = evaluating(request.param)
+    pool = eval_pool(request.param)
     pool.results([("1",)])
     yield pool
     pool.close()
@@ -41,21 +42,20 @@ def kill(processes: set[int]) -> None:
 
 def test_each_item_has_its_own_result_or_failure(workers):
     found = workers.results([("1 + 1",), ("1 / 0",), ("'a' * 3",), ("None",), ("a syntax error",)])
-    assert found == {
-        ("1 + 1",): 2,
-        ("1 / 0",): Failure.RAISED,
-        ("'a' * 3",): "aaa",
-        ("None",): None,
-        ("a syntax error",): Failure.RAISED,
-    }
-    assert list(found) == [("1 + 1",), ("1 / 0",), ("'a' * 3",), ("None",), ("a syntax error",)]
+    assert [*found.items()] == [
+        (("1 + 1",), 2),
+        (("1 / 0",), Failure.RAISED),
+        (("'a' * 3",), "aaa"),
+        (("None",), None),
+        (("a syntax error",), Failure.RAISED),
+    ]
 
 
-def test_a_result_that_cannot_be_sent_is_a_failure(workers):
+def test_a_result_that_cannot_be_pickled_is_a_failure(workers):
     assert workers.results([("lambda: 1",), ("2",)]) == {("lambda: 1",): Failure.RAISED, ("2",): 2}
 
 
-def test_what_takes_too_long_loses_its_worker_in_time(workers, worker_ids):
+def test_an_item_that_takes_too_long_loses_its_worker_in_time(workers, worker_ids):
     before = worker_ids(workers)
     start = time.perf_counter()
     assert workers.results([ENDLESS, *SUMS]) == {ENDLESS: Failure.TIMEOUT, **SUMMED}
@@ -64,7 +64,7 @@ def test_what_takes_too_long_loses_its_worker_in_time(workers, worker_ids):
 
 
 @needs_kill
-def test_worker_that_dies_costs_the_item_that_it_had(workers):
+def test_a_worker_that_dies_costs_its_item_alone(workers):
     assert workers.results([("7",), DYING, *SUMS]) == {("7",): 7, DYING: Failure.CRASHED, **SUMMED}
 
 
@@ -92,13 +92,13 @@ def test_one_worker_that_dies_between_two_calls_is_replaced(workers, worker_ids)
     assert len(multiprocessing.active_children()) == processes
 
 
-def test_several_threads_may_ask_at_once(workers):
+def test_several_threads_may_call_at_once(workers):
     found: dict[int, dict] = {}
 
-    def ask(thread: int) -> None:
+    def call(thread: int) -> None:
         found[thread] = workers.results([(f"{thread} * {number}",) for number in range(10)])
 
-    threads = [threading.Thread(target=ask, args=(thread,)) for thread in range(4)]
+    threads = [threading.Thread(target=call, args=(thread,)) for thread in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -108,7 +108,7 @@ def test_several_threads_may_ask_at_once(workers):
     }
 
 
-def test_closing_while_another_thread_waits_hangs_nobody(workers):
+def test_closing_does_not_hang_a_thread_that_waits(workers):
     found = {}
     wait = ("__import__('time').sleep(0.6)",)
     thread = threading.Thread(target=lambda: found.update(workers.results([wait, *SUMS])), daemon=True)
@@ -119,16 +119,8 @@ def test_closing_while_another_thread_waits_hangs_nobody(workers):
     assert found == {wait: None, **SUMMED}
 
 
-def has_ended(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
 def test_closing_ends_the_workers_and_the_next_call_starts_new_ones(worker_ids):
-    pool = evaluating()
+    pool = eval_pool()
     pool.close()
     assert not pool.is_running
     assert pool.results([("1",)]) == {("1",): 1}
@@ -136,35 +128,35 @@ def test_closing_ends_the_workers_and_the_next_call_starts_new_ones(worker_ids):
     (first,) = worker_ids(pool)
     pool.close()
     assert not pool.is_running
-    assert has_ended(first)
+    assert not psutil.pid_exists(first)
     assert pool.results([("2",)]) == {("2",): 2}
     (second,) = worker_ids(pool)
     pool.close()
     pool.close()
-    assert has_ended(second)
+    assert not psutil.pid_exists(second)
 
 
-def test_nothing_asked_starts_no_worker():
-    pool = evaluating()
+def test_an_empty_call_starts_no_worker():
+    pool = eval_pool()
     assert pool.results([]) == {}
     assert not pool.is_running
 
 
-def test_workers_that_cannot_start_are_an_error_and_no_hang():
+def test_workers_that_cannot_start_raise_instead_of_hanging():
     pool = WorkerPool(eval, max, 1, 1.0)  # `max()` raises
     with pytest.raises(RuntimeError, match="expired"):
         pool.results([("1",)])
     pool.close()
 
 
-def test_workers_are_prepared_with_what_is_given():
+def test_workers_are_prepared_with_the_given_arguments():
     pool = WorkerPool(eval, exec, 1, 1.0)
     pool.results([("1",)], prepare_with=("import sys; sys.prepared = 7",))
     assert pool.results([("__import__('sys').prepared",)]) == {("__import__('sys').prepared",): 7}
     pool.close()
 
 
-def test_progress_is_shown_where_it_is_asked_for(workers, monkeypatch):
+def test_progress_is_shown_on_request(workers, monkeypatch):
     class Bar:
         shown: list = []
 
@@ -183,9 +175,9 @@ def test_progress_is_shown_where_it_is_asked_for(workers, monkeypatch):
     monkeypatch.setattr("tqdm.auto.tqdm", Bar)
     workers.results([("1",), ("2",)], progress="Reading")
     workers.results([("1",)])
-    asked, not_asked = Bar.shown
-    assert asked == [2, "Reading", False, "item", "item"]
-    assert not_asked[2] is True
+    requested, default = Bar.shown
+    assert requested == [2, "Reading", False, "item", "item"]
+    assert default[2] is True
 
 
 def test_a_copy_keeps_the_settings_and_no_workers(workers):
@@ -205,17 +197,17 @@ def test_a_copy_keeps_the_settings_and_no_workers(workers):
         ({"time_limit": float("nan")}, "nan"),
     ],
 )
-def test_settings_that_make_no_sense_are_named(settings, named):
+def test_invalid_settings_are_reported_by_name(settings, named):
     with pytest.raises(ValueError, match=named):
-        evaluating(**settings)
+        eval_pool(**settings)
 
 
 @pytest.mark.parametrize(("cores", "processes", "expected"), [(8, 1, 8), (8, 2, 4), (8, 3, 2), (2, 8, 1), (96, 1, 16)])
 def test_processes_of_a_launch_share_the_cores(monkeypatch, cores, processes, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-    assert default_num_workers() == evaluating(None).num_workers == expected
-    assert evaluating(5).num_workers == 5
+    assert default_num_workers() == eval_pool(None).num_workers == expected
+    assert eval_pool(5).num_workers == 5
 
 
 def test_one_process_has_a_worker_for_each_core(monkeypatch):
@@ -227,15 +219,15 @@ def test_one_process_has_a_worker_for_each_core(monkeypatch):
     assert default_num_workers() == 1
 
 
-def test_a_pool_that_never_answers_gives_up_after_a_few_attempts(monkeypatch):
-    pool, attempts = evaluating(), []
+def test_a_pool_without_any_result_gives_up_after_a_few_attempts(monkeypatch):
+    pool, attempts = eval_pool(), []
 
     def broken(*_):
         attempts.append(1)
         raise RuntimeError("The Pool is not active")
         yield
 
-    monkeypatch.setattr(pool, "_one_by_one", broken)
+    monkeypatch.setattr(pool, "_iterate", broken)
     with pytest.raises(RuntimeError, match="not active"):
         pool.results([("1",)])
     assert len(attempts) == worker_pool.MOST_ATTEMPTS

@@ -10,23 +10,23 @@ from prefix_rft_trl.rewards.verification import equivalence
 from prefix_rft_trl.rewards.verification.workers import MOST_MEMORY, SpawnWithoutMain, judge_in_time
 
 
-def in_a_worker(verifier, expression: str):
+def eval_in_worker(verifier, expression: str):
     return verifier.workers.running().schedule(eval, args=(expression,)).result(timeout=60)
 
 
-def test_workers_import_neither_torch_nor_what_the_user_runs(verifier):
+def test_workers_import_neither_torch_nor_the_users_script(verifier):
     assert verifier.verify([("x + 1", ("1 + x",))]) == ["equal"]
-    loaded = set(in_a_worker(verifier, "[*__import__('sys').modules]"))
+    loaded = set(eval_in_worker(verifier, "[*__import__('sys').modules]"))
     assert "math_verify" in loaded
     assert not loaded & {"torch", "transformers", "trl", "datasets", "accelerate", "matplotlib", "pytest", "_pytest"}
 
 
 def test_workers_cannot_take_all_memory(verifier):
     resource = pytest.importorskip("resource")
-    limits = in_a_worker(verifier, f"__import__('resource').getrlimit({resource.RLIMIT_AS})")
+    limits = eval_in_worker(verifier, f"__import__('resource').getrlimit({resource.RLIMIT_AS})")
     assert limits == (MOST_MEMORY, MOST_MEMORY)
     with pytest.raises(MemoryError):
-        in_a_worker(verifier, f"len(b'0' * {MOST_MEMORY})")
+        eval_in_worker(verifier, f"len(b'0' * {MOST_MEMORY})")
     assert verifier.verify([("x + 2", ("2 + x",))]) == ["equal"]
 
 
@@ -60,7 +60,7 @@ print(math_accuracy_reward(completions=[r"\boxed{x + 1}", r"\boxed{x}"], solutio
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are not forked here")
-def test_a_process_of_multiprocessing_ends_too_with_workers_of_its_own(tmp_path):
+def test_a_multiprocessing_child_with_workers_of_its_own_ends(tmp_path):
     source = r"""
 import multiprocessing
 from prefix_rft_trl.rewards import math_accuracy_reward
@@ -80,46 +80,18 @@ if __name__ == "__main__":
     assert (done.returncode, done.stdout) == (0, "[1.0]\n[1.0]\nended 0\n[1.0]\n")
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_workers_of_a_process_that_was_killed_end(tmp_path):
-    script = tmp_path / "train.py"
-    script.write_text(r"""
-import multiprocessing, time
-from prefix_rft_trl.rewards import Verifier
-Verifier(num_workers=2).verify([("x + 1", ("1 + x",))])
-print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
-time.sleep(60)
-""")
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
-        workers = [psutil.Process(int(pid)) for pid in process.stdout.readline().split()]
-        process.kill()
-    assert len(workers) == 2
-    deadline = time.monotonic() + 20
-    while any(is_alive(worker) for worker in workers) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(is_alive(worker) for worker in workers)
-
-
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 @pytest.fixture
 def own_alarm():
     handler = signal.getsignal(signal.SIGALRM)
-    judge_in_time("x", ("x + 1",), 60.0)  # an import that is interrupted would not be whole
+    judge_in_time("x", ("x + 1",), 60.0)  # an interrupted import would stay incomplete
     yield
     signal.signal(signal.SIGALRM, handler)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer here")
-def test_what_takes_too_long_is_interrupted_and_the_timer_is_off_again(own_alarm):
-    endless = r"\int_0^1\int_0^1\int_0^1 \frac{\sin(xyz)^{17}}{1+x^{99}} dx dy dz"
+def test_a_slow_answer_is_interrupted_and_the_timer_is_cleared(own_alarm, hostile):
     start = time.perf_counter()
-    assert judge_in_time(endless, (r"\sqrt{2}",), 0.5) == "timeout"
+    assert judge_in_time(hostile.SLOW["triple integral"], (r"\sqrt{2}",), 0.5) == "timeout"
     assert 0.5 <= time.perf_counter() - start < 5.0
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert judge_in_time("1 + x", ("x + 1",), 10.0) == "equal"
@@ -127,7 +99,7 @@ def test_what_takes_too_long_is_interrupted_and_the_timer_is_off_again(own_alarm
 
 
 @pytest.mark.parametrize("error", [RecursionError, MemoryError, ZeroDivisionError, AssertionError])
-def test_whatever_the_algebra_raises_is_a_refusal(own_alarm, monkeypatch, error):
+def test_any_exception_in_the_algebra_is_a_refusal(own_alarm, monkeypatch, error):
     def failing(*_):
         raise error
 
@@ -136,7 +108,7 @@ def test_whatever_the_algebra_raises_is_a_refusal(own_alarm, monkeypatch, error)
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
-def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+def test_idle_and_busy_workers_end_with_a_killed_parent(tmp_path):
     script = tmp_path / "killed.py"
     script.write_text(
         "import os\n"
@@ -151,18 +123,18 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     assert done.returncode == -signal.SIGKILL
     workers = [int(number) for number in done.stdout.split()]
     assert len(workers) == 2
-    patience = time.perf_counter() + 20
-    while any(psutil.pid_exists(number) for number in workers) and time.perf_counter() < patience:
+    deadline = time.perf_counter() + 20
+    while any(psutil.pid_exists(number) for number in workers) and time.perf_counter() < deadline:
         time.sleep(0.1)
     assert not any(psutil.pid_exists(number) for number in workers)
 
 
-def test_an_answer_that_nothing_interrupts_is_ended_by_the_system():
+def test_the_system_ends_a_worker_that_nothing_interrupts():
     source = (
-        "from prefix_rft_trl.rewards.verification.workers import _interrupted_after\n"
+        "from prefix_rft_trl.rewards.verification.workers import _interrupt_after\n"
         "import math\n"
         "one, other = 3 ** 3000000 + 1, 2 ** 4753000 + 1\n"
-        "with _interrupted_after(0.2): math.gcd(one, other)\n"
+        "with _interrupt_after(0.2): math.gcd(one, other)\n"
     )
     done = subprocess.run([sys.executable, "-c", source], timeout=60, check=False)
     assert done.returncode == -signal.SIGPROF

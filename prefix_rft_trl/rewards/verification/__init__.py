@@ -1,1 +1,1 @@
-"""Math-Verify made safe: worker processes, time limits, and what it gets wrong."""
+"""Math-Verify made safe: worker processes, time limits, and corrections of its verdicts."""

@@ -1,6 +1,6 @@
-"""Whether an expression is too large to be computed with, told from its tree without computing it.
+"""Refuse expressions that no machine can evaluate, judged by their unevaluated tree.
 
-What an answer leaves to be worked out can be beyond any machine: `9^{9^{9^9}}`, `(10^{10})!`, a sum of 10^12 terms.
+Examples are `9^{9^{9^9}}`, `(10^{10})!`, and a sum of 10^12 terms.
 """
 
 import math
@@ -10,25 +10,26 @@ from typing import Any
 
 MOST_DIGITS = 10_000
 MOST_TERMS = 10_000
-MOST_DIGITS_OF_AN_ANGLE = 100
+MOST_ANGLE_DIGITS = 100
 HIGHEST_DEGREE = 200
 HIGHEST_TOWER = 3
 
+_EXPONENTS_AND_BRACES = re.compile(r"\^\s*\{?|\\[{}]|[{}]")
+_LARGE_BINOMIAL = re.compile(r"\\[dt]?binom\s*\{\s*\d{5,}")
+
 
 class TooLarge(Exception):
-    """An expression that is not worth computing with."""
-
-
-_EXPONENTS_AND_BRACES = re.compile(r"\^\s*\{?|\\[{}]|[{}]")
-_BINOMIAL_OF_MANY = re.compile(r"\\[dt]?binom\s*\{\s*\d{5,}")
+    """An expression that is too large to compute with."""
 
 
 def refuse_too_high(text: str) -> None:
-    """Raises `TooLarge` for what Math-Verify computes while it reads it: towers of `HIGHEST_TOWER` exponents in each
-    other, binomials of large numbers.
+    """Refuse LaTeX that Math-Verify would evaluate while parsing it.
 
     Args:
         text (`str`): an answer in LaTeX.
+
+    Raises:
+        TooLarge: for a tower of `HIGHEST_TOWER` exponents, and for a binomial of a large number.
     """
     opened: list[bool] = []
     for token in _EXPONENTS_AND_BRACES.findall(text):
@@ -39,37 +40,36 @@ def refuse_too_high(text: str) -> None:
             opened.pop()
         elif token == "{" or (is_exponent and token[-1] == "{"):
             opened.append(is_exponent)
-    if _BINOMIAL_OF_MANY.search(text):
+    if _LARGE_BINOMIAL.search(text):
         raise TooLarge("a binomial of a large number")
 
 
 def refuse_too_large(expression: Any) -> None:
-    """Raises `TooLarge` if a number in an expression has more than `MOST_DIGITS` digits, if a sum or a product of it
-    has more than `MOST_TERMS` terms, or if expanding a power of a sum gives as many.
+    """Refuse an expression whose evaluation would be too large.
 
     Args:
-        expression: a sympy expression, matrix or set; `math_verify.parse` leaves it unevaluated.
+        expression: a sympy expression, matrix or set, left unevaluated by `math_verify.parse`.
+
+    Raises:
+        TooLarge: if a number in it has more than `MOST_DIGITS` digits, if a sum or product has more than `MOST_TERMS`
+            terms, or if expanding a power of a sum gives as many.
     """
     _digits(expression)
 
 
 def _digits(expression: Any) -> float:
-    """About the log10 of the value, and seldom less, where the expression is a number; 0 for symbols."""
+    """Estimate the log10 of a numeric expression, seldom too low; 0 for symbols."""
     import sympy
 
     if isinstance(expression, sympy.MatrixBase):
         return max((_digits(item) for item in expression), default=0.0)
-    of_arguments = [_digits(item) for item in getattr(expression, "args", ())]
-    return _checked(_combined(expression, of_arguments))
-
-
-def _checked(digits: float) -> float:
+    digits = _combine(expression, [_digits(argument) for argument in getattr(expression, "args", ())])
     if digits > MOST_DIGITS:
         raise TooLarge(f"a number of 10^{digits:.0f}")
     return digits
 
 
-def _combined(expression: Any, digits: list[float]) -> float:
+def _combine(expression: Any, digits: list[float]) -> float:
     import sympy
     from sympy.functions.elementary.trigonometric import TrigonometricFunction
 
@@ -80,35 +80,35 @@ def _combined(expression: Any, digits: list[float]) -> float:
     if isinstance(expression, sympy.NumberSymbol):
         return 0.5
     if isinstance(expression, sympy.Pow):
-        return _of_power(*expression.args, *digits)
+        return _power_digits(*expression.args, *digits)
     if isinstance(expression, sympy.exp):
         return 10 ** min(digits[0], 9) * 0.44
     if isinstance(expression, (sympy.factorial, sympy.gamma, sympy.factorial2)):
-        return _of_factorial(digits[0])
+        return _factorial_digits(digits[0])
     if isinstance(expression, sympy.binomial):
-        return _of_factorial(min(digits[0], 9))
+        return _factorial_digits(min(digits[0], 9))
     if isinstance(expression, (sympy.Sum, sympy.Product)):
         _check_terms(expression)
-    if isinstance(expression, TrigonometricFunction) and digits[0] > MOST_DIGITS_OF_AN_ANGLE:
+    if isinstance(expression, TrigonometricFunction) and digits[0] > MOST_ANGLE_DIGITS:
         raise TooLarge(f"an angle of 10^{digits[0]:.0f}")
     if isinstance(expression, sympy.Mul):
         return sum(digits)
     return max(digits, default=0.0)
 
 
-def _of_power(base: Any, exponent: Any, of_base: float, of_exponent: float) -> float:
+def _power_digits(base: Any, exponent: Any, base_digits: float, exponent_digits: float) -> float:
     if exponent.free_symbols:
-        return max(of_base, of_exponent)
-    size = abs(float(exponent)) if exponent.is_Rational and of_exponent < 9 else 10 ** min(of_exponent, 9)
+        return max(base_digits, exponent_digits)
+    size = abs(float(exponent)) if exponent.is_Rational and exponent_digits < 9 else 10 ** min(exponent_digits, 9)
     if base.free_symbols:
         terms = len(base.args) if base.is_Add else 1
         if (terms > 1 and size > HIGHEST_DEGREE) or math.comb(int(size) + terms - 1, terms - 1) > MOST_TERMS:
             raise TooLarge(f"a power of {terms} terms")
-        return of_base
-    return of_base * size
+        return base_digits
+    return base_digits * size
 
 
-def _of_factorial(digits: float) -> float:
+def _factorial_digits(digits: float) -> float:
     number = 10 ** min(digits, 9)
     return number * max(digits, 1.0)
 

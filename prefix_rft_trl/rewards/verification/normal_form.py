@@ -1,4 +1,4 @@
-"""The writing of an answer without its decorations, and the answers that need no algebra: numbers and words."""
+"""Strip an answer of its decorations, and read the answers that need no algebra: numbers and words."""
 
 import re
 import unicodedata
@@ -30,39 +30,39 @@ _MIXED_NUMBER = re.compile(r"^([+-]?\d+)\s+(\d+)/(\d+)$")
 _E_NOTATION = re.compile(r"^([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d+)$")
 _LEADING_SIGN = re.compile(r"^(?:=|\\approx(?![A-Za-z]))\s*")
 _SHORT_FRACTION = re.compile(r"\\([dt]?frac)\s*([A-Za-z0-9])\s*([A-Za-z0-9])(?![A-Za-z0-9])")
-_DEGREES_OF = re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*\\?,?\s*(?:[CF]|\\(?:text|mathrm)\{\s*[CF]\s*\})$")
+_TEMPERATURE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*\\?,?\s*(?:[CF]|\\(?:text|mathrm)\{\s*[CF]\s*\})$")
 _NUMBERED_CHOICE = re.compile(r"^\(([A-Z])\)\\?\s+\S")
 _UNIT_IN_WORDS = re.compile(r"^([+-]?[\d.,/]*\d)\s+([A-Za-z]{3,}(?:\s+[A-Za-z]{2,})*)$")
 _NUMBER = re.compile(r"^[+-]?(?:\d+(?:\.\d*)?|\.\d+)$")
 _FRACTION = re.compile(r"^([+-]?)(?:\\[dt]?frac\{(\d+)\}\{(\d+)\}|(\d+)/(\d+))$")
 _TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|operatorname|mbox)\s*\{([^{}]*)\}")
 _WORDS = re.compile(r"^[^\W\d_]{3,}(?:[ '-]+[^\W\d_]+)*$")
-_MOST_DIGITS = 4000  # what Python turns into a number
+_MOST_DIGITS = 4000  # near the longest text that Python converts to a number
 
 
 def normal_form(answer: str) -> str:
-    """An answer without dollar signs, emphasis, spacing commands and a full stop, with its signs in LaTeX."""
+    """An answer without dollar signs, emphasis, spacing commands and full stop, with its symbols in LaTeX."""
     text = answer.replace(r"\$", "").replace("$", "").replace("**", "").strip()
     text = _SPACING.sub(" ", _DELIMITER_SIZE.sub("", text))
     text = _ROOT.sub(lambda root: rf"\sqrt{{{root.group(1) or root.group(2)}}}", text)
-    text = _VULGAR.sub(lambda sign: _fraction_of(sign.group()), text)
+    text = _VULGAR.sub(lambda sign: _vulgar_fraction(sign.group()), text)
     for sign, latex in _SIGNS.items():
         text = text.replace(sign, latex)
     text = _LEADING_SIGN.sub("", text.strip().removesuffix(".").strip())
     text = _SHORT_FRACTION.sub(r"\\\1{\2}{\3}", text.replace(r"\varnothing", r"\emptyset"))
-    text = _E_NOTATION.sub(r"\1\\times 10^{\2}", _DEGREES_OF.sub(r"^{\\circ}", text))
+    text = _E_NOTATION.sub(r"\1\\times 10^{\2}", _TEMPERATURE.sub(r"^{\\circ}", text))
     text = _DIGIT_GROUPS.sub(lambda groups: re.sub(r"[^\d+-]", "", groups.group()), text)
     text = _MIXED_NUMBER.sub(r"\1\\frac{\2}{\3}", text)
     return _UNIT_IN_WORDS.sub(r"\1\\text{ \2}", text)
 
 
-def _fraction_of(sign: str) -> str:
+def _vulgar_fraction(sign: str) -> str:
     numerator, _, denominator = unicodedata.normalize("NFKC", sign).partition("\N{FRACTION SLASH}")
     return rf"\frac{{{numerator}}}{{{denominator}}}"
 
 
 def plain_number(text: str) -> Fraction | None:
-    """The value of a whole number, a decimal or a fraction of whole numbers in normal form; `None` of all else."""
+    """The value of an integer, decimal or fraction of integers in normal form, else `None`."""
     if len(text) > _MOST_DIGITS:
         return None
     if _NUMBER.match(text) and text.isascii():
@@ -76,10 +76,10 @@ def plain_number(text: str) -> Fraction | None:
 
 
 def words(text: str) -> str | None:
-    """What an answer in words says, in lower case without markup: a name, a choice; `None` if it is not in words.
+    """A verbal answer, such as a name or a choice, in lower case and without markup, else `None`.
 
-    Words have three letters at least, or stand in `\\text{}`: `ab` is a product. A capital letter alone is a
-    choice, and so is one in brackets before its content, `(C) 12`.
+    Words have at least three letters, or stand in `\\text{}`: `ab` is a product. A single capital letter is a choice,
+    and so is one in brackets before its content, `(C) 12`.
     """
     bare = _TEXT.sub(r"\1", text).strip()
     if choice := _NUMBERED_CHOICE.match(bare):

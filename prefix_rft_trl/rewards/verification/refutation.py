@@ -1,25 +1,25 @@
-"""Answers that are clearly wrong, told by their value, which spares the algebra that would find no way to equate them.
+"""Refute clearly wrong answers by their numeric value, which spares a long and futile algebraic comparison.
 
-Two expressions that are the same have the same value wherever both have one. Where the values at one point are far
-apart, they are not; where they are close or missing, nothing is said.
+Equal expressions have equal values wherever both are defined. If the values at one point are far apart, the
+expressions differ; if they are close or undefined, nothing follows.
 """
 
 from typing import Any
 
 
 FAR_APART = 1e-3  # relative; Math-Verify rounds to 6 decimals
-LARGEST = 1e12  # beyond it a value may be a pole that rounding has missed, such as tan(pi / 2)
+LARGEST = 1e12  # a larger value may be a pole that rounding has missed, such as tan(pi / 2)
 
 
 def surely_differ(first: Any, second: Any) -> bool:
-    """Whether two expressions cannot be equal: by value, or one is a number and the other has several parts."""
+    """Whether two expressions cannot be equal: their values differ, or one is a number and the other a collection."""
     return have_different_values(first, second) or any(
-        _has_several_parts(one) and _is_plain(other) and not other.free_symbols
+        _is_collection(one) and _is_plain(other) and not other.free_symbols
         for one, other in ((first, second), (second, first))
     )
 
 
-def _has_several_parts(expression: Any) -> bool:
+def _is_collection(expression: Any) -> bool:
     import sympy
 
     if isinstance(expression, (sympy.Tuple, sympy.FiniteSet)):
@@ -28,11 +28,11 @@ def _has_several_parts(expression: Any) -> bool:
 
 
 def have_different_values(first: Any, second: Any) -> bool:
-    """Whether two scalar expressions differ clearly at one point; `False` also where that cannot be told.
+    """Whether two scalar expressions clearly differ at one point; `False` if that cannot be determined.
 
     Args:
-        first, second: sympy expressions. Sets, matrices, equations, percentages and what holds an integral, a sum or a
-            limit are not looked at, nor is a symbol alone, which is compared by its name: `\\text{3}` is 3.
+        first, second: sympy expressions. Not evaluated are sets, matrices, equations, percentages, anything with an
+            integral, sum or limit, and a lone symbol, which is compared by its name: `\\text{3}` is 3.
     """
     if not (_is_plain(first) and _is_plain(second)) or first.is_Symbol or second.is_Symbol:
         return False
@@ -42,7 +42,7 @@ def have_different_values(first: Any, second: Any) -> bool:
     if one is None or other is None:
         return False
     size = max(abs(one), abs(other))
-    # Differences of floats leave a rest where symbols have values; numbers are computed as exactly as it takes
+    # With symbols, rounding leaves a remainder in differences of floats; numbers are computed to full precision
     return size > (1e-9 if symbols else 1e-30) and abs(one - other) > FAR_APART * size
 
 
@@ -62,4 +62,4 @@ def _value(expression: Any, point: dict[Any, float]) -> complex | None:
         value = complex(expression.evalf(15, subs=point))
     except (TypeError, ValueError, ArithmeticError):
         return None
-    return value if abs(value) < LARGEST else None  # also nan
+    return value if abs(value) < LARGEST else None  # nan compares false

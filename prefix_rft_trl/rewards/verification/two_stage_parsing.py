@@ -1,15 +1,15 @@
-"""LaTeX parsed in two stages, which is several times faster and gives the same trees.
+"""Parse LaTeX in two stages, which is several times faster and gives the same trees.
 
-latex2sympy2_extended, under Math-Verify, parses with ANTLR's full prediction (LL), which looks at the whole context
-again at each decision. ANTLR's simple prediction (SLL) either gives the same tree or a syntax error; in the second
-case the full one has its turn. See `PredictionMode` of the ANTLR runtime.
+latex2sympy2_extended, on which Math-Verify builds, parses with ANTLR's full prediction (LL), which reconsiders the
+full context at each decision. ANTLR's simple prediction (SLL) gives either the same tree or a syntax error; only then
+is the full prediction needed. See `PredictionMode` of the ANTLR runtime.
 """
 
 from typing import Any
 
 
 def use_two_stage_parsing() -> None:
-    """Has latex2sympy2_extended parse in two stages, in this process; does nothing if it has no such parser."""
+    """Make latex2sympy2_extended parse in two stages in this process, unless it has no such parser."""
     from antlr4.atn.PredictionMode import PredictionMode
     from latex2sympy2_extended import latex2sympy2
 

@@ -1,4 +1,4 @@
-"""Verification of many answers in worker processes, each pair of an answer and its right answers once."""
+"""Verify many answers in worker processes, each distinct pair of answer and right answers once."""
 
 import threading
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ Pair = tuple[str, tuple[str, ...]]
 
 MOST_REMEMBERED = 100_000
 
-_SHARE_OF_PYTHON = 0.8  # of the time limit, after which Python code is interrupted; all else is ended at its end
+_PYTHON_SHARE = 0.8  # of the time limit, after which Python code is interrupted; anything else ends with its worker
 _FINAL = {Verdict.EQUAL, Verdict.DIFFERENT, Verdict.REFUSED, Verdict.UNREADABLE_GOLD}
-_OF_FAILURE = {
+_FAILURE_VERDICTS = {
     Failure.TIMEOUT: Verdict.TIMEOUT,
     Failure.CRASHED: Verdict.CRASHED,
     Failure.RAISED: Verdict.REFUSED,
@@ -25,10 +25,9 @@ _OF_FAILURE = {
 
 class Verifier:
     """
-    Tells right answers from wrong ones in worker processes, which are started by the first answer that needs them.
+    Verify answers in worker processes, which the first answer that needs one starts. Usable from any thread.
 
-    It may be used from any thread. An answer that takes too long ends its worker at worst and nothing else; so does
-    one that brings its worker down.
+    An answer that takes too long or crashes costs at worst its own worker.
 
     Args:
         num_workers (`int`, *optional*): worker processes; defaults to one a core, shared by the processes of a launch.
@@ -51,26 +50,26 @@ class Verifier:
     def verify(
         self, pairs: Sequence[tuple[str | None, tuple[str, ...]]], progress: str | None = None
     ) -> list[Verdict]:
-        """The verdict of each answer. Identical pairs are verified once, and what was verified is remembered.
+        """The verdict of each answer. Identical pairs are verified once, and verdicts are remembered.
 
         Args:
-            pairs: of an answer, `None` where a response has none, and the right answers, from [`acceptable_golds`].
-            progress (`str`, *optional*): what a progress bar is to say; without it there is none.
+            pairs: an answer, `None` if the response states none, and its right answers, from [`acceptable_golds`].
+            progress (`str`, *optional*): label of a progress bar; without it none is shown.
         """
-        asked = [(answer or "", golds) for answer, golds in pairs]
-        found = {pair: self._known.get(pair) or _at_once(pair) for pair in dict.fromkeys(asked)}
+        requested = [(answer or "", golds) for answer, golds in pairs]
+        found = {pair: self._known.get(pair) or _settle(pair) for pair in dict.fromkeys(requested)}
         verdicts = {pair: verdict for pair, verdict in found.items() if verdict is not None}
-        verdicts |= self._in_workers([pair for pair in found if pair not in verdicts], progress)
+        verdicts |= self._verify_in_workers([pair for pair in found if pair not in verdicts], progress)
         self._remember(verdicts)
-        return [verdicts[pair] for pair in asked]
+        return [verdicts[pair] for pair in requested]
 
     def unreadable(self, golds: Sequence[tuple[str, ...]], progress: str | None = None) -> list[bool]:
-        """Whether none of a row's right answers can be read, so that nothing can be verified against them."""
-        verdicts = self.verify([(None, of_row) for of_row in golds], progress)
+        """For each row, whether none of its right answers can be read, so that no response can be verified."""
+        verdicts = self.verify([(None, row_golds) for row_golds in golds], progress)
         return [verdict is not Verdict.DIFFERENT for verdict in verdicts]
 
     def close(self) -> None:
-        """Ends the workers; the next answer that needs one starts new ones."""
+        """End the workers; the next answer that needs one starts new ones."""
         self.workers.close()
 
     def __enter__(self) -> "Verifier":
@@ -82,11 +81,11 @@ class Verifier:
     def __reduce__(self) -> tuple[Any, ...]:
         return Verifier, (self.num_workers, self.time_limit)
 
-    def _in_workers(self, pairs: list[Pair], progress: str | None) -> dict[Pair, Verdict]:
-        python_limit = _SHARE_OF_PYTHON * self.time_limit
+    def _verify_in_workers(self, pairs: list[Pair], progress: str | None) -> dict[Pair, Verdict]:
+        python_limit = _PYTHON_SHARE * self.time_limit
         results = self.workers.results([(*pair, python_limit) for pair in pairs], progress)
         return {
-            (answer, golds): _OF_FAILURE[result] if isinstance(result, Failure) else Verdict(result)
+            (answer, golds): _FAILURE_VERDICTS[result] if isinstance(result, Failure) else Verdict(result)
             for (answer, golds, _), result in results.items()
         }
 
@@ -97,5 +96,5 @@ class Verifier:
                 del self._known[oldest]
 
 
-def _at_once(pair: Pair) -> Verdict | None:
+def _settle(pair: Pair) -> Verdict | None:
     return settle(*pair) if pair[1] else Verdict.UNREADABLE_GOLD

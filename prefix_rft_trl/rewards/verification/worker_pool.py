@@ -1,4 +1,4 @@
-"""Worker processes that are kept and apply a function to many things, each with a hard time limit."""
+"""Apply a function to many items in long-lived worker processes, each item under a hard time limit."""
 
 import os
 import threading
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 Item = TypeVar("Item", bound=tuple[Any, ...])
 
 MOST_WORKERS = 16
-MOST_ATTEMPTS = 3  # in a row without a single result, to have workers that live
+MOST_ATTEMPTS = 3  # in a row without a single result
 
-_BEFORE_CHILDREN_ARE_JOINED = 10  # at the exit of a process that multiprocessing has started, which waits for them
-_SECONDS_BETWEEN_LOOKS = 1.0
+# Exit priority that ends the workers before a process started by multiprocessing waits for its children
+_BEFORE_CHILDREN_ARE_JOINED = 10
+_POLL_SECONDS = 1.0
 
 
 class Failure(StrEnum):
@@ -34,31 +35,31 @@ class Failure(StrEnum):
 
 
 def default_num_workers() -> int:
-    """The processor cores of this process, shared with the other processes of a launch on this machine."""
+    """This process's share of the processor cores among the processes of a launch on this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(MOST_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
 
 
 class WorkerPool:
     """
-    Worker processes that are started by the first call which needs them, and may be used from any thread.
+    Worker processes, started by the first call that needs them. Usable from any thread.
 
-    What takes too long ends its worker and nothing else; so does what brings its worker down.
+    An item that takes too long or crashes costs its own worker and nothing else.
 
     Args:
-        function (`Callable`): what is applied, of a module that workers can import.
-        prepare (`Callable`): what each worker does first; the time that it takes counts for nothing.
+        function (`Callable`): applied to each item; importable in a worker.
+        prepare (`Callable`): called once in each new worker, outside the time limit.
         num_workers (`int`, *optional*): defaults to [`default_num_workers`].
-        time_limit (`float`): seconds that one thing may take.
+        time_limit (`float`): seconds that one item may take.
     """
 
     def __init__(
         self, function: Callable[..., Any], prepare: Callable[..., None], num_workers: int | None, time_limit: float
     ):
         if num_workers is not None and num_workers < 1:
-            raise ValueError(f"`num_workers` is at least 1, found {num_workers}. Leave it out for one a core.")
+            raise ValueError(f"`num_workers` must be at least 1, found {num_workers}. Omit it for one a core.")
         if not time_limit > 0:
-            raise ValueError(f"`time_limit` is a number of seconds above 0, found {time_limit}.")
+            raise ValueError(f"`time_limit` must be a positive number of seconds, found {time_limit}.")
         self.function = function
         self.prepare = prepare
         self.num_workers = num_workers or default_num_workers()
@@ -74,12 +75,15 @@ class WorkerPool:
     def results(
         self, items: Sequence[Item], progress: str | None = None, prepare_with: tuple[Any, ...] = ()
     ) -> dict[Item, Any]:
-        """The function's value for each item, or a [`Failure`].
+        """The function's result for each item, or a [`Failure`].
 
         Args:
-            items (`Sequence[tuple]`): the arguments of each call, all different.
-            progress (`str`, *optional*): what a progress bar is to say; without it there is none.
-            prepare_with (`tuple`): the arguments of `prepare`, if workers have to be started.
+            items (`Sequence[tuple]`): arguments of each call, all distinct.
+            progress (`str`, *optional*): label of a progress bar; without it none is shown.
+            prepare_with (`tuple`): arguments of `prepare`, in case workers are started.
+
+        Raises:
+            RuntimeError: if workers keep dying without a single result.
         """
         if not items:
             return {}
@@ -91,37 +95,37 @@ class WorkerPool:
             while len(results) < len(items):
                 done = len(results)
                 try:
-                    for item, result in self._one_by_one([i for i in items if i not in results], prepare_with):
+                    for item, result in self._iterate([item for item in items if item not in results], prepare_with):
                         results[item] = result
                         bar.update()
                 except RuntimeError as error:
-                    # The pool gave up as a worker died between two items, or was closed meanwhile
+                    # A worker died between two items, or the pool was closed meanwhile
                     attempts = attempts + 1 if len(results) == done else 0
                     if attempts == MOST_ATTEMPTS:
                         raise RuntimeError(
-                            f"The worker processes of a reward do not live: {error}. What they printed is above; if "
-                            "it is nothing, memory may have run out: lower `num_workers`."
+                            f"The worker processes of a reward keep dying: {error}. Their output is above; if there "
+                            "is none, memory may have run out: lower `num_workers`."
                         ) from error
         return results
 
     def close(self) -> None:
-        """Ends the workers; the next call that needs one starts new ones."""
+        """End the workers; the next call that needs one starts new ones."""
         with self._lock:
             self._pool = None
             if self._end_pool is not None:
                 self._end_pool()
 
-    def __reduce__(self) -> tuple[Any, ...]:  # workers stay with the process that has started them
+    def __reduce__(self) -> tuple[Any, ...]:  # workers belong to the process that started them
         return WorkerPool, (self.function, self.prepare, self.num_workers, self.time_limit)
 
-    def _one_by_one(self, items: list[Item], prepare_with: tuple[Any, ...]) -> Iterator[tuple[Item, Any]]:
+    def _iterate(self, items: list[Item], prepare_with: tuple[Any, ...]) -> Iterator[tuple[Item, Any]]:
         pool = self.running(prepare_with)
         futures = [pool.schedule(self.function, args=item, timeout=self.time_limit) for item in items]
         for item, future in zip(items, futures, strict=True):
-            yield item, _result_of(future, pool)
+            yield item, _await_result(future, pool)
 
     def running(self, prepare_with: tuple[Any, ...] = ()) -> "ProcessPool":
-        """The workers, started if they are not."""
+        """The running workers, started if necessary."""
         from pebble import ProcessPool
 
         with self._lock:
@@ -142,11 +146,11 @@ def _end(pool: "ProcessPool") -> None:
     pool.join()
 
 
-def _result_of(future: "ProcessFuture", pool: "ProcessPool") -> Any:
+def _await_result(future: "ProcessFuture", pool: "ProcessPool") -> Any:
     from pebble import ProcessExpired
 
-    while not wait([future], timeout=_SECONDS_BETWEEN_LOOKS).done:
-        if not pool.active:  # what it has not finished then stays so
+    while not wait([future], timeout=_POLL_SECONDS).done:
+        if not pool.active:  # its unfinished futures never finish
             raise BrokenProcessPool("the pool of worker processes was closed")
     try:
         return future.result()
@@ -156,5 +160,5 @@ def _result_of(future: "ProcessFuture", pool: "ProcessPool") -> Any:
         return Failure.CRASHED
     except BrokenProcessPool:
         raise
-    except Exception:  # of the function
+    except Exception:  # raised by the function
         return Failure.RAISED

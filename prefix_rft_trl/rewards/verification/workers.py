@@ -1,7 +1,7 @@
-"""What happens in and around a worker process: how it is started, what it may use, how long an answer may take.
+"""Start worker processes, limit their resources, and bound the time of an answer.
 
-Workers are spawned: a fork of a process with threads or CUDA can hang. They do not import the user's main module, as
-spawned processes do otherwise: a training script without a `__main__` guard would start to train in each of them.
+Workers are spawned, because a fork of a process with threads or CUDA can hang. Unlike other spawned processes they do
+not import the user's main module: a training script without a `__main__` guard would start to train in each of them.
 """
 
 import multiprocessing
@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 
-# The parser learns its grammar from what it reads: the first answer of a kind takes it ten times as long as the next
+# The parser caches its grammar as it reads: the first answer of a kind takes ten times as long as the next
 WARM_UP = (
     r"\frac{2}{4}",
     r"-\dfrac{3\sqrt{2}}{5}",
@@ -44,20 +44,20 @@ WARM_UP = (
     "52_8",
 )
 
-PATIENCE = 4  # times the limit of Python code, after which a worker that nobody else has ended is ended by the system
+PATIENCE = 4  # times the limit of Python code, after which the system ends a worker that nobody else has ended
 MOST_MEMORY = 4 * 2**30  # bytes of address space; a worker needs a tenth of it
 
-_main_is_hidden = threading.Lock()
+_main_lock = threading.Lock()
 
 
 class _OutOfTime(BaseException):
-    """Not an `Exception`, which sympy catches in places."""
+    """Not an `Exception`: sympy catches those in places."""
 
 
 class _SpawnedWithoutMain(multiprocessing.context.SpawnProcess):
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
-        with _main_is_hidden, _without_main():
+        with _main_lock, _without_main():
             return multiprocessing.context.SpawnProcess._Popen(process_obj)  # type: ignore[attr-defined]
 
 
@@ -76,10 +76,10 @@ def _without_main() -> Iterator[None]:
 
 
 def limit_worker() -> None:
-    """Sees to it that a worker can be ended at once, ends with its parent, and cannot take all memory."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a user stops the run, which needs its workers until then
+    """Make a worker end at once when asked, end with its parent, and stay within `MOST_MEMORY`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops the run, which ends its workers itself
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler of Python's would wait for the end of a long power
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a Python handler would wait for a long computation in C
     with suppress(ImportError, ValueError, OSError):
         import resource
 
@@ -90,11 +90,11 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)  # a parent that was killed ends nobody
+        os._exit(1)  # a killed parent cannot end its workers
 
 
 def prepare_worker() -> None:
-    """Readies a new worker process: it is limited, its imports are done, and its parser knows the usual grammar."""
+    """Ready a new worker process: limit it, do its imports, and warm up its parser on the usual grammar."""
     limit_worker()
     from .equivalence import is_readable, judge
     from .two_stage_parsing import use_two_stage_parsing
@@ -106,23 +106,23 @@ def prepare_worker() -> None:
 
 
 def judge_in_time(answer: str, golds: Sequence[str], seconds: float) -> str:
-    """The verdict of [`judge`] or, where it takes longer, `timeout`, as far as Python code can be interrupted.
+    """The verdict of [`judge`], or `timeout` if it takes longer and Python code can be interrupted.
 
-    The time limit of the worker, which ends all else, is longer: a worker that lives on is ready at once.
+    The time limit of the worker, which ends everything else, is longer: an interrupted worker is ready again at once.
     """
     from .equivalence import Verdict, judge
 
     try:
-        with _interrupted_after(seconds):
+        with _interrupt_after(seconds):
             return judge(answer, golds)
     except _OutOfTime:
         return Verdict.TIMEOUT
-    except Exception:  # what a computer algebra system can raise on an answer is without end
+    except Exception:  # a computer algebra system can raise anything
         return Verdict.REFUSED
 
 
 @contextmanager
-def _interrupted_after(seconds: float) -> Iterator[None]:
+def _interrupt_after(seconds: float) -> Iterator[None]:
     if not hasattr(signal, "setitimer"):  # Windows
         yield
         return

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.inspection.page import entropy_class, page, style, verdict
+from prefix_rft_trl.inspection.html_page import entropy_class, page, verdict
 from prefix_rft_trl.inspection.records import Group, HybridRollout, Inspection, OnPolicyRollout, Token
 
 
@@ -17,7 +17,7 @@ VOID = {"meta", "wbr", "br"}
 
 
 class Reader(HTMLParser):
-    """Reads a page, and fails where a tag is closed that is not the last one opened."""
+    """Parses a page, and fails if a closing tag does not match the last one opened."""
 
     def __init__(self, html: str):
         super().__init__()
@@ -46,130 +46,114 @@ class Reader(HTMLParser):
             self.tokens[-1] = (*self.tokens[-1][:3], self.tokens[-1][3] + data)
 
 
-def inspection_of(text: str, **changes) -> Inspection:
+def make_inspection(text: str, **changes) -> Inspection:
     token = Token(text, 0.3, 0.5)
-    hybrid = HybridRollout((token, replace(token, kept=True)), (token,), (token, token), 1.0, 0.75, 0.75)
+    hybrid = HybridRollout((token, replace(token, selected=True)), (token,), (token, token), 1.0, 0.75, 0.75)
     group = Group(7, text, (replace(hybrid, **changes),), (OnPolicyRollout(text, 5, 0.0, -0.25),))
     return Inspection((("name", text),), (group,))
 
 
-MARKUP = [
-    "<b>",
-    "</div>",
-    "<script>alert(1)</script>",
-    "</style>",
-    "<!--",
-    "&lt;",
-    "&",
-    '"',
-    "'",
-    ">",
-    "<|end|>",
-    " ",
-    "\n",
-]
-HARD = st.lists(st.one_of(st.sampled_from(MARKUP), st.text(st.characters(exclude_categories=["Cs"]))), max_size=5).map(
-    "".join
-)
+MARKUP = ["<b>", "</div>", "<script>alert(1)</script>", "</style>", "<!--", "&lt;", "{{ 7 }}", "<|end|>", *"&\"'> \n"]
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+HOSTILE = st.lists(st.one_of(st.sampled_from(MARKUP), TEXT), max_size=5).map("".join)
 
 
-@given(text=HARD)
-def test_nothing_that_a_model_or_a_dataset_says_becomes_a_tag(text):
-    shown = Reader(page(inspection_of(text), [("model", text)]))
-    plain = Reader(page(inspection_of("x"), [("model", "x")]))
-    in_tokens = {"s", "br", "wbr"}
-    assert {tag: n for tag, n in shown.tags.items() if tag not in in_tokens} == {
-        tag: n for tag, n in plain.tags.items() if tag not in in_tokens
-    }
+@given(text=HOSTILE)
+def test_text_of_a_model_or_dataset_never_becomes_a_tag(text):
+    shown = Reader(page(make_inspection(text), [("model", text)]))
+    plain = Reader(page(make_inspection("x"), [("model", "x")]))
+    for tag in ("s", "br", "wbr"):  # signs of white space
+        del shown.tags[tag], plain.tags[tag]
+    assert shown.tags == plain.tags
     assert len(shown.tokens) == 5
 
 
 @given(text=st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=20))
-def test_tokens_are_shown_and_named_as_they_are(text):
-    tokens = Reader(page(inspection_of(text))).tokens
+def test_the_text_of_a_token_is_shown_unchanged(text):
+    tokens = Reader(page(make_inspection(text))).tokens
     assert all(token[3].startswith(text) and token[2].startswith(text) for token in tokens)
 
 
-def test_white_space_can_be_seen_and_lines_wrap_and_break():
-    html = page(inspection_of(" a\n"))
+def test_white_space_is_visible_and_lines_wrap_and_break():
+    html = page(make_inspection(" a\n"))
     (first, *_) = Reader(html).tokens
     assert first[3].startswith("·a↵")
     assert first[2].startswith("·a↵")
     assert re.search(r"<wbr><span [^>]*><s>·</s>a<s>↵</s></span><br>", html)
 
 
-def test_a_token_that_is_part_of_a_character_can_be_seen():
-    (first, *_) = Reader(page(inspection_of(""))).tokens
+def test_a_token_that_is_part_of_a_character_is_visible():
+    (first, *_) = Reader(page(make_inspection(""))).tokens
     assert first[3].startswith("◌")
     assert first[2].startswith("part of a character")
 
 
-def test_kept_tokens_are_told_apart_without_colour():
-    tokens = Reader(page(inspection_of("x"))).tokens
+def test_selected_tokens_are_recognisable_without_colour():
+    tokens = Reader(page(make_inspection("x"))).tokens
     assert [token[0] for token in tokens] == ["span", "b", "span", "span", "span"]
     assert [token[2].endswith("kept") for token in tokens] == [False, True, False, False, False]
-    kept = re.search(r"b\.t\{([^}]*)\}", style())[1]
-    assert "font-weight:800" in kept
-    assert "outline:" in kept
+    style = re.search(r"b\.t\{([^}]*)\}", page(make_inspection("x")))[1]
+    assert "font-weight:800" in style
+    assert "outline:" in style
 
 
-def test_given_written_and_left_out_tokens_are_in_this_order_with_the_cut_between():
-    html = page(inspection_of("x"))
+def test_given_written_and_remaining_tokens_follow_each_other_with_the_cut_in_between():
+    html = page(make_inspection("x"))
     classes = [token[1] for token in Reader(html).tokens]
     assert classes == ["t e3", "t e3", "t w", "t r e3", "t r e3"]
     assert html.index("</b>", html.index("<section>")) < html.index("policy goes on<") < html.index('class="t w" tab')
 
 
-def test_figures_of_a_token_are_there_without_a_script():
-    html = page(inspection_of("x"))
+def test_figures_of_a_token_need_no_script():
+    html = page(make_inspection("x"))
     assert "<script" not in html
     assert html.count('tabindex="-1" title="x  entropy 0.30 nats, probability 50.0%') == 5
     assert ".t:focus::after{content:attr(title)" in html
 
 
-def test_the_page_needs_nothing_from_outside():
-    html = page(inspection_of("x"), [("model", "lab")])
+def test_the_page_refers_to_nothing_outside_it():
+    html = page(make_inspection("x"), [("model", "lab")])
     assert not re.search(r"https?:|//\w|src=|href=|url\(|@import|<link|<iframe|<img", html)
 
 
-def test_the_page_fits_a_phone_and_the_dark():
-    html = page(inspection_of("x"))
+def test_the_page_fits_a_phone_and_dark_mode():
+    html = page(make_inspection("x"))
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in html
     assert "prefers-color-scheme:dark" in html
     assert "overflow-wrap:anywhere" in html
 
 
 @pytest.mark.parametrize(
-    ("advantage", "said"),
+    ("advantage", "expected"),
     [(0.75, "+0.75 ▲ reinforced"), (-0.125, "−0.125 ▼ pushed away"), (0.0, "0 ● nothing to learn")],  # noqa: RUF001
 )
-def test_the_sign_of_the_advantage_is_said_in_words(advantage, said):
-    shown = Reader(page(inspection_of("x", prefix_advantage=advantage, advantage=advantage))).text
-    assert f"advantage{said}" in shown
-    assert said.endswith(verdict(advantage))
+def test_the_sign_of_the_advantage_is_spelled_out(advantage, expected):
+    shown = Reader(page(make_inspection("x", prefix_advantage=advantage, advantage=advantage))).text
+    assert f"advantage{expected}" in shown
+    assert expected.endswith(verdict(advantage))
 
 
-def test_prefix_and_continuation_show_their_own_advantages_where_they_differ():
-    shown = Reader(page(inspection_of("x", prefix_advantage=-0.5, advantage=0.25))).text
+def test_prefix_and_continuation_show_their_own_advantages_if_they_differ():
+    shown = Reader(page(make_inspection("x", prefix_advantage=-0.5, advantage=0.25))).text
     assert "of the kept tokens−0.5 ▼ pushed away" in shown  # noqa: RUF001
     assert "of what it wrote+0.25 ▲ reinforced" in shown
 
 
-def test_imitation_and_mere_context_are_not_called_reinforced():
-    imitated = Reader(page(inspection_of("x", prefix_advantage=None, advantage=-0.5))).text
+def test_imitation_and_context_are_not_called_reinforced():
+    imitated = Reader(page(make_inspection("x", prefix_advantage=None, advantage=-0.5))).text
     assert "imitated, whatever the reward" in imitated
-    context = Reader(page(inspection_of("x", prefix=(Token("x", 0.3, 0.5),)))).text
+    context = Reader(page(make_inspection("x", prefix=(Token("x", 0.3, 0.5),)))).text
     assert "context only" in context
 
 
-def test_a_demonstration_that_was_given_whole_has_no_cut():
-    shown = Reader(page(inspection_of("x", continuation=(), rest=()))).text
+def test_a_fully_given_demonstration_has_no_cut():
+    shown = Reader(page(make_inspection("x", continuation=(), rest=()))).text
     assert "given whole" in shown
     assert "✂" not in shown
 
 
 def test_a_group_without_a_prefix_says_so_and_many_hybrids_are_folded():
-    (group,) = inspection_of("x").groups
+    (group,) = make_inspection("x").groups
     none = Inspection((), (replace(group, hybrids=()),))
     assert "No rollout of this group was given a prefix" in Reader(page(none)).text
     many = Reader(page(Inspection((), (replace(group, hybrids=group.hybrids * 4, on_policy=()),))))
@@ -178,16 +162,16 @@ def test_a_group_without_a_prefix_says_so_and_many_hybrids_are_folded():
     assert len(many.tokens) == 20
 
 
-def test_the_mean_is_that_of_all_rollouts_of_the_group():
-    assert "mean 0.5;" in Reader(page(inspection_of("x"))).text
+def test_the_mean_covers_all_rollouts_of_the_group():
+    assert "mean 0.5;" in Reader(page(make_inspection("x"))).text
 
 
-def test_colours_grow_with_entropy_at_the_edges_of_the_legend():
+def test_colours_change_at_the_edges_of_the_legend():
     assert [entropy_class(nats) for nats in (0.0, 0.019, 0.02, 0.99, 1.0, 3.0, 11.0)] == [0, 0, 1, 4, 5, 8, 8]
 
 
 def contrast(one: str, other: str) -> float:
-    """Of two colours, as the accessibility guidelines of the web define it."""
+    """The contrast ratio of two colours, by the Web Content Accessibility Guidelines."""
 
     def luminance(colour: str) -> float:
         digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
@@ -200,8 +184,8 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
-def test_all_text_can_be_read_and_the_scale_reads_without_colour_vision(scheme):
-    colours = dict(re.findall(r"--([\w-]+):(#\w+)", style().split("prefers-color-scheme")[scheme]))
+def test_text_has_contrast_and_the_scale_reads_without_colour_vision(scheme):
+    colours = dict(re.findall(r"--([\w-]+):(#\w+)", page(make_inspection("x")).split("prefers-color-scheme")[scheme]))
     heat = [colours[f"e{place}"] for place in range(9)]
     pairs = [("text", "page"), ("text", "panel"), ("faint", "page"), ("faint", "panel"), ("wrote", "wrote-back")]
     pairs += [("on-cut", "cut"), ("good", "page"), ("bad", "page")]
@@ -211,6 +195,6 @@ def test_all_text_can_be_read_and_the_scale_reads_without_colour_vision(scheme):
     assert against_text == sorted(against_text, reverse=True)
 
 
-def test_a_page_is_made_without_torch():
-    program = "import sys, prefix_rft_trl.inspection.page; assert 'torch' not in sys.modules"
+def test_rendering_a_page_needs_no_torch():
+    program = "import sys, prefix_rft_trl.inspection.html_page; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
