@@ -4,7 +4,7 @@ Plan, rollouts, rewards and advantages are the trainer's own, in training mode. 
 entropies and the selection of prefix tokens.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from prefix_rft_trl.method.demonstrations import demonstration_ids
 from prefix_rft_trl.method.schedules import MAX_SLICES
-from prefix_rft_trl.method.token_weights import CROSS_ENTROPY, SELECTIONS, prefix_token_mask
+from prefix_rft_trl.method.token_weights import CROSS_ENTROPY, prefix_token_mask
 from prefix_rft_trl.rollouts import scheduled_bounds
 
 from .records import Group, HybridRollout, Inspection, OnPolicyRollout, Token
@@ -71,7 +70,7 @@ def inspect_rows(trainer: "PrefixGRPOTrainer", rows: Sequence[int], at_step: int
     groups = []
     with torch.no_grad(), trainer.accelerator.autocast():
         for example in tqdm(examples, desc="Generating and scoring", unit="row"):
-            if trainer.args.follows_problems:
+            if trainer.args.needs_success_history:
                 _generate(trainer, example)  # the plan depends on the outcome of an earlier attempt
             groups.append(_generate(trainer, example))
         hybrids = [rollout for group in groups for rollout in group if rollout.prefix_ids]
@@ -122,8 +121,9 @@ def _set_step(trainer: "PrefixGRPOTrainer", at_step: int | None) -> None:
 
 def _generate(trainer: "PrefixGRPOTrainer", example: dict[str, Any]) -> list[_Rollout]:
     outputs = trainer._generate_and_score_completions([dict(example) for _ in range(trainer.num_generations)])
-    rollouts = []
-    for i, (prefix_ids, message, reward) in enumerate(read_batch(trainer)):
+    batch, rollouts = trainer.rollout_batch, []
+    for i, (prefix_ids, assignment) in enumerate(zip(batch.prefix_ids, batch.assignments, strict=True)):
+        message = assignment.demonstration
         prompt_ids = outputs["prompt_ids"][i][outputs["prompt_mask"][i].bool()].tolist()
         completion_ids, in_loss = _completion(trainer, outputs, i)
         rollouts.append(
@@ -131,33 +131,15 @@ def _generate(trainer: "PrefixGRPOTrainer", example: dict[str, Any]) -> list[_Ro
                 prompt_ids,
                 prefix_ids,
                 completion_ids,
-                _demonstration_ids(trainer, example["prompt"], prompt_ids, message) if prefix_ids else [],
+                trainer.demonstration_ids(example["prompt"], prompt_ids, message) if message and prefix_ids else [],
                 in_loss,
                 outputs["prefix_noise"][i, : len(completion_ids)] if "prefix_noise" in outputs else None,
-                reward,
+                batch.rewards[i].item(),
                 outputs["prefix_advantages"][i].item(),
                 outputs["advantages"][i].item(),
             )
         )
     return rollouts
-
-
-def read_batch(trainer: "PrefixGRPOTrainer") -> Iterator[tuple[list[int], Any, float]]:
-    """Prefix ids, demonstration and reward of each rollout that the trainer has just scored."""
-    rewards = trainer._rewards.tolist()  # of all ranks: an inspection has one
-    for prefix_ids, assignment, reward in zip(trainer._prefixes, trainer._assignments, rewards, strict=True):
-        yield prefix_ids, assignment.demonstration, reward
-
-
-def _demonstration_ids(trainer: "PrefixGRPOTrainer", prompt: Any, prompt_ids: list[int], message: Any) -> list[int]:
-    return demonstration_ids(
-        trainer._tokenizer,
-        prompt,
-        prompt_ids,
-        message,
-        stop_ids=trainer.eos_token_ids,
-        **{"chat_template": trainer.chat_template, **trainer.chat_template_kwargs},
-    )
 
 
 def _completion(trainer: "PrefixGRPOTrainer", outputs: dict[str, Any], i: int) -> tuple[list[int], bool]:
@@ -189,13 +171,8 @@ def _select(trainer: "PrefixGRPOTrainer", hybrids: list[_Rollout], scores: list[
     lengths = torch.tensor([len(rollout.prefix_ids) for rollout in hybrids], device=entropies.device)
     in_prefix = prefix_token_mask(lengths, pad_sequence(in_loss, batch_first=True))
     noise = [rollout.noise for rollout in hybrids if rollout.noise is not None]
-    selected = SELECTIONS[trainer.args.prefix_selection](
-        pad_sequence(noise, batch_first=True) if noise else entropies,
-        in_prefix,
-        trainer.args.prefix_top_entropy_quantile,
-        trainer.get_high_entropy_mask,
-    )
-    return selected.tolist()
+    ranked = pad_sequence(noise, batch_first=True) if noise else entropies
+    return trainer.args.prefix_token_rule.select(ranked, in_prefix, trainer.get_high_entropy_mask).tolist()
 
 
 def _hybrid_records(trainer: "PrefixGRPOTrainer", hybrids: list[_Rollout]) -> list[HybridRollout]:
