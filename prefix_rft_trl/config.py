@@ -9,7 +9,7 @@ from trl import GRPOConfig
 from .method.advantages import ESTIMATORS
 from .method.schedules import DISTRIBUTIONS, SCHEDULES
 from .method.token_weights import PREFIX_LOSSES, PREFIX_WEIGHTS, SELECTIONS
-from .run.deepspeed import refuse_dropped_micro_batches_of
+from .utils.errors import refuse_old_deepspeed
 
 
 @dataclass
@@ -194,7 +194,7 @@ class PrefixGRPOConfig(GRPOConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        refuse_dropped_micro_batches_of(self)
+        refuse_old_deepspeed(self)
         self._check_prefix_settings()
         if self.num_prefix_generations:
             self._check_combinations()

@@ -9,13 +9,13 @@ from .method.demonstrations import parse_demonstrations
 from .method.prefixes import ON_POLICY, WITHOUT_PREFIX, Assignment, Prefix, assign, is_hybrid, prefix_length, slice_end
 from .method.schedules import adaptive_bounds, ratio_bounds
 from .rewards.answers import answer_as_word, last_statement
-from .run.success_history import ProblemMemory, problem_key
+from .run.success_history import SuccessHistory, problem_key
 
 
 def plan_rollouts(
     examples: list[dict[str, Any]],
     args: PrefixGRPOConfig,
-    memory: ProblemMemory,
+    memory: SuccessHistory,
     step: int,
     max_steps: int,
     first_row: int,
@@ -62,7 +62,7 @@ def scheduled_bounds(args: PrefixGRPOConfig, step: int, max_steps: int) -> tuple
 
 
 def bounds_of_problem(
-    prompt: Any, bounds: tuple[float, float], args: PrefixGRPOConfig, memory: ProblemMemory
+    prompt: Any, bounds: tuple[float, float], args: PrefixGRPOConfig, memory: SuccessHistory
 ) -> tuple[float, float] | None:
     """The bounds for one problem; `None` where it gets no prefix."""
     if args.prefix_prompts == "failed" and not memory.has_failed(problem_key(prompt)):

@@ -25,7 +25,7 @@ from .metrics import rollout_metrics, rollout_rows, token_metrics, token_sums
 from .rollouts import plan_rollouts, prefix_of, scheduled_bounds
 from .run.completions_table import prefix_characters, print_table
 from .run.exact_resume import ExactResume
-from .run.success_history import ProblemMemory
+from .run.success_history import SuccessHistory
 from .sampling.continuous_batching import batching_within
 from .sampling.padded import decoding_within, split_at_padding, starting_with
 from .sampling.vllm import vllm_within
@@ -118,7 +118,7 @@ class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
         self._loss_inputs: dict[str, Any] | None = None
         super().__init__(model, reward_funcs, args, train_dataset, *others, **named)
         if self.num_prefix_generations:
-            self.add_callback(ProblemMemory())
+            self.add_callback(SuccessHistory())
             if self._is_vlm:
                 raise ValueError(
                     "Hybrid rollouts are spliced from text, and the processing class is a processor for images. Pass "
@@ -165,8 +165,8 @@ class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
         )
 
     @property
-    def _problems(self) -> ProblemMemory:  # looked up: a resume may put another in its place
-        return next(callback for callback in self.callback_handler.callbacks if isinstance(callback, ProblemMemory))
+    def _problems(self) -> SuccessHistory:  # looked up: a resume may put another in its place
+        return next(callback for callback in self.callback_handler.callbacks if isinstance(callback, SuccessHistory))
 
     # Generation: prompt ids + prefix ids go to the sampler, prefix ids + sampled ids come back
 

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from prefix_rft_trl import lab
 from prefix_rft_trl.method.prefixes import Assignment
 from prefix_rft_trl.rollouts import plan_rollouts, prefix_of
-from prefix_rft_trl.run.success_history import ProblemMemory
+from prefix_rft_trl.run.success_history import SuccessHistory
 
 
 EOS = 0
@@ -148,7 +148,7 @@ def test_processes_give_their_rollouts_what_one_process_gives_them():
     )  # fmt: skip
 
     def prefixes(rows):
-        planned = plan_rollouts(examples[rows], args, ProblemMemory(), 0, 9, first_row=rows.start, rows_before=0)
+        planned = plan_rollouts(examples[rows], args, SuccessHistory(), 0, 9, first_row=rows.start, rows_before=0)
         tokenizer = tokenizer_of("words")
         texts = [tokenizer(row.demonstration["content"])["input_ids"] if row.demonstration else [] for row in planned]
         return [prefix_of(ids, row, args, EOS, tokenizer.decode).ids for ids, row in zip(texts, planned, strict=True)]

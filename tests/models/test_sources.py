@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prefix_rft_trl.cli.main import main
-from prefix_rft_trl.models.sources import Source, find_models
+from prefix_rft_trl.models.sources import ModelSource, find_models
 from prefix_rft_trl.run.settings import RunSettings, settings_of_run
 
 
@@ -56,13 +56,13 @@ def test_another_base_than_the_recorded_one_can_be_named(tmp_path, adapted, base
 
 def test_other_weights_have_another_fingerprint_wherever_they_lie(tmp_path, base_model):
     shutil.copytree(base_model, tmp_path / "copy")
-    assert Source("other name", str(tmp_path / "copy")).fingerprint == Source("base", base_model).fingerprint
+    assert ModelSource("other name", str(tmp_path / "copy")).fingerprint == ModelSource("base", base_model).fingerprint
     model = AutoModelForCausalLM.from_pretrained(base_model)
     model.save_pretrained(tmp_path / "before")
     with torch.no_grad():
         model.lm_head.weight[3, 5] += 1e-3
     model.save_pretrained(tmp_path / "after")
-    before, after = (Source("base", str(tmp_path / name)).fingerprint for name in ("before", "after"))
+    before, after = (ModelSource("base", str(tmp_path / name)).fingerprint for name in ("before", "after"))
     assert before != after
 
 

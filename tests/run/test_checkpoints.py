@@ -14,7 +14,7 @@ from trl import SFTConfig
 
 from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, lab
 from prefix_rft_trl.run import checkpoints, exact_resume
-from prefix_rft_trl.run.folder import FILES, INCOMPLETE, STATE, close_checkpoint, fault_of, last_checkpoint
+from prefix_rft_trl.run.folder import FILES, INCOMPLETE, STATE, last_checkpoint, mark_complete, why_incomplete
 from prefix_rft_trl.run.stopping import StopOnSignal
 from prefix_rft_trl.sft import CountingSFTTrainer
 
@@ -91,15 +91,15 @@ def test_a_run_goes_on_from_the_checkpoint_before_the_broken_one(run, copy, capl
     assert "checkpoint-3 is passed over: its file optimizer.pt has" in caplog.text
     assert f"Going on from {copy / 'checkpoint-2'}" in caplog.text
     assert_same_weights(trainer, run[1])
-    assert fault_of(copy / "checkpoint-3") is None, "it was written again"
+    assert why_incomplete(copy / "checkpoint-3") is None, "it was written again"
 
 
 def test_a_broken_checkpoint_that_is_asked_for_is_refused_with_the_whole_one_beside_it(copy):
     (copy / "checkpoint-3" / INCOMPLETE).write_text("")
     with pytest.raises(ValueError, match=r"checkpoint-3: it was not written to its end.*checkpoint-2"):
-        checkpoints.checkpoint_to_go_on_from(str(copy), str(copy / "checkpoint-3"))
+        checkpoints.resolve_checkpoint(str(copy), str(copy / "checkpoint-3"))
     with pytest.raises(ValueError, match="there is no such folder"):
-        checkpoints.checkpoint_to_go_on_from(str(copy), str(copy / "checkpoint-7"))
+        checkpoints.resolve_checkpoint(str(copy), str(copy / "checkpoint-7"))
 
 
 @pytest.mark.parametrize("asked_for", [True, "True", "true"])
@@ -107,9 +107,9 @@ def test_any_checkpoint_where_there_is_none_is_an_error_and_the_last_one_is_a_st
     trainer = make_trainer(tmp_path)  # accelerate's state, for the message
     with pytest.raises(ValueError, match="holds no whole checkpoint"):
         trainer.train(resume_from_checkpoint=asked_for)
-    assert checkpoints.checkpoint_to_go_on_from(str(tmp_path), "last") is None
-    assert checkpoints.checkpoint_to_go_on_from(str(tmp_path), None) is None
-    assert checkpoints.checkpoint_to_go_on_from(str(tmp_path), "False") is None
+    assert checkpoints.resolve_checkpoint(str(tmp_path), "last") is None
+    assert checkpoints.resolve_checkpoint(str(tmp_path), None) is None
+    assert checkpoints.resolve_checkpoint(str(tmp_path), "False") is None
 
 
 def test_the_last_checkpoint_is_of_the_last_run_even_if_an_older_one_got_further(run, tmp_path):
@@ -125,7 +125,7 @@ def test_what_an_earlier_checkpoint_has_left_in_a_folder_goes(copy):
     (broken / "rng_state_7.pth").write_text("of eight processes")
     (broken / "global_step3").mkdir()
     make_trainer(copy).train("last")
-    assert fault_of(broken) is None
+    assert why_incomplete(broken) is None
     assert not (broken / "rng_state_7.pth").exists()
     assert not (broken / "global_step3").exists()
 
@@ -133,7 +133,7 @@ def test_what_an_earlier_checkpoint_has_left_in_a_folder_goes(copy):
 def test_settings_are_saved_as_they_were_given_and_the_hub_gets_whole_checkpoints(tmp_path, monkeypatch):
     pushed = []
     monkeypatch.setattr(
-        PrefixGRPOTrainer, "_push_from_checkpoint", lambda self, folder: pushed.append(fault_of(Path(folder)))
+        PrefixGRPOTrainer, "_push_from_checkpoint", lambda self, folder: pushed.append(why_incomplete(Path(folder)))
     )
     trainer = make_trainer(tmp_path, save_total_limit=2, max_steps=2)
     trainer.args.push_to_hub = True
@@ -221,9 +221,9 @@ def test_an_older_checkpoint_is_deleted_only_when_the_new_one_is_whole(tmp_path,
 
     def close_and_look(folder: Path) -> None:
         there.append(sorted(path.name for path in tmp_path.glob("checkpoint-*")))
-        close_checkpoint(folder)
+        mark_complete(folder)
 
-    monkeypatch.setattr(checkpoints, "close_checkpoint", close_and_look)
+    monkeypatch.setattr(checkpoints, "mark_complete", close_and_look)
     make_trainer(tmp_path, save_total_limit=1, max_steps=3).train()
     assert there == [["checkpoint-1"], ["checkpoint-1", "checkpoint-2"], ["checkpoint-2", "checkpoint-3"]]
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-3"]
@@ -246,7 +246,7 @@ def test_a_full_disk_ends_the_run_with_what_to_do_and_the_last_checkpoint_whole(
     with pytest.raises(RuntimeError, match=r"checkpoint-4 could not be written: .*checkpoint-3\..*make room"):
         trainer.train("last")
     no_file_above(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
-    assert "it was not written to its end" in fault_of(copy / "checkpoint-4")
+    assert "it was not written to its end" in why_incomplete(copy / "checkpoint-4")
     assert last_checkpoint(copy) == str(copy / "checkpoint-3")
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from prefix_rft_trl import PrefixGRPOTrainer
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.run import curve
-from prefix_rft_trl.run.folder import has_ended, read_curve
+from prefix_rft_trl.run.folder import is_finished, read_curve
 from prefix_rft_trl.sft import CountingSFTTrainer
 
 
@@ -119,7 +119,7 @@ def test_a_run_ends_with_a_line_and_one_that_divides_its_steps_has_one_alone(tmp
     assert [line["step"] for line in lines] == [0, 2, 4]
     assert all({"accuracy", "length", "seconds", "generated_tokens", "trained_tokens"} <= set(line) for line in lines)
     assert all("loss" in line for line in lines[1:])
-    assert has_ended(tmp_path)
+    assert is_finished(tmp_path)
 
 
 def test_seconds_are_those_of_training_without_the_measuring(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from prefix_rft_trl.run.folder import CURVE, STATE, has_ended, last_checkpoint, read_curve
+from prefix_rft_trl.run.folder import CURVE, STATE, is_finished, last_checkpoint, read_curve
 
 
 def state(step: int) -> str:
@@ -16,11 +16,11 @@ def state(step: int) -> str:
 def test_a_run_has_ended_when_its_state_is_there_and_whole(tmp_path, text, expected):
     if text is not None:
         (tmp_path / STATE).write_text(text)
-    assert has_ended(tmp_path) is expected
+    assert is_finished(tmp_path) is expected
 
 
 def test_a_folder_that_does_not_exist_has_not_ended_and_holds_no_checkpoint(tmp_path):
-    assert not has_ended(tmp_path / "none")
+    assert not is_finished(tmp_path / "none")
     assert last_checkpoint(tmp_path / "none") is None
     assert read_curve(tmp_path / "none") == []
 

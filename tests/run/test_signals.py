@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from prefix_rft_trl.cli.main import main
-from prefix_rft_trl.run.folder import fault_of, has_ended, last_checkpoint
+from prefix_rft_trl.run.folder import is_finished, last_checkpoint, why_incomplete
 from prefix_rft_trl.run.stopping import StopOnSignal
 
 
@@ -118,7 +118,7 @@ def test_a_run_that_is_asked_to_stop_saves_a_checkpoint_from_which_it_ends_like_
     assert not (model / "model.safetensors").exists()
 
     assert stopped_in_the_third_batch(*line, "--resume_from_checkpoint", "last") == 0
-    assert has_ended(model)
+    assert is_finished(model)
     assert stopped_in_the_third_batch(*line, "--output_dir", tmp_path / "unbroken") == 0
     resumed, unbroken = (load_file(folder / "model.safetensors") for folder in (model, tmp_path / "unbroken"))
     assert all(torch.equal(weight, unbroken[name]) for name, weight in resumed.items())
@@ -127,7 +127,7 @@ def test_a_run_that_is_asked_to_stop_saves_a_checkpoint_from_which_it_ends_like_
 def test_a_run_that_is_asked_to_stop_in_its_last_step_has_ended(stopped_in_the_third_batch, tmp_path):
     line = ["--config", LAB / "prefix_rft.yaml", "--max_steps", "3"]
     assert stopped_in_the_third_batch(*line, sent=signal.SIGINT) == 0
-    assert has_ended(tmp_path / "model")
+    assert is_finished(tmp_path / "model")
 
 
 def test_a_recipe_of_stages_that_is_asked_to_stop_does_not_start_the_next_one(stopped_in_the_third_batch, tmp_path):
@@ -252,7 +252,7 @@ def test_two_processes_stop_together_and_end_together(tmp_path, stopped_in_the_t
     assert "--resume_from_checkpoint last" in run.text
     last = last_checkpoint(tmp_path / "model")
     assert last is not None
-    assert fault_of(Path(last)) is None
+    assert why_incomplete(Path(last)) is None
 
 
 def children_of(run: Run) -> list[int]:

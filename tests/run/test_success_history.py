@@ -5,7 +5,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.run.success_history import ProblemMemory, problem_key, success_rates
+from prefix_rft_trl.run.success_history import SuccessHistory, problem_key, success_rates
 
 
 NAN = float("nan")
@@ -32,7 +32,7 @@ def test_success_rate_is_the_share_of_on_policy_rollouts_that_solved_the_problem
 
 
 def test_unseen_problem_is_taken_to_be_as_hard_as_those_that_were_tried():
-    memory = ProblemMemory()
+    memory = SuccessHistory()
     assert memory.success_rate(5) == 0.0
     memory.remember([1, 2, 3], [0.0, 0.25, 1.0])
     assert memory.success_rate(5) == pytest.approx(1.25 / 3)
@@ -40,14 +40,14 @@ def test_unseen_problem_is_taken_to_be_as_hard_as_those_that_were_tried():
 
 
 def test_success_rate_is_that_of_the_last_try():
-    memory = ProblemMemory()
+    memory = SuccessHistory()
     for rate in (0.5, 1.0, 0.25):
         memory.remember([7], [rate])
         assert memory.success_rate(7) == rate
 
 
 def test_problem_has_failed_if_it_was_tried_and_never_solved():
-    memory = ProblemMemory()
+    memory = SuccessHistory()
     assert not memory.has_failed(7)
     memory.remember([7], [0.0])
     assert memory.has_failed(7)
@@ -59,11 +59,11 @@ def test_problem_has_failed_if_it_was_tried_and_never_solved():
 
 
 def test_what_is_saved_is_what_is_restored():
-    memory = ProblemMemory()
+    memory = SuccessHistory()
     keys = [problem_key(f"{number}+1=") for number in range(20)]
     memory.remember(keys, torch.rand(20, generator=torch.Generator().manual_seed(0)).tolist())
     saved = json.loads(json.dumps(memory.state()))
-    restored = ProblemMemory(**saved["args"])
+    restored = SuccessHistory(**saved["args"])
     for name, value in saved["attributes"].items():
         setattr(restored, name, value)
     assert [restored.success_rate(key) for key in keys] == [memory.success_rate(key) for key in keys]

@@ -8,7 +8,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from prefix_rft_trl.rollouts import cut, plan_rollouts, tokens_within
-from prefix_rft_trl.run.success_history import ProblemMemory, problem_key
+from prefix_rft_trl.run.success_history import SuccessHistory, problem_key
 
 
 SENTENCES = [f"Step {number} is done. " for number in range(5)]
@@ -46,7 +46,7 @@ def problems(number):
 
 def plan(args, examples, memory=None, step=0, max_steps=500, **where):
     return plan_rollouts(
-        examples, args, memory or ProblemMemory(), step, max_steps, **{"first_row": 0, "rows_before": 0} | where
+        examples, args, memory or SuccessHistory(), step, max_steps, **{"first_row": 0, "rows_before": 0} | where
     )
 
 
@@ -126,7 +126,7 @@ def test_no_hints_are_given_after_the_decay():
 
 
 def test_problem_that_failed_is_given_a_long_prefix_and_one_that_succeeded_none():
-    memory = ProblemMemory()
+    memory = SuccessHistory()
     keys = [problem_key(f"{problem}+1=") for problem in range(4)]
     memory.remember(keys, [0.0, 0.5, 0.75, 1.0])
     args = settings(prefix_ratio_schedule="adaptive", num_prefix_generations=4)
@@ -143,7 +143,7 @@ def test_problem_that_failed_is_given_a_long_prefix_and_one_that_succeeded_none(
 
 
 def test_upper_end_below_the_lower_one_takes_the_lower_one_with_it():
-    memory = ProblemMemory()
+    memory = SuccessHistory()
     memory.remember([problem_key("0+1=")], [0.9])
     args = settings(prefix_ratio_schedule="adaptive", prefix_ratio_low=0.5)
     assert plan(args, problems(1), memory)[0].ratio == pytest.approx(0.095)
@@ -151,7 +151,7 @@ def test_upper_end_below_the_lower_one_takes_the_lower_one_with_it():
 
 @pytest.mark.parametrize("schedule", ["cosine", "adaptive", "whole"])
 def test_prompts_get_prefixes_only_after_they_failed_and_until_they_succeed(schedule):
-    memory, args = ProblemMemory(), settings(prefix_prompts="failed", prefix_ratio_schedule=schedule)
+    memory, args = SuccessHistory(), settings(prefix_prompts="failed", prefix_ratio_schedule=schedule)
 
     def hybrid():
         assignments = plan(args, problems(3), memory)

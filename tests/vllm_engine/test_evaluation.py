@@ -20,7 +20,7 @@ from prefix_rft_trl.cli import eval as evaluation
 from prefix_rft_trl.evaluation.data_parallel import ENGINE_APART
 from prefix_rft_trl.evaluation.engines import Engine, Loaded
 from prefix_rft_trl.evaluation.samplers import VLLMSampler
-from prefix_rft_trl.models.sources import Source
+from prefix_rft_trl.models.sources import ModelSource
 
 
 PROBLEMS, SAMPLES, BUDGET, LONGEST = 48, 4, 40, 16
@@ -142,7 +142,7 @@ def test_what_is_missing_is_sampled_again_as_it_was(evaluate, sampled):
 def test_a_setting_that_vllm_does_not_have_is_named(name):
     settings = {"enforce_eager": True, name: True}
     with pytest.raises(ValueError, match=rf"`vllm_kwargs` are .*and {name} is none"):
-        VLLMSampler(Source("base", lab.base_model_path()), None, settings)
+        VLLMSampler(ModelSource("base", lab.base_model_path()), None, settings)
 
 
 def test_the_engine_keeps_no_more_than_the_longest_problem_and_its_answer_take(evaluate, loaded, tmp_path):

@@ -6,7 +6,6 @@ spawned processes do otherwise: a training script without a `__main__` guard wou
 
 import multiprocessing
 import multiprocessing.context
-import os
 import signal
 import sys
 import threading
@@ -14,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
+
+from prefix_rft_trl.utils.processes import end_with_parent
 
 
 # The parser learns its grammar from what it reads: the first answer of a kind takes it ten times as long as the next
@@ -78,19 +79,12 @@ def _without_main() -> Iterator[None]:
 def limit_worker() -> None:
     """Sees to it that a worker can be ended at once, ends with its parent, and cannot take all memory."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a user stops the run, which needs its workers until then
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler of Python's would wait for the end of a long power
     with suppress(ImportError, ValueError, OSError):
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # a parent that was killed ends nobody
 
 
 def prepare_worker() -> None:
