@@ -128,7 +128,9 @@ def _choose(folder: str, requested: str | bool) -> str | None:
     if is_required or requested == "last":
         checkpoint = last_checkpoint(folder, logger.warning)
         if checkpoint is None and is_required:
-            raise ValueError(f"`resume_from_checkpoint=True`, but {folder} holds no complete checkpoint. Drop it.")
+            raise ValueError(
+                f"`resume_from_checkpoint=True`, but {folder} holds no complete checkpoint. Leave it out."
+            )
         if checkpoint is None:
             logger.warning(f"There is no complete checkpoint in {folder} yet: starting from the beginning.")
         else:

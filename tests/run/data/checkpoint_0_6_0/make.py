@@ -2,7 +2,7 @@
 
     cd tests/run/data/checkpoint_0_6_0 && python make.py
 
-`run` is the folder of a run that SIGTERM stopped within its second generation batch, and `expected.safetensors` are the
+`run` is the folder of a run that SIGTERM stopped within its second generation batch; `expected.safetensors` are the
 weights with which 0.6.0 itself ended when it resumed the run.
 """
 
