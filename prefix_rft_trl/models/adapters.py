@@ -4,8 +4,6 @@ import json
 import shutil
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-
 from prefix_rft_trl.utils.files import atomic_folder
 
 from .sources import ADAPTER_CONFIG, ModelSource, fingerprint
@@ -34,19 +32,22 @@ def merge_adapter(folder: str, base: str | None = None, output: str | Path | Non
         ValueError: if the output holds a merge of another adapter or base.
     """
     if base is not None and not Path(folder).is_dir():
+        from huggingface_hub import snapshot_download
+
         folder = snapshot_download(folder)
-    if not (Path(folder) / ADAPTER_CONFIG).is_file():
+    config = Path(folder) / ADAPTER_CONFIG
+    if not config.is_file():
         return folder
-    base = base or json.loads((Path(folder) / ADAPTER_CONFIG).read_text())["base_model_name_or_path"]
     merged = Path(output or Path(folder) / MERGED)
-    record = {"adapter": fingerprint(Path(folder)), "base": base}
+    source = ModelSource(merged.name, folder, base or json.loads(config.read_text())["base_model_name_or_path"])
+    record = {"adapter": fingerprint(Path(folder)), "base": source.base}
     if not merged.is_dir():
-        _merge(ModelSource(merged.name, folder, base), merged, record)
-    # A stage of 0.6.0 left no record
+        _merge(source, merged, record)
+    # A merge by 0.6.0 has no record
     if (merged / RECORD).is_file() and json.loads((merged / RECORD).read_text()) != record:
         raise ValueError(
-            f"{str(merged)!r} was merged from another adapter or base than {folder!r} on {base!r}. Remove it to merge "
-            "again."
+            f"{str(merged)!r} was merged from another adapter or base than {folder!r} on {source.base!r}. Remove it "
+            "to merge again."
         )
     return str(merged)
 
@@ -63,9 +64,8 @@ def _merge(source: ModelSource, merged: Path, record: dict[str, str | None]) -> 
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     print(f"Merging the adapter in {source.path} into {merged}", flush=True)
-    base_model = AutoModelForCausalLM.from_pretrained(source.base, dtype="auto")
-    model = PeftModel.from_pretrained(base_model, source.path).merge_and_unload()
+    model = AutoModelForCausalLM.from_pretrained(source.base, dtype="auto")
     with atomic_folder(merged) as partial:
-        model.save_pretrained(partial)
+        PeftModel.from_pretrained(model, source.path).merge_and_unload().save_pretrained(partial)
         AutoTokenizer.from_pretrained(source.tokenizer_path).save_pretrained(partial)
         (partial / RECORD).write_text(json.dumps(record) + "\n")

@@ -146,10 +146,8 @@ def _has_changes(folder: Path, changes: ModelChanges) -> bool:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    return changes.template_text in (None, tokenizer.chat_template) and changes.eos_token in (
-        None,
-        tokenizer.eos_token,
-    )
+    same_template = changes.template_text in (None, tokenizer.chat_template)
+    return same_template and changes.eos_token in (None, tokenizer.eos_token)
 
 
 def _record(model: str, changes: ModelChanges, revision: str | None) -> dict[str, Any]:
@@ -163,8 +161,7 @@ def _record(model: str, changes: ModelChanges, revision: str | None) -> dict[str
 
 
 def _check_content(folder: Path, record: dict[str, Any]) -> None:
-    file = folder / RECORD
-    found = json.loads(file.read_text()) if file.is_file() else {}
+    found = json.loads((folder / RECORD).read_text()) if (folder / RECORD).is_file() else {}
     if differing := [name for name in record if found.get(name) != record[name]]:
         raise ValueError(
             f"{str(folder)!r} holds another model than `model_changes` asks for (differs in: {', '.join(differing)}). "
@@ -193,10 +190,9 @@ def _changed_configs(
     file = source / "generation_config.json"
     generation = json.loads(file.read_text()) if file.is_file() else {}
     if changes.eos_token:
-        before = generation.get("eos_token_id", config.get("eos_token_id"))
-        end_ids = before if isinstance(before, list) else [] if before is None else [before]
-        new = tokenizer.eos_token_id
-        generation["eos_token_id"] = [new, *(end for end in end_ids if end != new)]
+        before, new = generation.get("eos_token_id", config.get("eos_token_id")), tokenizer.eos_token_id
+        end_ids = before if isinstance(before, list) else [before]
+        generation["eos_token_id"] = [new, *(end for end in end_ids if end not in (new, None))]
         config = {**config, "eos_token_id": new}
     return {CONFIG: config} | ({file.name: generation} if generation else {})
 

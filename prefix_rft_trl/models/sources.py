@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from prefix_rft_trl import lab
+
 
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 
@@ -83,12 +85,12 @@ def find_models(given: Iterable[str], base: str | None = None, lab_level: str = 
 
 def _find(name: str | None, path: str, base: str | None, lab_level: str) -> ModelSource:
     if path == "lab":
-        return ModelSource(name or "base", _lab_model(lab_level))
+        return ModelSource(name or "base", lab.base_model_path(lab_level))
     folder = Path(path)
     if not folder.is_dir():
         if folder.is_file() or not _HUB_NAME.match(path):
             raise ValueError(f"{path!r} is no folder of a model, and no name on the Hub either.")
-        if _is_missing_in_its_parent(folder):
+        if folder.parent.is_dir() and str(folder.parent) != ".":  # then it is no name on the Hub
             raise ValueError(f"There is no model {path!r}: the folder {str(folder.parent)!r} holds none of that name.")
         return ModelSource(name or folder.name, path, _base_on_hub(path, base, lab_level))
     name = name or folder.resolve().name
@@ -99,11 +101,6 @@ def _find(name: str | None, path: str, base: str | None, lab_level: str) -> Mode
         hint = f" There are models in it: {', '.join(inside)}." if inside else ""
         raise ValueError(f"The folder {path!r} is no model: it has no {CONFIG} and no {ADAPTER_CONFIG}.{hint}")
     return ModelSource(name, path)
-
-
-def _is_missing_in_its_parent(path: Path) -> bool:
-    """Whether a path cannot be a name on the Hub, since its parent folder is here and the path itself is not."""
-    return not path.exists() and path.parent.is_dir() and str(path.parent) != "."
 
 
 def _base_on_hub(path: str, given: str | None, lab_level: str) -> str | None:
@@ -123,7 +120,7 @@ def _base_of_adapter(config: Path, given: str | None, lab_level: str) -> str:
             f"{config.parent} is an adapter that does not say of which model. Name its base: --base_model MODEL."
         )
     if base == "lab":
-        return _lab_model(lab_level)
+        return lab.base_model_path(lab_level)
     is_local = Path(base).is_absolute() or (Path(base).parent.name and Path(base).parent.is_dir())
     if not (Path(base) / CONFIG).is_file() and (is_local or not _HUB_NAME.match(base)):
         raise ValueError(
@@ -131,12 +128,6 @@ def _base_of_adapter(config: Path, given: str | None, lab_level: str) -> str:
             "--base_model MODEL."
         )
     return base
-
-
-def _lab_model(level: str) -> str:
-    from prefix_rft_trl import lab
-
-    return lab.base_model_path(level)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from prefix_rft_trl.utils.lazy import lazy_front
 __all__ = [
     "AtomicCheckpoints",
     "CurveWriter",
-    "ExactResume",
     "StopOnSignal",
     "SuccessHistory",
     "is_finished",
@@ -19,7 +18,6 @@ __all__ = [
 if TYPE_CHECKING:
     from .checkpoints import AtomicCheckpoints
     from .curve import CurveWriter
-    from .exact_resume import ExactResume
     from .folder import is_finished, last_checkpoint, read_curve
     from .stopping import StopOnSignal
     from .success_history import SuccessHistory
@@ -29,7 +27,6 @@ __getattr__, __dir__ = lazy_front(
     {
         "AtomicCheckpoints": ".checkpoints",
         "CurveWriter": ".curve",
-        "ExactResume": ".exact_resume",
         "StopOnSignal": ".stopping",
         "SuccessHistory": ".success_history",
         "is_finished": ".folder",

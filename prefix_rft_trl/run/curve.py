@@ -51,9 +51,7 @@ class CurveWriter(TrainerCallback):
                 write_atomically(self.file, "".join(json.dumps(line) + "\n" for line in lines))
         else:
             self.cost["step"] = state.global_step
-            if state.is_world_process_zero:
-                self.file.unlink(missing_ok=True)
-            self._write(self.measure(model), state)
+            self._write(self.measure(model), state, mode="w")
         self.started = time.perf_counter()
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -83,10 +81,10 @@ class CurveWriter(TrainerCallback):
         # A generation batch logs its lengths once, also if it is trained on for several logs or resumed in between
         self._logged |= {name: value for name, value in logs.items() if value is not None}
 
-    def _write(self, values: dict[str, Any], state: Any) -> None:
+    def _write(self, values: dict[str, Any], state: Any, mode: str = "a") -> None:
         if state.is_world_process_zero:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self.file.open("a") as file:
+            with self.file.open(mode) as file:
                 file.write(json.dumps({**values, **self.cost}) + "\n")
 
 

@@ -9,7 +9,6 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from prefix_rft_trl.models import adapters
 from prefix_rft_trl.models.adapters import merge_adapter, remove_adapter
 
 
@@ -51,7 +50,7 @@ def test_merge_on_a_given_base_into_a_given_folder(trained, adapter, base_model,
 
 
 def test_adapter_on_the_hub_is_downloaded(adapter, base_model, monkeypatch):
-    monkeypatch.setattr(adapters, "snapshot_download", lambda name: {"someone/adapter": adapter}[name])
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name: {"someone/adapter": adapter}[name])
     assert merge_adapter("someone/adapter", base_model) == f"{adapter}/merged"
 
 

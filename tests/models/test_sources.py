@@ -34,18 +34,12 @@ def test_fingerprint_follows_the_weights_and_not_the_place(tmp_path, base_model)
 
 
 def test_failed_download_names_the_model(tmp_path):
-    with (
-        pytest.raises(ValueError, match=r"no folder 'no/such' here, and the Hub did not .*: two lines"),
-        explain_missing_model("no/such"),
-    ):
+    refused = pytest.raises(ValueError, match=r"no folder 'no/such' here, and the Hub did not .*: two lines")
+    with refused, explain_missing_model("no/such"):
         raise OSError("two\nlines")
-    with pytest.raises(OSError, match="disk"), explain_missing_model(str(tmp_path)):  # it is there, and unreadable
-        raise OSError("disk")
-
-
-def test_model_without_a_path_keeps_its_own_error():
-    with pytest.raises(OSError, match="disk"), explain_missing_model(None):
-        raise OSError("disk")
+    for model in (str(tmp_path), None):  # not a download: the error stays as it is
+        with pytest.raises(OSError, match="disk"), explain_missing_model(model):
+            raise OSError("disk")
 
 
 def test_hub_name_may_look_like_a_path_unless_its_parent_is_here(tmp_path, monkeypatch):
