@@ -38,13 +38,13 @@ def merge_adapter(folder: str, base: str | None = None, output: str | Path | Non
     config = Path(folder) / ADAPTER_CONFIG
     if not config.is_file():
         return folder
-    merged = Path(output or Path(folder) / MERGED)
-    source = ModelSource(merged.name, folder, base or json.loads(config.read_text())["base_model_name_or_path"])
+    merged, own_base = Path(output or Path(folder) / MERGED), json.loads(config.read_text())["base_model_name_or_path"]
+    source = ModelSource(merged.name, folder, base or own_base)
     record = {"adapter": fingerprint(Path(folder)), "base": source.base}
     if not merged.is_dir():
         _merge(source, merged, record)
-    # A merge by 0.6.0 has no record
-    if (merged / RECORD).is_file() and json.loads((merged / RECORD).read_text()) != record:
+    has_record = (merged / RECORD).is_file()  # 0.6.0 left none, and merged into the adapter's own base
+    if (json.loads((merged / RECORD).read_text()) if has_record else {**record, "base": own_base}) != record:
         raise ValueError(
             f"{str(merged)!r} was merged from another adapter or base than {folder!r} on {source.base!r}. Remove it "
             "to merge again."

@@ -67,6 +67,8 @@ def test_merge_is_made_once_and_refused_for_other_weights(adapter, base_model, t
         merge_adapter(adapter)
     (merged / "merged_from.json").unlink()  # as 0.6.0 left it
     assert merge_adapter(adapter) == str(merged)
+    with pytest.raises(ValueError, match="was merged from another adapter or base"):
+        merge_adapter(adapter, str(tmp_path / "other"))
 
 
 def test_processes_that_merge_at_once_get_one_complete_model(trained, adapter):
