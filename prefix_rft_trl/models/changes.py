@@ -1,4 +1,4 @@
-"""Copies of a model with another context length, chat template or end of turn, as a recipe's `model_changes` ask.
+"""Copies of a model with another context length, chat template or end of turn, for a recipe's `model_changes`.
 
 The copy is a local folder that links to the weights, so that training, vLLM inside it, a vLLM server and an evaluation
 all load the same model. Settings of the trainer alone would not reach them all.
@@ -164,7 +164,7 @@ def _check_content(folder: Path, record: dict[str, Any]) -> None:
     found = json.loads((folder / RECORD).read_text()) if (folder / RECORD).is_file() else {}
     if differing := [name for name in record if found.get(name) != record[name]]:
         raise ValueError(
-            f"{str(folder)!r} holds another model than `model_changes` asks for (differs in: {', '.join(differing)}). "
+            f"{str(folder)!r} holds another model than that of `model_changes` (differs in: {', '.join(differing)}). "
             "Remove it, or name another `folder`."
         )
     if missing := [link.name for link in folder.iterdir() if not link.exists()]:

@@ -31,7 +31,7 @@ class AtomicCheckpoints(Trainer):
 
     Attributes:
         is_stopping (`bool`): whether training ends early ([`~prefix_rft_trl.run.StopOnSignal`]). The step's checkpoint
-            is then saved, and kept, whatever the settings say.
+            is then saved and never deleted, whatever the settings say.
     """
 
     is_stopping = False

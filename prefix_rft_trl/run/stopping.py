@@ -86,5 +86,5 @@ class StopOnSignal(TrainerCallback):
 
     @property
     def exit_code(self) -> int:
-        """0 after SIGTERM, which asks for no more than a checkpoint; 130 after SIGINT, as shells expect it."""
+        """0 after SIGTERM, which requests a checkpoint; 130 after SIGINT, as shells expect."""
         return 128 + self.signal if self.signal == signal.SIGINT else 0

@@ -1,4 +1,4 @@
-"""Incomplete checkpoints, checkpoints that cannot be written, and those of a run that is asked to stop."""
+"""Incomplete checkpoints, checkpoints that cannot be written, and those of a stopped run."""
 
 import json
 import logging

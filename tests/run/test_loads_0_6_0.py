@@ -35,7 +35,7 @@ def test_folder_of_0_6_0_is_read(old_run):
 
 
 def test_run_of_0_6_0_resumes_to_the_weights_that_0_6_0_reached(old_run, monkeypatch):
-    rates = state_of(old_run / "checkpoint-5")["stateful_callbacks"]["ProblemMemory"]["attributes"]
+    rates = read_state(old_run / "checkpoint-5")["stateful_callbacks"]["ProblemMemory"]["attributes"]
     loaded = []
     on_train_begin = SuccessHistory.on_train_begin
 
@@ -53,10 +53,10 @@ def test_run_of_0_6_0_resumes_to_the_weights_that_0_6_0_reached(old_run, monkeyp
     found, expected = load_file(old_run / "model.safetensors"), load_file(DATA / "expected.safetensors")
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
     assert why_incomplete(old_run / "checkpoint-10") is None
-    saved = state_of(old_run / "checkpoint-10")["stateful_callbacks"]
+    saved = read_state(old_run / "checkpoint-10")["stateful_callbacks"]
     assert set(saved) == {"SuccessHistory", "TrainerControl"}
     assert rates["last"].keys() < saved["SuccessHistory"]["attributes"]["last"].keys()
 
 
-def state_of(checkpoint: Path) -> dict:
+def read_state(checkpoint: Path) -> dict:
     return json.loads((checkpoint / "trainer_state.json").read_text())

@@ -210,7 +210,7 @@ def test_single_launched_process_is_not_left_behind(tmp_path):
     line = ["--config", LAB / "prefix_rft.yaml", *SMALL, "--output_dir", tmp_path / "model", "--num_processes", "1"]
     with started(tmp_path, *line, "--max_steps", MANY_STEPS) as run:
         run.wait_until(has_trained(run))
-        child = next(iter(children_of(run)))
+        child = next(iter(find_children(run)))
         run.process.send_signal(signal.SIGTERM)
         assert run.exit_code() == 0, run.text
     assert not Path(f"/proc/{child}").exists()
@@ -254,13 +254,13 @@ def test_two_processes_stop_and_fail_together(tmp_path, train_until_signal):
     assert why_incomplete(Path(last)) is None
 
 
-def children_of(run: Run) -> list[int]:
+def find_children(run: Run) -> list[int]:
     return list(map(int, Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split()))
 
 
 def process_of_rank(run: Run, rank: int) -> int:
     ranks = {}
-    for child in children_of(run):
+    for child in find_children(run):
         found = re.search(rb"(?:^|\0)RANK=(\d+)", Path(f"/proc/{child}/environ").read_bytes())
         if found:
             ranks[int(found[1])] = child
