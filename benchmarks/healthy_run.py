@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.run.folder import read_curve
+from prefix_rft_trl.run import read_curve
 
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "lab"

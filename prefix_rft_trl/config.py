@@ -10,8 +10,8 @@ from trl import GRPOConfig
 from .method.advantages import ESTIMATORS
 from .method.schedules import DISTRIBUTIONS, SCHEDULES
 from .method.token_weights import PREFIX_LOSSES, PREFIX_WEIGHTS, SELECTIONS, PrefixTokenRule
-from .run.deepspeed import refuse_dropped_micro_batches_of
 from .utils.documented import documented
+from .utils.errors import refuse_old_deepspeed
 
 
 @documented
@@ -141,7 +141,7 @@ class PrefixGRPOConfig(GRPOConfig):
         if self.prefix_ratio_schedule == "uniform":
             warnings.warn("`prefix_ratio_schedule='uniform'` is now called 'constant'.", FutureWarning, stacklevel=3)
             self.prefix_ratio_schedule = "constant"
-        refuse_dropped_micro_batches_of(self)
+        refuse_old_deepspeed(self)
         self._check_prefix_settings()
         if self.num_prefix_generations:
             self._check_combinations()

@@ -1,18 +1,48 @@
-"""SFT with TRL's trainer, which here also counts the tokens that it trains on."""
+"""SFT on the demonstrations of a Prefix-RFT dataset, with TRL's trainer."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from trl import SFTTrainer
+from trl import SFTConfig, SFTTrainer
 
-from .run.checkpoints import WholeCheckpoints
+from .run.checkpoints import AtomicCheckpoints
+from .utils.documented import documented
+from .utils.errors import refuse_old_deepspeed
 
 
 TRAINED_TOKENS = "trained_tokens"
 
 
-class CountingSFTTrainer(WholeCheckpoints, SFTTrainer):
-    """TRL's trainer, which logs `trained_tokens` as well: tokens in the loss so far, over all processes."""
+@documented
+@dataclass
+class DemonstrationSFTConfig(SFTConfig):
+    """
+    [`~trl.SFTConfig`] for the datasets of Prefix-RFT.
+
+    Args:
+        max_length (`int`, *optional*):
+            Tokens to which a row is cut. By default none is, unlike in TRL, or a long demonstration would lose its
+            answer.
+        chat_template_kwargs (`dict`, *optional*):
+            Further arguments of the chat template, as in [`~trl.GRPOConfig`].
+        demonstration_column (`str`, *optional*, defaults to `"completion"`):
+            Column that holds the demonstrations.
+    """
+
+    _VALID_DICT_FIELDS = [*SFTConfig._VALID_DICT_FIELDS, "chat_template_kwargs"]
+
+    max_length: int | None = None
+    chat_template_kwargs: dict | str | None = None
+    demonstration_column: str = "completion"
+
+    def __post_init__(self):
+        super().__post_init__()
+        refuse_old_deepspeed(self)
+
+
+class CountingSFTTrainer(AtomicCheckpoints, SFTTrainer):
+    """[`~trl.SFTTrainer`] that also logs `trained_tokens`: the tokens in the loss so far, over all processes."""
 
     def __init__(self, *args: Any, **named: Any):
         self._trained_tokens = 0
@@ -20,7 +50,7 @@ class CountingSFTTrainer(WholeCheckpoints, SFTTrainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **named: Any) -> torch.Tensor:
         if self.model.training:
-            in_loss = (inputs["labels"] != -100).sum()
-            self._trained_tokens += self.accelerator.reduce(in_loss, reduction="sum").item()
+            tokens = (inputs["labels"] != -100).sum()
+            self._trained_tokens += self.accelerator.reduce(tokens, reduction="sum").item()
             self._metrics["train"][TRAINED_TOKENS] = [self._trained_tokens]
         return super().compute_loss(model, inputs, *args, **named)

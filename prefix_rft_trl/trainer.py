@@ -183,8 +183,9 @@ class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
                 rows = rollout_rows(batch, prefix_texts, answers, completion_ids_list).to(device)
                 self._append_metrics(rollout_metrics(batch, self.accelerator.gather(rows)))
             if self.model.training and self.args.needs_success_history:
+                group, success = self.num_generations, self.args.prefix_success_reward
                 self._success_history.remember_rollouts(
-                    prompts, batch.prefix_ids, batch.rewards, self.args, self.accelerator
+                    prompts, batch.prefix_ids, batch.rewards, group, success, self.accelerator
                 )
         return rewards_per_func
 

@@ -13,7 +13,7 @@ from prefix_rft_trl.comparison.report import terminal_table, write_report
 from prefix_rft_trl.comparison.results_io import collect
 from prefix_rft_trl.comparison.spec import SPECIFICATION, Specification, Trial, read_specification
 from prefix_rft_trl.utils.errors import UserError
-from prefix_rft_trl.utils.files import only_one
+from prefix_rft_trl.utils.files import exclusive_lock
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
 
 from .launch.recipe import Stage, grouped, load_recipe, split_stages
@@ -53,7 +53,7 @@ def run(argv: list[str]) -> int:
     at_a_time = arguments.jobs or (len(os.sched_getaffinity(0)) if on_cpu else 1)
     command = f"prefix-rft compare {shlex.join(argv)}"
     try:
-        with only_one(folder), ending_on_sigterm():
+        with exclusive_lock(folder), ending_on_sigterm():
             failed = run_jobs(jobs, at_a_time)
             comparison = collect(specification, folder, command, measured)
             write_report(comparison, folder)

@@ -63,12 +63,12 @@ def _options(arguments: argparse.Namespace, source: "Source") -> dict[str, Any]:
 def _convert(arguments: argparse.Namespace, source: "Source", options: dict[str, Any], output: Path) -> "Outcome":
     from prefix_rft_trl.data.convert.conversion import convert
     from prefix_rft_trl.data.convert.writing import check_output
-    from prefix_rft_trl.utils.files import replacing
+    from prefix_rft_trl.utils.files import atomic_file
 
     check_output(output, arguments.overwrite)
     _check_input(arguments, source, output)
     settings = _settings(arguments, source, options)
-    with replacing(output) as partial:
+    with atomic_file(output) as partial:
         dataset = _load(arguments, source)
         return convert(dataset, source.reader(dataset.column_names, **options), settings, partial)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prefix_rft_trl.evaluation.engines import Engine
     from prefix_rft_trl.evaluation.sampling import Asking
     from prefix_rft_trl.evaluation.scores import Figures
-    from prefix_rft_trl.models.sources import Source
+    from prefix_rft_trl.models.sources import ModelSource
 
 DESCRIPTION = """\
 Evaluate models on benchmarks, without any prefix: avg@n with its 95% interval over problems, pass@k for every k up to
@@ -186,7 +186,7 @@ def _engine(arguments: argparse.Namespace) -> "Engine":
 
 
 def _prepared(
-    source: "Source", names: list[str], asking: "Asking", engine: "Engine"
+    source: "ModelSource", names: list[str], asking: "Asking", engine: "Engine"
 ) -> tuple[list["Benchmark"], "Engine"]:
     from prefix_rft_trl.evaluation.engines import fit_budgets, load_tokenizer
     from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
@@ -228,13 +228,13 @@ def _values_of_k(given: list[int] | None, benchmarks: list["Benchmark"]) -> list
 def _show(evaluated: dict[str, dict[str, "Figures"]], ks: list[int], folder: Path) -> None:
     from prefix_rft_trl.evaluation.eval_report import draw_pass_at_k, figures_table
     from prefix_rft_trl.evaluation.evaluate import asked_differently
-    from prefix_rft_trl.utils.files import write_whole
+    from prefix_rft_trl.utils.files import write_atomically
 
     results = {
         model: {benchmark: figures.as_json() for benchmark, figures in of_model.items()}
         for model, of_model in evaluated.items()
     }
-    write_whole(folder / "results.json", json.dumps(results) + "\n")
+    write_atomically(folder / "results.json", json.dumps(results) + "\n")
     draw_pass_at_k(evaluated, folder / "pass_at_k.png")
     _print(figures_table(evaluated, ks))
     for benchmark in dict.fromkeys(name for of_model in evaluated.values() for name in of_model):

@@ -13,8 +13,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.models.adapters import remove_adapter, with_adapter_merged
-from prefix_rft_trl.run.folder import STATE, has_ended, last_checkpoint
+from prefix_rft_trl.models.adapters import merge_adapter, remove_adapter
+from prefix_rft_trl.run.folder import STATE, is_finished, last_checkpoint
 from prefix_rft_trl.utils.errors import UserError, nearest
 
 from .launch.launching import launch
@@ -132,7 +132,7 @@ def _run_stages(stages: list[Stage]) -> int:
         if from_where := stage.pop_flag("resume_from_checkpoint"):
             if from_where != ["last"]:
                 raise UserError("a recipe of stages goes on where it can: `--resume_from_checkpoint last`.")
-            if has_ended(folder):
+            if is_finished(folder):
                 continue
             if checkpoint := last_checkpoint(folder, partial(print, file=sys.stderr)):
                 stage.flags += ["--resume_from_checkpoint", checkpoint]
@@ -140,12 +140,12 @@ def _run_stages(stages: list[Stage]) -> int:
             (Path(later.settings["output_dir"]) / STATE).unlink(missing_ok=True)
         remove_adapter(folder)
         if number > 1:
-            stage.settings["model_name_or_path"] = with_adapter_merged(stage.settings["model_name_or_path"])
+            stage.settings["model_name_or_path"] = merge_adapter(stage.settings["model_name_or_path"])
         recipe = folder / "recipe.yaml"
         recipe.write_text(yaml.safe_dump(stage.settings, sort_keys=False))
         print(f"Stage {number} of {len(stages)}: {stage.name}, into {folder}", flush=True)
         code = run(["--config", str(recipe), *stage.flags])
-        if code or not has_ended(folder):  # it was asked to stop
+        if code or not is_finished(folder):  # it was asked to stop
             return code
     return 0
 

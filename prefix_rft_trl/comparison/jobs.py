@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from prefix_rft_trl.run.folder import has_ended, last_checkpoint
+from prefix_rft_trl.run.folder import is_finished, last_checkpoint
 from prefix_rft_trl.utils.files import LOCK
 
 from .spec import Trial
@@ -91,7 +91,7 @@ def run_jobs(jobs: list[Job], at_a_time: int) -> list[Job]:
     """
     from tqdm import tqdm
 
-    waiting = [job for job in jobs if not has_ended(job.folder)]
+    waiting = [job for job in jobs if not is_finished(job.folder)]
     failed: list[Job] = []
     running: dict[Job, Running] = {}
     with tqdm(total=len(jobs), initial=len(jobs) - len(waiting), desc="runs", unit="run") as bar:
@@ -100,7 +100,7 @@ def run_jobs(jobs: list[Job], at_a_time: int) -> list[Job]:
                 for job in [job for job, process in running.items() if process.poll()]:
                     del running[job]
                     bar.update()
-                    if not has_ended(job.folder):
+                    if not is_finished(job.folder):
                         failed.append(job)
                         bar.write(f"{job.folder} failed: {job.last_words()}")
                 while waiting and len(running) < at_a_time:
@@ -149,7 +149,7 @@ class Running:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        if has_ended(self.job.folder):
+        if is_finished(self.job.folder):
             self.lock.close()
             return
         if not self.job.has_checkpoint:

@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.models.sources import Source
+from prefix_rft_trl.models.sources import ModelSource
 from prefix_rft_trl.sampling.generate import encode_prompts
 from prefix_rft_trl.utils.processes import end_with_parent, end_workers
 
@@ -28,11 +28,11 @@ Share = list[tuple[Benchmark, Chunk]]
 ENGINE_APART = "VLLM_ENABLE_V1_MULTIPROCESSING"  # vLLM would start one more process in the one that is made for it
 
 
-def sample_all(source: Source, benchmarks: list[Benchmark], folder: Path, engine: Engine, told: Told) -> None:
+def sample_all(source: ModelSource, benchmarks: list[Benchmark], folder: Path, engine: Engine, told: Told) -> None:
     """Samples what is not on disk yet. A model is only loaded if anything is.
 
     Args:
-        source (`Source`): the model.
+        source (`ModelSource`): the model.
         benchmarks (`list[Benchmark]`): what it is asked.
         folder (`Path`): of the model; each benchmark has one in it.
         engine (`Engine`): what runs the model.
@@ -81,7 +81,7 @@ def _wait(shares: list[Future], missing: Share, folder: Path, told: Told) -> Non
             ) from error
 
 
-def _in_a_process(source: Source, share: Share, folder: Path, engine: Engine, rank: int) -> None:
+def _in_a_process(source: ModelSource, share: Share, folder: Path, engine: Engine, rank: int) -> None:
     os.environ["LOCAL_WORLD_SIZE"] = str(engine.data_parallel_size)  # verifiers share the cores by it
     os.environ.setdefault(ENGINE_APART, "0")
     _take_devices(rank, engine.tensor_parallel_size)
@@ -102,7 +102,7 @@ def _take_cores(processes: int) -> None:
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))
 
 
-def _sample_share(source: Source, share: Share, folder: Path, engine: Engine, told: Told) -> None:
+def _sample_share(source: ModelSource, share: Share, folder: Path, engine: Engine, told: Told) -> None:
     loaded = engine.load(source)
     for name, of_benchmark in groupby(share, key=lambda part: part[0].name):
         parts = list(of_benchmark)

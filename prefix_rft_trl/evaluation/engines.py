@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedConfig
 
-from prefix_rft_trl.models.sources import Source, naming_model
+from prefix_rft_trl.models.sources import ModelSource, explain_missing_model
 from prefix_rft_trl.sampling.generate import encode_prompts
 
 from .benchmark import Benchmark
@@ -23,7 +23,7 @@ class Loaded(NamedTuple):
     ends: list[int]
 
 
-Load = Callable[[Source], Loaded]
+Load = Callable[[ModelSource], Loaded]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Engine:
         backend = {"backend": "vllm", "vllm_kwargs": kwargs} if self.uses_vllm else {"backend": "transformers"}
         return {**backend, "dtype": self.dtype or "auto", "tensor_parallel_size": self.tensor_parallel_size}
 
-    def check(self, source: Source) -> None:
+    def check(self, source: ModelSource) -> None:
         """Raises `ValueError` for a model that would not be run, or not as it was trained, and for too few GPUs."""
         import torch
 
@@ -89,7 +89,7 @@ class Engine:
         if self.uses_vllm and source.base is not None:
             rank_of_adapter(source.path)
 
-    def context_length(self, source: Source) -> int | None:
+    def context_length(self, source: ModelSource) -> int | None:
         """Tokens that a model takes, prompt and answer together; `None` if nothing says."""
         given = self.vllm_kwargs.get("max_model_len") if self.uses_vllm else None
         return given if isinstance(given, int) and given > 0 else context_length(source)
@@ -98,14 +98,14 @@ class Engine:
         """The engine, where vLLM keeps memory for so many tokens of prompt and answer, not for all a model takes."""
         return replace(self, vllm_kwargs={"max_model_len": tokens, **self.vllm_kwargs})
 
-    def load(self, source: Source) -> Loaded:
+    def load(self, source: ModelSource) -> Loaded:
         """Raises `ValueError` for a model that cannot be loaded."""
         try:
             return (self._vllm if self.uses_vllm else self._transformers)(source)
         except Exception as error:  # of files that are broken each library has its own
             raise ValueError(f"The model {source.path} could not be loaded: {error}") from error
 
-    def _transformers(self, source: Source) -> Loaded:
+    def _transformers(self, source: ModelSource) -> Loaded:
         import torch
         from transformers import AutoModelForCausalLM
 
@@ -121,7 +121,7 @@ class Engine:
         sampler = TransformersSampler(model.to(device), tokenizer)
         return Loaded(sampler, tokenizer, sampler.ends)
 
-    def _vllm(self, source: Source) -> Loaded:
+    def _vllm(self, source: ModelSource) -> Loaded:
         from .samplers import VLLMSampler
 
         tokenizer = load_tokenizer(source)
@@ -135,10 +135,10 @@ class Engine:
         return self.dtype or ("auto" if torch.cuda.is_available() else "float32")
 
 
-def load_tokenizer(source: Source) -> Any:
+def load_tokenizer(source: ModelSource) -> Any:
     from transformers import AutoTokenizer
 
-    with naming_model(source.tokenizer_path):
+    with explain_missing_model(source.tokenizer_path):
         return AutoTokenizer.from_pretrained(source.tokenizer_path)
 
 
@@ -146,7 +146,7 @@ def _has_vllm() -> bool:
     return importlib.util.find_spec("vllm") is not None
 
 
-def context_length(source: Source) -> int | None:
+def context_length(source: ModelSource) -> int | None:
     """Tokens that a model takes, prompt and answer together; `None` if its config does not say."""
     config, _ = PreTrainedConfig.get_config_dict(source.base or source.path)
     config = config.get("text_config", config)

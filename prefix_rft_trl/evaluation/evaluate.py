@@ -9,9 +9,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from prefix_rft_trl.models.sources import Source
+from prefix_rft_trl.models.sources import ModelSource
 from prefix_rft_trl.sampling.generate import encode_prompts
-from prefix_rft_trl.utils.files import only_one, write_whole
+from prefix_rft_trl.utils.files import exclusive_lock, write_atomically
 
 from .benchmark import Benchmark
 from .data_parallel import missing_chunks, read_samples, sample_all
@@ -19,12 +19,12 @@ from .engines import Engine, load_tokenizer
 from .scores import Figures, figures_of
 
 
-def evaluate(source: Source, benchmarks: list[Benchmark], engine: Engine, output_dir: Path) -> dict[str, Figures]:
+def evaluate(source: ModelSource, benchmarks: list[Benchmark], engine: Engine, output_dir: Path) -> dict[str, Figures]:
     """
     The figures of a model for each benchmark, with what is on disk of it and what it samples now.
 
     Args:
-        source (`Source`): the model.
+        source (`ModelSource`): the model.
         benchmarks (`list[Benchmark]`): what it is asked.
         engine (`Engine`): what runs it.
         output_dir (`Path`): `<model>/<benchmark>` in it gets the samples as Parquet, their settings and the figures.
@@ -34,7 +34,7 @@ def evaluate(source: Source, benchmarks: list[Benchmark], engine: Engine, output
         RuntimeError: if one of several processes dies. What has been sampled is kept.
     """
     folder = output_dir / source.name
-    with only_one(folder):
+    with exclusive_lock(folder):
         tokenizer = load_tokenizer(source)
         for benchmark in benchmarks:
             prompt_ids = encode_prompts(tokenizer, list(benchmark.rows["prompt"]), benchmark.template_kwargs)
@@ -52,7 +52,7 @@ def evaluate(source: Source, benchmarks: list[Benchmark], engine: Engine, output
 
 def _figures(benchmark: Benchmark, folder: Path) -> Figures:
     figures = figures_of(read_samples(benchmark, folder))
-    write_whole(folder / FIGURES, json.dumps(figures.as_json()) + "\n")
+    write_atomically(folder / FIGURES, json.dumps(figures.as_json()) + "\n")
     return figures
 
 
@@ -62,7 +62,7 @@ OF_ONE_MODEL = {"weights", "prompt_ids", "first_prompt", "seed", "batch_size", "
 
 
 def claim_folder(
-    folder: Path, benchmark: Benchmark, source: Source, engine: Engine, prompt_ids: list[list[int]]
+    folder: Path, benchmark: Benchmark, source: ModelSource, engine: Engine, prompt_ids: list[list[int]]
 ) -> None:
     """Writes down what the samples of a folder are made with, or holds it against what they were made with.
 
@@ -80,7 +80,7 @@ def claim_folder(
             )
             raise ValueError(f"{folder} has samples of other settings: {changes}. Take another `--output_dir`.")
         return
-    write_whole(file, json.dumps(settings, indent=1) + "\n")
+    write_atomically(file, json.dumps(settings, indent=1) + "\n")
 
 
 def asked_differently(folders: Iterable[Path]) -> list[str]:
@@ -91,7 +91,9 @@ def asked_differently(folders: Iterable[Path]) -> list[str]:
     return [f"{name} ({', '.join(found)})" for name, found in values.items() if len(found) > 1]
 
 
-def _settings_of(benchmark: Benchmark, source: Source, engine: Engine, prompt_ids: list[list[int]]) -> dict[str, Any]:
+def _settings_of(
+    benchmark: Benchmark, source: ModelSource, engine: Engine, prompt_ids: list[list[int]]
+) -> dict[str, Any]:
     return {
         "weights": source.fingerprint,
         "prompt_ids": _hash(prompt_ids),

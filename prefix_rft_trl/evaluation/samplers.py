@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from prefix_rft_trl.models.sources import ADAPTER_CONFIG, Source
+from prefix_rft_trl.models.sources import ADAPTER_CONFIG, ModelSource
 from prefix_rft_trl.sampling.generate import ends_of, generate_ids, sampling_by, sampling_config
 
 from .sampling import Sampling
@@ -20,7 +20,7 @@ class VLLMSampler:
     Samples from a model that vLLM loads. A prompt gets the same answer to the same seed.
 
     Args:
-        source (`Source`): of the model. An adapter is put on its base by vLLM.
+        source (`ModelSource`): of the model. An adapter is put on its base by vLLM.
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]): of the model.
         settings (`dict`): arguments of vLLM's `LLM`.
 
@@ -28,7 +28,7 @@ class VLLMSampler:
         ValueError: for settings that vLLM does not have, or an adapter that it would run differently.
     """
 
-    def __init__(self, source: Source, tokenizer: Any, settings: dict[str, Any]):
+    def __init__(self, source: ModelSource, tokenizer: Any, settings: dict[str, Any]):
         from vllm import LLM
 
         self.adapter = None

@@ -1,1 +1,1 @@
-"""Models: changed copies, adapters, where they come from."""
+"""Models: where they come from, copies with changed settings, adapters merged into their base."""

@@ -1,7 +1,7 @@
-"""A model with another context, chat template or end of turn than its authors gave it, as a recipe asks for it.
+"""Copies of a model with another context length, chat template or end of turn, for a recipe's `model_changes`.
 
-The changes are made in a local folder that links to the weights. So training, vLLM inside it, a vLLM server and an
-evaluation load one and the same model, which settings of the trainer alone would not reach.
+The copy is a local folder that links to the weights, so that training, vLLM inside it, a vLLM server and an evaluation
+all load the same model. Settings of the trainer alone would not reach them all.
 """
 
 import json
@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.utils.files import whole_folder
+from prefix_rft_trl.utils.files import atomic_folder
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
 
-from .sources import naming_model
+from .sources import ADAPTER_CONFIG, CONFIG, explain_missing_model
 
 
 RECORD = "model_changes.json"
@@ -24,10 +24,10 @@ _DOWNLOADED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 @dataclass(frozen=True)
 class ModelChanges:
     """
-    What a recipe changes of its model, its setting `model_changes`.
+    The setting `model_changes` of a recipe.
 
     Args:
-        folder (`str`): where the changed model is made, such as `models/qwen2.5-math-7b-16k`.
+        folder (`str`): folder of the changed copy, such as `models/qwen2.5-math-7b-16k`.
         config (`dict`): values of `config.json`. `rope_theta` is found inside `rope_parameters` as well.
         chat_template (`str`, *optional*): file of the chat template.
         eos_token (`str`, *optional*): token that ends a turn of the template, and with it a completion.
@@ -42,21 +42,25 @@ class ModelChanges:
     def read(cls, setting: dict[str, Any]) -> "ModelChanges":
         """
         Raises:
-            ValueError: for a key that is none of these, no `folder`, or a chat template that is not there.
+            ValueError: for an unknown key, a missing `folder`, or a chat template that does not exist.
         """
         known = [one.name for one in fields(cls)]
         if unknown := sorted(set(setting) - set(known)):
             raise ValueError(f"`model_changes` has no '{unknown[0]}'; it has: {', '.join(known)}.")
         if not setting.get("folder"):
-            raise ValueError("`model_changes` needs a `folder`, in which the changed model is made.")
+            raise ValueError("`model_changes` needs a `folder` for the changed model.")
         changes = cls(**setting)
         if changes.chat_template and not find_recipe_file(changes.chat_template).is_file():
             raise ValueError(f"`model_changes`: there is no chat template {changes.chat_template!r}.")
         return changes
 
+    @property
+    def template_text(self) -> str | None:
+        return find_recipe_file(self.chat_template).read_text() if self.chat_template else None
+
 
 def changed_tokenizer(model: str, changes: ModelChanges, revision: str | None = None) -> Any:
-    """The tokenizer of a model, with the template and the end of turn of its changes.
+    """The tokenizer of a model, with the chat template and end of turn of its changes.
 
     Raises:
         ValueError: if its vocabulary lacks the `eos_token`.
@@ -65,7 +69,7 @@ def changed_tokenizer(model: str, changes: ModelChanges, revision: str | None = 
 
     tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
     if changes.chat_template:
-        tokenizer.chat_template = find_recipe_file(changes.chat_template).read_text()
+        tokenizer.chat_template = changes.template_text
     if changes.eos_token:
         if changes.eos_token not in tokenizer.get_vocab():
             raise ValueError(f"`model_changes`: {model} has no token {changes.eos_token!r} to end a turn with.")
@@ -75,38 +79,38 @@ def changed_tokenizer(model: str, changes: ModelChanges, revision: str | None = 
 
 def changed_model(model: str, changes: ModelChanges, revision: str | None = None) -> str:
     """
-    Makes the changed model, unless it was made before.
+    Makes the changed copy of a model, unless that has been done before.
 
-    Several processes may ask for it at once: the folder appears whole, and the first one to be ready is kept. A model
-    that has all of the changes, as one that was trained with them, is left as it is, and so is an adapter.
+    Several processes may call this at once: the folder appears complete, and the first one wins. A model that has all
+    of the changes already, such as one trained with them, is returned as it is, and so is an adapter.
 
     Args:
         model (`str`): a folder, or a name on the Hub, which is downloaded.
-        changes (`ModelChanges`): what is changed.
-        revision (`str`, *optional*): of a model on the Hub.
+        changes (`ModelChanges`): the changes.
+        revision (`str`, *optional*): revision of a model on the Hub.
 
     Returns:
-        `str`: the folder, or the model itself.
+        `str`: the folder of the copy, or the model itself.
 
     Raises:
-        ValueError: if the folder holds something else, the model has not what is to be changed, or there is none.
+        ValueError: if the folder holds something else, if the model lacks a value that is to be changed, or if there
+            is no such model.
     """
-    if _has_them_already(Path(model), changes):
+    if _has_changes(Path(model), changes):
         return model
     folder, record = Path(changes.folder), _record(model, changes, revision)
     if folder.exists():
-        _check_is_the_same(folder, record)
+        _check_content(folder, record)
         return str(folder)
-    source = _files_of(model, revision)
-    config = changed_config(json.loads((source / "config.json").read_text()), changes)
+    source = _local_files(model, revision)
+    config = changed_config(json.loads((source / CONFIG).read_text()), changes)
     tokenizer = changed_tokenizer(str(source), changes)
-    with whole_folder(folder) as made:
-        tokenizer.save_pretrained(made)
-        for name, content in _configs(source, config, tokenizer, changes).items():
-            (made / name).write_text(json.dumps(content, indent=2) + "\n")
-        _link_weights(source, made)
-        (made / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-    _check_is_the_same(folder, record)
+    with atomic_folder(folder) as partial:
+        tokenizer.save_pretrained(partial)
+        for name, content in {**_changed_configs(source, config, tokenizer, changes), RECORD: record}.items():
+            (partial / name).write_text(json.dumps(content, indent=2) + "\n")
+        _link_weights(source, partial)
+    _check_content(folder, record)
     return str(folder)
 
 
@@ -131,69 +135,66 @@ def changed_config(config: dict[str, Any], changes: ModelChanges) -> dict[str, A
     return changed
 
 
-def _has_them_already(folder: Path, changes: ModelChanges) -> bool:
-    if (folder / "adapter_config.json").is_file():
+def _has_changes(folder: Path, changes: ModelChanges) -> bool:
+    if (folder / ADAPTER_CONFIG).is_file():
         return True
-    if not (folder / "config.json").is_file():
+    if not (folder / CONFIG).is_file():
         return False
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / CONFIG).read_text())
     if changed_config(config, changes) != config:
         return False
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    template = find_recipe_file(changes.chat_template).read_text() if changes.chat_template else None
-    return template in (None, tokenizer.chat_template) and changes.eos_token in (None, tokenizer.eos_token)
+    same_template = changes.template_text in (None, tokenizer.chat_template)
+    return same_template and changes.eos_token in (None, tokenizer.eos_token)
 
 
 def _record(model: str, changes: ModelChanges, revision: str | None) -> dict[str, Any]:
-    template = find_recipe_file(changes.chat_template).read_text() if changes.chat_template else None
     is_local = Path(model).is_dir()
     return {
         "model": str(Path(model).resolve()) if is_local else model,
         "revision": None if is_local else revision or "main",
         **{name: value for name, value in asdict(changes).items() if name != "folder"},
-        "chat_template": template,
+        "chat_template": changes.template_text,
     }
 
 
-def _check_is_the_same(folder: Path, record: dict[str, Any]) -> None:
-    of_folder = folder / RECORD
-    found = json.loads(of_folder.read_text()) if of_folder.is_file() else {}
-    differing = [name for name in record if found.get(name) != record[name]]
-    if differing:
+def _check_content(folder: Path, record: dict[str, Any]) -> None:
+    found = json.loads((folder / RECORD).read_text()) if (folder / RECORD).is_file() else {}
+    if differing := [name for name in record if found.get(name) != record[name]]:
         raise ValueError(
-            f"{str(folder)!r} holds another model than `model_changes` asks for (differs in: {', '.join(differing)}). "
+            f"{str(folder)!r} holds another model than that of `model_changes` (differs in: {', '.join(differing)}). "
             "Remove it, or name another `folder`."
         )
-    gone = [file.name for file in folder.iterdir() if not file.exists()]
-    if gone:
+    if missing := [link.name for link in folder.iterdir() if not link.exists()]:
         raise ValueError(
-            f"{str(folder)!r} links to weights that are no longer where they were: {', '.join(gone)}. Remove it, and "
-            "it is made again."
+            f"{str(folder)!r} links to weights that have been moved: {', '.join(missing)}. Remove the folder to make "
+            "it again."
         )
 
 
-def _files_of(model: str, revision: str | None) -> Path:
+def _local_files(model: str, revision: str | None) -> Path:
     if Path(model).is_dir():
         return Path(model)
     from huggingface_hub import snapshot_download
 
-    with naming_model(model):
+    with explain_missing_model(model):
         return Path(snapshot_download(model, revision=revision, allow_patterns=list(_DOWNLOADED)))
 
 
-def _configs(source: Path, config: dict[str, Any], tokenizer: Any, changes: ModelChanges) -> dict[str, dict[str, Any]]:
-    """`config.json` and `generation_config.json`: with a new end of turn, what ended a text before still ends it."""
-    generation = source / "generation_config.json"
-    of_generation = json.loads(generation.read_text()) if generation.is_file() else {}
+def _changed_configs(
+    source: Path, config: dict[str, Any], tokenizer: Any, changes: ModelChanges
+) -> dict[str, dict[str, Any]]:
+    """`config.json` and `generation_config.json`: a new end of turn is added to the ids that ended a text before."""
+    file = source / "generation_config.json"
+    generation = json.loads(file.read_text()) if file.is_file() else {}
     if changes.eos_token:
-        before = of_generation.get("eos_token_id", config.get("eos_token_id"))
-        ends = before if isinstance(before, list) else [] if before is None else [before]
-        new = tokenizer.eos_token_id
-        of_generation["eos_token_id"] = [new, *(end for end in ends if end != new)]
+        before, new = generation.get("eos_token_id", config.get("eos_token_id")), tokenizer.eos_token_id
+        end_ids = before if isinstance(before, list) else [before]
+        generation["eos_token_id"] = [new, *(end for end in end_ids if end not in (new, None))]
         config = {**config, "eos_token_id": new}
-    return {"config.json": config} | ({"generation_config.json": of_generation} if of_generation else {})
+    return {CONFIG: config} | ({file.name: generation} if generation else {})
 
 
 def _link_weights(source: Path, folder: Path) -> None:

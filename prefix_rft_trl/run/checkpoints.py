@@ -1,7 +1,7 @@
-"""Checkpoints that are whole, or are seen not to be.
+"""Checkpoints that are complete, or can be seen not to be.
 
-A run can be killed while it writes one. A checkpoint is marked until its last file is there, on all processes, and
-lists its files; older ones are deleted, and the Hub is told, only then.
+A run can be killed while it writes one. A checkpoint is marked as incomplete until every process has written its last
+file; it then lists its files. Only after that are older ones deleted and is it pushed to the Hub.
 """
 
 from pathlib import Path
@@ -16,28 +16,29 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from prefix_rft_trl.utils.patching import replaced
 
-from .folder import close_checkpoint, fault_of, holds_optimizer, last_checkpoint, open_checkpoint
+from .folder import has_optimizer_state, last_checkpoint, mark_complete, mark_incomplete, why_incomplete
 
 
 logger = get_logger(__name__)
 
 
-class WholeCheckpoints(Trainer):
+class AtomicCheckpoints(Trainer):
     """
-    What a [`~transformers.Trainer`] inherits from beside its own class, so that it goes on from whole checkpoints.
+    Mixin for a [`~transformers.Trainer`]: saves complete checkpoints and resumes only from those.
 
-    `train(resume_from_checkpoint=...)` takes the path of a checkpoint, `True` for the last whole one of the output
-    folder, or `"last"`, which starts from the beginning where there is none yet.
+    `train(resume_from_checkpoint=...)` takes the path of a checkpoint, `True` for the last complete one in the output
+    folder, or `"last"`, which starts from the beginning if there is none yet.
 
     Attributes:
-        is_stopping (`bool`): whether training ends before its time ([`~prefix_rft_trl.run.stopping.StopOnSignal`]). It
-            saves a checkpoint after its step then, which no other setting deletes.
+        is_stopping (`bool`): whether training ends early ([`~prefix_rft_trl.run.StopOnSignal`]). The step's checkpoint
+            is then saved and never deleted, whatever the settings say.
     """
 
     is_stopping = False
+    _saved_step = -1
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
-        checkpoint = checkpoint_to_go_on_from(self.args.output_dir, resume_from_checkpoint)
+        checkpoint = resolve_checkpoint(self.args.output_dir, resume_from_checkpoint)
         return super().train(checkpoint, *args, **kwargs)
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
@@ -51,28 +52,26 @@ class WholeCheckpoints(Trainer):
         with replaced(self.args, "load_best_model_at_end", False), replaced(self.args, "save_total_limit", None):
             return super()._finalize_training(*args, **kwargs)
 
-    _saved_step = -1
-
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}")
         try:
             if self.args.should_save:
-                open_checkpoint(folder)
+                mark_incomplete(folder)
             self.accelerator.wait_for_everyone()
             with (
                 replaced(transformers.trainer, "rotate_checkpoints", _do_nothing),
                 replaced(self, "_push_from_checkpoint", _do_nothing),
             ):
                 super()._save_checkpoint(model, trial)
-            self._save_beside(folder)
+            self._save_extras(folder)
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
-                close_checkpoint(folder)
+                mark_complete(folder)
         except Exception as error:
             raise RuntimeError(
-                f"{folder} could not be written: {error}. The last whole checkpoint is "
+                f"{folder} could not be written: {error}. The last complete checkpoint is "
                 f"{last_checkpoint(folder.parent) or 'none'}. If the disk is full, make room (`save_total_limit` "
-                "keeps fewer checkpoints); then give the same command with `--resume_from_checkpoint last`."
+                "keeps fewer checkpoints); then run the same command with `--resume_from_checkpoint last`."
             ) from error
         self._saved_step = self.state.global_step
         if self.args.push_to_hub:
@@ -85,25 +84,31 @@ class WholeCheckpoints(Trainer):
                 use_mtime=True,
             )
 
-    def _save_beside(self, folder: Path) -> None:
-        """Writes what a checkpoint holds besides that of the trainer, on each process."""
+    def _save_extras(self, folder: Path) -> None:
+        """Hook: writes further files into a checkpoint, on each process."""
 
 
-def checkpoint_to_go_on_from(folder: str, asked_for: str | bool | None) -> str | None:
-    """The whole checkpoint that is asked for: a path, `True` or `"last"`; `None` to start from the beginning.
+def resolve_checkpoint(folder: str, requested: str | bool | None) -> str | None:
+    """
+    Resolves `resume_from_checkpoint` to a complete checkpoint. The main process chooses, and every process calls it.
 
-    Every process calls it. The main one chooses.
+    Args:
+        folder (`str`): the output folder of the run.
+        requested (`str`, `bool` or `None`): a path, `True` or `"last"`; nothing to start from the beginning.
+
+    Returns:
+        `str` or `None`: the checkpoint; `None` to start from the beginning.
 
     Raises:
-        ValueError: on every process, if the checkpoint is not whole, if there is none and `True` asks for one, or if
-            not all processes see it.
+        ValueError: on every process, if the checkpoint is incomplete, if `True` finds none, or if not all processes
+            see it.
     """
-    if not asked_for or asked_for in ("None", "False", "false"):
+    if not requested or requested in ("None", "False", "false"):
         return None
     choice: list[Any] = [None, None]
     if PartialState().is_main_process:
         try:
-            choice[0] = _choose(folder, asked_for)
+            choice[0] = _choose(folder, requested)
         except ValueError as error:
             choice[1] = str(error)
     broadcast_object_list(choice, from_process=0)
@@ -118,23 +123,25 @@ def checkpoint_to_go_on_from(folder: str, asked_for: str | bool | None) -> str |
     return checkpoint
 
 
-def _choose(folder: str, asked_for: str | bool) -> str | None:
-    is_any = asked_for is True or asked_for in ("True", "true")
-    if is_any or asked_for == "last":
+def _choose(folder: str, requested: str | bool) -> str | None:
+    is_required = requested is True or requested in ("True", "true")
+    if is_required or requested == "last":
         checkpoint = last_checkpoint(folder, logger.warning)
-        if checkpoint is None and is_any:
-            raise ValueError(f"`resume_from_checkpoint=True`, but {folder} holds no whole checkpoint. Leave it out.")
+        if checkpoint is None and is_required:
+            raise ValueError(
+                f"`resume_from_checkpoint=True`, but {folder} holds no complete checkpoint. Leave it out."
+            )
         if checkpoint is None:
-            logger.warning(f"There is no whole checkpoint in {folder} yet: starting from the beginning.")
+            logger.warning(f"There is no complete checkpoint in {folder} yet: starting from the beginning.")
         else:
-            logger.warning(f"Going on from {checkpoint}.")
+            logger.warning(f"Resuming from {checkpoint}.")
     else:
-        checkpoint = str(asked_for)
-        fault = fault_of(Path(checkpoint))
-        if fault is not None:
-            beside = last_checkpoint(Path(checkpoint).parent) or "none"
-            raise ValueError(f"Cannot go on from {checkpoint}: {fault} The last whole checkpoint beside it: {beside}.")
-    if checkpoint is not None and not holds_optimizer(Path(checkpoint)):
+        checkpoint = str(requested)
+        reason = why_incomplete(Path(checkpoint))
+        if reason is not None:
+            last = last_checkpoint(Path(checkpoint).parent) or "none"
+            raise ValueError(f"Cannot resume from {checkpoint}: {reason} The last complete checkpoint there: {last}.")
+    if checkpoint is not None and not has_optimizer_state(Path(checkpoint)):
         logger.warning(
             f"{checkpoint} holds the model alone (`save_only_model`): optimizer and learning rate start afresh."
         )

@@ -1,4 +1,4 @@
-"""The learning curve of a run, a line for each measurement: `curve.jsonl` in its folder."""
+"""The learning curve of a run: one line per measurement in `curve.jsonl`, in the folder of the run."""
 
 import json
 import math
@@ -9,40 +9,46 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from prefix_rft_trl.utils.files import write_atomically
+
 from .folder import CURVE, read_curve
 
 
 Measure = Callable[[Any], dict[str, float]]
-Tokens = Callable[[dict[str, Any], int, int], tuple[float, float]]
+TokenCounter = Callable[[dict[str, Any], int, int], tuple[float, float]]
 
 
 class CurveWriter(TrainerCallback):
-    """Measures before training, every so many steps and at the end, and writes down what it cost to get there.
+    """
+    Measures the model before training, every `steps` steps and at the end, and records the cost so far.
 
     A line has `step`, `seconds` of training without the measuring, `generated_tokens` (sampled by the policy) and
-    `trained_tokens` (in the loss, from the policy or a demonstration) so far, what `measure` returns, and what the
-    trainer has logged since the line before.
+    `trained_tokens` (in the loss, from the policy or a demonstration) so far, the values of `measure`, and what the
+    trainer logged since the line before.
 
     Args:
-        folder (`str`): where the curve is written.
+        folder (`str`): folder in which the curve is written.
         steps (`int`): optimizer steps between two measurements.
-        measure (`Callable`): from the model to the figures of a line. It runs on every process.
-        tokens (`Callable`): from what was logged, the step of the log before and that of this one to the generated
-            and the trained tokens in between, on all processes.
+        measure (`Callable`): from the model to the values of a line. It runs on every process.
+        tokens (`Callable`): from the latest logged values, the step of the previous log and that of this one to the
+            generated and the trained tokens in between, over all processes.
     """
 
-    def __init__(self, folder: str, steps: int, measure: Measure, tokens: Tokens):
+    def __init__(self, folder: str, steps: int, measure: Measure, tokens: TokenCounter):
         self.file = Path(folder) / CURVE
         self.steps, self.measure, self.tokens = steps, measure, tokens
         self.cost: dict[str, Any] = {"step": 0, "seconds": 0.0, "generated_tokens": 0.0, "trained_tokens": 0.0}
         self.started = 0.0
+        self._logged: dict[str, Any] = {}
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
+        for logs in state.log_history:
+            self._remember(logs)
         lines = [line for line in read_curve(self.file.parent) if line["step"] <= state.global_step]
-        if state.global_step and lines:  # a run that is resumed
+        if state.global_step and lines:  # a resumed run
             self.cost = {name: lines[-1][name] for name in self.cost}
             if state.is_world_process_zero:
-                self.file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+                write_atomically(self.file, "".join(json.dumps(line) + "\n" for line in lines))
         else:
             self.cost["step"] = state.global_step
             self._write(self.measure(model), state, mode="w")
@@ -52,16 +58,17 @@ class CurveWriter(TrainerCallback):
         control.should_log |= self._is_due(state)
 
     def on_log(self, args, state, control, model=None, logs=None, **kwargs):
-        if "loss" not in logs:  # the summary of a run that has ended
+        if "loss" not in logs:  # the summary of a finished run
             return
-        generated, trained = self.tokens(logs, self.cost["step"], state.global_step)
+        self._remember(logs)
+        generated, trained = self.tokens(self._logged, self.cost["step"], state.global_step)
         self.cost = {
             "step": state.global_step,
             "seconds": self.cost["seconds"] + time.perf_counter() - self.started,
             "generated_tokens": self.cost["generated_tokens"] + generated,
             "trained_tokens": self.cost["trained_tokens"] + trained,
         }
-        if "reward" in logs:  # plain GRPO samples all tokens of which it logs the entropy
+        if "reward" in logs:  # plain GRPO samples all of the tokens whose entropy it logs
             logs = {"policy_entropy": logs["entropy"], **logs}
         if self._is_due(state):
             self._write({**logs, **self.measure(model)}, state)
@@ -70,41 +77,42 @@ class CurveWriter(TrainerCallback):
     def _is_due(self, state: Any) -> bool:
         return state.global_step % self.steps == 0 or state.global_step >= state.max_steps
 
-    def _write(self, figures: dict[str, Any], state: Any, mode: str = "a") -> None:
+    def _remember(self, logs: dict[str, Any]) -> None:
+        # A generation batch logs its lengths once, also if it is trained on for several logs or resumed in between
+        self._logged |= {name: value for name, value in logs.items() if value is not None}
+
+    def _write(self, values: dict[str, Any], state: Any, mode: str = "a") -> None:
         if state.is_world_process_zero:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with self.file.open(mode) as file:
-                file.write(json.dumps({**figures, **self.cost}) + "\n")
+                file.write(json.dumps({**values, **self.cost}) + "\n")
 
 
-def grpo_tokens(args: Any) -> Tokens:
-    """Tokens from what a (Prefix)GRPO trainer logs: means over all rollouts since the log before."""
-    steps_accumulated = args.gradient_accumulation_steps
-    steps_of_batch = args.steps_per_generation * args.num_iterations
-    trained_rollouts = args.per_device_train_batch_size * args.world_size * steps_accumulated
-    means: dict[str, float] = {}  # of a generation batch that is trained on for several steps, from its first log
+def grpo_tokens(args: Any) -> TokenCounter:
+    """Counts tokens by what a (Prefix)GRPO trainer logs: means over all rollouts since the log before."""
+    micro_steps = args.gradient_accumulation_steps
+    micro_steps_per_batch = args.steps_per_generation * args.num_iterations
+    rollouts_per_step = args.per_device_train_batch_size * args.world_size * micro_steps
 
     def generation_batches(steps: int) -> int:
-        return math.ceil(steps * steps_accumulated / steps_of_batch)
+        return math.ceil(steps * micro_steps / micro_steps_per_batch)
 
-    def between(logs: dict[str, Any], first: int, last: int) -> tuple[float, float]:
-        names = ("completions/mean_length", "prefix/tokens", "prefix/trained_tokens")
-        means.update({name: logs[name] for name in names if logs.get(name) is not None})
-        sampled = means["completions/mean_length"] - means.get("prefix/tokens", 0.0)
-        trained = sampled + means.get("prefix/trained_tokens", 0.0)
+    def count(logs: dict[str, Any], first: int, last: int) -> tuple[float, float]:
+        sampled = logs["completions/mean_length"] - logs.get("prefix/tokens", 0.0)
+        trained = sampled + logs.get("prefix/trained_tokens", 0.0)
         rollouts = args.generation_batch_size * (generation_batches(last) - generation_batches(first))
-        return sampled * rollouts, trained * trained_rollouts * (last - first)
+        return sampled * rollouts, trained * rollouts_per_step * (last - first)
 
-    return between
+    return count
 
 
-def sft_tokens() -> Tokens:
-    """Tokens from what an SFT trainer logs that counts them (`prefix_rft_trl.sft`): none are generated."""
+def sft_tokens() -> TokenCounter:
+    """Counts tokens by what [`~prefix_rft_trl.sft.CountingSFTTrainer`] logs; none are generated."""
     counted = 0.0
 
-    def between(logs: dict[str, Any], first: int, last: int) -> tuple[float, float]:
+    def count(logs: dict[str, Any], first: int, last: int) -> tuple[float, float]:
         nonlocal counted
         before, counted = counted, logs["trained_tokens"]
         return 0.0, counted - before
 
-    return between
+    return count

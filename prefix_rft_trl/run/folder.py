@@ -1,4 +1,4 @@
-"""What the folder of a run tells: whether the run has ended, and where it can go on."""
+"""Reading the folder of a run: its curve, whether it is finished, and which of its checkpoints are complete."""
 
 import json
 import shutil
@@ -10,51 +10,53 @@ from typing import Any
 
 CURVE = "curve.jsonl"
 STATE = "trainer_state.json"
-INCOMPLETE = "checkpoint-is-incomplete.txt"  # transformers marks with it as well
+INCOMPLETE = "checkpoint-is-incomplete.txt"  # transformers uses the same mark
 FILES = "checkpoint_files.json"
 
 
-def read_curve(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's learning curve that have been written whole."""
-    file = folder / CURVE
+def read_curve(folder: str | Path) -> list[dict[str, Any]]:
+    """The measurements of a run's learning curve, without a last line that is still being written."""
+    file = Path(folder) / CURVE
     lines = file.read_text().splitlines(keepends=True) if file.is_file() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def has_ended(folder: Path) -> bool:
-    state = _state(folder)
+def is_finished(folder: str | Path) -> bool:
+    """Whether a run reached its last step. Its state in the folder is what training writes last."""
+    state = _read_json(Path(folder) / STATE)
     return state is not None and state["global_step"] >= state["max_steps"]
 
 
-def last_checkpoint(folder: str | Path, report: Callable[[str], None] | None = None) -> str | None:
-    """The checkpoint of a run that was written last; `None` without any that was written whole.
+def last_checkpoint(folder: str | Path, on_incomplete: Callable[[str], None] | None = None) -> str | None:
+    """The complete checkpoint of a run that was written last; `None` if there is none.
 
     Args:
-        folder (`str` or `Path`): of the run.
-        report (`Callable`, *optional*): told of each checkpoint that is passed over since it is broken, and why.
+        folder (`str` or `Path`): the folder of the run.
+        on_incomplete (`Callable`, *optional*): called with a message for each checkpoint that is skipped.
     """
     found = sorted(path for path in Path(folder).glob("checkpoint-*") if path.name[11:].isdigit())
-    faults = {path: fault_of(path) for path in found}
-    for path, fault in faults.items():
-        if fault is not None and report is not None:
-            report(f"{path} is passed over: {fault}")
-    whole = [path for path, fault in faults.items() if fault is None]
-    return str(max(whole, key=_written)) if whole else None
+    reasons = {path: why_incomplete(path) for path in found}
+    for path, reason in reasons.items():
+        if reason is not None and on_incomplete is not None:
+            on_incomplete(f"Skipping {path}: {reason}")
+    complete = [path for path, reason in reasons.items() if reason is None]
+    return str(max(complete, key=_time_written)) if complete else None
 
 
-def fault_of(checkpoint: Path) -> str | None:
-    """Why nothing can go on from a checkpoint; `None` if it is whole.
+def why_incomplete(checkpoint: Path) -> str | None:
+    """Why a run cannot be resumed from a checkpoint; `None` if it is complete.
 
-    A checkpoint without a list of its files is taken for whole if it has the state that training writes last.
+    A checkpoint without a list of its files, as other trainers write them, counts as complete if it has the state that
+    training writes last.
     """
     if not checkpoint.is_dir():
         return "there is no such folder."
     if (checkpoint / INCOMPLETE).exists():
         return "it was not written to its end."
-    if _state(checkpoint) is None:
+    if _read_json(checkpoint / STATE) is None:
         return f"it has no readable {STATE}, which is written last."
-    listed = checkpoint / FILES
-    content = _read(listed) if listed.exists() else {"sizes": {}}
+    files = checkpoint / FILES
+    content = _read_json(files) if files.exists() else {"sizes": {}}
     if content is None:
         return f"its {FILES} cannot be read."
     for name, size in content["sizes"].items():
@@ -62,12 +64,12 @@ def fault_of(checkpoint: Path) -> str | None:
         if not file.is_file():
             return f"its file {name} is missing."
         if file.stat().st_size != size:
-            return f"its file {name} has {file.stat().st_size} bytes, and had {size}."
+            return f"its file {name} has {file.stat().st_size} bytes instead of {size}."
     return None
 
 
-def open_checkpoint(checkpoint: Path) -> None:
-    """Marks a checkpoint as one that is being written, before anything is; what an earlier one has left there goes."""
+def mark_incomplete(checkpoint: Path) -> None:
+    """Marks a checkpoint before anything is written into it, and removes what an earlier one left there."""
     checkpoint.mkdir(parents=True, exist_ok=True)
     mark = checkpoint / INCOMPLETE
     mark.write_text("This checkpoint is being written, or its writing was cut short.\n")
@@ -78,31 +80,26 @@ def open_checkpoint(checkpoint: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def close_checkpoint(checkpoint: Path) -> None:
-    """Marks a checkpoint as whole, after everything is written, and lists its files."""
+def mark_complete(checkpoint: Path) -> None:
+    """Lists the files of a checkpoint and removes its mark, after everything has been written."""
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name not in (INCOMPLETE, FILES))
     sizes = {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files}
     (checkpoint / FILES).write_text(json.dumps({"written": time.time(), "sizes": sizes}, indent=1) + "\n")
     (checkpoint / INCOMPLETE).unlink(missing_ok=True)
 
 
-def holds_optimizer(checkpoint: Path) -> bool:
-    """Whether a checkpoint has the optimizer's state, as one file or as those of FSDP or DeepSpeed."""
+def has_optimizer_state(checkpoint: Path) -> bool:
+    """Whether a checkpoint has the optimizer's state, in one file or in those of FSDP or DeepSpeed."""
     return any(checkpoint.glob("optimizer*")) or any(checkpoint.glob("global_step*"))
 
 
-def _written(checkpoint: Path) -> tuple[float, int]:
-    """When a whole checkpoint was written: as it says itself, or else by the time of the file that is written last."""
-    content = _read(checkpoint / FILES) or {"written": (checkpoint / STATE).stat().st_mtime}
+def _time_written(checkpoint: Path) -> tuple[float, int]:
+    """When a complete checkpoint was written, by its list of files or by the file that is written last; its step."""
+    content = _read_json(checkpoint / FILES) or {"written": (checkpoint / STATE).stat().st_mtime}
     return content["written"], int(checkpoint.name[11:])
 
 
-def _state(folder: Path) -> dict[str, Any] | None:
-    """The state that training writes last, into the folder of a run and into that of each checkpoint."""
-    return _read(folder / STATE)
-
-
-def _read(file: Path) -> dict[str, Any] | None:
+def _read_json(file: Path) -> dict[str, Any] | None:
     try:
         return json.loads(file.read_text())
     except (OSError, ValueError):

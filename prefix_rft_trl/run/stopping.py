@@ -1,6 +1,6 @@
-"""A run that is asked to stop finishes its step and saves a checkpoint.
+"""Stopping a run on a signal, after its step and with a checkpoint.
 
-Slurm and spot machines ask with SIGTERM, users with SIGINT.
+Slurm and spot machines send SIGTERM, users SIGINT.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from .checkpoints import WholeCheckpoints
+from .checkpoints import AtomicCheckpoints
 
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -20,57 +20,58 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 class StopOnSignal(TrainerCallback):
     """
-    Ends training after the step in which any of its processes is asked to end, with a checkpoint.
+    Ends training, with a checkpoint, after the step in which any of its processes gets SIGTERM or SIGINT.
 
-    The handlers of the signals are its own while it is open as a context manager. A second SIGINT is not waited for,
-    unless a launcher started the process: that one sends its own beside the user's, and ends who takes too long.
+    It handles the signals while it is open as a context manager. A second SIGINT ends the process at once, unless a
+    launcher started it: the launcher sends a SIGINT of its own after the user's, and kills processes that take too
+    long.
 
     Args:
-        trainer ([`PrefixGRPOTrainer`] or another of `WholeCheckpoints`): what it stops.
-            The callback adds itself.
+        trainer ([`PrefixGRPOTrainer`] or another `AtomicCheckpoints`): the trainer, to which the callback adds itself.
 
     Raises:
-        RuntimeError: if it is opened in another thread than the main one, which alone is told of signals.
+        RuntimeError: if it is opened outside the main thread, the only one that receives signals.
 
     Attributes:
-        signal (`int`): the number of the signal that stopped training, 0 if none did.
+        signal (`int`): number of the signal that stopped training, 0 if none did.
     """
 
-    def __init__(self, trainer: WholeCheckpoints):
+    def __init__(self, trainer: AtomicCheckpoints):
         self.trainer = trainer
         self.signal = 0
-        self._asked = 0
+        self._received = 0
         self._process = os.getpid()
-        self._before: dict[signal.Signals, Any] = {}
+        self._handlers_before: dict[signal.Signals, Any] = {}
         trainer.add_callback(self)
 
     def __enter__(self) -> "StopOnSignal":
         if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError("Signals reach the main thread alone: open `StopOnSignal` there, and train there.")
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            raise RuntimeError("Only the main thread receives signals: open `StopOnSignal` and train there.")
+        self._handlers_before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers_before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        again, self._asked = self._asked == number == signal.SIGINT, self._asked or number
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        is_second_interrupt = self._received == number == signal.SIGINT
+        self._received = self._received or number
         is_launched = "TORCHELASTIC_RUN_ID" in os.environ
-        is_forked = os.getpid() != self._process  # workers of a data loader have the handler too
-        if is_forked or (again and not is_launched):
+        is_forked = os.getpid() != self._process  # workers of a data loader inherit the handler
+        if is_forked or (is_second_interrupt and not is_launched):
             self.__exit__()
             signal.raise_signal(number)
-        elif not again and self.trainer.accelerator.is_main_process:
-            at_once = "" if is_launched or number != signal.SIGINT else " A second one stops at once."
+        elif not is_second_interrupt and self.trainer.accelerator.is_main_process:
+            hint = "" if is_launched or number != signal.SIGINT else " A second one stops at once."
             name = signal.Signals(number).name
-            os.write(2, f"\n{name}: stopping after this step, with a checkpoint.{at_once}\n".encode())
+            os.write(2, f"\n{name}: stopping after this step, with a checkpoint.{hint}\n".encode())
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step >= state.max_steps:
             return
-        asked = torch.tensor([self._asked], device=self.trainer.accelerator.device)
-        self.signal = self.trainer.accelerator.gather(asked).max().item()
+        received = torch.tensor([self._received], device=self.trainer.accelerator.device)
+        self.signal = self.trainer.accelerator.gather(received).max().item()
         if self.signal:
             self.trainer.is_stopping = True
             self._stop(control)
@@ -80,10 +81,10 @@ class StopOnSignal(TrainerCallback):
             self._stop(control)
 
     def _stop(self, control: Any) -> None:
-        control.should_evaluate = control.should_save = False  # the trainer saves, however it is set to save
+        control.should_evaluate = control.should_save = False  # `AtomicCheckpoints` saves, whatever the settings say
         control.should_training_stop = True
 
     @property
     def exit_code(self) -> int:
-        """0 after SIGTERM, of which a checkpoint is all that is asked; 130 after SIGINT, as of a shell's command."""
+        """0 after SIGTERM, which requests a checkpoint; 130 after SIGINT, as shells expect."""
         return 128 + self.signal if self.signal == signal.SIGINT else 0

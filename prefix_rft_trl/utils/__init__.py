@@ -1,1 +1,1 @@
-"""What several rooms share and no room owns."""
+"""Helpers that several rooms share and that import nothing else of the package."""

@@ -1,14 +1,38 @@
-"""What a user can mend is said in a sentence, without a traceback."""
+"""Errors that a user can fix: reported in a sentence, without a traceback."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from packaging.version import Version
+
+
+MINIMUM_DEEPSPEED = "0.19"  # as in pyproject.toml
 
 
 class UserError(Exception):
-    """Something in a recipe, a flag or a dataset cannot be run; the message says what and how to mend it."""
+    """A recipe, a flag or a dataset cannot be used; the message says why and how to fix it."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'learning_rate'?` for a name that is close to a known one, nothing otherwise."""
+    """` Did you mean 'learning_rate'?` for a name that is close to a known one, otherwise an empty string."""
     matches = get_close_matches(name, list(known), n=1)
     return f" Did you mean '{matches[0]}'?" if matches else ""
+
+
+def refuse_old_deepspeed(args: Any) -> None:
+    """Refuses `TrainingArguments` that use a DeepSpeed which can lose micro-batches (https://arxiv.org/abs/2604.23747).
+
+    Raises:
+        ValueError: for an installed version below `MINIMUM_DEEPSPEED`.
+    """
+    if getattr(args, "deepspeed_plugin", None) is None:
+        return
+    with suppress(PackageNotFoundError):  # reported when it is imported
+        if Version(version("deepspeed")) < Version(MINIMUM_DEEPSPEED):
+            raise ValueError(
+                f"DeepSpeed {version('deepspeed')} can silently lose micro-batches: install "
+                f"deepspeed>={MINIMUM_DEEPSPEED}."
+            )

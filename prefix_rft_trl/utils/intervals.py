@@ -1,4 +1,4 @@
-"""TODO."""
+"""Means over seeds with their 95% confidence intervals."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ class Estimate:
 
     Attributes:
         mean (`float`): over the seeds.
-        half_width (`float` or `None`): of the 95% interval by Student's t; `None` for a single seed.
+        half_width (`float` or `None`): half of the 95% interval by Student's t; `None` for a single seed.
         seeds (`int`): number of values.
     """
 
@@ -38,19 +38,20 @@ class Estimate:
 
 @cache
 def t_quantile(degrees_of_freedom: int) -> float:
-    """How many standard errors the 95% interval reaches to either side."""
+    """Half of the 95% interval in standard errors."""
     from scipy.stats import t  # a second to import
 
     return float(t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom))
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Mean and 95% interval of independent values, one a seed.
+    """Mean and 95% interval of independent values, one per seed.
 
-    Raises `ValueError` without values.
+    Raises:
+        ValueError: without values.
     """
     if not values:
-        raise ValueError("There are no values to take the mean of. Leave out experiments without runs.")
+        raise ValueError("No values to average: leave out experiments without runs.")
     count = len(values)
     mean = math.fsum(values) / count
     if count == 1:

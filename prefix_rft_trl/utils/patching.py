@@ -1,22 +1,22 @@
-"""An attribute of an object replaced for a while."""
+"""Temporary replacement of an attribute."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 
+_MISSING = object()
+
+
 @contextmanager
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """While it is open, `owner.name` is `value`; then it is what it was, be it the object's own or its class's."""
-    of_object = vars(owner).get(name, _MISSING)
+    """Sets `owner.name` to `value` while the block runs, then restores it, be it the object's own or its class's."""
+    before = vars(owner).get(name, _MISSING)
     setattr(owner, name, value)
     try:
         yield
     finally:
-        if of_object is _MISSING:
-            delattr(owner, name)  # uncovers what the class has
+        if before is _MISSING:
+            delattr(owner, name)  # uncovers the class's attribute
         else:
-            setattr(owner, name, of_object)
-
-
-_MISSING = object()
+            setattr(owner, name, before)

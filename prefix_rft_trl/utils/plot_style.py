@@ -1,9 +1,8 @@
-"""TODO."""
+"""Colours and matplotlib settings that all figures share."""
 
 INK, RULE = "#1f2328", "#d8dde3"
 
 COLOURS = ("#2c3e86", "#bf3e00", "#309773", "#9f9900", "#3897dd", "#693d3b", "#000000", "#666666")
-
 
 SETTINGS = {
     "svg.fonttype": "path",

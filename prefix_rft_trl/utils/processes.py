@@ -1,4 +1,4 @@
-"""A worker process that does not outlive the process that has started it, in a file that imports nothing slow."""
+"""Worker processes that do not outlive their parent. Imports nothing slow: every worker imports it first."""
 
 import os
 from multiprocessing import active_children, parent_process
@@ -6,16 +6,18 @@ from threading import Thread
 
 
 def end_with_parent() -> None:
-    """Has this process end when its parent does, however that ends. A pool calls it before it gives out work: without
-    a parent a worker would wait for that for ever."""
-    Thread(target=_end_after_parent, daemon=True).start()
+    """Makes this process exit when its parent does, even if the parent is killed.
+
+    Called at the start of a worker, which would otherwise wait for work forever.
+    """
+    Thread(target=_exit_after_parent, daemon=True).start()
 
 
 def end_workers() -> None:
-    """Ends the workers of this process, and those that they have: engines are in sessions of their own."""
-    import psutil
-
+    """Kills the workers of this process and their descendants, also those in sessions of their own (vLLM engines)."""
     for worker in active_children():
+        import psutil
+
         try:
             for process in (*psutil.Process(worker.pid).children(recursive=True), worker):
                 process.kill()
@@ -23,7 +25,7 @@ def end_workers() -> None:
             continue
 
 
-def _end_after_parent() -> None:
+def _exit_after_parent() -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()

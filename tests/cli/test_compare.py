@@ -222,9 +222,9 @@ def test_flags_are_settings_of_all_runs_and_stand_in_the_report(tmp_path, stand_
 
 
 def test_a_second_comparison_in_the_folder_is_refused(tmp_path, capsys, stand_in):
-    from prefix_rft_trl.utils.files import only_one
+    from prefix_rft_trl.utils.files import exclusive_lock
 
-    with only_one(tmp_path / "runs"):
+    with exclusive_lock(tmp_path / "runs"):
         line = [str(write_recipes(tmp_path / "recipes")), "--output_dir", str(tmp_path / "runs")]
         assert main(["compare", *line]) == 2
     assert "Another command" in capsys.readouterr().err

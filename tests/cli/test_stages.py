@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.data.loading import with_demonstrations
-from prefix_rft_trl.run.folder import STATE, has_ended, read_curve
+from prefix_rft_trl.run.folder import STATE, is_finished, read_curve
 from prefix_rft_trl.sft import CountingSFTTrainer
 
 
@@ -62,8 +62,8 @@ def test_the_second_stage_starts_from_what_the_first_has_written(tmp_path, base_
     sft, rft = read_curve(folder / "sft"), read_curve(folder)
     assert [line["step"] for line in sft] == [line["step"] for line in rft] == [0, 2]
     assert sft[-1]["accuracy"] == rft[0]["accuracy"] == rft[-1]["accuracy"]
-    assert has_ended(folder / "sft")
-    assert has_ended(folder)
+    assert is_finished(folder / "sft")
+    assert is_finished(folder)
 
     # What has ended is not trained again when the run is resumed; its second stage is
     stages_begun.clear()

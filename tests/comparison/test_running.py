@@ -12,8 +12,8 @@ import pytest
 
 from prefix_rft_trl.comparison.jobs import LOG, Job, Running, jobs_of, run_jobs
 from prefix_rft_trl.comparison.spec import Trial
-from prefix_rft_trl.run.folder import STATE, has_ended
-from prefix_rft_trl.utils.files import only_one
+from prefix_rft_trl.run.folder import STATE, is_finished
+from prefix_rft_trl.utils.files import exclusive_lock
 
 
 ENDED = json.dumps({"global_step": 2, "max_steps": 2})
@@ -68,7 +68,7 @@ def wait_for(path: Path) -> None:
 def test_all_runs_of_a_comparison_end(tmp_path):
     jobs = jobs_of([trial("a", seeds=2), trial("b")], tmp_path)
     assert run_jobs(jobs, at_a_time=2) == []
-    assert all(has_ended(job.folder) for job in jobs)
+    assert all(is_finished(job.folder) for job in jobs)
     assert len(starts(tmp_path)) == 3
 
 
@@ -88,7 +88,7 @@ def test_a_run_that_was_cut_off_is_run_from_its_start(tmp_path, text):
     (job.folder / "curve.jsonl").write_text("left behind")
     (job.folder / "sft").mkdir()
     run_jobs([job], at_a_time=1)
-    assert has_ended(job.folder)
+    assert is_finished(job.folder)
     assert not (job.folder / "curve.jsonl").exists()
     assert not (job.folder / "sft").exists()
     assert starts(tmp_path) == [f"{job.trial.name} seed-0"]
@@ -118,7 +118,7 @@ def test_a_checkpoint_that_was_not_written_whole_is_none(tmp_path):
 def test_a_run_that_fails_is_told_and_does_not_stop_the_others(tmp_path, capsys, does):
     failing, *others = jobs = jobs_of([trial("a", does=does), trial("b", seeds=2)], tmp_path)
     assert run_jobs(jobs, at_a_time=1) == [failing]
-    assert all(has_ended(job.folder) for job in others)
+    assert all(is_finished(job.folder) for job in others)
     said = "it cannot be done" if does == "fail" else "it said nothing"
     assert f"{failing.folder} failed: {said}" in "".join(capsys.readouterr())
 
@@ -194,10 +194,10 @@ def test_a_run_that_a_killed_comparison_has_left_is_waited_for_and_not_started_t
     killed, jobs = comparison_in_a_process(moment=2.0)
     killed.kill()
     killed.wait()
-    assert not any(has_ended(job.folder) for job in jobs)  # they go on
+    assert not any(is_finished(job.folder) for job in jobs)  # they go on
     # The second one ends while the first is waited for: it is found ended when its turn comes
     assert run_jobs(jobs, at_a_time=1) == []
-    assert all(has_ended(job.folder) for job in jobs)
+    assert all(is_finished(job.folder) for job in jobs)
     assert len(starts(tmp_path)) == 2
 
 
@@ -222,23 +222,23 @@ def test_an_interrupt_or_the_end_that_a_scheduler_sends_ends_the_runs(tmp_path, 
 
 
 def test_two_comparisons_in_one_folder_are_refused(tmp_path):
-    with only_one(tmp_path / "runs"):  # noqa: SIM117
-        with pytest.raises(ValueError, match=r"Another command.*runs"), only_one(tmp_path / "runs"):
+    with exclusive_lock(tmp_path / "runs"):  # noqa: SIM117
+        with pytest.raises(ValueError, match=r"Another command.*runs"), exclusive_lock(tmp_path / "runs"):
             pass
-    with only_one(tmp_path / "runs"):
+    with exclusive_lock(tmp_path / "runs"):
         pass
 
 
 def test_a_comparison_that_was_killed_does_not_hold_its_folder(tmp_path):
     program = (
-        "import sys, time, pathlib\nfrom prefix_rft_trl.comparison.jobs import only_one\n"
-        "with only_one(pathlib.Path(sys.argv[1])):\n    print('holds', flush=True)\n    time.sleep(60)"
+        "import sys, time, pathlib\nfrom prefix_rft_trl.comparison.jobs import exclusive_lock\n"
+        "with exclusive_lock(pathlib.Path(sys.argv[1])):\n    print('holds', flush=True)\n    time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "holds\n"
-    with pytest.raises(ValueError, match="Another command"), only_one(tmp_path):
+    with pytest.raises(ValueError, match="Another command"), exclusive_lock(tmp_path):
         pass
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    with only_one(tmp_path):
+    with exclusive_lock(tmp_path):
         pass

@@ -11,11 +11,11 @@ from prefix_rft_trl.cli import eval as evaluation
 from prefix_rft_trl.evaluation.engines import Engine, context_length, fit_budgets, load_tokenizer
 from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
 from prefix_rft_trl.evaluation.sampling import Asking
-from prefix_rft_trl.models.sources import Source
+from prefix_rft_trl.models.sources import ModelSource
 from prefix_rft_trl.utils.errors import UserError
 
 
-LAB = Source("base", lab.base_model_path())
+LAB = ModelSource("base", lab.base_model_path())
 CONTEXT = 128  # of the lab's model
 PROMPTS = ["1+1=", "1+2+3+4=", "2+2="]  # a token is a character
 
@@ -30,7 +30,7 @@ def asked(tmp_path) -> list[str]:
 
 @pytest.fixture
 def nothing_is_loaded(monkeypatch) -> None:
-    def load(engine: Engine, source: Source) -> None:
+    def load(engine: Engine, source: ModelSource) -> None:
         raise AssertionError("the model was loaded")
 
     monkeypatch.setattr(Engine, "load", load)
@@ -86,11 +86,11 @@ def test_a_prompt_that_leaves_no_room_is_named_whoever_set_the_budget():
 )
 def test_the_context_is_what_the_config_says(tmp_path: Path, config: dict[str, Any], length: int | None):
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert context_length(Source("model", str(tmp_path))) == length
+    assert context_length(ModelSource("model", str(tmp_path))) == length
 
 
 def test_of_an_adapter_it_is_that_of_its_base(tmp_path):
-    assert context_length(Source("adapter", str(tmp_path), lab.base_model_path())) == CONTEXT
+    assert context_length(ModelSource("adapter", str(tmp_path), lab.base_model_path())) == CONTEXT
 
 
 def test_vllm_is_given_room_for_what_is_asked_unless_the_user_says_how_much(monkeypatch):

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from prefix_rft_trl.cli.main import main
-from prefix_rft_trl.utils.files import only_one
+from prefix_rft_trl.utils.files import exclusive_lock
 
 
 SCRIPT = Path(__file__).with_name("kill_evaluation.py")
@@ -153,6 +153,6 @@ def test_samples_of_other_weights_are_refused(tmp_path, finished, script, base_m
 
 
 def test_two_evaluations_do_not_write_into_one_folder(finished, script, capsys, no_model_is_loaded):
-    with only_one(finished / "base"):
+    with exclusive_lock(finished / "base"):
         assert main(script.arguments(finished)) == 2
     assert f"is writing into {finished / 'base'}" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -20,14 +21,14 @@ def template(tmp_path) -> str:
     return str(path)
 
 
-def changes_in(folder: Path, **others) -> ModelChanges:
-    return ModelChanges(str(folder / "models" / "changed"), **others)
+@pytest.fixture
+def changes(tmp_path) -> ModelChanges:
+    return ModelChanges(str(tmp_path / "models" / "changed"), eos_token="=")
 
 
-def test_the_changed_model_has_the_weights_and_another_context_template_and_end(base_model, template, tmp_path):
+def test_copy_has_the_same_weights_and_another_context_template_and_end_of_turn(base_model, template, changes):
     longer = {"max_position_embeddings": 4096, "rope_theta": 40000.0}
-    asked = changes_in(tmp_path, config=longer, chat_template=template, eos_token="=")
-    folder = changed_model(base_model, asked)
+    folder = changed_model(base_model, replace(changes, config=longer, chat_template=template))
     config = AutoConfig.from_pretrained(folder)
     assert config.max_position_embeddings == 4096
     assert config.rope_parameters["rope_theta"] == 40000.0
@@ -44,48 +45,48 @@ def test_the_changed_model_has_the_weights_and_another_context_template_and_end(
         torch.testing.assert_close(found, theta**-powers)
 
 
-def test_weights_are_links_and_not_copies(base_model, tmp_path):
-    folder = Path(changed_model(base_model, changes_in(tmp_path, eos_token="=")))
+def test_copy_links_the_weights_and_records_its_source(base_model, changes):
+    folder = Path(changed_model(base_model, changes))
     assert [path.is_symlink() for path in folder.glob("*.safetensors")] == [True]
+    record = json.loads((folder / "model_changes.json").read_text())
+    assert (record["model"], record["eos_token"]) == (str(Path(base_model).resolve()), "=")
 
 
-def test_it_is_made_once_and_refused_for_other_changes(base_model, tmp_path):
-    first = changed_model(base_model, changes_in(tmp_path, eos_token="="))
-    made = (Path(first) / "config.json").stat().st_mtime_ns
-    assert changed_model(base_model, changes_in(tmp_path, eos_token="=")) == first
-    assert (Path(first) / "config.json").stat().st_mtime_ns == made
+def test_copy_is_made_once_and_refused_for_other_changes(base_model, changes):
+    first = changed_model(base_model, changes)
+    written = (Path(first) / "config.json").stat().st_mtime_ns
+    for revision in (None, "main"):  # a server and a run share a copy though only one names the revision
+        assert changed_model(base_model, changes, revision) == first
+    assert (Path(first) / "config.json").stat().st_mtime_ns == written
     with pytest.raises(ValueError, match=r"holds another model .*differs in: eos_token.*name another `folder`"):
-        changed_model(base_model, changes_in(tmp_path, eos_token="+"))
+        changed_model(base_model, replace(changes, eos_token="+"))
 
 
-def test_a_folder_that_is_something_else_is_never_replaced(base_model, tmp_path):
+def test_folder_of_something_else_is_never_replaced(base_model, tmp_path, changes):
     folder = tmp_path / "models" / "changed"
     folder.mkdir(parents=True)
     (folder / "thesis.tex").write_text("years")
     with pytest.raises(ValueError, match="holds another model"):
-        changed_model(base_model, changes_in(tmp_path, eos_token="="))
+        changed_model(base_model, changes)
     assert (folder / "thesis.tex").read_text() == "years"
 
 
-def test_what_was_trained_with_the_changes_is_taken_as_it_is(base_model, template, tmp_path):
-    asked = changes_in(tmp_path, config={"rope_theta": 40000.0}, chat_template=template, eos_token="=")
+def test_model_trained_with_the_changes_is_used_as_it_is(base_model, template, changes, tmp_path):
+    changes = replace(changes, config={"rope_theta": 40000.0}, chat_template=template)
     trained = tmp_path / "trained"
     for part in (AutoModelForCausalLM, AutoTokenizer):
-        part.from_pretrained(changed_model(base_model, asked)).save_pretrained(trained)
-    assert changed_model(str(trained), asked) == str(trained)
+        part.from_pretrained(changed_model(base_model, changes)).save_pretrained(trained)
+    assert changed_model(str(trained), changes) == str(trained)
 
 
-def test_an_adapter_is_taken_as_it_is(tmp_path):
+def test_adapter_is_used_as_it_is(tmp_path, changes):
     (tmp_path / "adapter_config.json").write_text("{}")
-    assert changed_model(str(tmp_path), changes_in(tmp_path, eos_token="=")) == str(tmp_path)
+    assert changed_model(str(tmp_path), changes) == str(tmp_path)
 
 
-def test_processes_that_ask_at_once_get_one_whole_model(base_model, tmp_path):
+def test_processes_that_start_at_once_get_one_complete_model(base_model, tmp_path, changes):
     found = []
-    threads = [
-        Thread(target=lambda: found.append(changed_model(base_model, changes_in(tmp_path, eos_token="="))))
-        for _ in range(4)
-    ]
+    threads = [Thread(target=lambda: found.append(changed_model(base_model, changes))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -95,66 +96,54 @@ def test_processes_that_ask_at_once_get_one_whole_model(base_model, tmp_path):
     AutoModelForCausalLM.from_pretrained(found[0])
 
 
-def test_what_cannot_be_made_leaves_nothing_behind(base_model, tmp_path):
+def test_failed_copy_leaves_nothing_behind(base_model, tmp_path, changes):
     source = tmp_path / "source"
     shutil.copytree(base_model, source)
     (source / "generation_config.json").write_text("{")
     with pytest.raises(json.JSONDecodeError):
-        changed_model(str(source), changes_in(tmp_path, eos_token="="))
+        changed_model(str(source), changes)
     assert list((tmp_path / "models").iterdir()) == []
 
 
-def test_a_theta_is_changed_wherever_the_config_has_it():
-    asked = ModelChanges("x", config={"rope_theta": 2.0})
-    assert changed_config({"rope_theta": 1.0}, asked) == {"rope_theta": 2.0}
+def test_rope_theta_is_changed_wherever_the_config_has_it():
+    changes = ModelChanges("x", config={"rope_theta": 2.0})
+    assert changed_config({"rope_theta": 1.0}, changes) == {"rope_theta": 2.0}
     inside = {"rope_parameters": {"rope_type": "default", "rope_theta": 1.0}}
-    assert changed_config(inside, asked) == {"rope_parameters": {"rope_type": "default", "rope_theta": 2.0}}
+    assert changed_config(inside, changes) == {"rope_parameters": {"rope_type": "default", "rope_theta": 2.0}}
 
 
 @pytest.mark.parametrize(
-    ("setting", "found"),
+    ("setting", "message"),
     [
         ({"folder": "x", "chat_templat": "y"}, "no 'chat_templat'; it has: folder, config, chat_template, eos_token"),
         ({"eos_token": "="}, "needs a `folder`"),
         ({"folder": "x", "chat_template": "nowhere.jinja"}, "no chat template 'nowhere.jinja'"),
     ],
 )
-def test_a_wrong_setting_says_what_is_wrong_with_it(setting, found):
-    with pytest.raises(ValueError, match=found):
+def test_wrong_setting_is_explained(setting, message):
+    with pytest.raises(ValueError, match=message):
         ModelChanges.read(setting)
 
 
-def test_a_token_or_a_value_that_the_model_lacks_is_refused(base_model, tmp_path):
+def test_token_or_value_that_the_model_lacks_is_refused(base_model, tmp_path, changes):
     with pytest.raises(ValueError, match="has no token '<end>' to end a turn with"):
-        changed_model(base_model, changes_in(tmp_path, eos_token="<end>"))
+        changed_model(base_model, replace(changes, eos_token="<end>"))
     with pytest.raises(ValueError, match=r"sets 'max_positions', which .*config\.json does not have"):
-        changed_model(base_model, changes_in(tmp_path, config={"max_positions": 1}))
+        changed_model(base_model, replace(changes, config={"max_positions": 1}))
     assert not list(tmp_path.glob("models/*"))
 
 
-def test_the_folder_says_what_it_was_made_of(base_model, tmp_path):
-    folder = changed_model(base_model, changes_in(tmp_path, eos_token="="))
-    record = json.loads((Path(folder) / "model_changes.json").read_text())
-    assert (record["model"], record["eos_token"]) == (str(Path(base_model).resolve()), "=")
-
-
-def test_a_server_and_a_run_ask_for_the_same_model_though_only_one_names_the_revision(base_model, tmp_path):
-    asked = changes_in(tmp_path, eos_token="=")
-    assert changed_model(base_model, asked, None) == changed_model(base_model, asked, "main")
-
-
-def test_weights_that_have_moved_are_told(base_model, tmp_path):
+def test_moved_weights_are_reported(base_model, tmp_path, changes):
     source = Path(shutil.copytree(base_model, tmp_path / "source"))
-    asked = changes_in(tmp_path, eos_token="=")
-    changed_model(str(source), asked)
+    changed_model(str(source), changes)
     (source / "model.safetensors").rename(source / "elsewhere")
-    with pytest.raises(ValueError, match=r"no longer where they were: model\.safetensors\. Remove it"):
-        changed_model(str(source), asked)
+    with pytest.raises(ValueError, match=r"weights that have been moved: model\.safetensors\. Remove the folder"):
+        changed_model(str(source), changes)
 
 
-def test_a_source_without_weights_makes_no_model(base_model, tmp_path):
+def test_source_without_weights_makes_no_copy(base_model, tmp_path, changes):
     source = Path(shutil.copytree(base_model, tmp_path / "source"))
     (source / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="holds no weights"):
-        changed_model(str(source), changes_in(tmp_path, eos_token="="))
+        changed_model(str(source), changes)
     assert not (tmp_path / "models" / "changed").exists()

@@ -1,4 +1,4 @@
-"""Started by the tests: an unbroken run, and one that is killed at ten random moments and resumed each time.
+"""An unbroken run, and one that is killed at ten random moments and resumed each time. Started by test_kill.py.
 
     python kill_run.py FOLDER
 
@@ -69,7 +69,7 @@ def furthest_step(folder: Path) -> int:
     return max((int(path.name[11:]) for path in folder.glob("checkpoint-*")), default=0)
 
 
-def when_there(folder: Path, step: int) -> float:
+def wait_for_checkpoint(folder: Path, step: int) -> float:
     """Waits for a checkpoint to be begun; returns when that was."""
     end = time.monotonic() + DEADLINE
     while furthest_step(folder) < step and time.monotonic() < end:
@@ -80,7 +80,7 @@ def when_there(folder: Path, step: int) -> float:
 def kill_at_a_random_moment(folder: Path, log: Path, moments: random.Random) -> None:
     before, process = furthest_step(folder), fork(lambda: train(folder), log)
     if moments.random() < 0.8:  # otherwise while it starts
-        first, second = (when_there(folder, before + number) for number in (1, 2))
+        first, second = (wait_for_checkpoint(folder, before + number) for number in (1, 2))
         time.sleep(moments.uniform(0, 3 * (second - first)))
     else:
         time.sleep(moments.uniform(0, 0.3))

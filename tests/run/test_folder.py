@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from prefix_rft_trl.run.folder import CURVE, STATE, has_ended, last_checkpoint, read_curve
+from prefix_rft_trl.run import is_finished, last_checkpoint, read_curve
+from prefix_rft_trl.run.folder import CURVE, STATE
 
 
 def state(step: int) -> str:
@@ -13,19 +14,19 @@ def state(step: int) -> str:
     ("text", "expected"),
     [(None, False), ("", False), (state(4)[:-1], False), (state(3), False), (state(4), True), (state(5), True)],
 )
-def test_a_run_has_ended_when_its_state_is_there_and_whole(tmp_path, text, expected):
+def test_run_is_finished_when_its_complete_state_is_there(tmp_path, text, expected):
     if text is not None:
         (tmp_path / STATE).write_text(text)
-    assert has_ended(tmp_path) is expected
+    assert is_finished(tmp_path) is expected
 
 
-def test_a_folder_that_does_not_exist_has_not_ended_and_holds_no_checkpoint(tmp_path):
-    assert not has_ended(tmp_path / "none")
+def test_missing_folder_is_an_unfinished_run_without_checkpoints(tmp_path):
+    assert not is_finished(tmp_path / "none")
     assert last_checkpoint(tmp_path / "none") is None
     assert read_curve(tmp_path / "none") == []
 
 
-def test_a_run_goes_on_from_the_last_checkpoint_that_was_written_whole(tmp_path):
+def test_last_checkpoint_is_the_last_complete_one(tmp_path):
     for name, text in (("2", state(2)), ("10", state(10)), ("12", state(12)[:9]), ("14", None), ("best", state(3))):
         (tmp_path / f"checkpoint-{name}").mkdir()
         if text is not None:
@@ -34,6 +35,6 @@ def test_a_run_goes_on_from_the_last_checkpoint_that_was_written_whole(tmp_path)
     assert last_checkpoint(str(tmp_path)) == str(tmp_path / "checkpoint-10")
 
 
-def test_a_line_that_is_being_written_is_not_read(tmp_path):
+def test_line_that_is_being_written_is_not_read(tmp_path):
     (tmp_path / CURVE).write_text('{"step": 0}\n{"step": 1}\n{"step": 2')
     assert read_curve(tmp_path) == [{"step": 0}, {"step": 1}]

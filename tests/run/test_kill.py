@@ -1,4 +1,4 @@
-"""A run that is killed at random moments and resumed ends with the very weights of one that was not."""
+"""A run killed at random moments and resumed ends with exactly the weights of an unbroken one."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ def test_ten_kills_change_no_bit_of_the_weights(tmp_path):
     log = (tmp_path / "killed.log").read_text()
     assert done.returncode == 0, f"{done.stdout}{done.stderr}{log}"
     assert done.stdout.count("killed, with") == 10
-    assert len(set(re.findall(r"Going on from \S+checkpoint-(\d+)", log))) > 3, "it was resumed at several steps"
+    assert len(set(re.findall(r"Resuming from \S+checkpoint-(\d+)", log))) > 3, "it was resumed at several steps"
     unbroken, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("unbroken", "killed"))
     assert unbroken.keys() == killed.keys()
     for name, weight in unbroken.items():

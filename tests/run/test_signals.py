@@ -1,4 +1,4 @@
-"""What becomes of `prefix-rft train` when it is asked to stop, or when one of its processes is killed."""
+"""`prefix-rft train` after a signal, and after one of its processes was killed."""
 
 import os
 import re
@@ -19,8 +19,8 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from prefix_rft_trl.cli.main import main
-from prefix_rft_trl.run.folder import fault_of, has_ended, last_checkpoint
-from prefix_rft_trl.run.stopping import StopOnSignal
+from prefix_rft_trl.run import StopOnSignal, is_finished, last_checkpoint
+from prefix_rft_trl.run.folder import why_incomplete
 
 
 LAB = Path(__file__).parents[2] / "recipes" / "lab"
@@ -32,7 +32,7 @@ SMALL = [
 
 
 class Run:
-    """A command and what it has printed so far."""
+    """A command and its output so far."""
 
     def __init__(self, process: subprocess.Popen, log: Path):
         self.process, self.log = process, log
@@ -67,7 +67,7 @@ def started(folder: Path, *arguments: object) -> Iterator[Run]:
     finally:
         if process.poll() is None:
             for child in psutil.Process(process.pid).children(recursive=True):
-                child.kill()  # those of a launcher are in sessions of their own
+                child.kill()  # a launcher starts them in sessions of their own
             process.kill()
             process.wait()
 
@@ -77,8 +77,8 @@ def has_trained(run: Run) -> Callable[[], bool]:
 
 
 @pytest.fixture
-def stopped_in_the_third_batch(tmp_path, monkeypatch) -> Callable[..., int]:
-    """Runs the command in this process, which is sent a signal as it scores its third generation batch."""
+def train_until_signal(tmp_path, monkeypatch) -> Callable[..., int]:
+    """Runs the command in this process, which gets a signal while it scores its third generation batch."""
     (tmp_path / "rewards_that_stop.py").write_text(
         "import os, signal\n"
         "batches = []\n"
@@ -103,47 +103,46 @@ def stopped_in_the_third_batch(tmp_path, monkeypatch) -> Callable[..., int]:
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_run_that_is_asked_to_stop_saves_a_checkpoint_from_which_it_ends_like_any(
-    stopped_in_the_third_batch, tmp_path, capfd, sent, code
-):
+def test_stopped_run_resumes_to_the_weights_of_an_unbroken_one(train_until_signal, tmp_path, capfd, sent, code):
     line, model = ["--config", LAB / "prefix_rft.yaml", "--max_steps", "5"], tmp_path / "model"
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    assert stopped_in_the_third_batch(*line, sent=sent) == code
+    assert train_until_signal(*line, sent=sent) == code
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
     assert last_checkpoint(model) == str(model / "checkpoint-3")
     printed = capfd.readouterr()
-    assert f"Stopped at step 3 of 5, with the checkpoint {model / 'checkpoint-3'}" in printed.out
+    assert "Stopped at step 3 of 5" in printed.out
+    assert str(model / "checkpoint-3") in printed.out
     assert f"{sent.name}: stopping after this step" in printed.err
-    assert not (model / "trainer_state.json").exists(), "it is not taken for a run that has ended"
+    assert not (model / "trainer_state.json").exists(), "the run would count as finished"
     assert not (model / "model.safetensors").exists()
 
-    assert stopped_in_the_third_batch(*line, "--resume_from_checkpoint", "last") == 0
-    assert has_ended(model)
-    assert stopped_in_the_third_batch(*line, "--output_dir", tmp_path / "unbroken") == 0
+    assert train_until_signal(*line, "--resume_from_checkpoint", "last") == 0
+    assert is_finished(model)
+    assert train_until_signal(*line, "--output_dir", tmp_path / "unbroken") == 0
     resumed, unbroken = (load_file(folder / "model.safetensors") for folder in (model, tmp_path / "unbroken"))
     assert all(torch.equal(weight, unbroken[name]) for name, weight in resumed.items())
 
 
-def test_a_run_that_is_asked_to_stop_in_its_last_step_has_ended(stopped_in_the_third_batch, tmp_path):
+def test_signal_in_the_last_step_leaves_a_finished_run(train_until_signal, tmp_path):
     line = ["--config", LAB / "prefix_rft.yaml", "--max_steps", "3"]
-    assert stopped_in_the_third_batch(*line, sent=signal.SIGINT) == 0
-    assert has_ended(tmp_path / "model")
+    assert train_until_signal(*line, sent=signal.SIGINT) == 0
+    assert is_finished(tmp_path / "model")
 
 
-def test_a_recipe_of_stages_that_is_asked_to_stop_does_not_start_the_next_one(stopped_in_the_third_batch, tmp_path):
+def test_stopped_stage_does_not_start_the_next_one(train_until_signal, tmp_path):
     recipe = {
         "model_name_or_path": "lab", "dataset_name": "lab", "use_cpu": True, "bf16": False, "max_steps": 5,
         "stages": {"first": {"learning_rate": 1e-4}, "second": {}},
     }  # fmt: skip
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     line = ["--config", tmp_path / "recipe.yaml", "--report_to", "none"]
-    assert stopped_in_the_third_batch(*line, sent=signal.SIGTERM) == 0
+    assert train_until_signal(*line, sent=signal.SIGTERM) == 0
     assert last_checkpoint(tmp_path / "model" / "first") is not None
     assert not (tmp_path / "model" / "config.json").exists()
 
 
-class StandIn:
-    """A trainer as far as its signals go."""
+class TrainerStub:
+    """A trainer as far as signals need it."""
 
     accelerator = Accelerator(cpu=True)
 
@@ -153,38 +152,38 @@ class StandIn:
 
 @pytest.fixture
 def in_the_foreground():
-    """A process in the background is started with its interrupts ignored."""
+    """Handles SIGINT as in a foreground process: in the background it is ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-def test_a_second_interrupt_is_not_waited_for(in_the_foreground):
-    with StopOnSignal(StandIn()):
+def test_second_interrupt_ends_at_once(in_the_foreground):
+    with StopOnSignal(TrainerStub()):
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_scheduler_may_ask_twice():
-    with StopOnSignal(StandIn()) as stop:
+def test_scheduler_may_send_sigterm_twice():
+    with StopOnSignal(TrainerStub()) as stop:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
-    assert stop.signal == 0, "that is decided at the end of a step"
+    assert stop.signal == 0, "a step ends before it stops"
 
 
-def test_under_a_launcher_which_passes_signals_on_a_second_one_changes_nothing(monkeypatch, capfd):
+def test_second_interrupt_changes_nothing_under_a_launcher(monkeypatch, capfd):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
-    with StopOnSignal(StandIn()):
+    with StopOnSignal(TrainerStub()):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
     assert "at once" not in capfd.readouterr().err
 
 
-def test_a_process_that_was_forked_meanwhile_ends_as_any():
-    with StopOnSignal(StandIn()):
+def test_forked_worker_ends_on_a_signal_as_any_process():
+    with StopOnSignal(TrainerStub()):
         child = os.fork()
         if child == 0:
             signal.raise_signal(signal.SIGTERM)
@@ -192,12 +191,12 @@ def test_a_process_that_was_forked_meanwhile_ends_as_any():
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
 
 
-def test_another_thread_is_told_where_signals_go():
+def test_opening_in_another_thread_is_refused():
     errors = []
 
     def open_there() -> None:
         try:
-            StopOnSignal(StandIn()).__enter__()
+            StopOnSignal(TrainerStub()).__enter__()
         except RuntimeError as error:
             errors.append(str(error))
 
@@ -207,24 +206,24 @@ def test_another_thread_is_told_where_signals_go():
     assert "main thread" in errors[0]
 
 
-def test_a_process_that_a_launcher_started_alone_is_not_left_behind(tmp_path):
+def test_single_launched_process_is_not_left_behind(tmp_path):
     line = ["--config", LAB / "prefix_rft.yaml", *SMALL, "--output_dir", tmp_path / "model", "--num_processes", "1"]
     with started(tmp_path, *line, "--max_steps", MANY_STEPS) as run:
         run.wait_until(has_trained(run))
-        child = next(iter(children_of(run)))
+        child = next(iter(find_children(run)))
         run.process.send_signal(signal.SIGTERM)
         assert run.exit_code() == 0, run.text
     assert not Path(f"/proc/{child}").exists()
     assert last_checkpoint(tmp_path / "model") is not None
 
 
-def test_two_processes_stop_together_and_end_together(tmp_path, stopped_in_the_third_batch):
-    of_one_process = ["--config", LAB / "prefix_rft.yaml", "--steps_per_generation", "2", "--max_steps", "9"]
-    assert stopped_in_the_third_batch(*of_one_process, sent=signal.SIGTERM) == 0
+def test_two_processes_stop_and_fail_together(tmp_path, train_until_signal):
+    one_process = ["--config", LAB / "prefix_rft.yaml", "--steps_per_generation", "2", "--max_steps", "9"]
+    assert train_until_signal(*one_process, sent=signal.SIGTERM) == 0
     in_a_batch = tmp_path / "model" / "checkpoint-5"  # the first step of the third generation batch
     accelerate_config = tmp_path / "two_cpus.yaml"
-    of_machine = {"compute_environment": "LOCAL_MACHINE", "num_machines": 1, "machine_rank": 0}
-    two_cpus = {**of_machine, "distributed_type": "MULTI_GPU", "use_cpu": True, "mixed_precision": "no"}
+    one_machine = {"compute_environment": "LOCAL_MACHINE", "num_machines": 1, "machine_rank": 0}
+    two_cpus = {**one_machine, "distributed_type": "MULTI_GPU", "use_cpu": True, "mixed_precision": "no"}
     accelerate_config.write_text(yaml.safe_dump(two_cpus))
     line = [
         "--config", LAB / "prefix_rft.yaml", *SMALL, "--output_dir", tmp_path / "model", "--max_steps", MANY_STEPS,
@@ -232,9 +231,9 @@ def test_two_processes_stop_together_and_end_together(tmp_path, stopped_in_the_t
     ]  # fmt: skip
     with started(tmp_path, *line, "--resume_from_checkpoint", "last") as run:
         run.wait_until(has_trained(run))
-        assert f"Going on from {in_a_batch}" in run.text
-        assert "What is left of a generation batch is sampled again" in run.text
-        run.process.send_signal(signal.SIGTERM)  # as Slurm does: the launcher tells the processes
+        assert f"Resuming from {in_a_batch}" in run.text
+        assert "The rest of its generation batch is sampled again" in run.text
+        run.process.send_signal(signal.SIGTERM)  # as Slurm does: the launcher passes it to the processes
         assert run.exit_code() == 0, run.text
     checkpoint = last_checkpoint(tmp_path / "model")
     assert checkpoint is not None, run.text
@@ -247,21 +246,21 @@ def test_two_processes_stop_together_and_end_together(tmp_path, stopped_in_the_t
         killed = time.monotonic()
         assert run.exit_code(seconds=120) == 1, run.text
         assert time.monotonic() - killed < 90  # torch waits 30 s for the others
-    assert f"Going on from {checkpoint}" in run.text
+    assert f"Resuming from {checkpoint}" in run.text
     assert "process 1 was ended by SIGKILL" in run.text
     assert "--resume_from_checkpoint last" in run.text
     last = last_checkpoint(tmp_path / "model")
     assert last is not None
-    assert fault_of(Path(last)) is None
+    assert why_incomplete(Path(last)) is None
 
 
-def children_of(run: Run) -> list[int]:
+def find_children(run: Run) -> list[int]:
     return list(map(int, Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split()))
 
 
 def process_of_rank(run: Run, rank: int) -> int:
     ranks = {}
-    for child in children_of(run):
+    for child in find_children(run):
         found = re.search(rb"(?:^|\0)RANK=(\d+)", Path(f"/proc/{child}/environ").read_bytes())
         if found:
             ranks[int(found[1])] = child

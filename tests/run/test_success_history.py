@@ -5,7 +5,8 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.run.success_history import SuccessHistory, problem_key, success_rates
+from prefix_rft_trl.run import SuccessHistory
+from prefix_rft_trl.run.success_history import problem_key, success_rates
 
 
 NAN = float("nan")
@@ -31,52 +32,52 @@ def test_success_rate_is_the_share_of_on_policy_rollouts_that_solved_the_problem
     assert [rate == 0.0 for rate in found.tolist()] == [rate == 0.0 for rate in expected]
 
 
-def test_unseen_problem_is_taken_to_be_as_hard_as_those_that_were_tried():
-    memory = SuccessHistory()
-    assert memory.success_rate(5) == 0.0
-    memory.remember([1, 2, 3], [0.0, 0.25, 1.0])
-    assert memory.success_rate(5) == pytest.approx(1.25 / 3)
-    assert [memory.success_rate(key) for key in (1, 2, 3)] == [0.0, 0.25, 1.0]
+def test_new_problem_counts_as_hard_as_the_mean_of_those_attempted():
+    history = SuccessHistory()
+    assert history.success_rate(5) == 0.0
+    history.remember([1, 2, 3], [0.0, 0.25, 1.0])
+    assert history.success_rate(5) == pytest.approx(1.25 / 3)
+    assert [history.success_rate(key) for key in (1, 2, 3)] == [0.0, 0.25, 1.0]
 
 
-def test_success_rate_is_that_of_the_last_try():
-    memory = SuccessHistory()
+def test_success_rate_is_that_of_the_last_attempt():
+    history = SuccessHistory()
     for rate in (0.5, 1.0, 0.25):
-        memory.remember([7], [rate])
-        assert memory.success_rate(7) == rate
+        history.remember([7], [rate])
+        assert history.success_rate(7) == rate
 
 
-def test_problem_has_failed_if_it_was_tried_and_never_solved():
-    memory = SuccessHistory()
-    assert not memory.has_failed(7)
-    memory.remember([7], [0.0])
-    assert memory.has_failed(7)
-    assert not memory.has_failed(8)
-    memory.remember([7], [0.125])
-    assert not memory.has_failed(7)
-    memory.remember([7], [0.0])
-    assert not memory.has_failed(7)
+def test_problem_has_failed_if_it_was_attempted_and_never_solved():
+    history = SuccessHistory()
+    assert not history.has_failed(7)
+    history.remember([7], [0.0])
+    assert history.has_failed(7)
+    assert not history.has_failed(8)
+    history.remember([7], [0.125])
+    assert not history.has_failed(7)
+    history.remember([7], [0.0])
+    assert not history.has_failed(7)
 
 
-def test_what_is_saved_is_what_is_restored():
-    memory = SuccessHistory()
+def test_saved_history_is_restored():
+    history = SuccessHistory()
     keys = [problem_key(f"{number}+1=") for number in range(20)]
-    memory.remember(keys, torch.rand(20, generator=torch.Generator().manual_seed(0)).tolist())
-    saved = json.loads(json.dumps(memory.state()))
+    history.remember(keys, torch.rand(20, generator=torch.Generator().manual_seed(0)).tolist())
+    saved = json.loads(json.dumps(history.state()))
     restored = SuccessHistory(**saved["args"])
     for name, value in saved["attributes"].items():
         setattr(restored, name, value)
-    assert [restored.success_rate(key) for key in keys] == [memory.success_rate(key) for key in keys]
-    assert restored.state() == memory.state()
+    assert [restored.success_rate(key) for key in keys] == [history.success_rate(key) for key in keys]
+    assert restored.state() == history.state()
 
 
 @given(first=st.text(), second=st.text())
-def test_problems_are_told_apart_by_all_of_their_text(first, second):
+def test_key_depends_on_all_of_the_text(first, second):
     assert (problem_key(first) == problem_key(second)) == (first == second)
     assert 0 <= problem_key(first) < 2**63
 
 
-def test_problem_of_messages_is_the_same_whatever_the_order_of_its_keys():
+def test_key_of_messages_ignores_the_order_of_their_fields():
     message = {"role": "user", "content": "1+1="}
     other_order = {"content": "1+1=", "role": "user"}
     assert problem_key([message]) == problem_key([other_order])
@@ -84,5 +85,5 @@ def test_problem_of_messages_is_the_same_whatever_the_order_of_its_keys():
     assert problem_key([message]) != problem_key("1+1=")
 
 
-def test_problem_is_the_same_on_every_process_and_in_every_run():
+def test_key_is_the_same_on_every_process_and_in_every_run():
     assert problem_key("1+1=") == 0x9FFE8627F3749018 >> 1  # blake2b of 8 bytes

@@ -20,7 +20,7 @@ from prefix_rft_trl.cli import eval as evaluation
 from prefix_rft_trl.evaluation.data_parallel import ENGINE_APART
 from prefix_rft_trl.evaluation.engines import Engine, Loaded
 from prefix_rft_trl.evaluation.samplers import VLLMSampler
-from prefix_rft_trl.models.sources import Source
+from prefix_rft_trl.models.sources import ModelSource
 
 
 PROBLEMS, SAMPLES, BUDGET, LONGEST = 48, 4, 40, 16
@@ -142,7 +142,7 @@ def test_missing_samples_are_sampled_again_as_they_were(evaluate, sampled):
 def test_unknown_vllm_setting_is_named(name):
     settings = {"enforce_eager": True, name: True}
     with pytest.raises(ValueError, match=rf"`vllm_kwargs` are .*and {name} is none"):
-        VLLMSampler(Source("base", lab.base_model_path()), None, settings)
+        VLLMSampler(ModelSource("base", lab.base_model_path()), None, settings)
 
 
 def test_engine_has_room_for_the_longest_problem_and_its_answer_only(evaluate, loaded, tmp_path):

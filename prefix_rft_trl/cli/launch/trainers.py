@@ -7,7 +7,7 @@ from trl import ModelConfig
 
 from prefix_rft_trl.data.loading import load_splits, pick_split, with_demonstrations, with_prompts
 from prefix_rft_trl.models.changes import ModelChanges, changed_model
-from prefix_rft_trl.models.sources import naming_model
+from prefix_rft_trl.models.sources import explain_missing_model
 from prefix_rft_trl.rewards import RewardFunction, load_reward
 from prefix_rft_trl.utils.errors import UserError
 
@@ -35,7 +35,7 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
     from prefix_rft_trl import PrefixGRPOTrainer
 
     training_args.model_init_kwargs = _model_init_kwargs(model_args, training_args)
-    with naming_model(model):
+    with explain_missing_model(model):
         trainer = PrefixGRPOTrainer(
             model=model,
             reward_funcs=rewards,
@@ -73,7 +73,7 @@ def make_sft_trainer(script_args: Any, training_args: Any, model_args: ModelConf
     quantization_config = get_quantization_config(model_args)
     if quantization_config is not None:
         training_args.model_init_kwargs["quantization_config"] = quantization_config
-    with naming_model(model):
+    with explain_missing_model(model):
         trainer = CountingSFTTrainer(
             model=model,
             args=training_args,

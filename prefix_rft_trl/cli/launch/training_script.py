@@ -8,47 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trl import ModelConfig, ScriptArguments, SFTConfig, TrlParser
+from trl import ModelConfig, ScriptArguments, TrlParser
 
 from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.data.loading import name_on_hub
-from prefix_rft_trl.run.checkpoints import checkpoint_to_go_on_from
-from prefix_rft_trl.run.deepspeed import refuse_dropped_micro_batches_of
+from prefix_rft_trl.run.checkpoints import resolve_checkpoint
 from prefix_rft_trl.run.folder import CURVE, last_checkpoint
 from prefix_rft_trl.run.settings import RunSettings
 from prefix_rft_trl.run.stopping import StopOnSignal
+from prefix_rft_trl.sft import DemonstrationSFTConfig
 from prefix_rft_trl.utils.errors import UserError
 
 from .launching import NUM_PROCESSES, note_exit_code
 from .recipe import trainer_of
 from .sample_command import sampling_command
 from .trainers import TRAINERS
-
-
-@dataclass
-class DemonstrationSFTConfig(SFTConfig):
-    """
-    SFTConfig for the datasets of Prefix-RFT.
-
-    Args:
-        demonstration_column (`str`, *optional*, defaults to `"completion"`): column that holds the demonstrations.
-        chat_template_kwargs (`dict`, *optional*): further arguments of the chat template, as of [`~trl.GRPOConfig`].
-        max_length (`int`, *optional*): tokens that a row is cut to; by default it is not cut, unlike in TRL, where a
-            demonstration of long reasoning would lose its answer.
-    """
-
-    _VALID_DICT_FIELDS = [*SFTConfig._VALID_DICT_FIELDS, "chat_template_kwargs"]
-
-    max_length: int | None = field(default=None, metadata={"help": "Tokens that a row is cut to; none by default."})
-    chat_template_kwargs: dict | str | None = field(
-        default=None, metadata={"help": "Further arguments of the chat template."}
-    )
-
-    demonstration_column: str = field(default="completion", metadata={"help": "Column that holds the demonstrations."})
-
-    def __post_init__(self):
-        super().__post_init__()
-        refuse_dropped_micro_batches_of(self)
 
 
 CONFIGS = {"prefix_grpo": PrefixGRPOConfig, "sft": DemonstrationSFTConfig}
@@ -176,7 +150,7 @@ def main(argv: list[str] | None = None) -> int:
         parser = make_parser(trainer_of(argv))
         script_args, training_args, model_args = parser.parse_args_and_config(argv, fail_with_unknown_args=False)
         _check_number_of_processes(training_args.world_size)
-        training_args.resume_from_checkpoint = checkpoint_to_go_on_from(
+        training_args.resume_from_checkpoint = resolve_checkpoint(
             training_args.output_dir, training_args.resume_from_checkpoint
         )
         trainer, first_prompt = make_trainer(script_args, training_args, model_args)

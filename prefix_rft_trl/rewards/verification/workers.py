@@ -6,7 +6,6 @@ not import the user's main module: a training script without a `__main__` guard 
 
 import multiprocessing
 import multiprocessing.context
-import os
 import signal
 import sys
 import threading
@@ -14,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
+
+from prefix_rft_trl.utils.processes import end_with_parent
 
 
 # The parser caches its grammar as it reads: the first answer of a kind takes ten times as long as the next
@@ -78,19 +79,12 @@ def _without_main() -> Iterator[None]:
 def limit_worker() -> None:
     """Make a worker end at once when asked, end with its parent, and stay within `MOST_MEMORY`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops the run, which ends its workers itself
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a Python handler would wait for a long computation in C
     with suppress(ImportError, ValueError, OSError):
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # a killed parent cannot end its workers
 
 
 def prepare_worker() -> None:

@@ -1,12 +1,12 @@
 import pytest
 
 from prefix_rft_trl.data.convert.writing import check_output
-from prefix_rft_trl.utils.files import replacing
+from prefix_rft_trl.utils.files import atomic_file
 
 
 def test_a_file_takes_its_place_only_when_all_went_well(tmp_path):
     output = tmp_path / "deep" / "made.jsonl"
-    with replacing(output) as partial:
+    with atomic_file(output) as partial:
         partial.write_text("new")
         assert partial.suffix == ".jsonl"
         assert not output.exists()
@@ -20,7 +20,7 @@ def test_an_interrupt_leaves_the_old_file_and_nothing_else(tmp_path, error):
     output.write_text("old")
 
     def interrupted():
-        with replacing(output) as partial:
+        with atomic_file(output) as partial:
             partial.write_text("half")
             raise error
 
@@ -34,7 +34,7 @@ def test_a_folder_that_cannot_be_written_to_is_said_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(ValueError, match=r"cannot write to the folder .*file"),
-        replacing(tmp_path / "file" / "a.jsonl"),
+        atomic_file(tmp_path / "file" / "a.jsonl"),
     ):
         pytest.fail("the work began")
 
