@@ -10,7 +10,7 @@ from typing import TypeVar
 Dataclass = TypeVar("Dataclass", bound=type)
 
 _PARAMETER = re.compile(r"^(?P<indent> +)(?P<names>\w+(?:, \w+)*) \((?P<type>`.+)\):(?P<text>.*)$")
-_SENTENCE = re.compile(r"(?<!e\.g\.)(?<!Dr\.)(?<=[.:!?])\s")
+_SENTENCE = re.compile(r"(?<!e\.g\.)(?<!Dr\.)(?<!Eq\.)(?<=[.!?])\s")
 
 
 def documented(cls: Dataclass) -> Dataclass:
