@@ -7,6 +7,7 @@ import ast
 import importlib.resources as resources
 import sys
 import textwrap
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,12 +72,13 @@ def run(argv: list[str]) -> int:
 def _train(recipe: Recipe) -> int:
     """Trains a recipe of one stage."""
     from .launch.arguments import split_launcher_flags
-    from .launch.training_script import train
 
     launcher_flags, recipe = split_launcher_flags(recipe)
     settings = recipe.parser().parse_known_args(recipe.flags)[0]
     has_launcher_config = "--config_file" in launcher_flags or has_default_config()
     if settings.use_cpu and not launcher_flags and not has_launcher_config:
+        from .launch.training_script import train
+
         return train(recipe)
     if not settings.use_cpu and settings.bf16 is not False and not has_launcher_config:
         _check_there_is_a_gpu()
@@ -107,14 +109,15 @@ def _train_stages(stages: list[Recipe]) -> int:
                 raise UserError("a recipe of stages can only resume by `--resume_from_checkpoint last`.")
             if has_ended(folder):
                 continue
-            checkpoint = last_checkpoint(folder, partial(print, file=sys.stderr))
             stage = stage.without_flags("resume_from_checkpoint")
-            stage.flags.extend(["--resume_from_checkpoint", checkpoint] if checkpoint else [])
+            if checkpoint := last_checkpoint(folder, partial(print, file=sys.stderr)):
+                stage = replace(stage, flags=[*stage.flags, "--resume_from_checkpoint", checkpoint])
         for later in stages[number - 1 :]:  # an earlier run may have finished it, this one has not
             (Path(later.settings["output_dir"]) / STATE).unlink(missing_ok=True)
         remove_adapter(folder)
         if number > 1:
-            stage.settings["model_name_or_path"] = with_adapter_merged(stage.settings["model_name_or_path"])
+            model = with_adapter_merged(stage.settings["model_name_or_path"])
+            stage = replace(stage, settings={**stage.settings, "model_name_or_path": model})
         print(f"Stage {number} of {len(stages)}: {stage.stage}, into {folder}", flush=True)
         code = _train(stage.write(folder / "recipe.yaml"))
         if code or not has_ended(folder):  # failed, or stopped by a signal

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefix_rft_trl.cli.launch.recipe import Recipe, grouped
+from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.utils.errors import UserError
 from prefix_rft_trl.utils.recipe_files import FOLDER
 
@@ -74,18 +75,13 @@ def test_a_flag_goes_to_the_stages_that_have_it_or_to_the_one_that_it_names():
     assert second.flags == ["--max_steps", "2", "--max_steps", "3"]  # the last one wins
 
 
-def test_each_stage_starts_from_the_one_before_in_the_folder_of_the_command_line():
-    recipe = {"model_name_or_path": "base", "stages": {name: {"trainer": "sft"} for name in "abc"}}
+def test_each_stage_starts_from_the_one_before_whatever_its_own_settings_say():
+    own = {"trainer": "sft", "output_dir": "elsewhere", "model_name_or_path": "another"}
+    recipe = {"model_name_or_path": "base", "stages": {"a": {"trainer": "sft"}, "b": own, "c": own}}
     stages = split("--output_dir", "old", "--output_dir=new", "--model_name_or_path", "other", recipe=recipe)
     assert [stage.settings["output_dir"] for stage in stages] == ["new/a", "new/b", "new"]
     assert [stage.settings["model_name_or_path"] for stage in stages] == ["base", "new/a", "new/b"]
     assert [stage.flags for stage in stages] == [["--model_name_or_path", "other"], [], []]
-
-
-def test_a_stages_own_model_and_folder_do_not_break_the_chain():
-    own = {"trainer": "sft", "output_dir": "elsewhere"}
-    first, second = split(recipe={**TWO_STAGES, "stages": {"first": own, "second": {"model_name_or_path": "another"}}})
-    assert first.settings["output_dir"] == second.settings["model_name_or_path"] == "runs/both/first"
 
 
 def test_a_recipe_without_stages_is_one_training():
@@ -184,64 +180,54 @@ def test_the_environment_of_a_recipe_is_set_before_its_settings_are_made(monkeyp
 
 
 @pytest.fixture
-def files_read(monkeypatch) -> list[str]:
-    """Names of the recipes whose YAML is parsed, by whomever."""
+def files_read(monkeypatch) -> list[dict]:
+    """The recipes that are parsed, each time again."""
     found = []
     safe_load = yaml.safe_load
 
-    def count(stream):
+    def note(stream):
         content = safe_load(stream)
-        if isinstance(content, dict) and {"dataset_name", "stages"} & set(content):
-            found.append("stages" if "stages" in content else content.get("trainer", "prefix_grpo"))
+        if isinstance(content, dict) and "model_name_or_path" in content:
+            found.append(content)
         return content
 
-    monkeypatch.setattr(yaml, "safe_load", count)
+    monkeypatch.setattr(yaml, "safe_load", note)
     return found
 
 
 @pytest.fixture
-def trained(monkeypatch) -> list[str]:
-    """Trainers that are asked for, each of which then refuses to train."""
-    from prefix_rft_trl.cli.launch import trainers
-
+def trainers(monkeypatch) -> list[str]:
+    """The trainers that are made, none of which then trains."""
     found = []
 
     def refuse(script_args, training_args, model_args):
         found.append(script_args.trainer)
-        raise UserError("enough of it")
+        raise UserError("it is made by nobody")
 
-    for name in trainers.TRAINERS:
-        monkeypatch.setitem(trainers.TRAINERS, name, refuse)
+    monkeypatch.setattr("prefix_rft_trl.cli.launch.training_script.make_trainer", refuse)
     return found
 
 
-def train(*line: object) -> int:
-    from prefix_rft_trl.cli.main import main
-
-    return main(["train", *map(str, line)])
-
-
-@pytest.mark.parametrize(
-    ("recipe", "read", "trainers"),
-    [("lab/prefix_rft", ["prefix_grpo"], ["prefix_grpo"]), ("lab/sft_then_rft", ["stages"], ["sft"])],
+each_recipe = pytest.mark.parametrize(
+    ("recipe", "trainer"), [("lab/prefix_rft", "prefix_grpo"), ("lab/sft_then_rft", "sft")]
 )
-def test_training_in_this_process_reads_a_recipe_once(recipe, read, trainers, files_read, trained, tmp_path):
-    assert train("--config", recipe, "--output_dir", tmp_path) == 2
-    assert (files_read, trained) == (read, trainers)
 
 
-@pytest.mark.parametrize(("recipe", "trainer"), [("lab/prefix_rft", "prefix_grpo"), ("lab/sft_then_rft", "sft")])
-def test_launcher_and_launched_process_read_a_recipe_once_each(
-    recipe, trainer, files_read, trained, tmp_path, monkeypatch
-):
-    from prefix_rft_trl.cli import train as command
+@each_recipe
+def test_training_in_this_process_reads_a_recipe_once(recipe, trainer, files_read, trainers, tmp_path):
+    assert main(["train", "--config", recipe, "--output_dir", str(tmp_path)]) == 2
+    assert (len(files_read), trainers) == (1, [trainer])
+
+
+@each_recipe
+def test_launcher_and_script_read_a_recipe_once_each(recipe, trainer, files_read, trainers, tmp_path, monkeypatch):
     from prefix_rft_trl.cli.launch import training_script
 
     launched = []
-    monkeypatch.setattr(command, "launch", lambda flags, line: launched.append((flags, line)) or 7)
-    assert train("--config", recipe, "--output_dir", tmp_path, "--num_processes", "2") == 7
+    monkeypatch.setattr("prefix_rft_trl.cli.train.launch", lambda *lines: launched.append(lines) or 7)
+    assert main(["train", "--config", recipe, "--output_dir", str(tmp_path), "--num_processes", "2"]) == 7
     assert len(files_read) == 1
-    ((flags, line),) = launched
-    assert flags == ["--num_processes", "2"]
-    assert training_script.main(line) == 2
-    assert (len(files_read), files_read[1], trained) == (2, trainer, [trainer])
+    ((launcher_flags, script_line),) = launched
+    assert launcher_flags == ["--num_processes", "2"]
+    assert training_script.main(script_line) == 2
+    assert (len(files_read), trainers) == (2, [trainer])

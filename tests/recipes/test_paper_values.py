@@ -24,14 +24,7 @@ TITLES = {
     "sft_then_rft/rft": ["All with rollouts", "RFT", "SFT then RFT"],
 }
 # Where a run reads and writes, and how a step fits its GPUs
-MACHINE = {
-    "model_name_or_path",
-    "model_changes",
-    "dataset_name",
-    "output_dir",
-    "bf16",
-    "gradient_checkpointing",
-}
+MACHINE = {"model_name_or_path", "model_changes", "dataset_name", "output_dir", "bf16", "gradient_checkpointing"}
 MACHINE |= {"logging_steps", "save_steps", "save_total_limit", "report_to", "seed", "trainer"}
 MACHINE |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
 GPUS = 8
