@@ -37,8 +37,6 @@ model, data and rewards (with their defaults):
       A folder, a name on the Hub, or `lab` for the lab's base model.
   --dataset_name (None)
       A name on the Hub, a JSONL, JSON, Parquet or CSV file, `lab`, or `reasoning_gym/<task>`.
-  --dataset_train_split (train)
-      Split to train on.
   --resume_from_checkpoint (None)
       A checkpoint, or `last` for the last complete one in the output folder.
 {script}

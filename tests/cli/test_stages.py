@@ -56,9 +56,9 @@ def test_the_second_stage_starts_from_what_the_first_has_written(tmp_path, base_
     recipe, folder = RECIPES / "sft_then_rft.yaml", tmp_path / "run"
     assert train("--config", recipe, *SMALL, "--rft.learning_rate", "0", "--output_dir", folder) == 0
     assert stages_begun == [("sft", str(folder / "sft")), ("prefix_grpo", str(folder))]
-    of_sft = weights(folder / "sft")
-    assert not same(of_sft, weights(Path(base_model)))  # it has learned something
-    assert same(of_sft, weights(folder))  # and the second stage, which learns nothing, ends with just that
+    sft_weights = weights(folder / "sft")
+    assert not same(sft_weights, weights(Path(base_model)))  # it has learned
+    assert same(sft_weights, weights(folder))  # the second stage starts from them and learns nothing
     sft, rft = read_curve(folder / "sft"), read_curve(folder)
     assert [line["step"] for line in sft] == [line["step"] for line in rft] == [0, 2]
     assert sft[-1]["accuracy"] == rft[0]["accuracy"] == rft[-1]["accuracy"]
@@ -74,8 +74,8 @@ def test_the_second_stage_starts_from_what_the_first_has_written(tmp_path, base_
     assert train("--config", recipe, *resumed) == 0
     assert stages_begun == [("prefix_grpo", str(folder))]
     assert (folder / "sft" / STATE).stat().st_mtime_ns == before
-    assert same(of_sft, weights(folder / "sft"))
-    assert not same(of_sft, weights(folder))
+    assert same(sft_weights, weights(folder / "sft"))
+    assert not same(sft_weights, weights(folder))
 
 
 def recipe_of_two(tmp_path: Path, **others) -> list:

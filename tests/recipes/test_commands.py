@@ -57,9 +57,9 @@ def test_the_commands_of_a_recipe_parse_and_name_it(recipe, monkeypatch):
             assert given == own
             assert not settings
         elif words[0] == "vllm":
-            of_script = (FOLDER / "slurm" / "vllm_server.slurm").read_text()
+            script_text = (FOLDER / "slurm" / "vllm_server.slurm").read_text()
             assert f"MODEL({recipe.parent.name}/{recipe.stem})" in words
-            assert all(flag in of_script for flag in words if flag.startswith("--"))
+            assert all(flag in script_text for flag in words if flag.startswith("--"))
         elif words[:2] == ["prefix-rft", "data"]:
             assert "--recipe" not in words or words[-1] == own
         else:

@@ -137,7 +137,7 @@ def test_deepspeed_shards_by_the_name_of_a_file(path, read):
     expected = [stage, "cpu" if offloads else "none", "cpu" if offloads and stage == 3 else "none", stage == 3]
     assert read[0][path.stem] == expected
     filled = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping")
-    assert {config[name] for name in filled} == {"auto"}  # the trainer knows, and refuses any other number
+    assert {config[name] for name in filled} == {"auto"}  # filled by the trainer, which refuses other numbers
     assert config["bf16"] == {"enabled": "auto"}
     assert f"recipes/deepspeed/{path.name}" in config["_comment"]
 

@@ -112,7 +112,7 @@ def _launch_one_process(arguments: argparse.Namespace) -> NoReturn:
 
 
 def _exit_code_after_signal(number: int, exit_code_file: Path) -> int:
-    """The exit code that the script has left, which knows whether it saved a checkpoint; 1 if it could not."""
+    """The exit code that the script has noted, if it could save a checkpoint in time; else 1."""
     if exit_code_file.is_file():
         return int(exit_code_file.read_text())
     print(
