@@ -11,22 +11,15 @@ from pathlib import Path
 
 from trl import ModelConfig
 
-from prefix_rft_trl.cli.launch import training_script
+from prefix_rft_trl.cli.launch.arguments import PrefixScriptArguments
 from prefix_rft_trl.config import PrefixGRPOConfig
+from prefix_rft_trl.sft import DemonstrationSFTConfig
 from prefix_rft_trl.utils.documented import parameter_texts
 
 
 PAGE = Path(__file__).parents[1] / "settings.md"
 TEMPLATE = Path(__file__).with_name("settings_template.md")
-CLASSES = {
-    one.__name__: one
-    for one in (
-        PrefixGRPOConfig,
-        ModelConfig,
-        training_script.PrefixScriptArguments,
-        training_script.CONFIGS["sft"],
-    )
-}
+CLASSES = {one.__name__: one for one in (PrefixGRPOConfig, ModelConfig, PrefixScriptArguments, DemonstrationSFTConfig)}
 
 _TABLE = re.compile(r"^\{\{ (\w+)(?:: (.+))? \}\}$", re.MULTILINE)  # {{ Class }} or {{ Class: group of parameters }}
 _DEFAULT = re.compile(r"\{\{ (\w+)\.(\w+) \}\}")  # {{ Class.setting }}

@@ -16,7 +16,7 @@ from prefix_rft_trl.utils.errors import UserError
 from prefix_rft_trl.utils.files import exclusive_lock
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
 
-from .launch.recipe import Stage, grouped, load_recipe, split_stages
+from .launch.recipe import Recipe, grouped, load_recipe
 
 
 DESCRIPTION = """\
@@ -114,30 +114,26 @@ def _check(trials: list[Trial]) -> str:
 
 def what_is_measured(trials: list[Trial]) -> set[str]:
     """Makes the settings of each trial, which checks them; returns the problems that they are measured on."""
-    from accelerate.commands.launch import launch_command_parser
+    from .launch.arguments import is_setting
 
-    from .train import knows_setting
-
-    launcher = launch_command_parser()
     measured = set()
     for trial in trials:
         try:
-            for stage in split_stages(load_recipe(trial.path), trial.flags(), knows_setting):
-                measured.add(_measured_by(_checked(stage, launcher)))
+            for stage in Recipe(load_recipe(trial.path), trial.flags()).trainings(is_setting):
+                measured.add(_measured_by(_checked(stage)))
         except (ValueError, UserError) as error:
             raise UserError(f"{trial.path} with {trial.overrides or 'no overrides'}: {error}") from error
     return measured
 
 
-def _checked(stage: Stage, launcher: argparse.ArgumentParser) -> argparse.Namespace:
+def _checked(stage: Recipe) -> argparse.Namespace:
     """The settings of a stage, all known and, as far as one process can tell, accepted by their config."""
-    from .launch.training_script import make_parser
-    from .train import has_default_config, launcher_flags
+    from .launch.arguments import split_launcher_flags
+    from .launch.launching import has_default_config
 
-    parser = make_parser(stage.trainer)
-    settings = {name: value for name, value in stage.settings.items() if name != "env"}
-    of_launcher, _ = launcher_flags(parser, launcher, settings, stage.flags)
-    if not of_launcher and not has_default_config():
+    launcher_flags, stage = split_launcher_flags(stage)
+    parser = stage.parser()
+    if not launcher_flags and not has_default_config():
         parser.parse_args_into_dataclasses([*stage.flags, "--output_dir", "runs"])
     return parser.parse_known_args(stage.flags)[0]
 

@@ -1,4 +1,4 @@
-"""`prefix-rft inspect`: what a prefix teaches, as a picture. Groups of a training step on a page, token by token."""
+"""`prefix-rft inspect`: show groups of rollouts on a page, demonstrations token by token."""
 
 import argparse
 import sys
@@ -7,34 +7,34 @@ from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.utils.errors import UserError
 
-from .launch.recipe import DEFAULT_TRAINER, Stage, read_recipe, with_config_apart
-from .train import launcher_flags
+from . import command_parser
+from .launch.recipe import DEFAULT_TRAINER, Recipe
 
 
 if TYPE_CHECKING:
     from prefix_rft_trl.inspection.records import Group, HybridRollout, Inspection
 
 DESCRIPTION = """\
-Show what a prefix teaches a model. For a few rows of the dataset the rollouts of a training step are made, and a page
-shows the demonstrations token by token: the policy's entropy, the tokens that are kept, where the demonstration is
-cut, what the policy wrote from there, its reward and its advantage. Nothing is trained."""
+Show what a prefix teaches a model. The rollouts of a training step are made for a few rows of the dataset, and a page
+shows their demonstrations token by token: the policy's entropy, the tokens selected for training, where the
+demonstration is cut, how the policy continues, its reward and its advantage. Nothing is trained."""
 
 EPILOG = """\
-All other settings are those of `prefix-rft train`. A trained model is shown with its folder:
+All other settings are those of `prefix-rft train`. For a trained model, pass its folder:
 
   prefix-rft inspect --config recipes/lab/prefix_rft.yaml
   prefix-rft inspect --config recipes/lab/prefix_rft.yaml --model_name_or_path runs/lab-prefix-rft --rows 3 4"""
 
 
 def run(argv: list[str]) -> int:
-    arguments, settings = _parser().parse_known_args(argv)
-    script_args, training_args, model_args = _recipe_settings(arguments.config, settings)
-    _check_prefixes_are_in_use(training_args)
+    arguments, flags = _parser().parse_known_args(argv)
+    recipe = Recipe.read(["--config", arguments.config, *flags] if arguments.config else flags)
+    script_args, training_args, model_args = _parse(recipe)
     _check_rows(arguments.rows, script_args)
     output = Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    _leave_no_trace(script_args, training_args, output.parent)
-    _say(f"Loading {model_args.model_name_or_path} ...")
+    _write_nothing_but_the_page(script_args, training_args, output.parent)
+    print(f"Loading {model_args.model_name_or_path} ...", file=sys.stderr, flush=True)
 
     from prefix_rft_trl.inspection.groups import inspect_rows
     from prefix_rft_trl.inspection.html_page import page
@@ -58,14 +58,12 @@ def run(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="prefix-rft inspect",
+    parser = command_parser(
+        "inspect",
         usage="prefix-rft inspect --config RECIPE.yaml [--rows ROW ...] [--at_step N] [--output PAGE.html] "
         "[--SETTING VALUE ...]",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="RECIPE.yaml", help="the recipe")
     parser.add_argument("--rows", type=int, nargs="+", default=[0, 1, 2], help="rows of the dataset (0 1 2)")
@@ -73,49 +71,36 @@ def _parser() -> argparse.ArgumentParser:
         "--at_step",
         type=int,
         metavar="N",
-        help="optimizer step at which the length of the prefix is drawn: at 0 almost all of a demonstration is given, "
-        "in the last steps anything from almost none to almost all (the middle of the decay, which shows both parts)",
+        help="optimizer step at which prefix lengths are drawn: almost all of a demonstration at 0, anything from "
+        "almost none to almost all in the last steps (the middle of the decay)",
     )
     parser.add_argument("--output", default="runs/inspect.html", help="the page (runs/inspect.html)")
     return parser
 
 
-def _recipe_settings(config: str | None, flags: list[str]) -> tuple[Any, Any, Any]:
-    """The settings that `prefix-rft train` would train with; what it refuses is refused here."""
-    argv = with_config_apart(["--config", config, *flags]) if config else flags
-    recipe, _ = read_recipe(argv)  # before the imports, which take seconds
-    recipe.pop("env", None)
-    _check_trainer(Stage("", recipe, flags))
-    from accelerate.commands.launch import launch_command_parser
+def _parse(recipe: Recipe) -> tuple[Any, Any, Any]:
+    """The arguments that `prefix-rft train` would train with, if that gives anyone a prefix."""
+    if "stages" in recipe.settings:
+        raise _no_prefix("`stages`")
+    if recipe.trainer != DEFAULT_TRAINER:
+        raise _no_prefix(f"`trainer: {recipe.trainer}`")
+    from .launch.arguments import split_launcher_flags
 
-    from .launch.training_script import make_parser
-
-    launcher_flags(make_parser(), launch_command_parser(), recipe, flags)
     try:
-        return make_parser().parse_args_and_config(argv, return_remaining_strings=True)[:3]
+        script_args, training_args, model_args = split_launcher_flags(recipe)[1].parse()
     except ValueError as error:
         raise UserError(str(error)) from error
-
-
-def _check_trainer(training: Stage) -> None:
-    if "stages" in training.settings:
-        found = "`stages`"
-    elif training.trainer != DEFAULT_TRAINER:
-        found = f"`trainer: {training.trainer}`"
-    else:
-        return
-    raise UserError(
-        f"there is no prefix to show: the recipe has {found}. Take a recipe with prefixes, such as "
-        "recipes/lab/prefix_rft.yaml, and name the model that this one made with `--model_name_or_path`."
-    )
-
-
-def _check_prefixes_are_in_use(training_args: Any) -> None:
     if not training_args.num_prefix_generations:
-        raise UserError(
-            "there is no prefix to show: the recipe has `num_prefix_generations: 0`. Take a recipe with prefixes, or "
-            "add `--num_prefix_generations 1`."
-        )
+        raise _no_prefix("`num_prefix_generations: 0`")
+    return script_args, training_args, model_args
+
+
+def _no_prefix(found: str) -> UserError:
+    return UserError(
+        f"no prefix to show: the recipe has {found}. Take a recipe with prefixes, such as "
+        "recipes/lab/prefix_rft.yaml, with `--model_name_or_path` for the model that this one has trained, or set "
+        "`--num_prefix_generations 1`."
+    )
 
 
 def _check_rows(rows: list[int], script_args: Any) -> None:
@@ -132,8 +117,8 @@ def _check_rows(rows: list[int], script_args: Any) -> None:
         raise UserError(str(error)) from error
 
 
-def _leave_no_trace(script_args: Any, training_args: Any, folder: Path) -> None:
-    """A trainer makes folders and a repository on the Hub as it starts. A page needs neither, nor a server."""
+def _write_nothing_but_the_page(script_args: Any, training_args: Any, folder: Path) -> None:
+    """Switches off the folders, the repository on the Hub and the vLLM engine that a trainer makes as it starts."""
     training_args.output_dir, training_args.push_to_hub, training_args.log_completions = str(folder), False, False
     training_args.eval_strategy, training_args.use_vllm, script_args.measure_steps = "no", False, 0
 
@@ -141,20 +126,15 @@ def _leave_no_trace(script_args: Any, training_args: Any, folder: Path) -> None:
 def _report(inspection: "Inspection") -> None:
     for group in inspection.groups:
         summaries = [_summary(rollout, group) for rollout in group.hybrids]
-        for summary in summaries or ["no rollout was given a prefix"]:
+        for summary in summaries or ["no rollout has a prefix"]:
             print(f"row {group.row}: {summary}")
 
 
 def _summary(rollout: "HybridRollout", group: "Group") -> str:
     advantage = rollout.prefix_advantage
-    learned = (
-        "imitated whatever the reward"
-        if advantage is None
-        else f"advantage {advantage:{'+.3g' if advantage else 'g'}}"
-    )
-    kept = f"{rollout.num_selected} of {len(rollout.prefix)} prefix tokens kept"
-    return f"reward {rollout.reward:g} (group mean {group.mean_reward:.3g}), {learned}, {kept}"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    if advantage is None:
+        learned = "imitated whatever the reward"
+    else:
+        learned = f"advantage {advantage:{'+.3g' if advantage else 'g'}}"
+    selected = f"{rollout.num_selected} of {len(rollout.prefix)} prefix tokens selected"
+    return f"reward {rollout.reward:g} (group mean {group.mean_reward:.3g}), {learned}, {selected}"

@@ -15,7 +15,7 @@ from prefix_rft_trl.lab.task import MAX_COMPLETION_LENGTH, MEASURE_EVERY, STEPS,
 from prefix_rft_trl.run.folder import read_curve
 from prefix_rft_trl.utils.errors import UserError
 
-from .launch.sample_command import sampling_command
+from .launch.launching import sampling_command
 
 
 def run(argv: list[str]) -> int:

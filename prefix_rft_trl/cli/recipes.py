@@ -1,35 +1,32 @@
-"""`prefix-rft recipes`: lists the recipes that come with the package, shows one, copies it, or makes its model."""
+"""`prefix-rft recipes`: list the recipes that come with the package, show or copy one, or make its model."""
 
-import argparse
 import re
 from pathlib import Path
-from typing import Any
 
-from prefix_rft_trl.utils.errors import UserError, nearest
+from prefix_rft_trl.utils.errors import UserError
 from prefix_rft_trl.utils.recipe_files import FOLDER, find_recipe_file, recipe_names
 
-from .launch.recipe import grouped, load_recipe, split_stages
+from . import command_parser
+from .launch.recipe import Recipe, load_recipe, recipe_path
 
 
 DESCRIPTION = """\
-The recipes that come with the package. Wherever a command takes the path of a recipe, it takes its name as well:
+The recipes that come with the package. Every command that takes the path of a recipe also takes its name:
 
   prefix-rft train --config lab/prefix_rft
 
   prefix-rft recipes                      list them
   prefix-rft recipes show NAME            print one: how to get model and data, the command, what to expect
   prefix-rft recipes copy NAME [FOLDER]   copy one, or a folder of them, to change it
-  prefix-rft recipes model NAME           make the model that it trains, with the changes of its `model_changes`, and
-                                          print its folder, which a vLLM server is started with"""
+  prefix-rft recipes model NAME           make the model that it starts from, with its `model_changes`, and print the
+                                          folder, for a vLLM server"""
 
 
 def run(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="prefix-rft recipes",
+    parser = command_parser(
+        "recipes",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="prefix-rft recipes [show NAME | copy NAME [FOLDER] | model NAME [--SETTING VALUE ...]]",
-        allow_abbrev=False,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", help="one of the above")
     show, copy, model = (actions.add_parser(name, allow_abbrev=False) for name in ("show", "copy", "model"))
@@ -38,16 +35,16 @@ def run(argv: list[str]) -> int:
     copy.add_argument("folder", nargs="?", type=Path, default=Path(), help="or the name of a new file (.)")
     arguments, flags = parser.parse_known_args(argv)
     if flags and arguments.action != "model":
-        raise UserError(f"unknown: {' '.join(flags)}. `prefix-rft recipes --help` tells more.")
+        raise UserError(f"unknown: {' '.join(flags)}. See `prefix-rft recipes --help`.")
     match arguments.action:
         case None:
             print_list()
         case "show":
-            print(_recipe(arguments.name).read_text(), end="")
+            print(recipe_path(arguments.name).read_text(), end="")
         case "copy":
             print(copy_recipes(arguments.name, arguments.folder))
         case "model":
-            print(model_of(_recipe(arguments.name), flags))
+            print(make_model(arguments.name, flags))
     return 0
 
 
@@ -74,28 +71,28 @@ def print_list() -> None:
             table.add_row()
         folder = name.partition("/")[0]
         table.add_row(name, purpose(FOLDER / f"{name}.yaml"))
-    console = Console()  # which ends quietly where `head` has seen enough
+    console = Console()  # ends quietly when a pipe is closed, as by `head`
     console.print(table)
     console.print("\n`prefix-rft recipes show NAME` prints one, `prefix-rft train --config NAME` trains it.")
 
 
 def copy_recipes(name: str, target: Path) -> Path:
-    """Copies a recipe, or each of a folder, into a folder or under a new name; the commands in them name the copy."""
+    """Copies a recipe, or a folder of them, into a folder or under a new name; their commands then name the copy."""
     source = find_recipe_file(name)
     if not source.is_dir():
-        source = _recipe(name)
+        source = recipe_path(name)
     copy = target if target.suffix in (".yaml", ".yml") and source.is_file() else target / source.name
     if copy.exists():
-        raise UserError(f"{copy} is there already, and is not replaced.")
+        raise UserError(f"{copy} exists already and is not overwritten.")
     files = [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
     for file in files:
         path = copy / file.relative_to(source) if source.is_dir() else copy
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_naming(path, file))
+        path.write_text(_with_new_name(path, file))
     return copy
 
 
-def _naming(path: Path, original: Path) -> str:
+def _with_new_name(path: Path, original: Path) -> str:
     text = original.read_text()
     if not original.is_relative_to(FOLDER):
         return text
@@ -105,49 +102,31 @@ def _naming(path: Path, original: Path) -> str:
     )
 
 
-def model_of(path: Path, flags: list[str]) -> str:
-    """The folder or the name of the model that a recipe starts from, made first if it has `model_changes`.
+def make_model(recipe: str, flags: list[str]) -> str:
+    """
+    The folder or name of the model that a recipe starts from, made first if it has `model_changes`.
 
     Args:
-        path (`Path`): of the recipe.
-        flags (`list[str]`): settings that override it, as `prefix-rft train` is given them.
+        recipe (`str`): its path or name.
+        flags (`list[str]`): settings that override it, as for `prefix-rft train`.
     """
-    import yaml
+    from .launch.arguments import is_setting, read_dict, split_launcher_flags
 
-    from .train import knows_setting
-
-    stages = split_stages(load_recipe(path), flags, knows_setting)
-    for name, _ in grouped(flags):
-        setting = name.rpartition(".")[2]
-        if not any(knows_setting(stage.trainer, setting) for stage in stages):
-            raise UserError(f"unknown setting '{setting}' in the command line.")
-    given = {name: yaml.safe_load(values[-1]) for name, values in grouped(stages[0].flags) if values}
-    settings = {**stages[0].settings, **given}
-    if not settings.get("model_name_or_path"):
-        raise UserError(f"{path} names no model: add `--model_name_or_path NAME`.")
-    return _made(settings["model_name_or_path"], settings)
-
-
-def _made(model: str, settings: dict[str, Any]) -> str:
+    first = Recipe(load_recipe(recipe), flags).trainings(is_setting)[0]
+    split_launcher_flags(first)  # refuses unknown settings
+    settings = first.parser().parse_known_args(first.flags)[0]
+    model, changes = settings.model_name_or_path, read_dict("model_changes", settings.model_changes)
+    if not model:
+        raise UserError(f"{recipe} names no model: add `--model_name_or_path NAME`.")
     if model == "lab":
         from prefix_rft_trl import lab
 
-        model = lab.base_model_path(settings.get("lab_level", "easy"))
-    if not settings.get("model_changes"):
+        model = lab.base_model_path(settings.lab_level)
+    if not changes:
         return model
     from prefix_rft_trl.models.changes import ModelChanges, changed_model
 
     try:
-        return changed_model(model, ModelChanges.read(settings["model_changes"]), settings.get("model_revision"))
+        return changed_model(model, ModelChanges.read(changes), settings.model_revision)
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
-
-
-def _recipe(name: str) -> Path:
-    path = find_recipe_file(name)
-    if path.is_file():
-        return path
-    if path.is_dir():
-        inside = [found for found in recipe_names() if found.startswith(f"{path.name}/")]
-        raise UserError(f"{name!r} is a folder of recipes: {', '.join(inside) or 'none of the package'}.")
-    raise UserError(f"there is no recipe {name!r}.{nearest(name, recipe_names())} `prefix-rft recipes` lists them.")

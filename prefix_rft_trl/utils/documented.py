@@ -11,7 +11,7 @@ Dataclass = TypeVar("Dataclass", bound=type)
 
 _PARAMETER = re.compile(r"^(?P<indent> *)(?P<names>\w+(?:, \w+)*) \((?P<type>`.+)\):(?P<text>.*)$")
 _REFERENCE = re.compile(r"\[`~?(?:\w+\.)*(\w+)`\]")  # [`~trl.GRPOTrainer`]
-_SENTENCE = re.compile(r"(?<!e\.g\.)(?<!Dr\.)(?<=[.:!?])\s")
+_SENTENCE = re.compile(r"(?<!e\.g\.)(?<!Dr\.)(?<!Eq\.)(?<=[.!?])\s")
 
 
 def documented(cls: Dataclass) -> Dataclass:

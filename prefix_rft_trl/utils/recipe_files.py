@@ -1,22 +1,21 @@
-"""The files of `recipes/`, which come with the package: without a checkout, too, found by their path in one."""
+"""Find the recipes that come with the package, by the path that they have in a checkout."""
 
 from pathlib import Path
 
 
 FOLDER = Path(__file__).parents[1] / "recipes"
-NOT_OF_TRAINING = {"accelerate", "deepspeed", "slurm", "templates"}
+NOT_RECIPES = {"accelerate", "deepspeed", "slurm", "templates"}
 
 
 def find_recipe_file(path: str | Path) -> Path:
     """
-    A file or folder of recipes: the path itself if it is there, with or without `.yaml`, or else one that comes with
-    the package.
+    A file or folder of recipes: the path itself if it exists, with or without `.yaml`, or else that of the package.
 
     Args:
         path (`str` or `Path`): such as `mine.yaml`, `recipes/lab/sft.yaml`, `lab/sft` or `recipes/lab`.
 
     Returns:
-        `Path`: where it is; the path as it was given if it is nowhere.
+        `Path`: the file or folder; the path as it was given if there is none.
     """
     path = Path(path)
     if path.exists() or path.is_absolute():
@@ -27,9 +26,9 @@ def find_recipe_file(path: str | Path) -> Path:
 
 
 def recipe_names() -> list[str]:
-    """The recipes of trainings in the package, as `lab/prefix_rft`."""
+    """Names of the recipes in the package, such as `lab/prefix_rft`."""
     found = [path.relative_to(FOLDER).with_suffix("") for path in FOLDER.glob("*/*.yaml")]
-    return sorted(str(name) for name in found if name.parts[0] not in NOT_OF_TRAINING and name.name != "comparison")
+    return sorted(str(name) for name in found if name.parts[0] not in NOT_RECIPES and name.name != "comparison")
 
 
 def _yaml(path: Path) -> Path:

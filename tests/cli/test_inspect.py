@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from prefix_rft_trl import lab
 from prefix_rft_trl.cli.main import main
@@ -22,7 +21,7 @@ def test_a_recipe_gives_a_page_and_a_line_a_row(capsys, tmp_path):
     assert str(output) in shown
     lines = [line for line in shown.splitlines() if line.startswith("row ")]
     assert [line.split(":")[0] for line in lines] == ["row 2", "row 5"]
-    assert all("reward" in line and "advantage" in line and "prefix tokens kept" in line for line in lines)
+    assert all("reward" in line and "advantage" in line and "prefix tokens selected" in line for line in lines)
     html = output.read_text(encoding="utf-8")
     dataset = lab.load_dataset("train", 6, level="hard")
     assert all(dataset[row]["prompt"] in html for row in (2, 5))
@@ -30,7 +29,7 @@ def test_a_recipe_gives_a_page_and_a_line_a_row(capsys, tmp_path):
     assert [path.name for path in output.parent.iterdir()] == ["lab.html"]
 
 
-def test_a_model_in_a_folder_is_shown_at_the_step_that_is_asked_for(capsys, tmp_path, base_model):
+def test_a_trained_model_is_shown_at_the_given_step(capsys, tmp_path, base_model):
     output = tmp_path / "page.html"
     arguments = ["--config", LAB, "--rows", 0, "--output", output, "--model_name_or_path", base_model, "--at_step", 0]
     assert inspect(*arguments) == 0
@@ -41,7 +40,7 @@ def test_a_model_in_a_folder_is_shown_at_the_step_that_is_asked_for(capsys, tmp_
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "parts"),
     [
         (["--rows", "0", "512"], ["no row 512", "512 rows"]),
         (["--rows", "-1"], ["no row -1", "512 rows"]),
@@ -52,30 +51,21 @@ def test_a_model_in_a_folder_is_shown_at_the_step_that_is_asked_for(capsys, tmp_
         (["--prefix_selection", "best"], ["prefix_selection", "best", "top_entropy"]),
     ],
 )
-def test_what_is_wrong_is_said_with_the_fix_before_a_model_is_loaded(capsys, tmp_path, flags, said):
+def test_a_wrong_setting_is_refused_with_the_fix_before_a_model_is_loaded(refusal, tmp_path, flags, parts):
     output = tmp_path / "made" / "page.html"
-    assert inspect("--config", LAB, "--output", output, *flags) == 2
-    error = capsys.readouterr().err
-    assert all(part in error for part in said), error
+    error = refusal("inspect", "--config", LAB, "--output", output, *flags)
+    assert all(part in error for part in parts), error
     assert "Loading" not in error
     assert not output.parent.exists()
 
 
-def test_a_step_after_the_end_of_the_run_is_refused(capsys, tmp_path):
-    assert inspect("--config", LAB, "--output", tmp_path / "page.html", "--at_step", 121) == 2
-    assert "no step 121" in capsys.readouterr().err
-
-
-def test_a_missing_recipe_lists_those_beside_it(capsys):
-    assert inspect("--config", RECIPES / "lab" / "prefix.yaml") == 2
-    assert "prefix_rft.yaml" in capsys.readouterr().err
+def test_a_step_after_the_end_of_the_run_is_refused(refusal, tmp_path):
+    error = refusal("inspect", "--config", LAB, "--output", tmp_path / "page.html", "--at_step", 121)
+    assert "no step 121" in error
 
 
 @pytest.mark.parametrize("changes", [{"trainer": "sft"}, {"stages": {"sft": {"trainer": "sft"}, "rft": {}}}])
-def test_a_recipe_of_another_trainer_is_refused_with_the_fix(capsys, tmp_path, changes):
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump({**yaml.safe_load(LAB.read_text()), **changes}))
-    assert inspect("--config", recipe) == 2
-    error = capsys.readouterr().err
+def test_a_recipe_without_prefixes_is_refused_with_the_fix(refusal, lab_recipe, changes):
+    error = refusal("inspect", "--config", lab_recipe(**changes))
     assert next(iter(changes)) in error
     assert "recipe with prefixes" in error

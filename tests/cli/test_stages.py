@@ -56,9 +56,9 @@ def test_the_second_stage_starts_from_what_the_first_has_written(tmp_path, base_
     recipe, folder = RECIPES / "sft_then_rft.yaml", tmp_path / "run"
     assert train("--config", recipe, *SMALL, "--rft.learning_rate", "0", "--output_dir", folder) == 0
     assert stages_begun == [("sft", str(folder / "sft")), ("prefix_grpo", str(folder))]
-    of_sft = weights(folder / "sft")
-    assert not same(of_sft, weights(Path(base_model)))  # it has learned something
-    assert same(of_sft, weights(folder))  # and the second stage, which learns nothing, ends with just that
+    sft_weights = weights(folder / "sft")
+    assert not same(sft_weights, weights(Path(base_model)))  # it has learned
+    assert same(sft_weights, weights(folder))  # the second stage starts from them and learns nothing
     sft, rft = read_curve(folder / "sft"), read_curve(folder)
     assert [line["step"] for line in sft] == [line["step"] for line in rft] == [0, 2]
     assert sft[-1]["accuracy"] == rft[0]["accuracy"] == rft[-1]["accuracy"]
@@ -74,8 +74,8 @@ def test_the_second_stage_starts_from_what_the_first_has_written(tmp_path, base_
     assert train("--config", recipe, *resumed) == 0
     assert stages_begun == [("prefix_grpo", str(folder))]
     assert (folder / "sft" / STATE).stat().st_mtime_ns == before
-    assert same(of_sft, weights(folder / "sft"))
-    assert not same(of_sft, weights(folder))
+    assert same(sft_weights, weights(folder / "sft"))
+    assert not same(sft_weights, weights(folder))
 
 
 def recipe_of_two(tmp_path: Path, **others) -> list:
@@ -87,25 +87,26 @@ def recipe_of_two(tmp_path: Path, **others) -> list:
 
 @pytest.fixture
 def launched(monkeypatch) -> list[Path]:
-    """Folders of the stages whose training a run would begin, and of which it then is as if it had been killed."""
+    """Folders of the stages that begin to train, and then end as if they had been killed."""
     from prefix_rft_trl.cli.launch import training_script
 
     found = []
 
-    def stop(argv):
-        found.append(Path(yaml.safe_load(Path(argv[argv.index("--config") + 1]).read_text())["output_dir"]))
+    def stop(recipe):
+        assert yaml.safe_load(recipe.path.read_text()) == recipe.settings
+        found.append(Path(recipe.settings["output_dir"]))
         return 3
 
-    monkeypatch.setattr(training_script, "main", stop)
+    monkeypatch.setattr(training_script, "train", stop)
     return found
 
 
-def test_a_stage_that_fails_is_the_last_one_and_its_code_that_of_the_run(tmp_path, launched):
+def test_a_stage_that_fails_ends_the_run_with_its_exit_code(tmp_path, launched):
     assert train(*recipe_of_two(tmp_path, use_cpu=True, bf16=False), "--output_dir", tmp_path / "run") == 3
     assert launched == [tmp_path / "run" / "one"]
 
 
-def test_a_run_that_starts_over_does_not_take_what_is_left_of_another_for_its_own(tmp_path, launched):
+def test_a_run_that_starts_over_does_not_count_the_stages_of_an_earlier_one(tmp_path, launched):
     line = [*recipe_of_two(tmp_path, use_cpu=True, bf16=False), "--output_dir", tmp_path / "run"]
     for folder in (tmp_path / "run" / "one", tmp_path / "run"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,19 +123,28 @@ def test_the_environment_of_a_recipe_reaches_its_stages(tmp_path, launched):
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "changes", "part"),
     [
-        (["--colour", "red"], "'colour' in the command line"),
-        (["--three.max_steps", "1"], "'three'"),
-        (["--one.num_generations", "4"], "'num_generations'"),
-        (["--trainer", "stf"], "'stf'"),
+        (["--colour", "red"], {}, "'colour' in the command line"),
+        (["--three.max_steps", "1"], {}, "'three'"),
+        (["--one.num_generations", "4"], {}, "'num_generations'"),
+        (["--trainer", "stf"], {}, "'stf'"),
+        ([], {"stages": {"one": {}, "two": {"lerning_rate": 1}}}, "Did you mean 'learning_rate'?"),
+        (["--one.max_steps", "few"], {}, "few"),
     ],
 )
-def test_a_wrong_flag_is_named_before_a_stage_begins(tmp_path, capsys, launched, flags, said):
-    assert train(*recipe_of_two(tmp_path), "--output_dir", tmp_path / "run", *flags) == 2
-    assert said in capsys.readouterr().err
+def test_a_wrong_setting_of_any_stage_is_refused_before_the_first_one(
+    tmp_path, refusal, launched, flags, changes, part
+):
+    line = [*recipe_of_two(tmp_path, **changes), "--output_dir", tmp_path / "run"]
+    assert part in refusal("train", *line, *flags)
     assert not (tmp_path / "run").exists()
     assert launched == []
+
+
+def test_stages_resume_from_the_last_checkpoint_only(tmp_path, refusal, launched):
+    line = [*recipe_of_two(tmp_path), "--output_dir", tmp_path / "run"]
+    assert "`--resume_from_checkpoint last`" in refusal("train", *line, "--resume_from_checkpoint", "true")
 
 
 # SFT
@@ -154,7 +164,7 @@ def batches(monkeypatch) -> list[dict[str, torch.Tensor]]:
     return found
 
 
-def test_sft_trains_on_the_demonstrations_tokens_and_the_end_alone(tmp_path, batches, base_model):
+def test_sft_trains_on_the_tokens_of_demonstrations_and_their_end_only(tmp_path, batches, base_model):
     rows = [
         {"q": "1+1=", "worked": ["1+1=2;#2", "#2"]},
         {"q": "2+2=", "worked": []},
@@ -204,7 +214,7 @@ def test_a_demonstration_has_the_form_of_its_prompt(prompt, demonstrations, expe
     assert [(row["prompt"], row["completion"]) for row in rows] == [(prompt, one) for one in expected]
 
 
-def test_rows_keep_their_order_over_many_batches_of_the_map():
+def test_demonstrations_keep_their_order_over_many_batches():
     numbers = range(2500)
     dataset = Dataset.from_dict(
         {"prompt": [str(i) for i in numbers], "worked": [f"#{i}" if i % 3 else "" for i in numbers]}
@@ -213,49 +223,35 @@ def test_rows_keep_their_order_over_many_batches_of_the_map():
     assert [(row["prompt"], row["completion"]) for row in rows] == [(str(i), f"#{i}") for i in numbers if i % 3]
 
 
+MATH = "math_accuracy_reward"
+MEASURED = ["--measure_steps", "1", "--reward_funcs"]
 NO_MODEL = [*SFT, "--model_name_or_path", "no/such/model", "--dataset_name", "lab"]
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "parts"),
     [
         (["--demonstration_column", "worked"], ["'worked'", "completion"]),
         (["--lab_demonstrated_share", "0"], ["None of the 512 rows", "'completion'"]),
         (["--lab_damaged_share", "2"], ["damaged_share", "2"]),
         (["--lab_level", "harder"], ["'harder'", "easy, hard"]),
         (["--measure_steps", "1"], ["measure_steps", "reward_funcs"]),
-        (["--measure_steps", "1", "--reward_funcs", "nope"], ["'nope'"]),
         (
-            [
-                "--measure_steps",
-                "1",
-                "--reward_funcs",
-                "math_accuracy_reward",
-                "--reward_kwargs",
-                '{"math_accuracy_reward": {"solution_column": "right"}}',
-            ],
-            ["'right'", "solution_column"],
+            [*MEASURED, MATH, "--reward_kwargs", f'{{"{MATH}": {{"solution_column": "x"}}}}'],
+            ["'x'", "solution_column"],
         ),
-        (["--measure_steps", "1", "--reward_funcs", "accuracy_reward", "--reward_kwargs", "no"], ["reward_kwargs"]),
-        (
-            ["--measure_steps", "1", "--reward_funcs", "accuracy_reward", "--reward_kwargs", '{"other": {}}'],
-            ["other", "accuracy_reward"],
-        ),
-        (
-            ["--measure_steps", "1", "--reward_funcs", "lab_exact_answer", "--measure_split", "dev"],
-            ["'dev'", "measure_split"],
-        ),
-        (["--measure_steps", "1", "--reward_funcs", "lab_exact_answer", "--measure_rows", "0"], ["measure_rows", "0"]),
+        ([*MEASURED, MATH, "--reward_kwargs", '{"other": {}}'], ["other", MATH]),
+        ([*MEASURED, "lab_exact_answer", "--measure_split", "dev"], ["'dev'", "measure_split"]),
+        ([*MEASURED, "lab_exact_answer", "--measure_rows", "0"], ["measure_rows", "0"]),
         ([], ["no/such/model"]),
     ],
 )
-def test_what_is_wrong_is_said_before_the_model_of_sft_is_loaded(tmp_path, capsys, flags, said):
-    assert train(*NO_MODEL, *flags, "--output_dir", tmp_path / "model") == 2
-    error = capsys.readouterr().err
-    assert all(part in error for part in said), error
+def test_wrong_settings_of_sft_are_refused_before_the_model_is_loaded(tmp_path, refusal, flags, parts):
+    error = refusal("train", *NO_MODEL, *flags, "--output_dir", tmp_path / "model")
+    assert all(part in error for part in parts), error
 
 
-def test_a_dataset_that_is_streamed_is_measured_as_well(tmp_path):
+def test_accuracy_is_measured_on_a_streamed_dataset(tmp_path):
     rows = [{"prompt": f"{i}+1=", "completion": f"#{i + 1}", "solution": str(i + 1)} for i in range(8)]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     recipe = [*SFT, "--dataset_name", tmp_path / "rows.jsonl", "--dataset_streaming", "true"]

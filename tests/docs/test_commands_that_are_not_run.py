@@ -8,12 +8,10 @@ import shlex
 from pathlib import Path
 
 import pytest
-from accelerate.commands.launch import launch_command_parser
 
 from prefix_rft_trl.cli import data_check, data_options, eval
-from prefix_rft_trl.cli.launch.recipe import read_recipe
-from prefix_rft_trl.cli.launch.training_script import make_parser
-from prefix_rft_trl.cli.train import launcher_flags
+from prefix_rft_trl.cli.launch.arguments import split_launcher_flags
+from prefix_rft_trl.cli.launch.recipe import Recipe
 
 
 ROOT = Path(__file__).parents[2]
@@ -42,8 +40,7 @@ def test_a_command_parses_to_its_end(line, monkeypatch):
         data_options.make_parser().parse_args(words)
     else:
         assert command == "train"
-        recipe, flags = read_recipe(words)
-        launcher_flags(make_parser(), launch_command_parser(), recipe, flags)
+        split_launcher_flags(Recipe.read(words))
 
 
 def test_there_are_some():

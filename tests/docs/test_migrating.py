@@ -12,7 +12,7 @@ from trl import GRPOConfig, ModelConfig
 
 from prefix_rft_trl import PrefixGRPOConfig
 from prefix_rft_trl.cli.data_options import make_parser
-from prefix_rft_trl.cli.launch.training_script import PrefixScriptArguments
+from prefix_rft_trl.cli.launch.arguments import PrefixScriptArguments
 from prefix_rft_trl.rewards import load_reward
 
 

@@ -16,7 +16,7 @@ from mkdocs.config import load_config
 from trl import ModelConfig
 
 from prefix_rft_trl import PrefixGRPOConfig
-from prefix_rft_trl.cli.launch.training_script import DemonstrationSFTConfig, PrefixScriptArguments
+from prefix_rft_trl.cli.launch.arguments import PrefixScriptArguments
 
 
 ROOT = Path(__file__).parents[2]

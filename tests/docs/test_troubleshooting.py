@@ -12,7 +12,7 @@ from trl import ModelConfig
 
 import prefix_rft_trl
 from prefix_rft_trl import PrefixGRPOConfig
-from prefix_rft_trl.cli.launch.training_script import PrefixScriptArguments
+from prefix_rft_trl.cli.launch.arguments import PrefixScriptArguments
 
 
 DOCS = Path(__file__).parents[2] / "docs"

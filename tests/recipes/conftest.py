@@ -1,4 +1,4 @@
-"""What the recipes for large models take from the Hub, small: a model of each kind, and problems with solutions."""
+"""Small stand-ins for what the recipes take from the Hub: a model of each kind, problems with solutions."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def tokenizer_of_bytes() -> PreTrainedTokenizerFast:
 
 
 def as_on_the_hub(config: dict) -> dict:
-    """The config of an older transformers, as these models have it on the Hub."""
+    """A config of an older transformers, as these models have on the Hub."""
     older = {name: value for name, value in config.items() if name != "rope_parameters"}
     return {**older, "rope_theta": 10000.0, "max_position_embeddings": 4096}
 
@@ -56,9 +56,8 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset that `prefix-rft data openr1-math` makes of rows like those on the Hub."""
-    folder = tmp_path_factory.mktemp("data")
+def openr1_rows(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of rows like those of OpenR1-Math on the Hub."""
     rows = [
         {
             "prompt": [{"role": "system", "content": "Think."}, {"role": "user", "content": f"{number}+1?"}],
@@ -67,7 +66,14 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         for number in range(16)
     ]
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    line = ["data", "openr1-math", "--input", folder / "rows.jsonl", "--output", folder / "problems.parquet"]
-    assert main(list(map(str, line))) == 0
-    return folder / "problems.parquet"
+    path = tmp_path_factory.mktemp("data") / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def problems(openr1_rows: str) -> str:
+    """The dataset that `prefix-rft data openr1-math` makes of them."""
+    output = str(Path(openr1_rows).with_name("problems.parquet"))
+    assert main(["data", "openr1-math", "--input", openr1_rows, "--output", output]) == 0
+    return output

@@ -1,4 +1,4 @@
-"""The estimates of benchmarks/expected_cost.py, against a count of their own."""
+"""The estimates of benchmarks/expected_cost.py, against independent counts."""
 
 import importlib.util
 from pathlib import Path
@@ -19,13 +19,13 @@ def cost():
     return script
 
 
-def test_sharded_states_are_sixteen_bytes_a_parameter_on_one_gpu_and_fewer_on_more(cost):
+def test_gpus_share_the_optimizer_states(cost):
     model, gpu = cost.MODELS["Qwen/Qwen2.5-Math-7B"], cost.GPUS["h100"]
     on = {gpus: cost.memory(SETTINGS, model, gpu, gpus) for gpus in (1, 8)}
     assert on[1] - on[8] == pytest.approx(14 * 7.62e9 * 7 / 8)
 
 
-def test_vllm_takes_its_share_where_activations_take_less(cost):
+def test_vllm_reserves_its_share_unless_activations_need_more(cost):
     model, gpu = cost.MODELS["Qwen/Qwen2.5-Math-7B"], cost.GPUS["h100"]
     without = cost.memory(SETTINGS, model, gpu, 8)
     share = {"use_vllm": True, "vllm_gpu_memory_utilization": 0.9}
@@ -34,13 +34,13 @@ def test_vllm_takes_its_share_where_activations_take_less(cost):
     assert cost.memory({**SETTINGS, **share}, model, gpu, 8) == without
 
 
-def test_training_time_is_operations_by_what_the_gpu_reaches(cost):
+def test_training_time_is_operations_over_the_throughput_of_the_gpu(cost):
     model, gpu = cost.MODELS["Qwen/Qwen2.5-Math-7B"], cost.GPUS["h100"]
     tokens = 128 * (150 + 0.4 * 8192)
     assert cost.seconds_to_train(SETTINGS, model, gpu) == pytest.approx(10 * 7.62e9 * tokens / (0.35 * 989e12))
 
 
-def test_sampling_lasts_as_long_as_the_longest_completion(cost):
+def test_sampling_takes_as_long_as_the_longest_completion(cost):
     model, gpu = cost.MODELS["Qwen/Qwen2.5-Math-1.5B"], cost.GPUS["h100"]
     one = {**SETTINGS, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 1}
     one["vllm_gpu_memory_utilization"] = 0.4
@@ -48,7 +48,7 @@ def test_sampling_lasts_as_long_as_the_longest_completion(cost):
     assert cost.seconds_to_sample(one, model, gpu) == pytest.approx(8192 * (read / (0.5 * 3.35e12) + 0.004))
 
 
-def test_an_adapter_has_a_low_and_a_high_matrix_for_each_linear_layer(cost):
+def test_the_parameters_of_an_adapter_are_those_that_peft_counts(cost):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, Qwen2Config
 
@@ -62,6 +62,6 @@ def test_an_adapter_has_a_low_and_a_high_matrix_for_each_linear_layer(cost):
     assert cost.MODELS["Qwen/Qwen2.5-Math-1.5B"].adapter(64) == 28 * model.get_nb_trainable_parameters()[0]
 
 
-def test_demonstrations_of_sft_are_no_longer_than_its_rows(cost):
+def test_the_length_of_sft_rows_bounds_the_demonstrations(cost):
     sft = {**SETTINGS, "trainer": "sft", "max_length": 4096}
     assert cost.budget(sft) == 3072

@@ -1,4 +1,4 @@
-"""Each recipe for a large model trains two steps, for real, with a tiny model of the same kind in its place."""
+"""Each recipe for a large model trains two steps, with a tiny model of the same kind in its place."""
 
 import json
 from pathlib import Path
@@ -15,8 +15,8 @@ MODELS = ["qwen2.5-math-7b", "qwen2.5-math-1.5b", "llama-3.1-8b", "qwen3-1.7b", 
 METHODS = ["prefix_rft", "rft", "sft", "sft_then_rft", "luffy", "uft"]
 SMALL = ["--max_steps", "2", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "1"]
 SMALL += ["--use_cpu", "true", "--bf16", "false", "--dtype", "float32", "--save_strategy", "no"]
-OF_ROLLOUTS = ["--use_vllm", "false", "--max_completion_length", "64"]
-OF_ROLLOUTS += ["--reward_kwargs", '{"math_accuracy_reward": {"num_workers": 1}}']
+ROLLOUTS = ["--use_vllm", "false", "--max_completion_length", "64"]
+ROLLOUTS += ["--reward_kwargs", '{"math_accuracy_reward": {"num_workers": 1}}']
 
 
 def test_every_model_has_every_method():
@@ -29,8 +29,8 @@ def test_every_model_has_every_method():
 def test_a_recipe_trains(model, method, stand_ins, problems, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = yaml.safe_load((FOLDER / model / f"{method}.yaml").read_text())
-    line = ["--model_name_or_path", str(stand_ins[recipe["model_name_or_path"]]), "--dataset_name", str(problems)]
-    line += [*SMALL, *([] if method == "sft" else OF_ROLLOUTS)]
+    line = ["--model_name_or_path", str(stand_ins[recipe["model_name_or_path"]]), "--dataset_name", problems]
+    line += [*SMALL, *([] if method == "sft" else ROLLOUTS)]
     assert main(["train", "--config", f"recipes/{model}/{method}.yaml", *line]) == 0
 
     output = Path(recipe["output_dir"])
@@ -49,16 +49,16 @@ def test_a_recipe_trains(model, method, stand_ins, problems, tmp_path, monkeypat
         assert AutoConfig.from_pretrained(output).max_position_embeddings == changed.max_position_embeddings
 
 
-def test_what_ends_a_turn_ends_a_completion_and_what_ended_a_text_still_does(stand_ins, tmp_path, monkeypatch):
+def test_both_the_end_of_a_turn_and_of_a_text_end_a_completion(stand_ins, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = ["--model_name_or_path", str(stand_ins["Qwen/Qwen2.5-Math-7B"])]
     assert main(["recipes", "model", "qwen2.5-math-7b/prefix_rft", *line]) == 0
     tokenizer = AutoTokenizer.from_pretrained("models/qwen2.5-math-7b-16k")
     ends = GenerationConfig.from_pretrained("models/qwen2.5-math-7b-16k").eos_token_id
     assert tokenizer.convert_ids_to_tokens(ends) == ["<|im_end|>", "<|endoftext|>"]
-    asked = [{"role": "user", "content": "1+1?"}]
-    shown = "<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\n"
-    assert tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True) == shown
-    answered = [*asked, {"role": "assistant", "content": "<think>\nOne.\n</think>\n2"}]
-    whole = tokenizer.apply_chat_template(answered, tokenize=False)
-    assert whole == f"{shown}<think>\nOne.\n</think>\n2<|im_end|>\n"
+    question = [{"role": "user", "content": "1+1?"}]
+    prompt = "<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\n"
+    assert tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True) == prompt
+    answered = [*question, {"role": "assistant", "content": "<think>\nOne.\n</think>\n2"}]
+    text = tokenizer.apply_chat_template(answered, tokenize=False)
+    assert text == f"{prompt}<think>\nOne.\n</think>\n2<|im_end|>\n"

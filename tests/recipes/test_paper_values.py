@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prefix_rft_trl.cli.launch.training_script import DemonstrationSFTConfig
+from prefix_rft_trl.cli.launch.arguments import DemonstrationSFTConfig
 from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.utils.recipe_files import FOLDER
 
@@ -23,22 +23,15 @@ TITLES = {
     "sft_then_rft/sft": ["SFT"],
     "sft_then_rft/rft": ["All with rollouts", "RFT", "SFT then RFT"],
 }
-# Where a run is, and how a step fits on its GPUs
-OF_THE_MACHINE = {
-    "model_name_or_path",
-    "model_changes",
-    "dataset_name",
-    "output_dir",
-    "bf16",
-    "gradient_checkpointing",
-}
-OF_THE_MACHINE |= {"logging_steps", "save_steps", "save_total_limit", "report_to", "seed", "trainer"}
-OF_THE_MACHINE |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
+# Where a run reads and writes, and how a step fits its GPUs
+MACHINE = {"model_name_or_path", "model_changes", "dataset_name", "output_dir", "bf16", "gradient_checkpointing"}
+MACHINE |= {"logging_steps", "save_steps", "save_total_limit", "report_to", "seed", "trainer"}
+MACHINE |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
 GPUS = 8
 
 
 def tables() -> dict[str, dict[str, str]]:
-    """By title, the value of each setting."""
+    """The value of each setting, by the title of its table."""
     parts = re.split(r"^### (.*)$", PAGE.read_text(), flags=re.MULTILINE)
     rows = {}
     for title, text in zip(parts[1::2], parts[2::2], strict=True):
@@ -55,7 +48,7 @@ def settings_of(model: str, training: str) -> dict:
 
 
 def value_of(name: str, settings: dict):
-    """What a recipe sets, or what it leaves at its default."""
+    """The value of a recipe, set or default."""
     rows = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"] * GPUS
     if name == "prompts a step":
         return rows / settings["num_generations"]
@@ -87,22 +80,22 @@ def test_a_recipe_has_the_values_of_the_paper(model, training):
         if not same(value, value_of(name, settings))
     }
     assert not differing
-    of_the_machine = {name for name in settings if name in OF_THE_MACHINE or name.startswith(("vllm_", "use_vllm"))}
-    of_other_stage = {"reward_funcs"} if training.endswith("/sft") else set()
-    assert set(settings) - of_the_machine - of_other_stage <= set(shown), "a setting that the table does not have"
+    machine = {name for name in settings if name in MACHINE or name.startswith(("vllm_", "use_vllm"))}
+    other_stage = {"reward_funcs"} if training.endswith("/sft") else set()
+    assert set(settings) - machine - other_stage <= set(shown), "a setting that is missing in the table"
 
 
 @pytest.mark.parametrize(
     ("model", "positions", "theta"), [("qwen2.5-math-7b", 16384, 40000), ("qwen2.5-math-1.5b", 16384, 40000)]
 )
-def test_the_context_is_extended_as_in_the_paper_in_all_recipes_of_a_model(model, positions, theta):
+def test_all_recipes_of_a_model_extend_its_context_as_the_paper_does(model, positions, theta):
     for path in (FOLDER / model).glob("*.yaml"):
         config = yaml.safe_load(path.read_text())["model_changes"]["config"]
         assert config == {"max_position_embeddings": positions, "rope_theta": theta}, path.name
 
 
 @pytest.mark.parametrize("folder", sorted({path.parent.name for path in FOLDER.glob("*/uft.yaml")} - {"lab"}))
-def test_the_methods_of_a_model_differ_in_nothing_but_their_own_settings(folder):
+def test_the_methods_of_a_model_share_all_other_settings(folder):
     methods = ("prefix_rft", "rft", "luffy", "uft")
     recipes = [yaml.safe_load((FOLDER / folder / f"{method}.yaml").read_text()) for method in methods]
     own = {"output_dir", "entropy_coef", "num_prefix_generations"}
@@ -111,6 +104,6 @@ def test_the_methods_of_a_model_differ_in_nothing_but_their_own_settings(folder)
         for recipe in recipes
     ]
     assert all(one == shared[0] for one in shared)
-    of_stage = yaml.safe_load((FOLDER / folder / "sft_then_rft.yaml").read_text())
-    rft = {**of_stage, **of_stage.pop("stages")["rft"]}
+    two_stages = yaml.safe_load((FOLDER / folder / "sft_then_rft.yaml").read_text())
+    rft = {**two_stages, **two_stages.pop("stages")["rft"]}
     assert {name: value for name, value in rft.items() if name not in {*own, "epsilon_high", "stages"}} == shared[0]

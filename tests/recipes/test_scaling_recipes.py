@@ -1,4 +1,4 @@
-"""What recipes/accelerate, recipes/deepspeed and recipes/slurm hold is what accelerate, DeepSpeed and Slurm take."""
+"""accelerate, DeepSpeed and Slurm accept the files of recipes/accelerate, recipes/deepspeed and recipes/slurm."""
 
 import json
 import os
@@ -17,17 +17,18 @@ ACCELERATE = sorted((RECIPES / "accelerate").glob("*.yaml"))
 DEEPSPEED = sorted((RECIPES / "deepspeed").glob("*.json"))
 SLURM = sorted((RECIPES / "slurm").glob("*.slurm"))
 SCALING = ROOT / "docs" / "scaling.md"
+THIRD_NODE = ["--num_machines", "3", "--num_processes", "24", "--machine_rank", "2", "--main_process_ip", "node0"]
 ZERO = [path for path in ACCELERATE if path.stem.startswith("zero")]
 
 
-def test_every_kind_is_there():
+def test_every_kind_of_sharding_has_a_file():
     assert {path.stem for path in ACCELERATE} >= {"ddp", "fsdp2", "zero1", "zero2", "zero3", "zero3_offload"}
     assert {path.stem for path in DEEPSPEED} >= {"zero1", "zero2", "zero3", "zero3_offload"}
     assert {path.stem for path in SLURM} == {"one_node", "vllm_server"}
 
 
 def launched(*flags: str):
-    """How accelerate's launcher understands a line."""
+    """How accelerate's launcher understands a command line."""
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
     arguments = launch_command_parser().parse_args([*flags, "script.py"])
@@ -35,7 +36,7 @@ def launched(*flags: str):
 
 
 def environment_of(path: Path) -> dict[str, str]:
-    """What accelerate's launcher tells the processes of a configuration for DeepSpeed."""
+    """What accelerate's launcher passes to the processes of a DeepSpeed configuration."""
     from accelerate.utils.launch import prepare_deepspeed_cmd_env
 
     arguments, defaults, _ = launched("--config_file", str(path), "--main_process_port", "0")
@@ -54,18 +55,16 @@ def test_accelerate_launches_a_configuration_on_one_node_and_on_several(path):
         expected == "DEEPSPEED", expected == "FSDP", expected == "MULTI_GPU",
     )  # fmt: skip
     assert (arguments.num_processes, arguments.num_machines, arguments.mixed_precision) == (8, 1, "bf16")
-    of_node = ["--num_machines", "3", "--num_processes", "24", "--machine_rank", "2", "--main_process_ip", "node0"]
-    several, _, _ = launched("--config_file", str(path), *of_node)
+    several, _, _ = launched("--config_file", str(path), *THIRD_NODE)
     assert (several.num_machines, several.num_processes, several.machine_rank) == (3, 24, 2)
     assert several.main_process_ip == "node0"
 
 
 @pytest.mark.parametrize("path", ACCELERATE, ids=lambda path: path.stem)
-def test_several_nodes_start_their_own_processes_and_meet_at_the_first(path):
+def test_each_node_starts_its_own_processes_and_meets_the_others_at_the_first(path):
     from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
-    of_node = ["--num_machines", "3", "--num_processes", "24", "--machine_rank", "2", "--main_process_ip", "node0"]
-    arguments, _, _ = launched("--config_file", str(path), *of_node, "--main_process_port", "29500")
+    arguments, _, _ = launched("--config_file", str(path), *THIRD_NODE, "--main_process_port", "29500")
     arguments.deepspeed_fields_from_accelerate_config = ""
     if arguments.use_deepspeed:
         command, _ = prepare_deepspeed_cmd_env(arguments)
@@ -102,21 +101,21 @@ def read(config):
     devices = [str(part.device) if part else "none" for part in (zero.offload_optimizer, zero.offload_param)]
     return [int(zero.stage), *devices, zero.gather_16bit_weights_on_model_save]
 
-def of_plugin(environment):
+def plugin_config(environment):
     os.environ.update(environment)
     config = DeepSpeedPlugin().deepspeed_config
     return {**config, "steps_per_print": None}
 
 files, environments = json.loads(sys.argv[1])
-print("READ", json.dumps([[read(file) for file in files], [of_plugin(one) for one in environments]]))
+print("READ", json.dumps([[read(file) for file in files], [plugin_config(one) for one in environments]]))
 """
 
 
 @pytest.fixture(scope="module")
 def read() -> tuple[dict[str, list], dict[str, dict]]:
-    """What DeepSpeed reads in its files, and what accelerate's plugin makes of its configurations, by name.
+    """How DeepSpeed reads its files, and the configurations that accelerate's plugin makes, by name.
 
-    In a process of its own: DeepSpeed leaves its traces in the one that imports it.
+    In a process of its own, as importing DeepSpeed changes the process.
     """
     given = [[json.loads(path.read_text()) for path in DEEPSPEED], [environment_of(path) for path in ZERO]]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
@@ -132,32 +131,32 @@ def names(paths: list[Path]) -> list[str]:
 
 
 @pytest.mark.parametrize("path", DEEPSPEED, ids=lambda path: path.stem)
-def test_deepspeed_reads_what_the_name_of_a_file_says(path, read):
+def test_deepspeed_shards_by_the_name_of_a_file(path, read):
     config = json.loads(path.read_text())
     stage, offloads = int(path.stem[4]), path.stem.endswith("_offload")
     expected = [stage, "cpu" if offloads else "none", "cpu" if offloads and stage == 3 else "none", stage == 3]
     assert read[0][path.stem] == expected
     filled = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping")
-    assert {config[name] for name in filled} == {"auto"}  # the trainer knows, and refuses any other number
+    assert {config[name] for name in filled} == {"auto"}  # filled by the trainer, which refuses other numbers
     assert config["bf16"] == {"enabled": "auto"}
     assert f"recipes/deepspeed/{path.name}" in config["_comment"]
 
 
 @pytest.mark.parametrize("path", ZERO, ids=lambda path: path.stem)
-def test_the_configuration_of_accelerate_and_the_file_of_deepspeed_shard_alike(path, read):
-    of_accelerate = read[1][path.stem]
-    of_file = json.loads((RECIPES / "deepspeed" / f"{path.stem}.json").read_text())["zero_optimization"]
-    zero = of_accelerate["zero_optimization"]
-    assert zero["stage"] == of_file["stage"]
+def test_accelerate_and_deepspeed_files_of_a_name_shard_alike(path, read):
+    accelerate_reads = read[1][path.stem]
+    deepspeed_reads = json.loads((RECIPES / "deepspeed" / f"{path.stem}.json").read_text())["zero_optimization"]
+    zero = accelerate_reads["zero_optimization"]
+    assert zero["stage"] == deepspeed_reads["stage"]
     for part in ("offload_optimizer", "offload_param"):
-        assert zero[part]["device"] == of_file.get(part, {"device": "none"})["device"]
+        assert zero[part]["device"] == deepspeed_reads.get(part, {"device": "none"})["device"]
     gathers = "stage3_gather_16bit_weights_on_model_save"
-    assert zero[gathers] == of_file.get(gathers, False)
-    assert of_accelerate["gradient_accumulation_steps"] == "auto"  # a number would be refused for any other
+    assert zero[gathers] == deepspeed_reads.get(gathers, False)
+    assert accelerate_reads["gradient_accumulation_steps"] == "auto"  # a number would be refused for any other
 
 
 def commands_shown() -> list[str]:
-    """For GPUs: those of the recipes' comments, and of the blocks of the page that are not run."""
+    """Commands for GPUs, from the comments of recipes and the blocks of the page that are not run."""
     texts = [path.read_text() for path in [*ACCELERATE, *SLURM]]
     start = r"^# +((?:prefix-rft|sbatch) (?:.*\\\n#)*.*)"
     lines = [line for text in texts for line in re.findall(start, text, re.MULTILINE)]
@@ -168,8 +167,8 @@ def commands_shown() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def folder_of_a_user(tmp_path_factory) -> Path:
-    """Where `recipes` is, and the files that the page has written."""
+def user_folder(tmp_path_factory) -> Path:
+    """A folder with `recipes` and the files that the page writes."""
     folder = tmp_path_factory.mktemp("user")
     (folder / "recipes").symlink_to(RECIPES)
     (folder / "runs").mkdir()
@@ -180,23 +179,20 @@ def folder_of_a_user(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("command", dict.fromkeys(commands_shown()))
-def test_a_command_that_is_shown_names_files_and_flags_that_exist(command, folder_of_a_user, monkeypatch):
-    from accelerate.commands.launch import launch_command_parser
+def test_the_commands_name_files_and_flags_that_exist(command, user_folder, monkeypatch):
+    from prefix_rft_trl.cli.launch.arguments import split_launcher_flags
+    from prefix_rft_trl.cli.launch.recipe import Recipe
 
-    from prefix_rft_trl.cli.launch.recipe import read_recipe
-    from prefix_rft_trl.cli.launch.training_script import make_parser
-    from prefix_rft_trl.cli.train import launcher_flags
-
-    monkeypatch.chdir(folder_of_a_user)
+    monkeypatch.chdir(user_folder)
     words = shlex.split(command.replace("RECIPE.yaml", "recipes/lab/prefix_rft.yaml"))
     assert all(Path(word).is_file() for word in words if word.startswith(("recipes/", "runs/")))
     if words[0] == "prefix-rft":
         assert words[1] == "train"
-        launcher_flags(make_parser(), launch_command_parser(), *read_recipe(words[2:]))  # refuses what nobody knows
+        split_launcher_flags(Recipe.read(words[2:]))  # refuses unknown settings
     else:
         assert words[0] in ("sbatch", "sed", "mkdir")
 
 
-def test_the_page_makes_a_configuration_for_cpus(folder_of_a_user):
-    arguments, _, _ = launched("--config_file", str(folder_of_a_user / "runs" / "zero2-cpu.yaml"))
+def test_the_configuration_that_the_page_makes_is_for_cpus(user_folder):
+    arguments, _, _ = launched("--config_file", str(user_folder / "runs" / "zero2-cpu.yaml"))
     assert (arguments.use_cpu, arguments.mixed_precision, arguments.use_deepspeed) == (True, "no", True)

@@ -1,8 +1,7 @@
-"""Stands in for Slurm, vLLM and `prefix-rft`, by the name under which it is called: writes down what it is asked.
+"""Stand-in for Slurm, vLLM and `prefix-rft`, by the name under which it is called; it records the calls.
 
-BEHAVIOUR says what the server and the training do: `dies` (the server, at once), `loads` (the server, for ever),
-`leaves` (the server, under way), `fails` (the training), `ends` (the training, by itself), `trains` (until it is asked
-to stop), `cannot save` (when it is asked to stop).
+BEHAVIOUR of the server: `dies` (at once), `loads` (for ever), `leaves` (during training); of the training: `fails`,
+`ends`, `trains` (until it is stopped), `cannot save` (when it is stopped).
 """
 
 import json
@@ -29,11 +28,10 @@ def srun(arguments: list[str]) -> int:
     tasks, command = int(options.get("ntasks", 1)), arguments[place:]
     step = len(list(STATE.glob("step-*")))
     processes: list[subprocess.Popen] = []
-
-    asked: list[int] = []
+    signals: list[int] = []
 
     def kill(number: int, *_) -> None:  # what srun does when it is sent SIGTERM
-        asked.append(number)
+        signals.append(number)
         for process in processes:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -42,12 +40,12 @@ def srun(arguments: list[str]) -> int:
     for rank in range(tasks):
         environment = {**os.environ, "SLURM_PROCID": str(rank)}
         processes.append(subprocess.Popen(command, env=environment, start_new_session=True))
-    if asked:  # while they were started
+    if signals:  # while they were started
         kill(signal.SIGTERM)
     (STATE / f"step-{step}").write_text(json.dumps([process.pid for process in processes]))
     note("srun", step=step, options=options, command=command, cpus=os.environ.get("SRUN_CPUS_PER_TASK"))
     codes = [abs(process.wait()) for process in processes]
-    if asked:
+    if signals:
         note("killed", step=step)
     return max(codes)
 
@@ -86,7 +84,7 @@ def vllm(arguments: list[str]) -> int:
 
 
 def prefix_rft(arguments: list[str]) -> int:
-    if arguments[0] == "recipes":  # which trains nothing
+    if arguments[0] == "recipes":  # makes the model
         return subprocess.run([sys.executable, "-m", "prefix_rft_trl.cli.main", *arguments]).returncode
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))

@@ -19,7 +19,7 @@ MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 class Job:
-    """A script that runs, and what the stand-ins have seen of it."""
+    """A running script, and the calls that its stand-ins have recorded."""
 
     def __init__(self, folder: Path, script: str, behaviour: str, line: list[str], **environment: str):
         programs = folder / "bin"
@@ -51,8 +51,8 @@ class Job:
             time.sleep(0.05)
 
     def end(self) -> tuple[int, str]:
-        said = self.process.communicate(timeout=60)[0]
-        return self.process.returncode, said
+        output = self.process.communicate(timeout=60)[0]
+        return self.process.returncode, output
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ Submit = Callable[..., Job]
 
 
 @pytest.mark.parametrize("script", ["one_node", "vllm_server"])
-def test_bash_reads_a_script_and_a_missing_recipe_is_said(script):
+def test_a_script_is_valid_and_needs_a_recipe(script):
     path = ROOT / "recipes" / "slurm" / f"{script}.slurm"
     subprocess.run(["bash", "-n", str(path)], check=True)
     done = subprocess.run(["bash", str(path)], capture_output=True, text=True)
@@ -87,17 +87,17 @@ def test_bash_reads_a_script_and_a_missing_recipe_is_said(script):
     assert "a recipe is missing" in done.stderr
 
 
-def test_the_server_is_ready_before_the_training_starts_which_is_told_where_it_is(submit: Submit):
+def test_training_starts_when_the_server_is_ready_and_gets_its_address(submit: Submit):
     job = submit("vllm_server", "ends")
     assert job.end()[0] == 0
     order = [event["event"] for event in job.events() if event["event"] in ("vllm", "prefix-rft")]
     assert order == ["vllm", "prefix-rft", "prefix-rft"]
     server, training = job.events("srun")
     assert (server["options"]["nodelist"], training["options"]["nodelist"]) == ("n3", "n1,n2")
-    asked = job.events("curl")
-    assert {event["url"] for event in asked} == {"http://n3:8000/health"}
-    assert [event["ready"] for event in asked] == [False] * (len(asked) - 1) + [True]
-    assert len(asked) > 1
+    checks = job.events("curl")
+    assert {event["url"] for event in checks} == {"http://n3:8000/health"}
+    assert [event["ready"] for event in checks] == [False] * (len(checks) - 1) + [True]
+    assert len(checks) > 1
     vllm = job.events("vllm")[0]
     assert vllm["dev_mode"] == "1"
     assert vllm["arguments"] == [
@@ -115,7 +115,7 @@ def test_the_server_is_ready_before_the_training_starts_which_is_told_where_it_i
         ]  # fmt: skip
 
 
-def test_what_the_server_is_given_can_be_changed(submit: Submit):
+def test_model_server_flags_and_sharding_can_be_set(submit: Submit):
     other = ("--model_name_or_path", "a/model")
     job = submit("vllm_server", "ends", *other, VLLM_FLAGS="--tensor-parallel-size 8", SHARDING="zero3")
     assert job.end()[0] == 0
@@ -126,7 +126,7 @@ def test_what_the_server_is_given_can_be_changed(submit: Submit):
     assert "recipes/accelerate/zero3.yaml" in trained
 
 
-def test_a_recipe_without_a_model_has_nothing_to_serve(submit: Submit, tmp_path):
+def test_a_recipe_without_a_model_is_refused(submit: Submit, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("learning_rate: 1.0e-6\n")
     job = submit("vllm_server", "ends", recipe=str(recipe))
@@ -137,13 +137,13 @@ def test_a_recipe_without_a_model_has_nothing_to_serve(submit: Submit, tmp_path)
 
 
 @pytest.mark.parametrize("script", ["one_node", "vllm_server"])
-def test_each_step_has_the_processors_of_the_job(submit: Submit, script):
+def test_each_job_step_gets_the_cpus_of_the_job(submit: Submit, script):
     job = submit(script, "ends", SLURM_CPUS_PER_TASK="64")
     assert job.end()[0] == 0
     assert {event["cpus"] for event in job.events("srun")} == {"64"}
 
 
-def test_the_server_ends_with_the_training_whose_exit_code_is_the_jobs(submit: Submit):
+def test_a_failed_training_ends_the_server_and_fails_the_job(submit: Submit):
     job = submit("vllm_server", "fails")
     assert job.end()[0] == 5
     assert job.events("killed") == [{"event": "killed", "step": 0}]
@@ -151,19 +151,19 @@ def test_the_server_ends_with_the_training_whose_exit_code_is_the_jobs(submit: S
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "said", "trained"),
+    ("behaviour", "message", "trained"),
     [("dies", "ended before it was ready", 0), ("leaves", "ended while the run was training", 2)],
 )
-def test_the_job_ends_with_a_server_that_goes_away(submit: Submit, behaviour, said, trained):
+def test_a_server_that_exits_ends_the_job(submit: Submit, behaviour, message, trained):
     job = submit("vllm_server", behaviour)
     code, output = job.end()
     assert code == 1
-    assert said in output
+    assert message in output
     assert len(job.events("prefix-rft")) == trained
     assert [event["step"] for event in job.events("killed")] == ([1] if trained else [])
 
 
-def test_a_server_that_is_never_ready_is_not_waited_for_for_ever(submit: Submit):
+def test_waiting_for_the_server_times_out(submit: Submit):
     job = submit("vllm_server", "loads", SERVER_TIMEOUT="0")
     code, output = job.end()
     assert code == 1
@@ -171,7 +171,7 @@ def test_a_server_that_is_never_ready_is_not_waited_for_for_ever(submit: Submit)
     assert job.events("prefix-rft") == []
 
 
-def test_two_roles_take_two_nodes(submit: Submit):
+def test_a_server_job_needs_two_nodes(submit: Submit):
     job = submit("vllm_server", "ends", SLURM_JOB_NODELIST="n1")
     code, output = job.end()
     assert code == 2
@@ -180,7 +180,7 @@ def test_two_roles_take_two_nodes(submit: Submit):
 
 
 @pytest.mark.parametrize(("script", "step", "processes"), [("one_node", 0, 1), ("vllm_server", 1, 2)])
-def test_before_its_time_is_up_the_training_saves_and_the_job_is_queued_again(submit: Submit, script, step, processes):
+def test_before_the_time_limit_the_training_saves_and_the_job_is_requeued(submit: Submit, script, step, processes):
     job = submit(script, "trains")
     job.wait_for("prefix-rft", processes)
     os.kill(job.process.pid, signal.SIGUSR1)
@@ -188,7 +188,7 @@ def test_before_its_time_is_up_the_training_saves_and_the_job_is_queued_again(su
     assert job.events("scancel") == [{"event": "scancel", "signal": "TERM", "job": "7", "step": step}]
     assert len(job.events("saved")) == processes
     assert job.events()[-1] == {"event": "scontrol", "arguments": ["requeue", "7"]}
-    # The server is ended when the checkpoint is saved, not before: it is needed for the step that is being made
+    # The server ends after the checkpoint is saved, as the running step needs it
     assert [event["step"] for event in job.events("killed")] == ([0] if script == "vllm_server" else [])
     assert all(place["event"] != "killed" for place in job.events()[: job.events().index(job.events("saved")[-1])])
 
@@ -198,7 +198,7 @@ def requeued(job: Job) -> bool:
 
 
 @pytest.mark.parametrize(("script", "processes"), [("one_node", 1), ("vllm_server", 2)])
-def test_a_job_that_could_not_save_is_not_queued_again(submit: Submit, script, processes):
+def test_a_job_that_could_not_save_is_not_requeued(submit: Submit, script, processes):
     job = submit(script, "cannot save")
     job.wait_for("prefix-rft", processes)
     os.kill(job.process.pid, signal.SIGUSR1)
@@ -206,7 +206,7 @@ def test_a_job_that_could_not_save_is_not_queued_again(submit: Submit, script, p
     assert not requeued(job)
 
 
-def test_a_job_whose_server_is_not_ready_before_its_time_is_up_is_queued_again(submit: Submit):
+def test_a_job_whose_server_is_not_ready_before_the_time_limit_is_requeued(submit: Submit):
     job = submit("vllm_server", "loads")
     job.wait_for("curl", 1)
     os.kill(job.process.pid, signal.SIGUSR1)
@@ -216,7 +216,7 @@ def test_a_job_whose_server_is_not_ready_before_its_time_is_up_is_queued_again(s
 
 
 @pytest.mark.parametrize(("script", "processes"), [("one_node", 1), ("vllm_server", 2)])
-def test_a_job_that_is_asked_to_end_saves_and_is_not_queued_again(submit: Submit, script, processes):
+def test_a_cancelled_job_saves_and_is_not_requeued(submit: Submit, script, processes):
     job = submit(script, "trains")
     job.wait_for("prefix-rft", processes)
     os.kill(job.process.pid, signal.SIGTERM)
@@ -225,7 +225,7 @@ def test_a_job_that_is_asked_to_end_saves_and_is_not_queued_again(submit: Submit
     assert not requeued(job)
 
 
-def test_one_node_trains_on_its_gpus_and_goes_on_from_the_last_checkpoint(submit: Submit):
+def test_one_node_trains_on_its_gpus_and_resumes(submit: Submit):
     job = submit("one_node", "ends", SHARDING="fsdp2")
     assert job.end()[0] == 0
     assert job.events("prefix-rft")[0]["arguments"] == [
@@ -235,7 +235,7 @@ def test_one_node_trains_on_its_gpus_and_goes_on_from_the_last_checkpoint(submit
 
 
 @pytest.mark.parametrize("script", ["one_node", "vllm_server"])
-def test_slurm_is_asked_for_a_signal_that_leaves_time_for_a_checkpoint(script):
+def test_slurm_signals_in_time_for_a_checkpoint(script):
     text = (ROOT / "recipes" / "slurm" / f"{script}.slurm").read_text()
     settings = [line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH ")]
     assert "--signal=B:USR1@600" in settings

@@ -64,7 +64,7 @@ def test_field_without_a_text_is_refused():
         ("One. Two.", "One."),
         ("As of Dr. GRPO. Two.", "As of Dr. GRPO."),
         ("No end", "No end"),
-        ("0.95 is it. B", "0.95 is it."),
+        ("0.95: the start (Eq. 3). B", "0.95: the start (Eq. 3)."),
     ],
 )
 def test_first_sentence(text, sentence):

@@ -1,7 +1,9 @@
-"""Starts the processes of a training with accelerate's launcher, and says how they ended."""
+"""Launch the processes of a training with accelerate, and report how they ended."""
 
 import argparse
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,56 +14,89 @@ from typing import Any, NoReturn
 from prefix_rft_trl.utils.errors import UserError
 
 
-SECONDS_TO_STOP = 600  # that processes which are asked to stop have for their step and a checkpoint; torch has 30
+SECONDS_TO_STOP = 600  # for a step and a checkpoint after a signal; torch allows 30
 STOPPED_BY_USER = 128 + signal.SIGINT
-EXIT_CODE_FILE = "PREFIX_RFT_EXIT_CODE_FILE"  # where the script of this machine writes down how it has ended
+EXIT_CODE_FILE = "PREFIX_RFT_EXIT_CODE_FILE"  # the script writes its exit code there, for the launcher
 NUM_PROCESSES = "PREFIX_RFT_NUM_PROCESSES"
 
 
-def launch(arguments: argparse.Namespace) -> int:
-    """Runs what `accelerate launch` would run; returns 0, 1 if it failed, or 130 if the user stopped it."""
+def launch(flags: list[str], script_line: list[str]) -> int:
+    """
+    Runs the training script under `accelerate launch`.
+
+    Args:
+        flags (`list[str]`): flags of the launcher.
+        script_line (`list[str]`): command line of the script.
+
+    Returns:
+        `int`: 0; 1 if it failed; 130 if the user stopped it.
+    """
     from accelerate.commands import launch as accelerate_launch
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     from prefix_rft_trl.utils.patching import replaced
 
+    # As a module: the folder of a script comes first on the path, and our `inspect` would hide Python's
+    script = ["--module", f"{__package__}.training_script"]
+    arguments = accelerate_launch.launch_command_parser().parse_args([*flags, "--quiet", *script, *script_line])
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SECONDS_TO_STOP))
     if arguments.num_processes is not None:
-        os.environ[NUM_PROCESSES] = str(arguments.num_processes)  # the script holds accelerate to it
+        os.environ[NUM_PROCESSES] = str(arguments.num_processes)
     with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder, "exit_code")
-        os.environ[EXIT_CODE_FILE] = str(written)
+        exit_code_file = Path(folder, "exit_code")
+        os.environ[EXIT_CODE_FILE] = str(exit_code_file)
         try:
-            with replaced(accelerate_launch, "simple_launcher", _start_one):
+            with replaced(accelerate_launch, "simple_launcher", _launch_one_process):
                 accelerate_launch.launch_command(arguments)
         except ImportError as error:
             raise UserError(f"{error}. DeepSpeed comes with `pip install 'prefix_rft_trl[deepspeed]'`.") from error
         except SignalException as error:
-            return _exit_code_after(error.sigval, written)
+            return _exit_code_after_signal(error.sigval, exit_code_file)
         except ChildFailedError as error:
             process, failure = error.get_first_failure()
-            return _exit_code_of_failed(process, failure.exitcode)
-        except SystemExit as error:  # of the one process
-            return _exit_code_of_failed(0, int(error.code or 0)) if error.code else 0
+            return _exit_code_after_failure(process, failure.exitcode)
+        except SystemExit as error:  # from `_launch_one_process`
+            return _exit_code_after_failure(0, int(error.code)) if error.code else 0
         finally:
             os.environ.pop(NUM_PROCESSES, None)
             os.environ.pop(EXIT_CODE_FILE, None)
     return 0
 
 
+def has_default_config() -> bool:
+    """Whether `accelerate config` has written a configuration on this machine."""
+    from accelerate.commands.config import default_config_file
+
+    return Path(default_config_file).is_file()
+
+
 def note_exit_code(code: int) -> None:
-    """Tells the launcher of this machine, if there is one, how the script has ended."""
+    """Leaves the exit code of the script for the launcher of this machine, if there is one."""
     if EXIT_CODE_FILE in os.environ and int(os.environ.get("LOCAL_RANK", 0)) == 0:
         Path(os.environ[EXIT_CODE_FILE]).write_text(str(code))
 
 
-def _start_one(arguments: argparse.Namespace) -> NoReturn:
-    """What accelerate does for one process; it also passes signals on, so that the process is not left behind."""
+def sampling_command(model: str, prompt: Any, max_new_tokens: int) -> str:
+    """A line for the shell that samples from a model."""
+    # JSON quotes text with ", which needs no escaping inside the shell's '
+    model, prompt = json.dumps(model, ensure_ascii=False), json.dumps(prompt, ensure_ascii=False)
+    program = (
+        f'from transformers import pipeline; print(pipeline("text-generation", {model})'
+        f'({prompt}, max_new_tokens={max_new_tokens}, return_full_text=False)[0]["generated_text"])'
+    )
+    python = Path(sys.executable)  # which has the packages, unlike perhaps the one on the path
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    return f"{python} -c {shlex.quote(program)}"
+
+
+def _launch_one_process(arguments: argparse.Namespace) -> NoReturn:
+    """Replaces accelerate's launcher of a single process, which would leave it running when it is stopped itself."""
     from accelerate.utils import prepare_simple_launcher_cmd_env
 
     command, environment = prepare_simple_launcher_cmd_env(arguments)
-    # A group of its own: the signals of the terminal reach it through here, and once
+    # In a process group of its own, a signal from the terminal arrives once: passed on from here
     process = subprocess.Popen(command, env=environment, process_group=0)
 
     def pass_on(number: int, frame: Any) -> None:
@@ -76,24 +111,24 @@ def _start_one(arguments: argparse.Namespace) -> NoReturn:
     sys.exit(code)
 
 
-def _exit_code_after(number: int, written: Path) -> int:
-    """After a signal the processes are over, and only they know whether they could save a checkpoint."""
-    if written.is_file():
-        return int(written.read_text())
+def _exit_code_after_signal(number: int, exit_code_file: Path) -> int:
+    """The exit code that the script has noted, if it could save a checkpoint in time; else 1."""
+    if exit_code_file.is_file():
+        return int(exit_code_file.read_text())
     print(
-        f"prefix-rft train: ended by {signal.Signals(number).name} before the step and a checkpoint of it were done. "
-        "The last whole checkpoint, if there is one, is what `--resume_from_checkpoint last` goes on from.",
+        f"prefix-rft train: ended by {signal.Signals(number).name} before a checkpoint could be saved. "
+        "`--resume_from_checkpoint last` resumes from the last complete checkpoint, if there is one.",
         file=sys.stderr,
     )
     return 1
 
 
-def _exit_code_of_failed(process: int, code: int) -> int:
+def _exit_code_after_failure(process: int, code: int) -> int:
     if code < 0:
         print(
             f"prefix-rft train: process {process} was ended by {signal.Signals(-code).name}, and the run with it. "
-            "SIGKILL often means that the machine had no memory left. To go on from the last whole checkpoint, give "
-            "the same command with `--resume_from_checkpoint last`.",
+            "SIGKILL often means that the machine ran out of memory. To resume from the last complete checkpoint, "
+            "repeat the command with `--resume_from_checkpoint last`.",
             file=sys.stderr,
         )
-    return STOPPED_BY_USER if code == STOPPED_BY_USER else 1  # otherwise the script has said why
+    return STOPPED_BY_USER if code == STOPPED_BY_USER else 1  # otherwise the script has printed its error

@@ -1,7 +1,7 @@
-"""Recipes: YAML files of settings, of one training or of several stages that follow each other.
+"""Recipes: YAML files of settings, for one training or for several stages that follow each other.
 
-A recipe of stages has, besides settings that its stages share, a mapping `stages` from a name to the settings of that
-stage alone. Each starts from the model that the one before has made:
+A recipe of stages has, besides the settings that its stages share, a mapping `stages` from the name of each stage to
+its own settings. Each stage starts from the model that the one before has trained:
 
     model_name_or_path: lab
     output_dir: runs/lab-sft-then-rft
@@ -9,102 +9,159 @@ stage alone. Each starts from the model that the one before has made:
       sft: {trainer: sft, learning_rate: 1.0e-3}
       rft: {learning_rate: 2.0e-4}
 
-A shared setting goes to the stages whose trainer knows it. So does a flag of the command line, unless it names its
+A shared setting goes to the stages whose trainer has it. So does a flag of the command line, unless it names its
 stage: `--sft.learning_rate 3e-4`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefix_rft_trl.utils.errors import UserError, nearest
 from prefix_rft_trl.utils.recipe_files import find_recipe_file, recipe_names
 
 
+if TYPE_CHECKING:
+    from .arguments import SettingsParser
+
 DEFAULT_TRAINER = "prefix_grpo"
-Knows = Callable[[str, str], bool]
+IsSetting = Callable[[str, str], bool]
+Flag = tuple[str, list[str]]  # name and values
+Value = TypeVar("Value")
 
 
-@dataclass
-class Stage:
-    """One training: its settings, and the flags of the command line that override them."""
+@dataclass(frozen=True)
+class Recipe:
+    """
+    The settings of a training and the flags that override them: read once, then handed on.
 
-    name: str
+    Attributes:
+        settings (`dict`): settings of the YAML file.
+        flags (`list[str]`): flags of the command line, without `--config`.
+        path (`Path`, *optional*): the YAML file.
+        stage (`str`): name of the stage, if it is a recipe for one.
+    """
+
     settings: dict[str, Any]
     flags: list[str] = field(default_factory=list)
+    path: Path | None = None
+    stage: str = ""
+
+    @classmethod
+    def read(cls, argv: list[str]) -> "Recipe":
+        """The recipe that `--config` names, if any, and the other flags of a command line."""
+        line = [part for flag in argv for part in (flag.split("=", 1) if flag.startswith("--config=") else [flag])]
+        if "--config" not in line:
+            return cls({}, line)
+        place = line.index("--config")
+        if place + 1 == len(line):
+            raise UserError("`--config` needs the path or the name of a recipe.")
+        path = recipe_path(line[place + 1])
+        return cls(load_recipe(path), line[:place] + line[place + 2 :], path)
+
+    def write(self, path: Path) -> "Recipe":
+        """Writes the settings into a file; returns the recipe of that file."""
+        import yaml
+
+        path.write_text(yaml.safe_dump(self.settings, sort_keys=False))
+        return replace(self, path=path)
+
+    @property
+    def command_line(self) -> list[str]:
+        """The flags from which another process reads the same recipe."""
+        return [*(["--config", str(self.path)] if self.path else []), *self.flags]
 
     @property
     def trainer(self) -> str:
-        given = [values for name, values in grouped(self.flags) if name == "trainer"]
-        return given[-1][-1] if given and given[-1] else self.settings.get("trainer", DEFAULT_TRAINER)
+        given = self.flag_values("trainer")
+        return given[-1] if given else self.settings.get("trainer", DEFAULT_TRAINER)
 
-    def pop_flag(self, setting: str) -> list[str]:
-        """Takes a flag away; returns its values, none if it was not there."""
-        groups = grouped(self.flags)
-        self.flags = [part for name, values in groups if name != setting for part in (f"--{name}", *values)]
-        return [value for name, values in groups if name == setting for value in values]
+    def flag_values(self, setting: str) -> list[str]:
+        return [value for name, values in grouped(self.flags) if name == setting for value in values]
+
+    def without_flags(self, *settings: str) -> "Recipe":
+        return replace(self, flags=_joined([flag for flag in grouped(self.flags) if flag[0] not in settings]))
+
+    def parser(self) -> "SettingsParser":
+        """The parser of the trainer's settings, with those of the recipe as defaults."""
+        from .arguments import make_parser
+
+        parser = make_parser(self.trainer)
+        parser.set_defaults_with_config(**{name: value for name, value in self.settings.items() if name != "env"})
+        return parser
+
+    def parse(self) -> tuple[Any, ...]:
+        """The arguments of script, trainer and model. The variables of `env` are set before they are made."""
+        env = self.settings.get("env", {})
+        if not isinstance(env, dict):
+            raise UserError(f"`env` is a mapping from environment variables to values, found {env!r}.")
+        os.environ.update({name: str(value) for name, value in env.items()})
+        return self.parser().parse_args_into_dataclasses(self.flags)
+
+    def trainings(self, is_setting: IsSetting) -> list["Recipe"]:
+        """
+        A recipe for each training, in order. That of a stage says where it trains and from which model.
+
+        Args:
+            is_setting (`Callable`): whether a trainer, or what launches it, has a setting.
+
+        Raises:
+            UserError: for a setting that no stage has, or a stage that does not exist.
+        """
+        if "stages" not in self.settings:
+            return [self]
+        own = _checked_stages(self.settings["stages"])
+        shared = [(name, value) for name, value in self.settings.items() if name != "stages"]
+        flags = grouped(self.flags)
+        trainers = {}
+        for stage, settings in own.items():
+            complete = Recipe({**dict(_for_stage(stage, shared)), **settings}, _joined(_for_stage(stage, flags)))
+            trainers[stage] = complete.trainer
+        for origin, names in (("recipe", dict(shared)), ("command line", dict(flags))):
+            _refuse_unknown(names, trainers, is_setting, origin)
+        stages = []
+        for stage, trainer in trainers.items():
+            settings = {name: value for name, value in _for_stage(stage, shared) if is_setting(trainer, name)}
+            known = [flag for flag in _for_stage(stage, flags) if is_setting(trainer, flag[0])]
+            stages.append(Recipe({**settings, **own[stage]}, _joined(known), stage=stage))
+        folders = self.flag_values("output_dir") or [self.settings.get("output_dir", "runs/stages")]
+        return _chained(stages, Path(folders[-1]))
 
 
-def read_recipe(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """The settings of the recipe that `--config` names, if any, and the flags of the line that are left."""
-    argv = with_config_apart(argv)
-    if "--config" not in argv:
-        return {}, argv
-    place = argv.index("--config")
-    if place + 1 == len(argv):
-        raise UserError("--config takes the path of a recipe, and none follows it.")
-    return load_recipe(Path(argv[place + 1])), argv[:place] + argv[place + 2 :]
-
-
-def with_config_apart(argv: list[str]) -> list[str]:
-    """The line with `--config=PATH` as two parts, the only form that TrlParser knows, and the path of a file."""
-    parts = [part for flag in argv for part in (flag.split("=", 1) if flag.startswith("--config=") else [flag])]
-    return with_recipe_files(parts, "--config")
-
-
-def with_recipe_files(line: list[str], flag: str) -> list[str]:
-    """A line in which the file that follows a flag is one that is there, of the package if need be."""
-    before = ["", *line]
-    return [str(find_recipe_file(part)) if after == flag else part for after, part in zip(before, line, strict=False)]
-
-
-def load_recipe(path: Path) -> dict[str, Any]:
+def load_recipe(path: str | Path) -> dict[str, Any]:
+    """The settings of a recipe, by its path or its name in the package."""
     import yaml
 
-    path = find_recipe_file(path)
-    if path.is_dir():
-        raise UserError(f"{str(path)!r} is a folder. In it: {', '.join(_recipes_in(path)) or 'no recipe'}.")
-    if not path.is_file():
-        raise UserError(f"there is no recipe {str(path)!r}.{_hint(path)}")
+    path = recipe_path(path)
     try:
         recipe = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise UserError(f"the recipe {str(path)!r} is not YAML: {error}") from error
     if not isinstance(recipe, dict):
-        raise UserError(f"the recipe {str(path)!r} is not a mapping of settings to values.")
+        raise UserError(f"the recipe {str(path)!r} is not a mapping from settings to values.")
     return recipe
 
 
-def _recipes_in(folder: Path) -> list[str]:
-    return sorted(str(file) for file in folder.glob("*.yaml"))
+def recipe_path(name: str | Path) -> Path:
+    """The file of a recipe, by its path or its name in the package."""
+    path = find_recipe_file(name)
+    if path.is_file():
+        return path
+    folder = path if path.is_dir() else path.parent
+    inside = ", ".join(file.name for file in sorted(folder.glob("*.yaml")))
+    if path.is_dir():
+        raise UserError(f"{str(name)!r} is a folder. Name a recipe in it: {inside or 'there is none'}.")
+    if inside:
+        raise UserError(f"there is no recipe {str(name)!r}. In that folder: {inside}.")
+    hint = nearest(str(path.with_suffix("")).removeprefix("recipes/"), recipe_names())
+    raise UserError(f"there is no recipe {str(name)!r}.{hint} `prefix-rft recipes` lists those of the package.")
 
 
-def _hint(path: Path) -> str:
-    if beside := _recipes_in(path.parent):
-        return f" In that folder: {', '.join(beside)}."
-    name = str(path.with_suffix("")).removeprefix("recipes/")
-    return f"{nearest(name, recipe_names())} `prefix-rft recipes` lists those of the package."
-
-
-def trainer_of(argv: list[str]) -> str:
-    """The trainer that a recipe and the flags of a line ask for."""
-    return Stage("", *read_recipe(argv)).trainer
-
-
-def grouped(flags: list[str]) -> list[tuple[str, list[str]]]:
+def grouped(flags: list[str]) -> list[Flag]:
     """`["--a", "1", "2", "--b=3"]` as `[("a", ["1", "2"]), ("b", ["3"])]`."""
-    groups: list[tuple[str, list[str]]] = []
+    groups: list[Flag] = []
     for part in flags:
         if part.startswith("--"):
             name, is_assigned, value = part.removeprefix("--").partition("=")
@@ -116,72 +173,49 @@ def grouped(flags: list[str]) -> list[tuple[str, list[str]]]:
     return groups
 
 
-def split_stages(recipe: dict[str, Any], flags: list[str], knows: Knows) -> list[Stage]:
-    """The trainings of a recipe, in order, each with its folder and the model that it starts from.
+def _joined(groups: list[Flag]) -> list[str]:
+    return [part for name, values in groups for part in (f"--{name}", *values)]
 
-    Args:
-        recipe (`dict`): its settings.
-        flags (`list[str]`): of the command line.
-        knows (`Callable`): whether a trainer, or what launches it, knows a setting.
 
-    Raises:
-        UserError: for a setting that no stage knows, or a stage that does not exist.
-    """
-    if "stages" not in recipe:
-        return [Stage("", dict(recipe), flags)]
-    of_stages = recipe["stages"]
-    if not (isinstance(of_stages, dict) and of_stages and all(isinstance(own, dict) for own in of_stages.values())):
-        raise UserError("`stages` is a mapping from the name of a stage to its settings.")
-    shared = {name: value for name, value in recipe.items() if name != "stages"}
-    stages = [Stage(name, dict(own)) for name, own in of_stages.items()]
-    if changing := [stage.name for stage in stages[1:] if "model_changes" in stage.settings]:
-        raise UserError(
-            f"stage '{changing[0]}' has `model_changes` of its own, but goes on with the model of the stage before. "
-            "Set them for the whole recipe."
-        )
-    for setting, value in shared.items():
-        for stage in _that_know(setting, stages, knows, "recipe"):
-            stage.settings.setdefault(setting, value)
-    for setting, values in grouped(flags):
-        _add_flag(setting, values, stages, knows)
-    _chain(stages, shared, flags)
+def _checked_stages(stages: Any) -> dict[str, dict[str, Any]]:
+    if not (isinstance(stages, dict) and stages and all(isinstance(own, dict) for own in stages.values())):
+        raise UserError("`stages` is a mapping from the name of each stage to its settings.")
+    for stage, own in list(stages.items())[1:]:
+        if "model_changes" in own:
+            raise UserError(
+                f"stage '{stage}' has `model_changes` of its own, but starts from the model of the stage before. Set "
+                "them for the entire recipe."
+            )
     return stages
 
 
-def _that_know(setting: str, stages: list[Stage], knows: Knows, origin: str) -> list[Stage]:
-    found = [stage for stage in stages if knows(stage.trainer, setting)]
-    if not found:
-        trainers = ", ".join(stage.trainer for stage in stages)
-        raise UserError(f"unknown setting '{setting}' in the {origin}: no stage knows it (trainers: {trainers}).")
-    return found
+def _for_stage(stage: str, named: list[tuple[str, Value]]) -> list[tuple[str, Value]]:
+    """Those settings or flags that name no stage, and those that name this one, without its name."""
+    return [(name.removeprefix(f"{stage}."), value) for name, value in named if name.rpartition(".")[0] in ("", stage)]
 
 
-def _add_flag(setting: str, values: list[str], stages: list[Stage], knows: Knows) -> None:
-    name, is_of_stage, of_stage = setting.partition(".")
-    if is_of_stage:
-        chosen = [stage for stage in stages if stage.name == name]
-        if not chosen:
-            names = [stage.name for stage in stages]
-            raise UserError(f"the recipe has no stage '{name}'; it has: {', '.join(names)}.{nearest(name, names)}")
-        if not knows(chosen[0].trainer, of_stage):
-            raise UserError(f"unknown setting '{of_stage}' for the trainer of stage '{name}'.")
-    else:
-        of_stage, chosen = setting, _that_know(setting, stages, knows, "command line")
-    for stage in chosen:
-        stage.flags += [f"--{of_stage}", *values]
+def _refuse_unknown(names: Iterable[str], trainers: dict[str, str], is_setting: IsSetting, origin: str) -> None:
+    for name in names:
+        stage, _, setting = name.rpartition(".")
+        if stage and stage not in trainers:
+            raise UserError(
+                f"the recipe has no stage '{stage}'; it has: {', '.join(trainers)}.{nearest(stage, trainers)}"
+            )
+        receivers = [trainers[stage]] if stage else list(trainers.values())
+        if not any(is_setting(trainer, setting) for trainer in receivers):
+            where = f"for stage '{stage}'" if stage else f"in the {origin}: no stage has it"
+            raise UserError(f"unknown setting '{setting}' {where} (trainer: {', '.join(receivers)}).")
 
 
-def _chain(stages: list[Stage], shared: dict[str, Any], flags: list[str]) -> None:
-    given = [values[0] for name, values in grouped(flags) if name == "output_dir" and values]
-    folder = Path(given[-1] if given else shared.get("output_dir", "runs/stages"))
-    model = None
+def _chained(stages: list[Recipe], folder: Path) -> list[Recipe]:
+    """Stages of which each starts from the model of the one before, and the last one trains in the recipe's folder."""
+    chained: list[Recipe] = []
     for stage in stages:
-        own = folder if stage is stages[-1] else folder / stage.name
-        decided = {"output_dir": str(own)} | ({"model_name_or_path": model} if model else {})
-        stage.settings |= decided
-        for setting in decided:
-            stage.pop_flag(setting)
-        if model:  # it has them from the stage before
-            stage.settings.pop("model_changes", None)
-            stage.pop_flag("model_changes")
-        model = str(own)
+        decided = {"output_dir": str(folder if stage is stages[-1] else folder / stage.stage)}
+        settings = stage.settings
+        if chained:  # the model comes with its changes
+            decided["model_name_or_path"] = chained[-1].settings["output_dir"]
+            settings = {name: value for name, value in settings.items() if name != "model_changes"}
+            stage = stage.without_flags("model_changes")
+        chained.append(replace(stage.without_flags(*decided), settings={**settings, **decided}))
+    return chained

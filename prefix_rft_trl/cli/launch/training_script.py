@@ -1,154 +1,36 @@
-"""What `prefix-rft train` launches on every process: dataset, rewards, trainer, and where the model is at the end."""
+"""Train a recipe of one stage, in the process of `prefix-rft train` or in each process that it launches."""
 
-import json
 import os
 import sys
 import warnings
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trl import ModelConfig, ScriptArguments, TrlParser
+from trl import ModelConfig
 
-from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.data.loading import name_on_hub
 from prefix_rft_trl.run.checkpoints import resolve_checkpoint
 from prefix_rft_trl.run.folder import CURVE, last_checkpoint
 from prefix_rft_trl.run.settings import RunSettings
 from prefix_rft_trl.run.stopping import StopOnSignal
-from prefix_rft_trl.sft import DemonstrationSFTConfig
 from prefix_rft_trl.utils.errors import UserError
 
-from .launching import NUM_PROCESSES, note_exit_code
-from .recipe import trainer_of
-from .sample_command import sampling_command
+from .arguments import PrefixScriptArguments
+from .launching import NUM_PROCESSES, note_exit_code, sampling_command
+from .recipe import Recipe
 from .trainers import TRAINERS
 
 
-CONFIGS = {"prefix_grpo": PrefixGRPOConfig, "sft": DemonstrationSFTConfig}
-
-
-@dataclass
-class PrefixScriptArguments(ScriptArguments):
-    """
-    Arguments of the training script, besides those of the trainer and the model.
-
-    Args:
-        trainer (`str`, *optional*, defaults to `"prefix_grpo"`): `"prefix_grpo"`, or `"sft"` for TRL's `SFTTrainer`.
-        reward_funcs (`list[str]`): rewards by registered name (`prefix_rft_trl/rewards/registry.py`) or dotted path.
-        reward_kwargs (`dict`, *optional*): for each reward that takes any, its arguments by name, such as
-            `{"math_accuracy_reward": {"time_limit": 2}}`.
-        model_changes (`dict`, *optional*): context, chat template or end of turn that the model gets before it is
-            trained, in a folder of its own (`prefix_rft_trl/models/changes.py`).
-        prompt_column (`str`, *optional*, defaults to `"prompt"`): column of the prompts.
-        instruction (`str`, *optional*): text put after each prompt that is plain text, on a line of its own.
-        conversational (`bool`, *optional*, defaults to `False`): whether to make plain prompts a user's message.
-        measure_steps (`int`, *optional*, defaults to 0): optimizer steps between two measurements of the accuracy on
-            held-out problems without any prefix, by the first of the rewards, written to `curve.jsonl`; 0 measures
-            nothing.
-        measure_split (`str`, *optional*, defaults to `"test"`): split of the dataset that is held out.
-        measure_rows (`int`, *optional*): how many of its first rows; defaults to all.
-        measure_max_new_tokens (`int`, *optional*, defaults to 512): budget of an answer in tokens.
-        eval_benchmarks (`list[str]`, *optional*): what each evaluation of `eval_strategy` asks, in the place of the
-            test split, by the code of `prefix-rft eval`: benchmarks as it knows them. SFT has its loss on the test
-            split besides.
-        eval_num_samples (`int`, *optional*): answers to each of their problems.
-        eval_num_problems (`int`, *optional*): how many of their first problems; defaults to all.
-        lab_level (`str`, *optional*, defaults to `"easy"`): level of the lab's task and base model, or `"hard"`.
-        lab_style (`str`, *optional*, defaults to `"worked"`): style of the lab's demonstrations, or `"brief"`.
-        lab_damaged_share (`float`, *optional*, defaults to 0.0): share of them with a wrong step.
-        lab_demonstrated_share (`float`, *optional*, defaults to 1.0): share of the lab's problems that have one.
-        reasoning_gym (`dict`, *optional*): of `dataset_name: reasoning_gym/<task>`, the problems of each split, `size`
-            (1000) and `test_size` (200), their `seed` (0), and options of the task, such as `{"max_terms": 3}`.
-    """
-
-    trainer: str = field(default="prefix_grpo", metadata={"help": "Trainer of the recipe.", "choices": list(CONFIGS)})
-    reward_funcs: list[str] | None = field(
-        default=None, metadata={"help": "Rewards by registered name or dotted path."}
-    )
-    reward_kwargs: dict | str | None = field(default=None, metadata={"help": "Arguments of the rewards, by name."})
-    model_changes: dict | str | None = field(
-        default=None, metadata={"help": "Context, chat template or end of turn that the model gets first."}
-    )
-    prompt_column: str = field(default="prompt", metadata={"help": "Column of the prompts."})
-    instruction: str | None = field(default=None, metadata={"help": "Text put after each prompt."})
-    conversational: bool = field(default=False, metadata={"help": "Make each plain prompt the message of a user."})
-    measure_steps: int = field(default=0, metadata={"help": "Steps between two measurements; 0 measures nothing."})
-    measure_split: str = field(default="test", metadata={"help": "Split that is held out."})
-    measure_rows: int | None = field(default=None, metadata={"help": "How many of its first rows."})
-    measure_max_new_tokens: int = field(default=512, metadata={"help": "Budget of a held-out answer in tokens."})
-    eval_benchmarks: list[str] | None = field(default=None, metadata={"help": "Benchmarks of `eval_strategy`."})
-    eval_num_samples: int | None = field(default=None, metadata={"help": "Answers to each of their problems."})
-    eval_num_problems: int | None = field(default=None, metadata={"help": "How many of their first problems."})
-    lab_level: str = field(default="easy", metadata={"help": "Level of the lab: `easy` or `hard`."})
-    lab_style: str = field(default="worked", metadata={"help": "Style of the lab's demonstrations."})
-    lab_damaged_share: float = field(default=0.0, metadata={"help": "Share of them with a wrong step."})
-    lab_demonstrated_share: float = field(default=1.0, metadata={"help": "Share of the problems that have one."})
-    reasoning_gym: dict | str | None = field(
-        default=None, metadata={"help": "Size, test_size, seed and options of a task of reasoning-gym."}
-    )
-
-    def __post_init__(self):
-        if isinstance(self.reward_kwargs, str):
-            self.reward_kwargs = _read_dict("reward_kwargs", self.reward_kwargs)
-        if isinstance(self.reasoning_gym, str):
-            self.reasoning_gym = _read_dict("reasoning_gym", self.reasoning_gym)
-        if isinstance(self.model_changes, str):
-            self.model_changes = _read_dict("model_changes", self.model_changes)
-
-
-def _read_dict(setting: str, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"`{setting}` is no JSON: {error}. Such as: --{setting} '{{\"name\": {{...}}}}'.") from error
-    if not isinstance(value, dict):
-        raise UserError(f"`{setting}` is a dictionary, found: {text}.")
-    return value
-
-
-class SettingsParser(TrlParser):
-    """TrlParser, which says what is wrong with a setting without printing all 300 of them."""
-
-    def error(self, message: str):
-        raise UserError(f"{message.rstrip('.')}. `prefix-rft train --help` lists the settings.")
-
-
-def make_parser(trainer: str = "prefix_grpo") -> SettingsParser:
-    if trainer not in CONFIGS:
-        raise UserError(f"unknown trainer {trainer!r}. Known: {', '.join(CONFIGS)}.")
-    of_trainer = (PrefixScriptArguments, CONFIGS[trainer], ModelConfig)
-    return SettingsParser(of_trainer, prog="prefix-rft train", allow_abbrev=False)
-
-
-def make_trainer(script_args: PrefixScriptArguments, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
-    """The trainer of a recipe and its first prompt.
-
-    What is wrong with the data or the rewards is said before the model is loaded.
-    """
-    if not model_args.model_name_or_path:
-        raise UserError("no model: set `model_name_or_path` to a folder, a name on the Hub, or `lab`.")
-    return TRAINERS[script_args.trainer](script_args, training_args, model_args)
-
-
-def _check_number_of_processes(started: int) -> None:
-    asked_for = int(os.environ.get(NUM_PROCESSES, started))
-    if started != asked_for:
-        raise UserError(
-            f"asked for {asked_for} processes, but accelerate started {started}. Without as many GPUs it takes a "
-            "configuration with `distributed_type: MULTI_GPU` and `use_cpu: true`, given by `--accelerate_config`."
-        )
-
-
 def main(argv: list[str] | None = None) -> int:
-    """Trains a recipe of one stage; returns 0, 2 if it could not be started, or 130 if the user stopped it."""
-    argv = sys.argv[1:] if argv is None else argv
+    return train(Recipe.read(sys.argv[1:] if argv is None else argv))
+
+
+def train(recipe: Recipe) -> int:
+    """Trains a recipe; returns 0, 2 if it cannot be started, or 130 if the user stopped it."""
     # TRL 1.16 names its own default by the older name, in each run
     warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)
     try:
-        # Settings of the launcher may stand in the recipe; what nobody knows was refused before this was launched
-        parser = make_parser(trainer_of(argv))
-        script_args, training_args, model_args = parser.parse_args_and_config(argv, fail_with_unknown_args=False)
+        script_args, training_args, model_args = recipe.parse()
         _check_number_of_processes(training_args.world_size)
         training_args.resume_from_checkpoint = resolve_checkpoint(
             training_args.output_dir, training_args.resume_from_checkpoint
@@ -165,32 +47,47 @@ def main(argv: list[str] | None = None) -> int:
     if stop.signal:
         trainer.accelerator.print(
             f"\nStopped at step {trainer.state.global_step} of {trainer.state.max_steps}, with the checkpoint "
-            f"{last_checkpoint(training_args.output_dir)}. To go on, give the same command with "
+            f"{last_checkpoint(training_args.output_dir)}. To resume, repeat the command with "
             "`--resume_from_checkpoint last`."
         )
     else:
         _finish(trainer, script_args, training_args, first_prompt)
-    trainer.accelerator.wait_for_everyone()  # or a process may tear down what another still talks to
+    trainer.accelerator.wait_for_everyone()  # or one process tears down what another still communicates with
     trainer.accelerator.end_training()
     note_exit_code(stop.exit_code)
     return stop.exit_code
 
 
+def make_trainer(script_args: PrefixScriptArguments, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
+    """The trainer of a recipe and its first prompt. Data and rewards are checked before the model is loaded."""
+    if not model_args.model_name_or_path:
+        raise UserError("no model: set `model_name_or_path` to a folder, a name on the Hub, or `lab`.")
+    return TRAINERS[script_args.trainer](script_args, training_args, model_args)
+
+
+def _check_number_of_processes(started: int) -> None:
+    requested = int(os.environ.get(NUM_PROCESSES, started))
+    if started != requested:
+        raise UserError(
+            f"asked for {requested} processes, but accelerate started {started}. Without that many GPUs, pass an "
+            "`--accelerate_config` that has `distributed_type: MULTI_GPU` and `use_cpu: true`."
+        )
+
+
 def _finish(trainer: Any, script_args: PrefixScriptArguments, training_args: Any, first_prompt: Any) -> None:
-    """Saves the model and its card, and says where they are."""
-    trainer.save_model(training_args.output_dir)
+    """Saves the model and its card, and prints where they are."""
+    folder = training_args.output_dir
+    trainer.save_model(folder)
     dataset = name_on_hub(script_args.dataset_name)
-    trainer.create_model_card(Path(training_args.output_dir).name, dataset)
+    trainer.create_model_card(Path(folder).name, dataset)
     if training_args.push_to_hub:
         trainer.push_to_hub(dataset_name=dataset)
-    trainer.save_state()  # last: `trainer_state.json` in the folder tells a run that has ended
+    trainer.save_state()  # last: it marks the run as finished
     budget = getattr(training_args, "max_completion_length", script_args.measure_max_new_tokens)
-    trainer.accelerator.print(
-        f"\nThe model is in {training_args.output_dir}. To sample from it:\n\n  "
-        + sampling_command(training_args.output_dir, first_prompt, min(budget, 256))
-    )
+    line = sampling_command(folder, first_prompt, min(budget, 256))
+    trainer.accelerator.print(f"\nThe model is in {folder}. To sample from it:\n\n  {line}")
     if script_args.measure_steps:
-        trainer.accelerator.print(f"\nThe curve is in {Path(training_args.output_dir) / CURVE}.")
+        trainer.accelerator.print(f"\nThe curve is in {Path(folder) / CURVE}.")
 
 
 if __name__ == "__main__":
