@@ -24,6 +24,22 @@ REWARDS = {
     "get_soft_overlong_punishment": "trl.rewards.get_soft_overlong_punishment",
 }
 
+# Rewards that shape responses: an evaluation that asks whether answers are right takes another one
+FORMAT_REWARDS = frozenset(
+    {
+        "lab_step_by_step",
+        "think_format_reward",
+        "get_cosine_scaled_reward",
+        "get_repetition_penalty_reward",
+        "get_soft_overlong_punishment",
+    }
+)
+
+# Passed to every reward by `_calculate_rewards` of GRPOTrainer (trl/trainer/grpo_trainer.py)
+TRL_ARGUMENTS = frozenset(
+    {"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments"}
+)
+
 
 class OfMessages:
     """A reward that reads messages alone, as those of TRL do, for completions that are text too."""
@@ -62,6 +78,23 @@ def load_reward(name: str, arguments: dict[str, Any] | None = None) -> RewardFun
     else:
         reward = found
     return OfMessages(reward) if path.startswith("trl.") else reward
+
+
+def required_columns(reward: RewardFunction) -> list[str]:
+    """Dataset columns without which a reward cannot be called.
+
+    These are its parameters without a default that TRL does not pass to every reward, the column in its attribute
+    `solution_column`, and those in its attribute `required_columns`.
+    """
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = [
+        name
+        for name, parameter in inspect.signature(reward).parameters.items()
+        if parameter.kind in named and parameter.default is parameter.empty and name not in TRL_ARGUMENTS
+    ]
+    solution_column = getattr(reward, "solution_column", None)
+    declared = getattr(reward, "required_columns", ())
+    return list(dict.fromkeys([*parameters, *filter(None, [solution_column]), *declared]))
 
 
 def _attribute(path: str, name: str) -> Any:

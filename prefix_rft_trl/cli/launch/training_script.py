@@ -1,6 +1,5 @@
 """What `prefix-rft train` launches on every process: dataset, rewards, trainer, and where the model is at the end."""
 
-import json
 import os
 import sys
 import warnings
@@ -10,6 +9,7 @@ from typing import Any
 
 from trl import ModelConfig, ScriptArguments, SFTConfig, TrlParser
 
+from prefix_rft_trl.cli.json_flags import read_dict
 from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.data.loading import name_on_hub
 from prefix_rft_trl.run.checkpoints import checkpoint_to_go_on_from
@@ -115,22 +115,8 @@ class PrefixScriptArguments(ScriptArguments):
     )
 
     def __post_init__(self):
-        if isinstance(self.reward_kwargs, str):
-            self.reward_kwargs = _read_dict("reward_kwargs", self.reward_kwargs)
-        if isinstance(self.reasoning_gym, str):
-            self.reasoning_gym = _read_dict("reasoning_gym", self.reasoning_gym)
-        if isinstance(self.model_changes, str):
-            self.model_changes = _read_dict("model_changes", self.model_changes)
-
-
-def _read_dict(setting: str, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"`{setting}` is no JSON: {error}. Such as: --{setting} '{{\"name\": {{...}}}}'.") from error
-    if not isinstance(value, dict):
-        raise UserError(f"`{setting}` is a dictionary, found: {text}.")
-    return value
+        for setting in ("reward_kwargs", "reasoning_gym", "model_changes"):
+            setattr(self, setting, read_dict(setting, getattr(self, setting)))
 
 
 class SettingsParser(TrlParser):
@@ -148,7 +134,7 @@ def make_parser(trainer: str = "prefix_grpo") -> SettingsParser:
 
 
 def make_trainer(script_args: PrefixScriptArguments, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
-    """The trainer of a recipe and its first prompt.
+    """The trainer of a recipe and its first training prompts.
 
     What is wrong with the data or the rewards is said before the model is loaded.
     """
@@ -179,13 +165,13 @@ def main(argv: list[str] | None = None) -> int:
         training_args.resume_from_checkpoint = checkpoint_to_go_on_from(
             training_args.output_dir, training_args.resume_from_checkpoint
         )
-        trainer, first_prompt = make_trainer(script_args, training_args, model_args)
+        trainer, prompts = make_trainer(script_args, training_args, model_args)
     except (UserError, ValueError, OSError) as error:
         if int(os.environ.get("LOCAL_RANK", 0)) == 0:
             print(f"prefix-rft train: {error}", file=sys.stderr)
         return 2
     if trainer.accelerator.is_main_process:
-        RunSettings.of_recipe(script_args, training_args, first_prompt).write(training_args.output_dir)
+        RunSettings.from_recipe(script_args, training_args, prompts).write(training_args.output_dir)
     with StopOnSignal(trainer) as stop:
         trainer.train(training_args.resume_from_checkpoint)
     if stop.signal:
@@ -195,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
             "`--resume_from_checkpoint last`."
         )
     else:
-        _finish(trainer, script_args, training_args, first_prompt)
+        _finish(trainer, script_args, training_args, prompts[0])
     trainer.accelerator.wait_for_everyone()  # or a process may tear down what another still talks to
     trainer.accelerator.end_training()
     note_exit_code(stop.exit_code)

@@ -53,6 +53,7 @@ class ReasoningGymScore:
     """
 
     __name__ = "reasoning_gym_score"
+    required_columns = ("entry",)
 
     def __init__(self, num_workers: int | None = None, time_limit: float = 5.0):
         self.workers = WorkerPool(score_answer, prepare_worker, num_workers, time_limit)
