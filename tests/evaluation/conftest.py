@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
-from prefix_rft_trl.evaluation.engines import Engine, Loaded
-from prefix_rft_trl.evaluation.sampling import Sampling
+from prefix_rft_trl.evaluation.engines import Engine
+from prefix_rft_trl.evaluation.sampling import Loaded, Sampling
 
 
 # From a prompt, and how many answers it has had before: the text, and whether it ends before the budget does.

@@ -12,8 +12,8 @@ from scipy.stats import t, ttest_rel
 
 from prefix_rft_trl.evaluation.samples import Sample
 from prefix_rft_trl.evaluation.scores import (
-    Figures,
-    figures_of,
+    Scores,
+    compute_scores,
     majority_is_right,
     over_problems,
     paired_difference,
@@ -126,7 +126,7 @@ SAMPLES = [
 
 
 def test_figures_are_those_of_a_computation_by_hand():
-    found = figures_of(SAMPLES)
+    found = compute_scores(SAMPLES)
     assert (found.problems, found.unscored, found.num_samples) == (3, 1, 3)
     assert found.of_problems == [2 / 3, 1 / 3, 0]
     assert found.problem_indices == [0, 2, 3]
@@ -138,9 +138,9 @@ def test_figures_are_those_of_a_computation_by_hand():
     assert found.answered == pytest.approx(10 / 12)
     assert found.truncated == pytest.approx(3 / 12)
     assert found.mean_tokens == pytest.approx(206 / 12)
-    assert Figures.from_json(found.as_json()) == found
+    assert Scores.from_json(found.as_json()) == found
 
 
 def test_samples_of_which_no_problem_can_be_scored_are_an_error():
     with pytest.raises(ValueError, match="None of the problems has a right answer"):
-        figures_of(SAMPLES[3:6])
+        compute_scores(SAMPLES[3:6])

@@ -19,7 +19,7 @@ from prefix_rft_trl.cli.main import main
 
 
 FILES = sorted((Path(os.environ.get("PREFIX_RFT_DATA", "")) / "math_benchmarks").glob("*.jsonl"))
-INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
+INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}"
 NUM_SAMPLES = 4
 WRONG = [("Therefore it is \\boxed{-98765.4321}.", True), ("I do not know.", True), ("Let me think about", False)]
 

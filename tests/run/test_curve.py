@@ -136,7 +136,7 @@ def test_seconds_are_those_of_training_without_the_measuring(tmp_path, monkeypat
         return {"accuracy": 0.5, "length": 1.0}
 
     monkeypatch.setattr(CountingSFTTrainer, "compute_loss", takes_a_second)
-    monkeypatch.setattr("prefix_rft_trl.evaluation.held_out.HeldOut.measure", takes_an_hour)
+    monkeypatch.setattr("prefix_rft_trl.evaluation.during_training.measure_held_out", takes_an_hour)
     lines = train("sft", tmp_path)
     assert [line["seconds"] for line in lines] == [0, 2, 4, 5]
     assert now[0] == 4 * 3600 + 5
