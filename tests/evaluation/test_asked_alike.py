@@ -74,19 +74,22 @@ def test_samples_that_were_cut_off_on_disk_are_made_again(tmp_path):
         assert (output / "base" / "lab" / "figures.json").read_text() == before
 
 
-SCRIPT = {"instruction": None, "reward_kwargs": None, "lab_level": "easy", "measure_max_new_tokens": 512}
+SCRIPT = {
+    "dataset_name": "lab", "instruction": None, "reward_kwargs": None, "lab_level": "easy",
+    "measure_max_new_tokens": 512,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("measure_steps", "budget"), [(0, None), (20, 512)])
 def test_sft_has_no_budget_of_its_own_unless_it_measures(measure_steps, budget):
     script = SimpleNamespace(**SCRIPT, reward_funcs=None, measure_steps=measure_steps)
-    found = RunSettings.of_recipe(script, SimpleNamespace(), "1+1=")
+    found = RunSettings.from_recipe(script, SimpleNamespace(), ["1+1="])
     assert (found.max_new_tokens, found.instruction, found.reward) == (budget, "", None)
 
 
-def test_a_reward_of_the_form_does_not_tell_right_answers():
+def test_a_format_reward_does_not_verify_answers():
     script = SimpleNamespace(**SCRIPT, reward_funcs=["think_format_reward", "accuracy_reward"], measure_steps=0)
     messages = [{"role": "user", "content": "1+1="}]
-    found = RunSettings.of_recipe(script, SimpleNamespace(max_completion_length=99), messages)
+    found = RunSettings.from_recipe(script, SimpleNamespace(max_completion_length=99), [messages])
     assert (found.reward, found.max_new_tokens, found.conversational) == ("accuracy_reward", 99, True)
-    assert found.instruction is None, "the messages may hold one, and nobody knows"
+    assert found.instruction is None, "one prompt does not tell its instruction from its problem"

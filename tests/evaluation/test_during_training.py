@@ -1,4 +1,4 @@
-"""`eval_strategy: steps` with benchmarks: a checkpoint's figures, by the code of `prefix-rft eval`."""
+"""`eval_strategy: steps` with benchmarks: the scores of a checkpoint, by the code of `prefix-rft eval`."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from prefix_rft_trl import lab
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.evaluation.benchmark import Benchmark
-from prefix_rft_trl.evaluation.during_training import VLLMOfTraining, measure
+from prefix_rft_trl.evaluation.during_training import TrainingVLLMSampler, measure
 from prefix_rft_trl.evaluation.sampling import Sampling
 from prefix_rft_trl.run.settings import RUN_SETTINGS, settings_of_run
 
@@ -107,6 +107,7 @@ def test_measuring_takes_no_random_number_from_training_and_leaves_its_mode():
     tokenizer = AutoTokenizer.from_pretrained(lab.base_model_path())
     trainer = SimpleNamespace(accelerator=Accelerator(cpu=True), model=model.train(), processing_class=tokenizer)
     benchmark = Benchmark("lab", lab.load_dataset("test", 3), lab.exact_answer_reward, Sampling(2, max_new_tokens=9))
+    benchmark = benchmark.encoded(tokenizer)
     before = torch.get_rng_state()
     assert measure(trainer, [benchmark])["lab"].num_samples == 2
     assert torch.equal(torch.get_rng_state(), before)
@@ -125,7 +126,7 @@ def test_an_unknown_benchmark_is_an_error_before_training(tmp_path, capsys):
     assert "aime24" in said
 
 
-def test_how_a_run_asks_is_written_beside_its_model(tmp_path):
+def test_a_run_records_how_it_asks(tmp_path):
     recipe = {
         **yaml.safe_load((LAB / "prefix_rft.yaml").read_text()),
         "reward_funcs": ["math_accuracy_reward", "lab_exact_answer"],
@@ -164,10 +165,10 @@ class Generation:
         return [[params.seed, params.max_tokens, params.temperature] for params in sampling_params]
 
 
-def test_the_engine_of_training_samples_as_an_evaluation_does_and_then_as_before():
+def test_the_vllm_engine_of_training_has_its_own_settings_back_after_an_evaluation():
     generation = Generation()
     trainer = SimpleNamespace(vllm_generation=generation, state=SimpleNamespace(global_step=5), _last_loaded_step=4)
-    sampler, sampling = VLLMOfTraining(trainer), Sampling(temperature=0.5, top_p=0.9, max_new_tokens=7)
+    sampler, sampling = TrainingVLLMSampler(trainer), Sampling(temperature=0.5, top_p=0.9, max_new_tokens=7)
     assert sampler([[1], [1], [2]], sampling, [10, 11, 12]) == [[10, 7, 0.5], [11, 7, 0.5], [12, 7, 0.5]]
     assert generation.events == ["weights", (0.9, 0, None, 1.0, {})]
     sampler([[1]], sampling, [10])
