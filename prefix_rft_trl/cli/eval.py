@@ -3,11 +3,15 @@
 import argparse
 import json
 import sys
+from collections.abc import Container, Mapping
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from prefix_rft_trl.data.benchmarks import BENCHMARKS
+from prefix_rft_trl.evaluation.sampling import EvalOverrides, Sampling
+from prefix_rft_trl.utils.documented import parameter_texts
 from prefix_rft_trl.utils.errors import UserError
 
 from .json_flags import read_dict
@@ -16,7 +20,6 @@ from .json_flags import read_dict
 if TYPE_CHECKING:
     from prefix_rft_trl.evaluation.benchmark import Benchmark
     from prefix_rft_trl.evaluation.engines import Engine
-    from prefix_rft_trl.evaluation.eval_benchmarks import EvalOverrides
     from prefix_rft_trl.evaluation.scores import Scores
     from prefix_rft_trl.models.sources import Source
 
@@ -70,46 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", type=Path, default=Path("runs/eval"), help="folder of the results (runs/eval)")
 
     sampling = parser.add_argument_group("sampling")
-    sampling.add_argument(
-        "--num_samples", type=int, metavar="N", help="answers to each problem (32 for AIME and AMC, else 1)"
-    )
-    sampling.add_argument("--num_problems", type=int, metavar="N", help="first problems of each benchmark (all)")
+    defaults = {"num_samples": "32 for AIME and AMC, else 1", "max_new_tokens": "the run's, or 8192"}
+    _add_settings(sampling, Sampling, defaults | {"batch_size": "256; with vLLM 2048"})
     sampling.add_argument("--k", type=int, nargs="+", metavar="K", help="values of k in the table (8, 64, 512 and n)")
-    sampling.add_argument("--temperature", type=float, default=1.0, help="0 for the most likely token (1.0)")
-    sampling.add_argument(
-        "--top_p", type=float, default=1.0, help="share of the probability that is sampled from (1.0)"
-    )
-    sampling.add_argument(
-        "--max_new_tokens", type=int, metavar="N", help="budget of an answer (that of the run, or 8192)"
-    )
-    sampling.add_argument("--seed", type=int, default=0, help="seed of all random numbers (0)")
-    sampling.add_argument(
-        "--batch_size", type=int, metavar="N", help="answers sampled and written together (256; with vLLM 2048)"
-    )
-
     asking = parser.add_argument_group("problems and verifier, by default as in the run that made the model")
-    asking.add_argument("--instruction", metavar="TEXT", help="put after each problem; empty for none")
-    asking.add_argument("--system_prompt", metavar="TEXT", help="put in front of each problem; empty for none")
-    asking.add_argument(
-        "--conversational", action=argparse.BooleanOptionalAction, help="whether to make a problem a user's message"
-    )
-    asking.add_argument(
-        "--chat_template_kwargs",
-        type=partial(read_dict, "chat_template_kwargs"),
-        metavar="JSON",
-        help="further arguments of the template",
-    )
-    asking.add_argument("--reward", metavar="NAME", help="registered name or dotted path of the verifier")
-    asking.add_argument(
-        "--reward_kwargs", type=partial(read_dict, "reward_kwargs"), metavar="JSON", help="its arguments"
-    )
-    asking.add_argument("--lab_level", metavar="LEVEL", help="level of the lab's problems: easy or hard")
-    asking.add_argument(
-        "--prompt_column", metavar="NAME", help="column of a file or dataset (problem, question or prompt)"
-    )
-    asking.add_argument("--answer_column", metavar="NAME", help="(answer, final_answer or solution)")
-    asking.add_argument("--dataset_config", metavar="NAME", help="configuration of a dataset on the Hub")
-    asking.add_argument("--dataset_split", metavar="NAME", help="split of a dataset (test, or the first)")
+    _add_settings(asking, EvalOverrides, leave_out={"sampling", *defaults})
 
     engine = parser.add_argument_group("engine")
     engine.add_argument("--backend", choices=("vllm", "transformers"), help="(vllm where it is installed)")
@@ -126,6 +94,27 @@ def _parser() -> argparse.ArgumentParser:
         help="further arguments of vLLM's LLM",
     )
     return parser
+
+
+def _add_settings(
+    group: argparse._ArgumentGroup, settings: type, defaults: Mapping[str, str] = {}, leave_out: Container[str] = ()
+) -> None:
+    """A flag for each setting of a dataclass, with its text in the docstring as help."""
+    docstrings = [parent.__doc__ or "" for parent in reversed(settings.__mro__[:-1])]
+    texts = {name: text for docstring in docstrings for name, text in parameter_texts(docstring).items()}
+    for field in fields(settings):
+        if field.name in leave_out:
+            continue
+        default = defaults.get(field.name, field.default)
+        text = texts[field.name].rstrip(".") + ("" if default is None else f" ({default})")
+        hint = get_type_hints(settings)[field.name]
+        kind = next(iter(get_args(hint)), hint)  # that of an optional setting
+        if kind is bool:
+            group.add_argument(f"--{field.name}", action=argparse.BooleanOptionalAction, help=text)
+        else:
+            is_plain = kind in (int, float, str)
+            read = kind if is_plain else partial(read_dict, field.name)
+            group.add_argument(f"--{field.name}", type=read, metavar="VALUE" if is_plain else "JSON", help=text)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -159,19 +148,12 @@ def _lab_level(models: list[str]) -> str:
 
 
 def _engine(arguments: argparse.Namespace) -> "Engine":
-    from dataclasses import fields
-
     from prefix_rft_trl.evaluation.engines import Engine
 
     return Engine(**{field.name: getattr(arguments, field.name) for field in fields(Engine)})
 
 
-def _overrides(arguments: argparse.Namespace, engine: "Engine") -> "EvalOverrides":
-    from dataclasses import fields
-
-    from prefix_rft_trl.evaluation.eval_benchmarks import EvalOverrides
-    from prefix_rft_trl.evaluation.sampling import Sampling
-
+def _overrides(arguments: argparse.Namespace, engine: "Engine") -> EvalOverrides:
     given = vars(arguments)
     if given["batch_size"] is None:  # vLLM fills its own batches, and waits for the last answer of a chunk
         given["batch_size"] = 2048 if engine.uses_vllm else 256
@@ -183,7 +165,7 @@ def _overrides(arguments: argparse.Namespace, engine: "Engine") -> "EvalOverride
 
 
 def _prepare(
-    source: "Source", names: list[str], overrides: "EvalOverrides", engine: "Engine"
+    source: "Source", names: list[str], overrides: EvalOverrides, engine: "Engine"
 ) -> tuple[list["Benchmark"], "Engine"]:
     """The benchmarks of a model and what runs it, with all that can be wrong reported before it is loaded."""
     from prefix_rft_trl.evaluation.engines import fit_budgets, load_tokenizer

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,7 +18,7 @@ from prefix_rft_trl.run.settings import AnswerSettings, RunSettings
 from prefix_rft_trl.utils.errors import nearest
 
 from .benchmark import Benchmark
-from .sampling import Sampling
+from .sampling import EvalOverrides
 
 
 if TYPE_CHECKING:
@@ -32,34 +32,6 @@ MATHEMATICS, GYM_SCORE, LAB_ANSWER = "math_accuracy_reward", "reasoning_gym_scor
 # For a model that no run has made: the paper's instruction, in a chat template if there is one
 DEFAULTS = AnswerSettings(instruction=BOX_INSTRUCTION, chat_template_kwargs={}, max_new_tokens=8192, lab_level="easy")
 LAB_DEFAULTS = AnswerSettings(instruction="", conversational=False, max_new_tokens=56)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalOverrides(AnswerSettings):
-    """
-    Settings of an evaluation that come before those of the run that made the model; `None` leaves a setting to the
-    run, and else to the benchmark.
-
-    Args:
-        num_samples (`int`, *optional*): answers to each problem.
-        num_problems (`int`, *optional*): number of a benchmark's first problems that are asked.
-        prompt_column, answer_column (`str`, *optional*): columns of a file or dataset.
-        dataset_config (`str`, *optional*): configuration of a dataset on the Hub.
-        dataset_split (`str`, *optional*): split of a dataset that has several.
-        sampling (`Sampling`): all further settings of the sampling.
-    """
-
-    num_samples: int | None = None
-    num_problems: int | None = None
-    prompt_column: str | None = None
-    answer_column: str | None = None
-    dataset_config: str | None = None
-    dataset_split: str | None = None
-    sampling: Sampling = field(default_factory=Sampling)
-
-    def __post_init__(self):
-        if self.num_problems is not None and self.num_problems < 1:
-            raise ValueError(f"`num_problems` is at least 1, found {self.num_problems}.")
 
 
 def find_benchmarks(

@@ -1,7 +1,9 @@
-"""Divide the answers to a benchmark into chunks, which are sampled, written and resumed one by one."""
+"""Set how answers are sampled, and divide them into chunks, which are sampled, written and resumed one by one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
+
+from prefix_rft_trl.run.settings import AnswerSettings
 
 
 @dataclass(frozen=True)
@@ -11,7 +13,7 @@ class Sampling:
 
     Args:
         num_samples (`int`, *optional*, defaults to 1): answers to each problem.
-        temperature (`float`, *optional*, defaults to 1.0): sampling temperature; 0 takes the most likely token.
+        temperature (`float`, *optional*, defaults to 1.0): 0 takes the most likely token.
         top_p (`float`, *optional*, defaults to 1.0): share of the probability that is sampled from.
         max_new_tokens (`int`, *optional*, defaults to 512): budget of an answer in tokens.
         seed (`int`, *optional*, defaults to 0): seed of all random numbers.
@@ -47,6 +49,35 @@ class Sampling:
         places = [Place(problem, sample) for problem in range(problems) for sample in range(self.num_samples)]
         starts = range(0, len(places), self.batch_size)
         return [Chunk(index, tuple(places[start : start + self.batch_size])) for index, start in enumerate(starts)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOverrides(AnswerSettings):
+    """
+    Settings of an evaluation that come before those of the run that made the model; `None` leaves a setting to the
+    run, and else to the benchmark.
+
+    Args:
+        num_samples (`int`, *optional*): answers to each problem.
+        num_problems (`int`, *optional*): first problems of each benchmark that are asked; all if not set.
+        prompt_column (`str`, *optional*): column of a file or dataset; by default problem, question or prompt.
+        answer_column (`str`, *optional*): the same for right answers; by default answer, final_answer or solution.
+        dataset_config (`str`, *optional*): configuration of a dataset on the Hub.
+        dataset_split (`str`, *optional*): split of a dataset; by default test, or the first.
+        sampling (`Sampling`): all further settings of the sampling.
+    """
+
+    num_samples: int | None = None
+    num_problems: int | None = None
+    prompt_column: str | None = None
+    answer_column: str | None = None
+    dataset_config: str | None = None
+    dataset_split: str | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self):
+        if self.num_problems is not None and self.num_problems < 1:
+            raise ValueError(f"`num_problems` is at least 1, found {self.num_problems}.")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class AnswerSettings:
         conversational (`bool`, *optional*): whether a problem that is plain text becomes a user's message.
         chat_template_kwargs (`dict`, *optional*): further arguments of the chat template.
         reward (`str`, *optional*): name or dotted path of the reward that verifies answers.
-        reward_kwargs (`dict`, *optional*): its arguments.
+        reward_kwargs (`dict`, *optional*): arguments of the reward.
         max_new_tokens (`int`, *optional*): budget of an answer in tokens.
         lab_level (`str`, *optional*): level of the lab's task.
     """

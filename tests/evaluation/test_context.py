@@ -9,7 +9,8 @@ import pytest
 from prefix_rft_trl import lab
 from prefix_rft_trl.cli import eval as evaluation
 from prefix_rft_trl.evaluation.engines import Engine, context_length, fit_budgets, load_tokenizer
-from prefix_rft_trl.evaluation.eval_benchmarks import EvalOverrides, find_benchmarks
+from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
+from prefix_rft_trl.evaluation.sampling import EvalOverrides
 from prefix_rft_trl.models.sources import Source
 from prefix_rft_trl.utils.errors import UserError
 

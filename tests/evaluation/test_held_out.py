@@ -178,5 +178,5 @@ def test_a_model_that_no_process_has_is_sampled_by_vllm_alone(plugins):
     sharded = SimpleNamespace(accelerator=SimpleNamespace(state=SimpleNamespace(**plugins)), use_vllm=True)
     during_training.refuse_sharded_model(sharded, "measure_steps")
     sharded.use_vllm = False
-    with pytest.raises(UserError, match="`measure_steps` samples .* ZeRO-3 or FSDP"):
+    with pytest.raises(UserError, match=r"`measure_steps` samples .* ZeRO-3 or FSDP"):
         during_training.refuse_sharded_model(sharded, "measure_steps")

@@ -13,7 +13,8 @@ from transformers import AutoTokenizer
 
 from prefix_rft_trl.cli.launch.trainers import _first_prompts, _with_prompts, splits_of
 from prefix_rft_trl.cli.main import main
-from prefix_rft_trl.evaluation.eval_benchmarks import EvalOverrides, find_benchmarks
+from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
+from prefix_rft_trl.evaluation.sampling import EvalOverrides
 from prefix_rft_trl.run.settings import RunSettings, settings_of_run
 from prefix_rft_trl.sampling.generate import encode_prompts
 from prefix_rft_trl.utils.recipe_files import recipe_names

@@ -236,7 +236,8 @@ def _find_eval_benchmarks(script_args: Any, training_args: Any, prompts: list[An
         raise UserError("`eval_benchmarks` are asked by `eval_strategy: steps`, with `eval_steps`. Set both.")
 
     from prefix_rft_trl.evaluation.engines import context_length, fit_budgets, load_tokenizer
-    from prefix_rft_trl.evaluation.eval_benchmarks import EvalOverrides, find_benchmarks
+    from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
+    from prefix_rft_trl.evaluation.sampling import EvalOverrides
     from prefix_rft_trl.models.sources import find_models
     from prefix_rft_trl.run.settings import RunSettings
 
