@@ -27,11 +27,20 @@ SMALL = [
     "--learning_rate", "2e-3", "--report_to", "none", "--logging_steps", "2",
 ]  # fmt: skip
 BENCHMARK = ["--eval_benchmarks", "lab", "--eval_num_samples", "3", "--eval_num_problems", "20"]
+EVERY_2 = ["--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps", "--save_steps", "2"]
 FIGURES = ("avg", "pass", "majority", "answered", "truncated", "tokens")
 
 
 def train(recipe: Path, folder: Path, *arguments: object) -> int:
     return main(["train", "--config", str(recipe), *SMALL, "--output_dir", str(folder), *map(str, arguments)])
+
+
+def evaluated(folder: Path, samples: int, problems: int, *models: Path) -> list[dict[str, Any]]:
+    """The scores of models on the lab, by `prefix-rft eval`."""
+    asked = ["--benchmarks", "lab", "--num_samples", str(samples), "--num_problems", str(problems)]
+    assert main(["eval", "--model", *map(str, models), *asked, "--output_dir", str(folder)]) == 0
+    results = json.loads((folder / "results.json").read_text())
+    return [results[model.name]["lab"] for model in models]
 
 
 def logged(checkpoint: Path) -> list[dict[str, Any]]:
@@ -42,18 +51,13 @@ def logged(checkpoint: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("recipe", ["prefix_rft", "sft"])
 def test_an_evaluation_of_training_is_that_of_its_checkpoint(tmp_path, recipe):
     model = tmp_path / "model"
-    evaluated_at = ["--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps", "--save_steps", "2"]
     best = ["--load_best_model_at_end", "true", "--metric_for_best_model", "eval_lab/avg"]
-    assert train(LAB / f"{recipe}.yaml", model, *BENCHMARK, *evaluated_at, *best) == 0
+    assert train(LAB / f"{recipe}.yaml", model, *BENCHMARK, *EVERY_2, *best) == 0
     lines = logged(model)
     assert [line["step"] for line in lines] == [2, 4]
 
     checkpoints = [model / "checkpoint-2", model / "checkpoint-4"]
-    of_benchmark = ["--benchmarks", "lab", "--num_samples", "3", "--num_problems", "20"]
-    output = ["--output_dir", str(tmp_path / "eval")]
-    assert main(["eval", "--model", *map(str, checkpoints), *of_benchmark, *output]) == 0
-    results = json.loads((tmp_path / "eval" / "results.json").read_text())
-    found = [results[checkpoint.name]["lab"] for checkpoint in checkpoints]
+    found = evaluated(tmp_path / "eval", 3, 20, *checkpoints)
     assert found[0] != found[1], "the model has changed in between"
     for line, figures in zip(lines, found, strict=True):
         of_checkpoint = (
@@ -71,32 +75,13 @@ def test_two_processes_share_the_samples_and_log_the_figures_of_one(tmp_path):
     (tmp_path / "two_cpus.yaml").write_text(yaml.safe_dump(two_cpus))
     launched = ["--accelerate_config", tmp_path / "two_cpus.yaml", "--num_processes", "2", "--main_process_port", "0"]
     many = ["--eval_benchmarks", "lab", "--eval_num_samples", "20", "--eval_num_problems", "30"]  # 3 chunks
-    evaluated_at = ["--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps", "--save_steps", "2"]
-    line = ["train", "--config", LAB / "prefix_rft.yaml", *SMALL, "--max_steps", "2", *many, *evaluated_at, *launched]
-    command = [
-        sys.executable,
-        "-m",
-        "prefix_rft_trl.cli.main",
-        *map(str, line),
-        "--output_dir",
-        str(tmp_path / "model"),
-    ]
+    line = ["train", "--config", LAB / "prefix_rft.yaml", *SMALL, "--max_steps", "2", *many, *EVERY_2, *launched]
+    command = [sys.executable, "-m", "prefix_rft_trl.cli.main", *map(str, line), "--output_dir", tmp_path / "model"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     checkpoint = tmp_path / "model" / "checkpoint-2"
     assert (checkpoint / "place_in_run_1.pt").is_file(), "two processes have trained"
-    asked = [
-        "--benchmarks",
-        "lab",
-        "--num_samples",
-        "20",
-        "--num_problems",
-        "30",
-        "--output_dir",
-        str(tmp_path / "eval"),
-    ]
-    assert main(["eval", "--model", str(checkpoint), *asked]) == 0
-    figures = json.loads((tmp_path / "eval" / "results.json").read_text())["checkpoint-2"]["lab"]
+    (figures,) = evaluated(tmp_path / "eval", 20, 30, checkpoint)
     (line,) = logged(checkpoint)
     assert line["eval_lab/avg"] == figures["mean"]["mean"]
     assert line["eval_lab/pass"] == figures["pass_at_k"][-1]

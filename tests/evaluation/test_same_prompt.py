@@ -11,7 +11,7 @@ import pytest
 import yaml
 from transformers import AutoTokenizer
 
-from prefix_rft_trl.cli.launch.trainers import _first_prompts, _with_prompts, splits_of
+from prefix_rft_trl.cli.launch.trainers import _with_prompts, splits_of
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
 from prefix_rft_trl.evaluation.sampling import EvalOverrides
@@ -64,7 +64,7 @@ def asked(tmp_path, text_model) -> Callable[..., tuple[list, list, list]]:
         script_args = SimpleNamespace(**{**DEFAULTS, **settings})
         training_args = SimpleNamespace(chat_template_kwargs=settings.get("chat_template_kwargs"))
         splits = splits_of(script_args)
-        prompts = _first_prompts(_with_prompts(splits, script_args.dataset_train_split, script_args))
+        prompts = list(_with_prompts(splits, script_args.dataset_train_split, script_args)["prompt"])
         RunSettings.from_recipe(script_args, training_args, prompts).write(tmp_path / "run")
         trained = list(_with_prompts(splits, split, script_args)["prompt"])
         in_training = encode_prompts(tokenizer, trained, training_args.chat_template_kwargs)

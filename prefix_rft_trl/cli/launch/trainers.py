@@ -1,6 +1,5 @@
 """Make the trainer that a recipe names, with the data, rewards and measurements of its settings."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from trl import ModelConfig
@@ -21,57 +20,54 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
     if not script_args.reward_funcs:
         raise UserError("no reward: set `reward_funcs` to a registered name or a dotted path.")
     splits, rewards = splits_of(script_args), _load_rewards(script_args)
-    train_dataset = _with_prompts(splits, script_args.dataset_train_split, script_args)
-    _check_columns(rewards, train_dataset)
-    prompts = _first_prompts(train_dataset)
-    measured = _prepare_measurements(splits, script_args, training_args, model_args, prompts, rewards)
-    eval_dataset = _eval_rows(splits, script_args, training_args)
+    rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
+    _check_columns(rewards, rows)
+    # Benchmarks are asked in place of the test split, but the trainer wants to have a dataset for an evaluation
+    eval_rows = rows.take(0) if script_args.eval_benchmarks else _eval_rows(splits, script_args, training_args)
 
     from prefix_rft_trl import PrefixGRPOTrainer
     from prefix_rft_trl.run.curve import grpo_tokens
 
-    trainer = _make(
-        PrefixGRPOTrainer,
-        training_args,
-        model_args,
-        measured.model,
-        reward_funcs=rewards,
-        train_dataset=train_dataset,
-        eval_dataset=train_dataset.take(0) if measured.benchmarks else eval_dataset,
-    )
-    _add_measurements(trainer, measured, script_args, grpo_tokens(training_args))
-    return trainer, prompts
+    arguments = {"reward_funcs": rewards, "train_dataset": rows, "eval_dataset": eval_rows}
+    settings = (script_args, training_args, model_args)
+    return _make(PrefixGRPOTrainer, arguments, settings, splits, rows, grpo_tokens(training_args))
 
 
 def make_sft_trainer(script_args: Any, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
     """TRL's `SFTTrainer` on the demonstrations, and the first prompts that it trains on."""
     splits = splits_of(script_args)
-    problems = _with_prompts(splits, script_args.dataset_train_split, script_args)
-    demonstrations = (training_args.demonstration_column, training_args.chat_template_kwargs)
-    train_dataset = with_demonstrations(problems, *demonstrations)
-    prompts = _first_prompts(problems)
-    measured = _prepare_measurements(splits, script_args, training_args, model_args, prompts)
+    rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
     eval_rows = _eval_rows(splits, script_args, training_args)
 
     from prefix_rft_trl.run.curve import sft_tokens
     from prefix_rft_trl.sft import CountingSFTTrainer
 
-    trainer = _make(
-        CountingSFTTrainer,
-        training_args,
-        model_args,
-        measured.model,
-        train_dataset=train_dataset,
-        eval_dataset=None if eval_rows is None else with_demonstrations(eval_rows, *demonstrations),
-    )
-    _add_measurements(trainer, measured, script_args, sft_tokens())
-    return trainer, prompts
+    arguments = {
+        name: None
+        if prompts is None
+        else with_demonstrations(prompts, training_args.demonstration_column, training_args.chat_template_kwargs)
+        for name, prompts in (("train_dataset", rows), ("eval_dataset", eval_rows))
+    }
+    settings = (script_args, training_args, model_args)
+    return _make(CountingSFTTrainer, arguments, settings, splits, rows, sft_tokens())
 
 
 TRAINERS = {"prefix_grpo": make_prefix_grpo_trainer, "sft": make_sft_trainer}
 
 
-def _make(trainer_class: Any, training_args: Any, model_args: ModelConfig, model: str, **datasets: Any) -> Any:
+def _make(
+    trainer_class: Any, arguments: dict[str, Any], settings: tuple[Any, Any, Any], splits: Any, rows: Any, tokens: Any
+) -> tuple[Any, Any]:
+    """The trainer with its measurements, and the first prompts of its rows.
+
+    Faults of the measurements are raised before the model is loaded.
+    """
+    script_args, training_args, model_args = settings
+    prompts = [row["prompt"] for row in rows.take(PROMPTS_READ)]
+    held_out = _find_held_out(splits, script_args, training_args, arguments.get("reward_funcs"))
+    model = _model_path(script_args, model_args)
+    benchmarks = _find_eval_benchmarks(script_args, training_args, prompts, model)
+
     from trl import get_peft_config, get_quantization_config
 
     training_args.model_init_kwargs = {
@@ -81,13 +77,15 @@ def _make(trainer_class: Any, training_args: Any, model_args: ModelConfig, model
         **(training_args.model_init_kwargs or {}),
     }
     with naming_model(model):
-        return trainer_class(
+        trainer = trainer_class(
             model=model,
             args=training_args,
             quantization_config=get_quantization_config(model_args),
             peft_config=get_peft_config(model_args),
-            **datasets,
+            **arguments,
         )
+    _add_measurements(trainer, held_out, benchmarks, script_args.measure_steps, tokens)
+    return trainer, prompts
 
 
 def splits_of(script_args: Any) -> Any:
@@ -110,10 +108,6 @@ def splits_of(script_args: Any) -> Any:
 def _with_prompts(splits: Any, split: str, script_args: Any) -> Any:
     rows = pick_split(splits, split)
     return with_prompts(rows, script_args.prompt_column, script_args.instruction, script_args.conversational)
-
-
-def _first_prompts(dataset: Any) -> list[Any]:
-    return [row["prompt"] for row in dataset.take(PROMPTS_READ)]
 
 
 def _eval_rows(splits: Any, script_args: Any, training_args: Any) -> Any:
@@ -161,39 +155,11 @@ def _model_path(script_args: Any, model_args: ModelConfig) -> str:
     return changed_model(model, ModelChanges.read(script_args.model_changes), model_args.model_revision)
 
 
-@dataclass(frozen=True)
-class Measurements:
-    """What a model is measured on while it trains.
-
-    Attributes:
-        model (`str`): the model before training.
-        held_out (`HeldOutSplit`, *optional*): what `measure_steps` measures.
-        benchmarks (`list[Benchmark]`): what each evaluation of `eval_strategy` asks.
-    """
-
-    model: str
-    held_out: Any
-    benchmarks: list[Any]
-
-
-def _prepare_measurements(
-    splits: Any,
-    script_args: Any,
-    training_args: Any,
-    model_args: ModelConfig,
-    prompts: list[Any],
-    rewards: list[RewardFunction] | None = None,
-) -> Measurements:
-    """Finds out what is wrong with the measurements before the model is loaded.
-
-    The rewards are those of the trainer, if it has any: one that keeps worker processes is not made twice.
-    """
-    held_out = _find_held_out(splits, script_args, training_args, rewards)
-    model = _model_path(script_args, model_args)
-    return Measurements(model, held_out, _find_eval_benchmarks(script_args, training_args, prompts, model))
-
-
 def _find_held_out(splits: Any, script_args: Any, training_args: Any, rewards: list[RewardFunction] | None) -> Any:
+    """The split that `measure_steps` measures; `None` if it measures nothing.
+
+    The rewards are the trainer's, if it has any: one that keeps worker processes is not made twice.
+    """
     if not script_args.measure_steps:
         return None
     rewards = rewards or _load_rewards(script_args)
@@ -230,6 +196,7 @@ def _find_held_out(splits: Any, script_args: Any, training_args: Any, rewards: l
 
 
 def _find_eval_benchmarks(script_args: Any, training_args: Any, prompts: list[Any], model: str) -> list[Any]:
+    """The benchmarks of each evaluation of `eval_strategy`."""
     if not script_args.eval_benchmarks:
         return []
     if training_args.eval_strategy == "no":
@@ -252,18 +219,18 @@ def _find_eval_benchmarks(script_args: Any, training_args: Any, prompts: list[An
     return found
 
 
-def _add_measurements(trainer: Any, measured: Measurements, script_args: Any, tokens: Any) -> None:
+def _add_measurements(trainer: Any, held_out: Any, benchmarks: list[Any], measure_steps: int, tokens: Any) -> None:
     from prefix_rft_trl.evaluation import during_training
     from prefix_rft_trl.run.curve import CurveWriter
 
-    if measured.held_out is not None:
+    if held_out is not None:
         during_training.refuse_sharded_model(trainer, "measure_steps")
-        held_out = measured.held_out.encoded(during_training.text_tokenizer(trainer))
+        encoded = held_out.encoded(during_training.text_tokenizer(trainer))
 
         def measure(model: Any) -> dict[str, float]:
-            return during_training.measure_held_out(trainer, held_out)
+            return during_training.measure_held_out(trainer, encoded)
 
-        trainer.add_callback(CurveWriter(trainer.args.output_dir, script_args.measure_steps, measure, tokens))
-    if measured.benchmarks:
+        trainer.add_callback(CurveWriter(trainer.args.output_dir, measure_steps, measure, tokens))
+    if benchmarks:
         during_training.refuse_sharded_model(trainer, "eval_benchmarks")
-        trainer.add_callback(during_training.BenchmarkCallback(trainer, measured.benchmarks))
+        trainer.add_callback(during_training.BenchmarkCallback(trainer, benchmarks))
