@@ -75,12 +75,9 @@ def pick_split(splits: "DatasetDict", split: str) -> Any:
 def with_prompts(
     dataset: Any, column: str, instruction: str | None, conversational: bool, system_prompt: str | None = None
 ) -> Any:
-    """The dataset with the prompts of its problems in the column `prompt`.
+    """The dataset with the prompts of its problems (`make_prompt`) in the column `prompt`.
 
-    Args:
-        dataset (`Dataset` or `IterableDataset`): rows with a problem each.
-        column (`str`): column of the problems. Those that are messages are prompts already, and stay as they are.
-        instruction, conversational, system_prompt: as of [`~data.prompts.make_prompt`].
+    Problems that are messages are prompts already, and stay as they are.
 
     Raises:
         UserError: if there is no such column.
@@ -105,13 +102,7 @@ def with_prompts(
 def with_demonstrations(dataset: Any, column: str, template_kwargs: dict[str, Any] | None = None) -> Any:
     """Prompts with their demonstrations as `completion`, for SFT: one row for each demonstration.
 
-    Args:
-        dataset (`Dataset`): columns `prompt`, and the demonstrations in `column`.
-        template_kwargs (`dict`, *optional*): further arguments of the chat template, put into each row, where TRL's
-            `SFTTrainer` looks for them.
-
-    Raises:
-        ValueError: as of [`~method.demonstrations.check_demonstrations`].
+    Further arguments of the chat template go into each row, where TRL's `SFTTrainer` looks for them.
     """
     from prefix_rft_trl.method.demonstrations import check_demonstrations, parse_demonstrations
 

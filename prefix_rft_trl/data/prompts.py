@@ -57,8 +57,8 @@ def shared_parts(prompts: Sequence[Prompt]) -> tuple[str, str] | None:
 
     Returns:
         `tuple[str, str]` or `None`: the system message, in text the first paragraphs, and the last lines of what the
-        user says; empty where the prompts share none. `None` if that cannot be told: the prompts are all the same, or
-        hold more than text.
+        user says; empty where the prompts share none. `None` if the prompts are all the same, or hold more than text:
+        nothing then tells an instruction from a problem.
     """
     messages = [prompt for prompt in prompts if not isinstance(prompt, str)]
     texts = [prompt if isinstance(prompt, str) else prompt[-1]["content"] for prompt in prompts]

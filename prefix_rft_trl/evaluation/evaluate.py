@@ -21,7 +21,8 @@ from .scores import Scores, compute_scores
 
 SETTINGS, SCORES, MERGED = "settings.json", "figures.json", "merged_model"
 
-OWN_SETTINGS = {"weights", "prompt_ids", "first_prompt", "seed", "batch_size", "num_samples"}  # models may differ in
+# Models that are asked alike may still differ in these
+OWN_SETTINGS = {"weights", "prompt_ids", "first_prompt", "seed", "batch_size", "num_samples"}
 
 
 def evaluate(source: Source, benchmarks: list[Benchmark], engine: Engine, output_dir: Path) -> dict[str, Scores]:
@@ -108,6 +109,6 @@ def _hash(content: Any) -> str:
 def differing_settings(folders: Iterable[Path]) -> list[str]:
     """Settings of one benchmark in which the folders of several models differ, such as `temperature (0.6, 1.0)`."""
     settings = [json.loads((folder / SETTINGS).read_text()) for folder in folders]
-    names = dict.fromkeys(name for of_folder in settings for name in of_folder if name not in OWN_SETTINGS)
-    values = {name: dict.fromkeys(str(of_folder.get(name)) for of_folder in settings) for name in names}
+    names = dict.fromkeys(name for found in settings for name in found if name not in OWN_SETTINGS)
+    values = {name: dict.fromkeys(str(found.get(name)) for found in settings) for name in names}
     return [f"{name} ({', '.join(found)})" for name, found in values.items() if len(found) > 1]

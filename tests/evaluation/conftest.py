@@ -1,4 +1,4 @@
-"""What stands in for a model: answers that the test chooses, in tokens of the byte model `text_model`."""
+"""A stand-in for models: it gives the answers that a test chooses, in tokens of the byte model `text_model`."""
 
 import json
 from collections import Counter

@@ -99,7 +99,7 @@ def test_measuring_takes_no_random_number_from_training_and_leaves_its_mode():
     assert model.training
 
 
-def test_benchmarks_that_nobody_asks_are_an_error(tmp_path, capsys):
+def test_benchmarks_without_an_evaluation_strategy_are_an_error(tmp_path, capsys):
     assert train(LAB / "prefix_rft.yaml", tmp_path, *BENCHMARK) == 2
     assert "`eval_benchmarks` are asked by `eval_strategy: steps`" in capsys.readouterr().err
 

@@ -64,10 +64,10 @@ def test_more_right_samples_than_there_are_is_an_error(samples, right):
         (["9", "4", "4"], [1, 0, 0], 0),
         (["9", "9", "4", "4", "5"], [1, 1, 0, 0, 0], 1 / 2),
         (["9", "4", "5"], [1, 0, 0], 1 / 3),
-        ([None, None, None, "9"], [0, 0, 0, 1], 1),  # who states nothing does not vote
+        ([None, None, None, "9"], [0, 0, 0, 1], 1),  # an answer that states nothing does not vote
         ([None, None], [0, 0], 0),
         ([], [], 0),
-        (["9", "9", "9", "4"], [1, 1, 0, 0], 2 / 3),  # the verifier is not of one mind about an answer
+        (["9", "9", "9", "4"], [1, 1, 0, 0], 2 / 3),  # the verifier contradicts itself about an answer
     ],
 )
 def test_the_majority_is_of_those_who_answer_and_ties_share(answers, rewards, expected):
@@ -113,7 +113,7 @@ SAMPLES = [
     sample(0, 0, "9", 1.0, 10, False),
     sample(0, 1, "9", 1.0, 20, False),
     sample(0, 2, "4", 0.0, 30, False),
-    sample(1, 0, "x", None, 7, True),  # nobody can read the right answer
+    sample(1, 0, "x", None, 7, True),  # the right answer cannot be read
     sample(1, 1, None, None, 7, False),
     sample(1, 2, "y", None, 7, False),
     sample(2, 0, None, 0.0, 50, True),

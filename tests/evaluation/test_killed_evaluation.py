@@ -48,7 +48,7 @@ def run_until_it_ends(folder: Path, processes: int) -> dict[str, Any]:
         command = [sys.executable, SCRIPT, folder, str(processes)]
         run = subprocess.Popen(command, stdout=out, stderr=err, start_new_session=True)
         try:
-            code = run.wait(timeout=240)
+            code = run.wait(timeout=400)
         finally:
             end_session(run.pid)
     assert code == 0, "".join(file.read_text() for file in (errors, folder.with_suffix(".log")) if file.exists())

@@ -1,4 +1,4 @@
-"""What cannot be evaluated is told in a sentence, before a model is loaded and anything is written."""
+"""Faults of the input are reported in one sentence, before a model is loaded or anything is written."""
 
 import json
 import shutil

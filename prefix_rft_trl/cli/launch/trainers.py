@@ -12,7 +12,7 @@ from prefix_rft_trl.rewards.registry import required_columns
 from prefix_rft_trl.utils.errors import UserError
 
 
-PROMPTS_READ = 100  # training prompts that tell which instruction they share
+PROMPTS_READ = 100  # training prompts among which a shared instruction is looked for
 
 
 def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
@@ -64,6 +64,8 @@ def _make(
     """
     script_args, training_args, model_args = settings
     prompts = [row["prompt"] for row in rows.take(PROMPTS_READ)]
+    if not prompts:
+        raise UserError(f"the split '{script_args.dataset_train_split}', which is to be trained on, is empty.")
     held_out = _find_held_out(splits, script_args, training_args, arguments.get("reward_funcs"))
     model = _model_path(script_args, model_args)
     benchmarks = _find_eval_benchmarks(script_args, training_args, prompts, model)
