@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.models.adapters import remove_adapter, with_adapter_merged
+from prefix_rft_trl.models.adapters import merge_adapter, remove_adapter
 from prefix_rft_trl.run.folder import STATE, has_ended, last_checkpoint
 from prefix_rft_trl.utils.errors import UserError, nearest
 
@@ -140,7 +140,7 @@ def _run_stages(stages: list[Stage]) -> int:
             (Path(later.settings["output_dir"]) / STATE).unlink(missing_ok=True)
         remove_adapter(folder)
         if number > 1:
-            stage.settings["model_name_or_path"] = with_adapter_merged(stage.settings["model_name_or_path"])
+            stage.settings["model_name_or_path"] = merge_adapter(stage.settings["model_name_or_path"])
         recipe = folder / "recipe.yaml"
         recipe.write_text(yaml.safe_dump(stage.settings, sort_keys=False))
         print(f"Stage {number} of {len(stages)}: {stage.name}, into {folder}", flush=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from prefix_rft_trl.models.adapters import merge_adapter
 from prefix_rft_trl.models.sources import Source, naming_model
 
 from .benchmark import Benchmark
@@ -103,9 +104,8 @@ class Engine:
         shutil.rmtree(folder, ignore_errors=True)  # left by a command that was killed
         try:
             with _naming_fault(source):
-                self._load_model(source).save_pretrained(folder)
-                load_tokenizer(source).save_pretrained(folder)
-            yield Source(source.name, str(folder))
+                merged = merge_adapter(source.path, source.base, folder)
+            yield Source(source.name, merged)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -116,12 +116,18 @@ class Engine:
 
     def _transformers(self, source: Source) -> Loaded:
         import torch
+        from transformers import AutoModelForCausalLM
 
         from .samplers import TransformersSampler
 
         tokenizer = load_tokenizer(source)
-        model = self._load_model(source).to("cuda" if torch.cuda.is_available() else "cpu")
-        return Loaded(sampler := TransformersSampler(model, tokenizer), tokenizer, sampler.stop_ids)
+        model = AutoModelForCausalLM.from_pretrained(source.base or source.path, dtype=self._dtype())
+        if source.base is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, source.path).merge_and_unload()
+        sampler = TransformersSampler(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer)
+        return Loaded(sampler, tokenizer, sampler.stop_ids)
 
     def _vllm(self, source: Source) -> Loaded:
         from .samplers import VLLMSampler
@@ -129,16 +135,6 @@ class Engine:
         tokenizer = load_tokenizer(source)
         settings = {"tensor_parallel_size": self.tensor_parallel_size, "dtype": self._dtype(), **self.vllm_kwargs}
         return Loaded(sampler := VLLMSampler(source, tokenizer, settings), tokenizer, sampler.stop_ids)
-
-    def _load_model(self, source: Source) -> Any:
-        from transformers import AutoModelForCausalLM
-
-        model = AutoModelForCausalLM.from_pretrained(source.base or source.path, dtype=self._dtype())
-        if source.base is None:
-            return model
-        from peft import PeftModel
-
-        return PeftModel.from_pretrained(model, source.path).merge_and_unload()
 
     def _dtype(self) -> str:
         import torch

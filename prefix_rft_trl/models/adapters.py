@@ -1,43 +1,71 @@
-"""The model of a stage that trained an adapter, whole, for the stage that goes on from it."""
+"""Merging an adapter into its base model."""
 
+import json
 import shutil
 from pathlib import Path
 
 from prefix_rft_trl.utils.files import whole_folder
 
+from .sources import ADAPTER_CONFIG, Source, _fingerprint
 
-MERGED, ADAPTER_CONFIG = "merged", "adapter_config.json"
+
+MERGED, RECORD = "merged", "merged_from.json"
 
 
-def with_adapter_merged(folder: str) -> str:
+def merge_adapter(folder: str, base: str | None = None, output: str | Path | None = None) -> str:
     """
-    The folder of a trained model; of an adapter, one beneath it with adapter and base in one.
+    Merges an adapter into its base, unless that has been done before.
 
-    A second adapter on top of the first would be a model that no engine samples from.
+    A merged model runs alike in every engine and can carry a second adapter. Several processes may call this at once:
+    the output appears complete, and all of them get the same.
 
     Args:
-        folder (`str`): where a training has saved its model.
+        folder (`str`): the folder of an adapter; of any other model it is returned as it is. With `base` it may be an
+            adapter's name on the Hub.
+        base (`str`, *optional*): the base model; defaults to the one that the adapter names.
+        output (`str` or `Path`, *optional*): where the merged model is written; defaults to `<folder>/merged`.
 
     Returns:
-        `str`: a folder that holds a whole model.
-    """
-    if not (Path(folder) / ADAPTER_CONFIG).is_file():
-        return folder
-    from peft import AutoPeftModelForCausalLM
-    from transformers import AutoTokenizer
+        `str`: the folder of a full model.
 
-    merged = Path(folder) / MERGED
+    Raises:
+        ValueError: if the output holds a merge of another adapter or base.
+    """
+    if base is not None and not Path(folder).is_dir():
+        from huggingface_hub import snapshot_download
+
+        folder = snapshot_download(folder)
+    config = Path(folder) / ADAPTER_CONFIG
+    if not config.is_file():
+        return folder
+    merged, own_base = Path(output or Path(folder) / MERGED), json.loads(config.read_text())["base_model_name_or_path"]
+    source = Source(merged.name, folder, base or own_base)
+    record = {"adapter": _fingerprint(Path(folder)), "base": source.base}
     if not merged.is_dir():
-        print(f"Merging the adapter in {folder} into {merged}", flush=True)
-        model = AutoPeftModelForCausalLM.from_pretrained(folder, dtype="auto").merge_and_unload()
-        with whole_folder(merged) as made:
-            model.save_pretrained(made)
-            AutoTokenizer.from_pretrained(folder).save_pretrained(made)
+        _merge(source, merged, record)
+    has_record = (merged / RECORD).is_file()  # 0.6.0 left none, and merged into the adapter's own base
+    if (json.loads((merged / RECORD).read_text()) if has_record else {**record, "base": own_base}) != record:
+        raise ValueError(
+            f"{str(merged)!r} was merged from another adapter or base than {folder!r} on {source.base!r}. Remove it "
+            "to merge again."
+        )
     return str(merged)
 
 
 def remove_adapter(folder: Path) -> None:
-    """Removes what an earlier training has left in a folder that is trained into again."""
+    """Removes the adapter that an earlier training left in a folder, and its merged model."""
     for name in (ADAPTER_CONFIG, "adapter_model.safetensors"):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / MERGED, ignore_errors=True)
+
+
+def _merge(source: Source, merged: Path, record: dict[str, str | None]) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    print(f"Merging the adapter in {source.path} into {merged}", flush=True)
+    model = AutoModelForCausalLM.from_pretrained(source.base, dtype="auto")
+    with whole_folder(merged) as partial:
+        PeftModel.from_pretrained(model, source.path).merge_and_unload().save_pretrained(partial)
+        AutoTokenizer.from_pretrained(source.tokenizer_path).save_pretrained(partial)
+        (partial / RECORD).write_text(json.dumps(record) + "\n")

@@ -168,7 +168,7 @@ def test_an_error_in_one_of_several_processes_ends_the_evaluation_with_its_reaso
     line = ["eval", "--model", str(model), "--benchmarks", "lab", "--num_samples", "16", "--num_problems", "4"]
     before, started = set(psutil.Process().children(recursive=True)), time.monotonic()
     assert main([*line, "--batch_size", "16", "--data_parallel_size", "2", "--output_dir", str(output)]) == 2
-    assert time.monotonic() - started < 120
+    assert time.monotonic() - started < 200
     assert f"prefix-rft eval: The model {model} could not be loaded" in capsys.readouterr().err
     left = [child for child in psutil.Process().children(recursive=True) if child not in before]
     still = [child.cmdline() for child in left if child.status() != psutil.STATUS_ZOMBIE]
