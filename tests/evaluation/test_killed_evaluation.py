@@ -171,6 +171,6 @@ def test_an_error_in_one_of_several_processes_ends_the_evaluation_with_its_reaso
     assert time.monotonic() - started < 200
     assert f"prefix-rft eval: The model {model} could not be loaded" in capsys.readouterr().err
     left = [child for child in psutil.Process().children(recursive=True) if child not in before]
-    still = [child.cmdline() for child in left if child.status() != psutil.STATUS_ZOMBIE]
+    still = [child.cmdline() for child in psutil.wait_procs(left, timeout=5)[1]]
     assert [line for line in still if "spawn_main" in " ".join(line)] == []
     assert not list(output.rglob("samples-*.parquet"))
