@@ -118,7 +118,7 @@ def _load(name: str | None, config: str | None, split: str, recipe: "RecipeSetti
     from datasets.exceptions import DatasetsError
 
     try:
-        splits = load_splits(name, config, of_lab=recipe.lab, of_gym=recipe.reasoning_gym)
+        splits = load_splits(name, config, lab_settings=recipe.lab, gym_settings=recipe.reasoning_gym)
     except StopIteration:
         raise UserError(f"the dataset {name!r} has no rows.") from None
     except (ValueError, OSError, DatasetsError) as error:

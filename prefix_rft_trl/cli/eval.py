@@ -1,27 +1,33 @@
-"""`prefix-rft eval`: from a checkpoint to the table."""
+"""`prefix-rft eval`: evaluate models on benchmarks, and compare two of them."""
 
 import argparse
 import json
 import sys
+from collections.abc import Container, Mapping
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from prefix_rft_trl.data.benchmarks import BENCHMARKS
+from prefix_rft_trl.evaluation.sampling import EvalOverrides, Sampling
+from prefix_rft_trl.utils.documented import parameter_texts
 from prefix_rft_trl.utils.errors import UserError
+
+from .json_flags import read_dict
 
 
 if TYPE_CHECKING:
     from prefix_rft_trl.evaluation.benchmark import Benchmark
     from prefix_rft_trl.evaluation.engines import Engine
-    from prefix_rft_trl.evaluation.sampling import Asking
-    from prefix_rft_trl.evaluation.scores import Figures
+    from prefix_rft_trl.evaluation.scores import Scores
     from prefix_rft_trl.models.sources import ModelSource
 
 DESCRIPTION = """\
 Evaluate models on benchmarks, without any prefix: avg@n with its 95% interval over problems, pass@k for every k up to
-n, majority vote, and how many answers end and state a result. Samples are written as they come, so that an evaluation
-which was killed goes on when the same command is given again. What is left open is as in the run that has made the
-model."""
+n, majority vote, and how many answers end and state a result. Samples are written as they come: an evaluation
+which was killed resumes when the same command is given again. Settings that are left open are those of the run that
+made the model."""
 
 EPILOG = """\
   prefix-rft eval --model runs/lab-prefix-rft --benchmarks lab --num_samples 64
@@ -39,7 +45,7 @@ def run(argv: list[str]) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         raise UserError(str(error)) from error
     except KeyboardInterrupt:
-        print("\nStopped. What has been sampled is kept: the same command goes on.", file=sys.stderr)
+        print("\nStopped. The samples so far are kept: the same command resumes.", file=sys.stderr)
         return 130
 
 
@@ -56,71 +62,59 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", nargs="+", help="folders, names on the Hub, adapters or `lab`; as NAME=MODEL to name one"
     )
-    parser.add_argument("--base_model", metavar="MODEL", help="of an adapter (the one that it names)")
+    parser.add_argument("--base_model", metavar="MODEL", help="base of an adapter (the one that it names)")
     parser.add_argument(
         "--benchmarks",
         nargs="+",
         metavar="NAME",
-        help=f"of {', '.join(BENCHMARKS)}, `lab`, files (JSONL, JSON, Parquet, CSV), or datasets on the Hub",
+        help=f"{', '.join(BENCHMARKS)}, `lab`, files (JSONL, JSON, Parquet, CSV), or datasets on the Hub",
     )
     parser.add_argument("--compare", nargs=2, metavar="FOLDER", help="two evaluated models: their paired difference")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/eval"), help="folder of the results (runs/eval)")
 
     sampling = parser.add_argument_group("sampling")
-    sampling.add_argument(
-        "--num_samples", type=int, metavar="N", help="answers to each problem (32 for AIME and AMC, else 1)"
-    )
-    sampling.add_argument("--num_problems", type=int, metavar="N", help="first problems of each benchmark (all)")
+    defaults = {"num_samples": "32 for AIME and AMC, else 1", "max_new_tokens": "the run's, or 8192"}
+    _add_settings(sampling, Sampling, defaults | {"batch_size": "256; with vLLM 2048"})
     sampling.add_argument("--k", type=int, nargs="+", metavar="K", help="values of k in the table (8, 64, 512 and n)")
-    sampling.add_argument("--temperature", type=float, default=1.0, help="0 for the most likely token (1.0)")
-    sampling.add_argument(
-        "--top_p", type=float, default=1.0, help="share of the probability that is sampled from (1.0)"
-    )
-    sampling.add_argument(
-        "--max_new_tokens", type=int, metavar="N", help="budget of an answer (that of the run, or 8192)"
-    )
-    sampling.add_argument("--seed", type=int, default=0, help="of all random numbers (0)")
-    sampling.add_argument(
-        "--batch_size", type=int, metavar="N", help="answers sampled and written together (256; with vLLM 2048)"
-    )
-
-    asking = parser.add_argument_group("problems and verifier, by default as in the run that has made the model")
-    asking.add_argument("--instruction", metavar="TEXT", help="put after each problem; empty for none")
-    asking.add_argument(
-        "--conversational", action=argparse.BooleanOptionalAction, help="whether to make a problem a user's message"
-    )
-    asking.add_argument(
-        "--chat_template_kwargs", type=_dictionary, metavar="JSON", help="further arguments of the template"
-    )
-    asking.add_argument("--reward", metavar="NAME", help="registered name or dotted path of what tells right answers")
-    asking.add_argument("--reward_kwargs", type=_dictionary, metavar="JSON", help="its arguments")
-    asking.add_argument("--lab_level", metavar="LEVEL", help="of the lab's problems: easy or hard")
-    asking.add_argument("--prompt_column", metavar="NAME", help="of a file or dataset (problem, question or prompt)")
-    asking.add_argument("--answer_column", metavar="NAME", help="(answer, final_answer or solution)")
-    asking.add_argument("--dataset_config", metavar="NAME", help="configuration of a dataset on the Hub")
-    asking.add_argument("--dataset_split", metavar="NAME", help="split of a dataset (test, or the first)")
+    asking = parser.add_argument_group("problems and verifier, by default as in the run that made the model")
+    _add_settings(asking, EvalOverrides, leave_out={"sampling", *defaults})
 
     engine = parser.add_argument_group("engine")
     engine.add_argument("--backend", choices=("vllm", "transformers"), help="(vllm where it is installed)")
-    engine.add_argument("--dtype", help="of the weights (float32 on a CPU, auto on a GPU)")
+    engine.add_argument("--dtype", help="dtype of the weights (float32 on a CPU, auto on a GPU)")
     engine.add_argument("--tensor_parallel_size", type=int, default=1, metavar="N", help="GPUs that share a model (1)")
     engine.add_argument(
         "--data_parallel_size", type=int, default=1, metavar="N", help="processes that share the samples (1)"
     )
     engine.add_argument(
-        "--vllm_kwargs", type=_dictionary, default={}, metavar="JSON", help="further arguments of vLLM's LLM"
+        "--vllm_kwargs",
+        type=partial(read_dict, "vllm_kwargs"),
+        default={},
+        metavar="JSON",
+        help="further arguments of vLLM's LLM",
     )
     return parser
 
 
-def _dictionary(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        value = None
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"it takes a JSON object, such as '{{\"name\": 1}}', found {text!r}")
-    return value
+def _add_settings(
+    group: argparse._ArgumentGroup, settings: type, defaults: Mapping[str, str] = {}, leave_out: Container[str] = ()
+) -> None:
+    """A flag for each setting of a dataclass, with its text in the docstring as help."""
+    docstrings = [parent.__doc__ or "" for parent in reversed(settings.__mro__[:-1])]
+    texts = {name: text for docstring in docstrings for name, text in parameter_texts(docstring).items()}
+    for field in fields(settings):
+        if field.name in leave_out:
+            continue
+        default = defaults.get(field.name, field.default)
+        text = texts[field.name].rstrip(".") + ("" if default is None else f" ({default})")
+        hint = get_type_hints(settings)[field.name]
+        kind = next(iter(get_args(hint)), hint)  # that of an optional setting
+        if kind is bool:
+            group.add_argument(f"--{field.name}", action=argparse.BooleanOptionalAction, help=text)
+        else:
+            is_plain = kind in (int, float, str)
+            read = kind if is_plain else partial(read_dict, field.name)
+            group.add_argument(f"--{field.name}", type=read, metavar="VALUE" if is_plain else "JSON", help=text)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -131,9 +125,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     arguments.lab_level = arguments.lab_level or _lab_level(arguments.model)
     engine = _engine(arguments)
-    asking = _asking(arguments, engine)
+    engine.check_gpus()
+    overrides = _overrides(arguments, engine)
     sources = find_models(arguments.model, arguments.base_model, arguments.lab_level)
-    prepared = {source.name: _prepared(source, arguments.benchmarks, asking, engine) for source in sources}
+    prepared = {source.name: _prepare(source, arguments.benchmarks, overrides, engine) for source in sources}
     ks = _values_of_k(arguments.k, [benchmark for benchmarks, _ in prepared.values() for benchmark in benchmarks])
     folder: Path = arguments.output_dir
     evaluated = {source.name: evaluate(source, *prepared[source.name], folder) for source in sources}
@@ -142,71 +137,54 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _lab_level(models: list[str]) -> str:
-    """The level of the lab's task that the runs were trained on, which the base model then has as well."""
+    """The level of the lab's task that the runs were trained on; the lab's base model is asked the same."""
     from prefix_rft_trl.run.settings import settings_of_run
 
     runs = [settings_of_run(model if Path(model).exists() else model.partition("=")[2]) for model in models]
-    levels = {run.lab_level for run in runs if run is not None}
+    levels = {run.lab_level or "easy" for run in runs if run is not None}
     if len(levels) > 1:
-        raise UserError("the models were trained on different levels of the lab. Say which is asked: --lab_level.")
+        raise UserError("the models were trained on different levels of the lab. Set the level to ask: --lab_level.")
     return next(iter(levels), "easy")
-
-
-def _asking(arguments: argparse.Namespace, engine: "Engine") -> "Asking":
-    from dataclasses import fields
-
-    from prefix_rft_trl.evaluation.sampling import Asking, Sampling
-
-    given = {**vars(arguments), "batch_size": _batch_size(arguments.batch_size, engine)}
-    shared = ("temperature", "top_p", "seed", "batch_size")
-    sampling = Sampling(
-        **{name: given[name] for name in shared},
-        **{name: given[name] for name in ("num_samples", "max_new_tokens") if given[name] is not None},
-    )
-    of_benchmarks = {field.name: given[field.name] for field in fields(Asking) if field.name in given}
-    return Asking(**of_benchmarks, sampling=sampling)
-
-
-def _batch_size(given: int | None, engine: "Engine") -> int:
-    if given is None:
-        return 2048 if engine.uses_vllm else 256  # vLLM fills its own batches, and waits for the last of a portion
-    return given
 
 
 def _engine(arguments: argparse.Namespace) -> "Engine":
     from prefix_rft_trl.evaluation.engines import Engine
 
-    return Engine(
-        arguments.backend,
-        arguments.dtype,
-        arguments.tensor_parallel_size,
-        arguments.data_parallel_size,
-        arguments.vllm_kwargs,
+    return Engine(**{field.name: getattr(arguments, field.name) for field in fields(Engine)})
+
+
+def _overrides(arguments: argparse.Namespace, engine: "Engine") -> EvalOverrides:
+    given = vars(arguments)
+    if given["batch_size"] is None:  # vLLM fills its own batches, and waits for the last answer of a chunk
+        given["batch_size"] = 2048 if engine.uses_vllm else 256
+    sampling = Sampling(
+        **{field.name: given[field.name] for field in fields(Sampling) if given[field.name] is not None}
     )
+    names = {field.name for field in fields(EvalOverrides)} & given.keys()
+    return EvalOverrides(**{name: given[name] for name in names}, sampling=sampling)
 
 
-def _prepared(
-    source: "ModelSource", names: list[str], asking: "Asking", engine: "Engine"
+def _prepare(
+    source: "ModelSource", names: list[str], overrides: EvalOverrides, engine: "Engine"
 ) -> tuple[list["Benchmark"], "Engine"]:
+    """The benchmarks of a model and what runs it, with all that can be wrong reported before it is loaded."""
     from prefix_rft_trl.evaluation.engines import fit_budgets, load_tokenizer
     from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
     from prefix_rft_trl.run.settings import settings_of_run
 
-    engine.check(source)
-    tokenizer = load_tokenizer(source)
-    found = find_benchmarks(names, asking, settings_of_run(source.path), bool(tokenizer.chat_template))
-    is_given = asking.max_new_tokens is not None
-    fitting, needed = fit_budgets(found, tokenizer, engine.context_length(source), is_given, _tell)
+    found = find_benchmarks(names, overrides, settings_of_run(source.path), load_tokenizer(source))
+    is_given = overrides.max_new_tokens is not None
+    fitting, needed = fit_budgets(found, engine.context_length(source), is_given, _report)
     for benchmark in fitting:
         sampling = benchmark.sampling
-        _tell(
+        _report(
             f"{source.name}, {benchmark.name}: {len(benchmark.rows)} problems x {sampling.num_samples} answers of at "
             f"most {sampling.max_new_tokens} tokens, verified by {benchmark.verifier}"
         )
     return fitting, engine.with_room_for(needed)
 
 
-def _tell(sentence: str) -> None:
+def _report(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
 
@@ -225,20 +203,20 @@ def _values_of_k(given: list[int] | None, benchmarks: list["Benchmark"]) -> list
     return sorted(set(given))
 
 
-def _show(evaluated: dict[str, dict[str, "Figures"]], ks: list[int], folder: Path) -> None:
-    from prefix_rft_trl.evaluation.eval_report import draw_pass_at_k, figures_table
-    from prefix_rft_trl.evaluation.evaluate import asked_differently
+def _show(evaluated: dict[str, dict[str, "Scores"]], ks: list[int], folder: Path) -> None:
+    from prefix_rft_trl.evaluation.eval_report import draw_pass_at_k, scores_table
+    from prefix_rft_trl.evaluation.evaluate import differing_settings
     from prefix_rft_trl.utils.files import write_atomically
 
     results = {
-        model: {benchmark: figures.as_json() for benchmark, figures in of_model.items()}
-        for model, of_model in evaluated.items()
+        model: {benchmark: scores.as_json() for benchmark, scores in by_benchmark.items()}
+        for model, by_benchmark in evaluated.items()
     }
     write_atomically(folder / "results.json", json.dumps(results) + "\n")
     draw_pass_at_k(evaluated, folder / "pass_at_k.png")
-    _print(figures_table(evaluated, ks))
-    for benchmark in dict.fromkeys(name for of_model in evaluated.values() for name in of_model):
-        _warn(benchmark, asked_differently([folder / model / benchmark for model in evaluated]))
+    _print(scores_table(evaluated, ks))
+    for benchmark in dict.fromkeys(name for by_benchmark in evaluated.values() for name in by_benchmark):
+        _warn(benchmark, differing_settings(folder / model / benchmark for model in evaluated))
     print(f"The results are in {folder}: results.json, pass_at_k.png, and the samples of each model as Parquet.")
 
 
@@ -249,18 +227,18 @@ def _compare(folders: list[Path]) -> int:
     found = differences(folders[0], folders[1])
     _print(differences_table(names[0], names[1], found))
     for one in found:
-        _warn(one.benchmark, one.asked_differently)
+        _warn(one.benchmark, one.differing_settings)
     print("Positive: the second is better. 95% intervals of the mean difference over problems.")
     return 0
 
 
-def _warn(benchmark: str, asked_differently: list[str]) -> None:
-    if asked_differently:
-        print(f"Not asked alike on {benchmark}: {'; '.join(asked_differently)}.")
+def _warn(benchmark: str, differing: list[str]) -> None:
+    if differing:
+        print(f"Not asked alike on {benchmark}: {'; '.join(differing)}.")
 
 
 def _print(table: Any) -> None:
-    """A table as wide as it is, where the terminal is narrower too: rich would cut off its cells."""
+    """Prints a table at its full width, also in a narrower terminal, where rich would cut its cells off."""
     from rich.console import Console
 
     console, wide = Console(), Console(width=1000)

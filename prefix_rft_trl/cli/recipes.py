@@ -110,7 +110,8 @@ def make_model(recipe: str, flags: list[str]) -> str:
         recipe (`str`): its path or name.
         flags (`list[str]`): settings that override it, as for `prefix-rft train`.
     """
-    from .launch.arguments import is_setting, read_dict, split_launcher_flags
+    from .json_flags import read_dict
+    from .launch.arguments import is_setting, split_launcher_flags
 
     first = Recipe(load_recipe(recipe), flags).trainings(is_setting)[0]
     split_launcher_flags(first)  # refuses unknown settings

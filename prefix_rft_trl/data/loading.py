@@ -1,4 +1,4 @@
-"""Datasets for the command line: from the Hub, from a local file, the lab's, or a task of reasoning-gym."""
+"""Load the dataset of a recipe, and give its rows the prompts and demonstrations that a trainer takes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from prefix_rft_trl.utils.errors import UserError
 
 from .gym import NAME_PREFIX
+from .prompts import make_prompt
 
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ def load_splits(
     name: str | None,
     config: str | None = None,
     streaming: bool = False,
-    of_lab: dict[str, Any] | None = None,
-    of_gym: dict[str, Any] | None = None,
+    lab_settings: dict[str, Any] | None = None,
+    gym_settings: dict[str, Any] | None = None,
 ) -> "DatasetDict":
     """The splits of a dataset.
 
@@ -28,8 +29,11 @@ def load_splits(
             the Hub.
         config (`str`, *optional*): configuration of a dataset on the Hub; a local file has none.
         streaming (`bool`, *optional*, defaults to `False`): whether to stream it.
-        of_lab (`dict`, *optional*): level and demonstrations of the lab, as `lab.load_dataset` takes them.
-        of_gym (`dict`, *optional*): sizes, seed and options of a task, as `gym.load_splits` takes them.
+        lab_settings (`dict`, *optional*): level and demonstrations of the lab, as `lab.load_dataset` takes them.
+        gym_settings (`dict`, *optional*): sizes, seed and options of a task, as `gym.load_splits` takes them.
+
+    Raises:
+        UserError: if no name is given, or there is no such file.
     """
     import datasets
 
@@ -40,11 +44,13 @@ def load_splits(
     if name.startswith(NAME_PREFIX):
         from . import gym
 
-        return gym.load_splits(name, of_gym)
+        return gym.load_splits(name, gym_settings)
     if name == "lab":
         from prefix_rft_trl import lab
 
-        return datasets.DatasetDict({split: lab.load_dataset(split, **of_lab or {}) for split in ("train", "test")})
+        return datasets.DatasetDict(
+            {split: lab.load_dataset(split, **lab_settings or {}) for split in ("train", "test")}
+        )
     file_format = LOCAL_FORMATS.get(Path(name).suffix)
     if file_format:
         if not Path(name).is_file():
@@ -54,45 +60,55 @@ def load_splits(
 
 
 def name_on_hub(name: str) -> str | None:
-    """The name of a dataset for a model card; `None` for the lab's, a task's and a local file."""
+    """The name of a dataset for a model card; `None` where it is no dataset on the Hub."""
     is_made_here = name == "lab" or name.startswith(NAME_PREFIX)
     return None if is_made_here or Path(name).suffix in LOCAL_FORMATS else name
 
 
 def pick_split(splits: "DatasetDict", split: str) -> Any:
+    """A split by its name. Raises `UserError`, with the names that there are, if it is missing."""
     if split not in splits:
         raise UserError(f"the dataset has no split '{split}'; it has: {', '.join(splits)}.")
     return splits[split]
 
 
-def with_prompts(dataset: Any, column: str, instruction: str | None, conversational: bool) -> Any:
-    """The dataset with its prompts in the column `prompt`, followed by the instruction, as messages if asked for."""
+def with_prompts(
+    dataset: Any, column: str, instruction: str | None, conversational: bool, system_prompt: str | None = None
+) -> Any:
+    """The dataset with the prompts of its problems (`make_prompt`) in the column `prompt`.
+
+    Problems that are messages are prompts already, and stay as they are.
+
+    Raises:
+        UserError: if there is no such column.
+    """
     if dataset.column_names is not None and column not in dataset.column_names:
         raise UserError(
             f"the dataset has no column '{column}' for the prompts; its columns are: "
             f"{', '.join(dataset.column_names)}. Set `prompt_column`."
         )
 
-    def prompt_of(row: dict[str, Any]) -> dict[str, Any]:
-        prompt = row[column]
-        if not isinstance(prompt, str):
-            return {"prompt": prompt}
-        text = f"{prompt}\n{instruction}" if instruction else prompt
-        return {"prompt": [{"role": "user", "content": text}] if conversational else text}
+    def with_prompt(row: dict[str, Any]) -> dict[str, Any]:
+        problem = row[column]
+        if not isinstance(problem, str):
+            return {"prompt": problem}
+        parts = {"instruction": instruction, "system_prompt": system_prompt}
+        return {"prompt": make_prompt(problem, conversational=conversational, **parts)}
 
-    return dataset.map(prompt_of) if column != "prompt" or instruction or conversational else dataset
+    changes = column != "prompt" or instruction or conversational or system_prompt
+    return dataset.map(with_prompt) if changes else dataset
 
 
 def with_demonstrations(dataset: Any, column: str, template_kwargs: dict[str, Any] | None = None) -> Any:
-    """Prompts with their demonstrations as `completion`, for SFT: a row a demonstration, none without.
+    """Prompts with their demonstrations as `completion`, for SFT: one row for each demonstration.
 
-    Further arguments of the chat template go with each row, where TRL's `SFTTrainer` looks for them.
+    Further arguments of the chat template go into each row, where TRL's `SFTTrainer` looks for them.
     """
     from prefix_rft_trl.method.demonstrations import check_demonstrations, parse_demonstrations
 
     check_demonstrations(dataset, column)
 
-    def rows_of(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    def split_rows(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         found = [
             (prompt, message if isinstance(prompt, list) else message["content"])
             for prompt, value in zip(batch["prompt"], batch[column], strict=True)
@@ -104,4 +120,4 @@ def with_demonstrations(dataset: Any, column: str, template_kwargs: dict[str, An
         }
         return rows | ({"chat_template_kwargs": [template_kwargs] * len(found)} if template_kwargs else {})
 
-    return dataset.map(rows_of, batched=True, remove_columns=dataset.column_names)
+    return dataset.map(split_rows, batched=True, remove_columns=dataset.column_names)

@@ -1,1 +1,18 @@
-"""Evaluation: samples of a model for each problem of a benchmark, and the figures that are made of them."""
+"""Evaluation: samples of a model for each problem of a benchmark, and the scores computed from them."""
+
+from typing import TYPE_CHECKING
+
+from prefix_rft_trl.utils.lazy import lazy_front
+
+
+__all__ = ["Benchmark", "BenchmarkCallback", "Sampling"]
+
+if TYPE_CHECKING:
+    from .benchmark import Benchmark
+    from .during_training import BenchmarkCallback
+    from .sampling import Sampling
+
+__getattr__, __dir__ = lazy_front(
+    __name__,
+    {"Benchmark": ".benchmark", "BenchmarkCallback": ".during_training", "Sampling": ".sampling"},
+)

@@ -1,87 +1,77 @@
-"""A model's samples for several benchmarks, made by this process or by several that have the model each."""
+"""Sample the missing chunks of an evaluation, in this process or in several that load the model each."""
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from prefix_rft_trl.models.sources import ModelSource
-from prefix_rft_trl.sampling.generate import encode_prompts
 from prefix_rft_trl.utils.processes import end_with_parent, end_workers
 
 from .benchmark import Benchmark
 from .engines import Engine
-from .samples import Sample, SampleFolder
-from .sampling import Chunk, Sampler, chunks_of, seeds_of
+from .samples import SampleFolder
+from .sampling import Chunk
 
-
-Told = Callable[[int], object]
 
 Share = list[tuple[Benchmark, Chunk]]
-
+OnProgress = Callable[[int], object]
 
 ENGINE_APART = "VLLM_ENABLE_V1_MULTIPROCESSING"  # vLLM would start one more process in the one that is made for it
 
 
-def sample_all(source: ModelSource, benchmarks: list[Benchmark], folder: Path, engine: Engine, told: Told) -> None:
-    """Samples what is not on disk yet. A model is only loaded if anything is.
+def sample_chunks(source: ModelSource, missing: Share, folder: Path, engine: Engine, on_progress: OnProgress) -> None:
+    """Samples chunks and writes each as soon as it is complete.
 
     Args:
         source (`ModelSource`): the model.
-        benchmarks (`list[Benchmark]`): what it is asked.
-        folder (`Path`): of the model; each benchmark has one in it.
+        missing (`list[tuple[Benchmark, Chunk]]`): what it is asked.
+        folder (`Path`): the model's; each benchmark has a folder of its name in it.
         engine (`Engine`): what runs the model.
-        told (`Callable`): hears of how many samples have been written.
+        on_progress (`Callable`): called with the number of samples written since the call before.
 
     Raises:
-        RuntimeError: if one of several processes dies. What has been sampled is kept.
+        RuntimeError: if one of several processes dies. What has been written stays.
     """
-    missing = [
-        (benchmark, chunk) for benchmark in benchmarks for chunk in missing_chunks(benchmark, folder / benchmark.name)
-    ]
-    if not missing:
-        return
     number = min(engine.data_parallel_size, len(missing))
     if number == 1 and not engine.needs_own_process:
-        _sample_share(source, missing, folder, engine, told)
+        _sample_share(source, missing, folder, engine, on_progress)
         return
     with ProcessPoolExecutor(number, get_context("spawn"), end_with_parent) as pool:
         shares = [
-            pool.submit(_in_a_process, source, missing[rank::number], folder, engine, rank) for rank in range(number)
+            pool.submit(_sample_in_process, source, missing[rank::number], folder, engine, rank)
+            for rank in range(number)
         ]
         try:
-            _wait(shares, missing, folder, told)
+            _wait(shares, missing, folder, on_progress)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            end_workers()  # the others would sample their whole share before anybody heard of it
+            end_workers()  # the others would sample their complete share before the error is reported
             raise
 
 
-def _wait(shares: list[Future], missing: Share, folder: Path, told: Told) -> None:
+def _wait(shares: list[Future], missing: Share, folder: Path, on_progress: OnProgress) -> None:
     while not all(share.done() for share in shares) and not any(
         share.done() and share.exception() for share in shares
     ):
         time.sleep(0.2)
-        left = [(of, chunk) for of, chunk in missing if not SampleFolder(folder / of.name).has(chunk)]
-        if len(left) < len(missing):
-            told(sum(len(chunk.places) for _, chunk in missing) - sum(len(chunk.places) for _, chunk in left))
-        missing = left
+        is_written = [SampleFolder(folder / benchmark.name).has(chunk) for benchmark, chunk in missing]
+        on_progress(sum(len(part[1].places) for part, done in zip(missing, is_written, strict=True) if done))
+        missing = [part for part, done in zip(missing, is_written, strict=True) if not done]
     for share in sorted(shares, key=Future.done, reverse=True):
         try:
             share.result()
         except BrokenProcessPool as error:
             raise RuntimeError(
-                "A process of the evaluation was ended from outside, perhaps since memory ran out. What it had "
-                "sampled is kept: the same command goes on, and takes less memory with a smaller `--batch_size`."
+                "A process of the evaluation was ended from outside, perhaps because memory ran out. Its samples are "
+                "kept: the same command resumes, and takes less memory with a smaller `--batch_size`."
             ) from error
 
 
-def _in_a_process(source: ModelSource, share: Share, folder: Path, engine: Engine, rank: int) -> None:
+def _sample_in_process(source: ModelSource, share: Share, folder: Path, engine: Engine, rank: int) -> None:
     os.environ["LOCAL_WORLD_SIZE"] = str(engine.data_parallel_size)  # verifiers share the cores by it
     os.environ.setdefault(ENGINE_APART, "0")
     _take_devices(rank, engine.tensor_parallel_size)
@@ -102,47 +92,9 @@ def _take_cores(processes: int) -> None:
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))
 
 
-def _sample_share(source: ModelSource, share: Share, folder: Path, engine: Engine, told: Told) -> None:
-    loaded = engine.load(source)
-    for name, of_benchmark in groupby(share, key=lambda part: part[0].name):
-        parts = list(of_benchmark)
-        fill_folder(parts[0][0], folder / name, *loaded, [chunk for _, chunk in parts], told)
-
-
-def sample_chunks(
-    benchmark: Benchmark, sampler: Sampler, tokenizer: Any, ends: list[int], chunks: Iterable[Chunk]
-) -> Iterator[tuple[Chunk, list[Sample]]]:
-    """Each of the chunks with its samples, scored."""
-    prompts = encode_prompts(tokenizer, list(benchmark.rows["prompt"]), benchmark.template_kwargs)
-    for chunk in chunks:
-        seeds = seeds_of(chunk, benchmark.name, benchmark.sampling.seed)
-        ids = sampler([prompts[place.problem] for place in chunk.places], benchmark.sampling, seeds)
-        texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
-        yield chunk, benchmark.score(chunk, ids, texts, ends)
-
-
-def missing_chunks(benchmark: Benchmark, folder: Path) -> list[Chunk]:
-    """The chunks of a benchmark that are not on disk."""
-    there = SampleFolder(folder)
-    return [chunk for chunk in chunks_of(len(benchmark.rows), benchmark.sampling) if not there.has_whole(chunk)]
-
-
-def fill_folder(
-    benchmark: Benchmark,
-    folder: Path,
-    sampler: Sampler,
-    tokenizer: Any,
-    ends: list[int],
-    chunks: Iterable[Chunk],
-    told: Callable[[int], object] = lambda samples: None,
-) -> None:
-    """Samples chunks and writes each as soon as it is there; `told` hears of how many samples."""
-    there = SampleFolder(folder)
-    for chunk, samples in sample_chunks(benchmark, sampler, tokenizer, ends, chunks):
-        there.write(chunk, samples)
-        told(len(samples))
-
-
-def read_samples(benchmark: Benchmark, folder: Path) -> list[Sample]:
-    """All samples of a benchmark, which are all on disk."""
-    return list(SampleFolder(folder).read(chunks_of(len(benchmark.rows), benchmark.sampling)))
+def _sample_share(source: ModelSource, share: Share, folder: Path, engine: Engine, on_progress: OnProgress) -> None:
+    model = engine.load(source)
+    for benchmark, chunk in share:
+        samples = benchmark.score(chunk, benchmark.sample(model, chunk))
+        SampleFolder(folder / benchmark.name).write(chunk, samples)
+        on_progress(len(samples))

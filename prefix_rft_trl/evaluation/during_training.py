@@ -1,31 +1,31 @@
-"""Evaluation during training: what `prefix-rft eval` makes of a checkpoint, through the engine that training has."""
+"""Measure a model while it trains, on benchmarks or on a held-out split, through the engine that training has."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
-from prefix_rft_trl.sampling.generate import ends_of
+from prefix_rft_trl.sampling.generate import stop_token_ids
 from prefix_rft_trl.sampling.vllm import change_sampling_params_per_row, gather_over_tensor_parallel_group
 from prefix_rft_trl.sampling.vllm_server import fail_together
+from prefix_rft_trl.utils.errors import UserError
 from prefix_rft_trl.utils.patching import replaced
 
-from .benchmark import Benchmark
-from .data_parallel import sample_chunks
-from .engines import Loaded
+from .benchmark import Benchmark, HeldOutSplit, name_of_reward
 from .samplers import TransformersSampler
 from .samples import Sample
-from .sampling import Sampling, chunks_of
-from .scores import Figures, figures_of
+from .sampling import Loaded, Sampling
+from .scores import Scores, compute_scores
 
 
 class BenchmarkCallback(TrainerCallback):
     """
-    Adds the figures of benchmarks, sampled without any prefix, to those of each evaluation of a trainer.
+    Adds scores on benchmarks, sampled without any prefix, to the metrics of each evaluation of a trainer.
 
     `eval_strategy` and `eval_steps` say when. The log has `eval_<benchmark>/avg`, `.../pass`, `.../majority`,
     `.../answered`, `.../truncated` and `.../tokens`, which `metric_for_best_model` can name, and
@@ -37,59 +37,94 @@ class BenchmarkCallback(TrainerCallback):
     """
 
     def __init__(self, trainer: Any, benchmarks: list[Benchmark]):
-        self.trainer, self.benchmarks = trainer, benchmarks
+        self.trainer = trainer
+        self.benchmarks = [benchmark.encoded(text_tokenizer(trainer)) for benchmark in benchmarks]
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         started = time.perf_counter()
-        found = measure(self.trainer, self.benchmarks)
-        named = {
-            f"eval_{name}/{figure}": value for name, figures in found.items() for figure, value in _logged(figures)
-        }
+        named: dict[str, float] = {}
+        for name, scores in measure(self.trainer, self.benchmarks).items():
+            named |= {
+                f"eval_{name}/avg": scores.mean.mean,
+                f"eval_{name}/pass": scores.pass_at_k[-1],
+                f"eval_{name}/majority": scores.majority,
+                f"eval_{name}/answered": scores.answered,
+                f"eval_{name}/truncated": scores.truncated,
+                f"eval_{name}/tokens": scores.mean_tokens,
+            }
         named["eval_benchmark_seconds"] = time.perf_counter() - started
         if metrics is not None:
             metrics.update(named)  # these are what the trainer picks the best model by
         self.trainer.log(named)
 
 
-def _logged(figures: Figures) -> Iterable[tuple[str, float]]:
-    return {
-        "avg": figures.mean.mean,
-        "pass": figures.pass_at_k[-1],
-        "majority": figures.majority,
-        "answered": figures.answered,
-        "truncated": figures.truncated,
-        "tokens": figures.mean_tokens,
-    }.items()
+def measure(trainer: Any, benchmarks: list[Benchmark]) -> dict[str, Scores]:
+    """The scores of the model as it is trained, the same on every process, by the name of each encoded benchmark."""
+    model = _load(trainer)
+    return {benchmark.name: compute_scores(_sample(trainer, model, benchmark)[0]) for benchmark in benchmarks}
 
 
-def measure(trainer: Any, benchmarks: list[Benchmark]) -> dict[str, Figures]:
-    """The figures of each benchmark for the model as it is trained, the same on every process."""
-    loaded = _engine_of(trainer)
-    return {benchmark.name: figures_of(_samples(trainer, benchmark, loaded)) for benchmark in benchmarks}
+def measure_held_out(trainer: Any, held_out: HeldOutSplit) -> dict[str, float]:
+    """One answer to each problem of an encoded split, shared out over the processes.
+
+    Returns:
+        `dict`: `accuracy`, the mean reward over the problems that could be scored (0 if there is none); `length`, the
+        mean number of tokens of an answer; and the mean of each further reward by its name.
+    """
+    rewards = (held_out.reward, *held_out.further_rewards)
+    scored = _sample(trainer, _load(trainer), *(replace(held_out, reward=reward) for reward in rewards))
+    names = ["accuracy", *map(name_of_reward, held_out.further_rewards)]
+    means = {name: _mean_reward(samples) for name, samples in zip(names, scored, strict=True)}
+    return {**means, "length": sum(sample.tokens for sample in scored[0]) / len(scored[0])}
 
 
-def _samples(trainer: Any, benchmark: Benchmark, loaded: Loaded) -> list[Sample]:
-    """All samples of a benchmark, in order. Each process makes a share of the chunks, as many as the others."""
-    accelerator = trainer.accelerator
-    chunks = chunks_of(len(benchmark.rows), benchmark.sampling)
-    number, rank = accelerator.num_processes, accelerator.process_index
-    rounds = -(-len(chunks) // number)
-    mine = [chunks[min(turn * number + rank, len(chunks) - 1)] for turn in range(rounds)]
-    of_mine = [samples for _, samples in sample_chunks(benchmark, *loaded, mine)]
-    of_all = gather_object([of_mine])
-    in_order = [of_all[place % number][place // number] for place in range(len(chunks))]
-    return [sample for samples in in_order for sample in samples]
+def _mean_reward(samples: list[Sample]) -> float:
+    rewards = [sample.reward for sample in samples if sample.reward is not None]
+    return sum(rewards) / max(len(rewards), 1)
 
 
-def _engine_of(trainer: Any) -> Loaded:
-    model, tokenizer = trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class
-    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+def refuse_sharded_model(trainer: Any, setting: str) -> None:
+    """Raises `UserError` if no process can sample: neither vLLM nor a process has the complete model."""
+    state = trainer.accelerator.state
+    deepspeed = getattr(state, "deepspeed_plugin", None)
+    is_sharded = getattr(state, "fsdp_plugin", None) is not None or (deepspeed and deepspeed.zero_stage == 3)
+    if is_sharded and not getattr(trainer, "use_vllm", False):
+        raise UserError(
+            f"`{setting}` samples from the model, and under ZeRO-3 or FSDP no process has all of it. Set "
+            f"`use_vllm: true`, or leave `{setting}` out."
+        )
+
+
+def _sample(trainer: Any, model: Loaded, *verifiers: Benchmark) -> list[list[Sample]]:
+    """All samples of a benchmark in order, scored by each of its verifiers, which differ in the reward alone."""
+    gathered = gather_object([list(_score_share(trainer.accelerator, model, verifiers))])
+    number, chunks = len(gathered), len(verifiers[0].chunks)
+    in_order = [gathered[place % number][place // number] for place in range(chunks)]
+    return [[sample for scored in in_order for sample in scored[place]] for place in range(len(verifiers))]
+
+
+def _score_share(accelerator: Any, model: Loaded, verifiers: tuple[Benchmark, ...]) -> Iterator[list[list[Sample]]]:
+    """This process's share of the chunks: equally many on all, so that some repeat the last chunk."""
+    chunks, number, rank = verifiers[0].chunks, accelerator.num_processes, accelerator.process_index
+    for start in range(0, len(chunks), number):
+        chunk = chunks[min(start + rank, len(chunks) - 1)]
+        answers = verifiers[0].sample(model, chunk)
+        yield [verifier.score(chunk, answers) for verifier in verifiers]
+
+
+def text_tokenizer(trainer: Any) -> Any:
+    """The tokenizer of a trainer, also of one that has a processor."""
+    return getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
+
+
+def _load(trainer: Any) -> Loaded:
+    model, tokenizer = trainer.accelerator.unwrap_model(trainer.model), text_tokenizer(trainer)
     if getattr(trainer, "use_vllm", False):
-        return Loaded(VLLMOfTraining(trainer), tokenizer, ends_of(model, tokenizer))
-    return Loaded(sampler := TransformersSampler(model, tokenizer), tokenizer, sampler.ends)
+        return Loaded(TrainingVLLMSampler(trainer), tokenizer, stop_token_ids(model.generation_config, tokenizer))
+    return Loaded(sampler := TransformersSampler(model, tokenizer), tokenizer, sampler.stop_ids)
 
 
-class VLLMOfTraining:
+class TrainingVLLMSampler:
     """Samples through the vLLM engine or server of a trainer, with the weights of the step."""
 
     def __init__(self, trainer: Any):
@@ -99,7 +134,7 @@ class VLLMOfTraining:
         generation, number = self.trainer.vllm_generation, len(prompts)
         most = max(gather_object([number]))  # TRL slices what comes back as if all processes had asked for as many
         prompts, seeds = prompts + prompts[:1] * (most - number), seeds + seeds[:1] * (most - number)
-        asked: dict[str, Any] = {
+        settings: dict[str, Any] = {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": 0,
@@ -109,17 +144,18 @@ class VLLMOfTraining:
             "generation_kwargs": {},
         }
         with ExitStack() as stack:
-            for name, value in asked.items():
+            for name, value in settings.items():
                 stack.enter_context(replaced(generation, name, value))
             stack.enter_context(fail_together(generation))
             if self.trainer.state.global_step != self.trainer._last_loaded_step:
                 generation.sync_weights()
                 self.trainer._last_loaded_step = self.trainer.state.global_step
             if generation.mode == "colocate":  # a server takes one seed a request, and would say the same n times
-                changes = [partial(_sow, seed=seed) for seed in gather_over_tensor_parallel_group(generation, seeds)]
+                seeds = gather_over_tensor_parallel_group(generation, seeds)
+                changes = [partial(_set_seed, seed=seed) for seed in seeds]
                 stack.enter_context(change_sampling_params_per_row(generation.llm, changes))
             return generation.generate(prompts, None, num_generations=1)[1][:number]
 
 
-def _sow(params: Any, seed: int) -> None:
+def _set_seed(params: Any, seed: int) -> None:
     params.seed = seed

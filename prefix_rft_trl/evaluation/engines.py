@@ -1,40 +1,31 @@
-"""What samples: transformers or vLLM, loaded with a model when the first sample is needed."""
+"""Load a model into vLLM or transformers, and fit the budgets of benchmarks into its context."""
 
 import importlib.util
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedConfig
 
+from prefix_rft_trl.models.adapters import merge_adapter
 from prefix_rft_trl.models.sources import ModelSource, explain_missing_model
-from prefix_rft_trl.sampling.generate import encode_prompts
 
 from .benchmark import Benchmark
-from .samplers import rank_of_adapter
-from .sampling import Sampler
-
-
-class Loaded(NamedTuple):
-    """A sampler, the tokenizer of its model, and the ids that end an answer."""
-
-    sampler: Sampler
-    tokenizer: Any
-    ends: list[int]
-
-
-Load = Callable[[ModelSource], Loaded]
+from .sampling import Loaded
 
 
 @dataclass(frozen=True)
 class Engine:
     """
-    How a model is run.
+    What runs a model.
 
     Args:
         backend (`str`, *optional*): `"vllm"` or `"transformers"`; vLLM where it is installed.
-        dtype (`str`, *optional*): of the weights; by default float32 on a CPU and `auto` on a GPU: that of the
-            checkpoint, but with vLLM 16 bits for a checkpoint in float32.
+        dtype (`str`, *optional*): dtype of the weights; by default float32 on a CPU, and `auto` on a GPU: that of the
+            checkpoint, but 16 bits where vLLM loads a checkpoint in float32.
         tensor_parallel_size (`int`, *optional*, defaults to 1): GPUs that share a model, with vLLM.
         data_parallel_size (`int`, *optional*, defaults to 1): processes with the model each, which share the samples.
         vllm_kwargs (`dict`): further arguments of vLLM's `LLM`.
@@ -71,23 +62,22 @@ class Engine:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the samples depend on. How much memory vLLM takes is not of it."""
+        """The settings that samples depend on; how much memory vLLM takes does not count."""
         memory = ("gpu_memory_utilization", "max_model_len", "max_num_seqs", "swap_space", "cpu_offload_gb")
         kwargs = {name: value for name, value in self.vllm_kwargs.items() if name not in memory}
         backend = {"backend": "vllm", "vllm_kwargs": kwargs} if self.uses_vllm else {"backend": "transformers"}
         return {**backend, "dtype": self.dtype or "auto", "tensor_parallel_size": self.tensor_parallel_size}
 
-    def check(self, source: ModelSource) -> None:
-        """Raises `ValueError` for a model that would not be run, or not as it was trained, and for too few GPUs."""
+    def check_gpus(self) -> None:
+        """Raises `ValueError` for too few GPUs."""
         import torch
 
-        wanted, there = self.tensor_parallel_size * self.data_parallel_size, torch.cuda.device_count()
-        if there and wanted > there:
+        wanted, available = self.tensor_parallel_size * self.data_parallel_size, torch.cuda.device_count()
+        if available and wanted > available:
             raise ValueError(
-                f"`tensor_parallel_size` x `data_parallel_size` is {wanted}, and there are {there} GPUs. Lower one."
+                f"`tensor_parallel_size` x `data_parallel_size` is {wanted}, and there are {available} GPUs. Lower "
+                "one."
             )
-        if self.uses_vllm and source.base is not None:
-            rank_of_adapter(source.path)
 
     def context_length(self, source: ModelSource) -> int | None:
         """Tokens that a model takes, prompt and answer together; `None` if nothing says."""
@@ -95,15 +85,34 @@ class Engine:
         return given if isinstance(given, int) and given > 0 else context_length(source)
 
     def with_room_for(self, tokens: int) -> "Engine":
-        """The engine, where vLLM keeps memory for so many tokens of prompt and answer, not for all a model takes."""
+        """The engine, with vLLM's memory limited to so many tokens of prompt and answer."""
         return replace(self, vllm_kwargs={"max_model_len": tokens, **self.vllm_kwargs})
+
+    @contextmanager
+    def merged(self, source: ModelSource, folder: Path) -> Iterator[ModelSource]:
+        """The model as the engine loads it: for vLLM an adapter is merged into its base.
+
+        vLLM would run some adapters otherwise than they were trained (DoRA, saved modules, patterns of ranks).
+
+        Args:
+            source (`ModelSource`): the model.
+            folder (`Path`): where the merged model lies until the block ends.
+        """
+        if source.base is None or not self.uses_vllm:
+            yield source
+            return
+        shutil.rmtree(folder, ignore_errors=True)  # left by a command that was killed
+        try:
+            with _naming_fault(source):
+                merged = merge_adapter(source.path, source.base, folder)
+            yield ModelSource(source.name, merged)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def load(self, source: ModelSource) -> Loaded:
         """Raises `ValueError` for a model that cannot be loaded."""
-        try:
+        with _naming_fault(source):
             return (self._vllm if self.uses_vllm else self._transformers)(source)
-        except Exception as error:  # of files that are broken each library has its own
-            raise ValueError(f"The model {source.path} could not be loaded: {error}") from error
 
     def _transformers(self, source: ModelSource) -> Loaded:
         import torch
@@ -111,28 +120,34 @@ class Engine:
 
         from .samplers import TransformersSampler
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        tokenizer = load_tokenizer(source)
         model = AutoModelForCausalLM.from_pretrained(source.base or source.path, dtype=self._dtype())
         if source.base is not None:
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, source.path).merge_and_unload()
-        tokenizer = load_tokenizer(source)
-        sampler = TransformersSampler(model.to(device), tokenizer)
-        return Loaded(sampler, tokenizer, sampler.ends)
+        sampler = TransformersSampler(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer)
+        return Loaded(sampler, tokenizer, sampler.stop_ids)
 
     def _vllm(self, source: ModelSource) -> Loaded:
         from .samplers import VLLMSampler
 
         tokenizer = load_tokenizer(source)
-        settings = {"tensor_parallel_size": self.tensor_parallel_size, "dtype": self._dtype()}
-        sampler = VLLMSampler(source, tokenizer, settings | self.vllm_kwargs)
-        return Loaded(sampler, tokenizer, sampler.ends)
+        settings = {"tensor_parallel_size": self.tensor_parallel_size, "dtype": self._dtype(), **self.vllm_kwargs}
+        return Loaded(sampler := VLLMSampler(source, tokenizer, settings), tokenizer, sampler.stop_ids)
 
     def _dtype(self) -> str:
         import torch
 
         return self.dtype or ("auto" if torch.cuda.is_available() else "float32")
+
+
+@contextmanager
+def _naming_fault(source: ModelSource) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # each library has its own for files that are broken
+        raise ValueError(f"The model {source.path} could not be loaded: {error}") from error
 
 
 def load_tokenizer(source: ModelSource) -> Any:
@@ -154,23 +169,22 @@ def context_length(source: ModelSource) -> int | None:
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     kind = rope.get("rope_type", rope.get("type"))
     if length is None or kind not in ("linear", "dynamic", "yarn"):
-        return length  # what other ways of scaling add is in it already
+        return length  # other kinds of scaling have it already
     before = rope.get("original_max_position_embeddings") if kind == "yarn" else None
     return max(length, int((before or length) * rope["factor"]))
 
 
 def fit_budgets(
-    benchmarks: Iterable[Benchmark], tokenizer: Any, context: int | None, is_given: bool, tell: Callable[[str], object]
+    benchmarks: Iterable[Benchmark], context: int | None, is_given: bool, report: Callable[[str], object]
 ) -> tuple[list[Benchmark], int]:
     """
-    Benchmarks whose budgets fit beside the longest of their prompts.
+    Benchmarks with budgets that fit into a model's context after the longest of their prompts.
 
     Args:
-        benchmarks (`Iterable[Benchmark]`): as they are asked for.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]): of the model.
+        benchmarks (`Iterable[Benchmark]`): with their prompts in the model's tokens.
         context (`int`, *optional*): tokens that the model takes.
-        is_given (`bool`): whether the user has named the budget, so that it must not be cut.
-        tell (`Callable`): hears a sentence for each budget that is cut.
+        is_given (`bool`): whether the user has set the budget, so that it must not be cut.
+        report (`Callable`): called with a sentence for each budget that is cut.
 
     Returns:
         `tuple`: the benchmarks, and the most tokens that one of their prompts takes together with its answer.
@@ -180,27 +194,27 @@ def fit_budgets(
     """
     fitting, needed = [], 0
     for benchmark in benchmarks:
-        prompts = encode_prompts(tokenizer, list(benchmark.rows["prompt"]), benchmark.template_kwargs)
-        lengths = [len(prompt) for prompt in prompts]
+        longest = max(map(len, benchmark.prompt_ids))
         budget = benchmark.sampling.max_new_tokens
-        if context is not None and max(lengths) + budget > context:
-            benchmark = _cut(benchmark, lengths, context, is_given)
-            tell(
+        if context is not None and longest + budget > context:
+            benchmark = _cut(benchmark, context, is_given)
+            report(
                 f"{benchmark.name}: answers have {benchmark.sampling.max_new_tokens} tokens instead of {budget}; the "
-                f"longest problem has {max(lengths)}, and the model takes {context}."
+                f"longest problem has {longest}, and the model takes {context}."
             )
         fitting.append(benchmark)
-        needed = max(needed, max(lengths) + benchmark.sampling.max_new_tokens)
+        needed = max(needed, longest + benchmark.sampling.max_new_tokens)
     return fitting, needed
 
 
-def _cut(benchmark: Benchmark, lengths: list[int], context: int, is_given: bool) -> Benchmark:
-    room, longest = context - max(lengths), lengths.index(max(lengths))
+def _cut(benchmark: Benchmark, context: int, is_given: bool) -> Benchmark:
+    lengths = [len(prompt) for prompt in benchmark.prompt_ids]
+    room = context - max(lengths)
     if room < 1 or is_given:
         raise ValueError(
-            f"The model takes {context} tokens, prompt and answer together. Of these, problem {longest} of "
-            f"{benchmark.name} leaves {max(room, 0)} for an answer, and `max_new_tokens` is "
-            f"{benchmark.sampling.max_new_tokens}. "
+            f"The model takes {context} tokens, prompt and answer together. Of these, problem "
+            f"{lengths.index(max(lengths))} of {benchmark.name} leaves {max(room, 0)} for an answer, and "
+            f"`max_new_tokens` is {benchmark.sampling.max_new_tokens}. "
             + ("Lower it." if room > 0 else "Leave out that problem, or take a model with a longer context.")
         )
     return replace(benchmark, sampling=replace(benchmark.sampling, max_new_tokens=room))

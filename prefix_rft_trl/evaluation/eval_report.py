@@ -1,4 +1,4 @@
-"""What an evaluation shows: a table in the terminal, and a picture of pass@k."""
+"""Show and compare the scores of evaluated models: tables in the terminal, and a picture of pass@k."""
 
 import json
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from prefix_rft_trl.utils.intervals import Estimate
 
-from .evaluate import FIGURES, SETTINGS, asked_differently
-from .scores import Figures, paired_difference
+from .evaluate import SCORES, SETTINGS, differing_settings
+from .scores import Scores, paired_difference
 
 
 if TYPE_CHECKING:
@@ -18,41 +18,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two models on a benchmark: the mean of each, of second - first, and what they were not asked alike."""
+    """Two models on a benchmark: the mean of each and of second - first, and the settings in which they differ."""
 
     benchmark: str
     first: float
     second: float
     difference: Estimate
-    asked_differently: list[str]
+    differing_settings: list[str]
 
 
-Evaluated = dict[str, dict[str, Figures]]  # by model, then by benchmark
+Evaluated = dict[str, dict[str, Scores]]  # by model, then by benchmark
 
 
-def figures_table(evaluated: Evaluated, ks: Sequence[int]) -> "Table":
+def scores_table(evaluated: Evaluated, ks: Sequence[int]) -> "Table":
     """A line for each model and benchmark; percentages, with 95% intervals over problems."""
-    rows = []
-    for model, of_model in evaluated.items():
-        for benchmark, figures in of_model.items():
-            number = figures.num_samples
-            rows.append(
-                [
-                    model,
-                    benchmark,
-                    f"{figures.problems}" + (f" (+{figures.unscored})" if figures.unscored else ""),
-                    f"{number}",
-                    percent(figures.mean),
-                    *(f"{100 * figures.pass_at_k[k - 1]:.1f}" if k <= number else "" for k in ks),
-                    f"{100 * figures.majority:.1f}",
-                    f"{100 * figures.answered:.1f}",
-                    f"{100 * figures.truncated:.1f}",
-                    f"{figures.mean_tokens:.0f}",
-                ]
-            )
-    of_k = [f"pass@{k}" for k in ks]
-    head = ["model", "benchmark", "problems", "n", "avg@n", *of_k, "maj@n", "answered", "cut off", "tokens"]
-    return _table(head, rows)
+    head = ["model", "benchmark", "problems", "n", "avg@n", *(f"pass@{k}" for k in ks)]
+    head += ["maj@n", "answered", "cut off", "tokens"]
+    rows = [
+        [
+            model,
+            benchmark,
+            f"{scores.problems}" + (f" (+{scores.unscored})" if scores.unscored else ""),
+            f"{scores.num_samples}",
+            percent(scores.mean),
+            *(f"{100 * scores.pass_at_k[k - 1]:.1f}" if k <= scores.num_samples else "" for k in ks),
+            *(f"{100 * share:.1f}" for share in (scores.majority, scores.answered, scores.truncated)),
+            f"{scores.mean_tokens:.0f}",
+        ]
+        for model, by_benchmark in evaluated.items()
+        for benchmark, scores in by_benchmark.items()
+    ]
+    return _table(head, rows, text_columns=2)
 
 
 def differences_table(first: str, second: str, found: Sequence[Difference]) -> "Table":
@@ -61,7 +57,7 @@ def differences_table(first: str, second: str, found: Sequence[Difference]) -> "
         [one.benchmark, f"{100 * one.first:.1f}", f"{100 * one.second:.1f}", percent(one.difference, sign="+")]
         for one in found
     ]
-    return _table(["benchmark", first, second, f"{second} - {first}"], rows)
+    return _table(["benchmark", first, second, f"{second} - {first}"], rows, text_columns=1)
 
 
 def percent(value: Estimate, sign: str = "") -> str:
@@ -69,21 +65,20 @@ def percent(value: Estimate, sign: str = "") -> str:
     return mean if value.half_width is None else f"{mean} ± {100 * value.half_width:.1f}"
 
 
-def _table(head: list[str], rows: list[list[str]]) -> "Table":
+def _table(head: list[str], rows: list[list[str]], text_columns: int) -> "Table":
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    words = 2 if head[0] == "model" else 1
     for place, name in enumerate(head):
-        table.add_column(name, justify="left" if place < words else "right", no_wrap=True)
+        table.add_column(name, justify="left" if place < text_columns else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     return table
 
 
 def draw_pass_at_k(evaluated: Evaluated, file: Path) -> None:
-    """The curves of all models over each other, a panel for each benchmark, k on a scale of powers of two."""
+    """Draws the curves of all models, a panel for each benchmark, k on a logarithmic scale."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -91,18 +86,16 @@ def draw_pass_at_k(evaluated: Evaluated, file: Path) -> None:
 
     from prefix_rft_trl.utils.plot_style import COLOURS, SETTINGS
 
-    benchmarks = list(dict.fromkeys(name for of_model in evaluated.values() for name in of_model))
+    benchmarks = list(dict.fromkeys(name for by_benchmark in evaluated.values() for name in by_benchmark))
     with pyplot.rc_context(SETTINGS):
         figure, axes = pyplot.subplots(1, len(benchmarks), figsize=(5.4 * len(benchmarks), 3.8), squeeze=False)
         for axis, benchmark in zip(axes[0], benchmarks, strict=True):
-            for place, (model, of_model) in enumerate(evaluated.items()):
-                if benchmark in of_model:
-                    curve = of_model[benchmark].pass_at_k
+            for place, (model, by_benchmark) in enumerate(evaluated.items()):
+                if benchmark in by_benchmark:
+                    curve = by_benchmark[benchmark].pass_at_k
                     dot = {"marker": "o"} if len(curve) == 1 else {}
                     axis.plot(range(1, len(curve) + 1), curve, label=model, color=COLOURS[place % len(COLOURS)], **dot)
-            longest = max(
-                len(of_model[benchmark].pass_at_k) for of_model in evaluated.values() if benchmark in of_model
-            )
+            longest = max(len(scores[benchmark].pass_at_k) for scores in evaluated.values() if benchmark in scores)
             axis.set_xscale("log", base=2)
             axis.set_xticks(ticks := [4**power for power in range(longest.bit_length()) if 4**power <= longest], ticks)
             axis.minorticks_off()
@@ -113,43 +106,43 @@ def draw_pass_at_k(evaluated: Evaluated, file: Path) -> None:
         pyplot.close(figure)
 
 
-def read_figures(folder: Path) -> dict[str, Figures]:
-    """The figures of an evaluated model by benchmark.
+def read_scores(folder: Path) -> dict[str, Scores]:
+    """The scores of an evaluated model by benchmark.
 
     Raises:
         ValueError: if the folder has none.
     """
-    found = {file.parent.name: file for file in sorted(folder.glob(f"*/{FIGURES}"))}
+    found = {file.parent.name: file for file in sorted(folder.glob(f"*/{SCORES}"))}
     if not found:
-        beneath = sorted({str(file.parents[1]) for file in folder.glob(f"*/*/{FIGURES}")})
+        beneath = sorted({str(file.parents[1]) for file in folder.glob(f"*/*/{SCORES}")})
         hint = f" There are in: {', '.join(beneath)}." if beneath else ""
-        raise ValueError(f"{folder} holds no figures of an evaluated model.{hint}")
-    return {name: Figures.from_json(json.loads(file.read_text())) for name, file in found.items()}
+        raise ValueError(f"{folder} holds no scores of an evaluated model.{hint}")
+    return {name: Scores.from_json(json.loads(file.read_text())) for name, file in found.items()}
 
 
 def differences(first: Path, second: Path) -> list[Difference]:
-    """Of each benchmark that both were evaluated on.
+    """The paired difference of two evaluated models on each benchmark that they share.
 
     Raises:
         ValueError: if there is none, or its problems are not the same.
     """
-    of_first, of_second = read_figures(first), read_figures(second)
-    shared = [name for name in of_first if name in of_second]
+    before, after = read_scores(first), read_scores(second)
+    shared = [name for name in before if name in after]
     if not shared:
         raise ValueError(
-            f"No benchmark was evaluated for both: {first} has {', '.join(of_first)}, {second} {', '.join(of_second)}."
+            f"No benchmark was evaluated for both: {first} has {', '.join(before)}, {second} {', '.join(after)}."
         )
-    return [_difference(name, (first, of_first[name]), (second, of_second[name])) for name in shared]
+    return [_difference(name, (first, before[name]), (second, after[name])) for name in shared]
 
 
-def _difference(name: str, *evaluated: tuple[Path, Figures]) -> Difference:
+def _difference(name: str, *evaluated: tuple[Path, Scores]) -> Difference:
     problems = [json.loads((folder / name / SETTINGS).read_text())["problems"] for folder, _ in evaluated]
-    first, second = (figures for _, figures in evaluated)
+    first, second = (scores for _, scores in evaluated)
     if problems[0] != problems[1] or first.problem_indices != second.problem_indices:
         raise ValueError(
             f"The problems of {name} are not those of both models, or were put differently: evaluate both with the "
             "same benchmark, instruction and `num_problems`."
         )
     paired = paired_difference(first.of_problems, second.of_problems)
-    other = asked_differently([folder / name for folder, _ in evaluated])
-    return Difference(name, first.mean.mean, second.mean.mean, paired, other)
+    differing = differing_settings(folder / name for folder, _ in evaluated)
+    return Difference(name, first.mean.mean, second.mean.mean, paired, differing)

@@ -1,4 +1,4 @@
-"""A model on benchmarks, from what is on disk already to its figures."""
+"""Evaluate a model on benchmarks: sample what is not on disk yet, and score all of it."""
 
 import hashlib
 import json
@@ -10,24 +10,30 @@ from typing import Any
 from tqdm import tqdm
 
 from prefix_rft_trl.models.sources import ModelSource
-from prefix_rft_trl.sampling.generate import encode_prompts
 from prefix_rft_trl.utils.files import exclusive_lock, write_atomically
 
 from .benchmark import Benchmark
-from .data_parallel import missing_chunks, read_samples, sample_all
-from .engines import Engine, load_tokenizer
-from .scores import Figures, figures_of
+from .data_parallel import sample_chunks
+from .engines import Engine
+from .samples import SampleFolder
+from .scores import Scores, compute_scores
 
 
-def evaluate(source: ModelSource, benchmarks: list[Benchmark], engine: Engine, output_dir: Path) -> dict[str, Figures]:
+SETTINGS, SCORES, MERGED = "settings.json", "figures.json", "merged_model"
+
+# Models that are asked alike may still differ in these
+OWN_SETTINGS = {"weights", "prompt_ids", "first_prompt", "seed", "batch_size", "num_samples"}
+
+
+def evaluate(source: ModelSource, benchmarks: list[Benchmark], engine: Engine, output_dir: Path) -> dict[str, Scores]:
     """
-    The figures of a model for each benchmark, with what is on disk of it and what it samples now.
+    The scores of a model on each benchmark.
 
     Args:
         source (`ModelSource`): the model.
-        benchmarks (`list[Benchmark]`): what it is asked.
+        benchmarks (`list[Benchmark]`): what it is asked, with the prompts in its tokens.
         engine (`Engine`): what runs it.
-        output_dir (`Path`): `<model>/<benchmark>` in it gets the samples as Parquet, their settings and the figures.
+        output_dir (`Path`): `<model>/<benchmark>` in it gets samples (Parquet), their settings and the scores.
 
     Raises:
         ValueError: if the folder has samples of other settings, or another command is writing into it.
@@ -35,68 +41,55 @@ def evaluate(source: ModelSource, benchmarks: list[Benchmark], engine: Engine, o
     """
     folder = output_dir / source.name
     with exclusive_lock(folder):
-        tokenizer = load_tokenizer(source)
         for benchmark in benchmarks:
-            prompt_ids = encode_prompts(tokenizer, list(benchmark.rows["prompt"]), benchmark.template_kwargs)
-            claim_folder(folder / benchmark.name, benchmark, source, engine, prompt_ids)
-        missing = {benchmark.name: missing_chunks(benchmark, folder / benchmark.name) for benchmark in benchmarks}
-        total = sum(len(benchmark.rows) * benchmark.sampling.num_samples for benchmark in benchmarks)
-        waiting = sum(len(chunk.places) for chunks in missing.values() for chunk in chunks)
+            _claim_folder(folder / benchmark.name, benchmark, source, engine)
+        missing = {
+            benchmark.name: SampleFolder(folder / benchmark.name).missing(benchmark.chunks) for benchmark in benchmarks
+        }
         for benchmark in benchmarks:
             if missing[benchmark.name]:
                 benchmark.check_golds()
-        with tqdm(total=total, initial=total - waiting, desc=source.name, unit="sample", smoothing=0.05) as bar:
-            sample_all(source, benchmarks, folder, engine, bar.update)
-        return {benchmark.name: _figures(benchmark, folder / benchmark.name) for benchmark in benchmarks}
+        to_sample = [(benchmark, chunk) for benchmark in benchmarks for chunk in missing[benchmark.name]]
+        total = sum(len(benchmark.rows) * benchmark.sampling.num_samples for benchmark in benchmarks)
+        done = total - sum(len(chunk.places) for _, chunk in to_sample)
+        with tqdm(total=total, initial=done, desc=source.name, unit="sample", smoothing=0.05) as bar:
+            if to_sample:
+                with engine.merged(source, folder / MERGED) as loadable:
+                    sample_chunks(loadable, to_sample, folder, engine, bar.update)
+        return {benchmark.name: _score(benchmark, folder / benchmark.name) for benchmark in benchmarks}
 
 
-def _figures(benchmark: Benchmark, folder: Path) -> Figures:
-    figures = figures_of(read_samples(benchmark, folder))
-    write_atomically(folder / FIGURES, json.dumps(figures.as_json()) + "\n")
-    return figures
+def _score(benchmark: Benchmark, folder: Path) -> Scores:
+    scores = compute_scores(SampleFolder(folder).read(benchmark.chunks))
+    write_atomically(folder / SCORES, json.dumps(scores.as_json()) + "\n")
+    return scores
 
 
-SETTINGS, FIGURES = "settings.json", "figures.json"
-
-OF_ONE_MODEL = {"weights", "prompt_ids", "first_prompt", "seed", "batch_size", "num_samples"}
-
-
-def claim_folder(
-    folder: Path, benchmark: Benchmark, source: ModelSource, engine: Engine, prompt_ids: list[list[int]]
-) -> None:
-    """Writes down what the samples of a folder are made with, or holds it against what they were made with.
+def _claim_folder(folder: Path, benchmark: Benchmark, source: ModelSource, engine: Engine) -> None:
+    """Records what the samples of a folder are made with.
 
     Raises:
         ValueError: if the folder has samples of other settings, naming them.
     """
-    settings = _settings_of(benchmark, source, engine, prompt_ids)
+    settings = _settings(benchmark, source, engine)
     file = folder / SETTINGS
-    if file.is_file():
-        before = json.loads(file.read_text())
-        other = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
-        if other:
-            changes = "; ".join(
-                f"{name} was {before.get(name)!r:.80} and is {settings.get(name)!r:.80}" for name in other
-            )
-            raise ValueError(f"{folder} has samples of other settings: {changes}. Take another `--output_dir`.")
+    if not file.is_file():
+        write_atomically(file, json.dumps(settings, indent=1) + "\n")
         return
-    write_atomically(file, json.dumps(settings, indent=1) + "\n")
+    before = json.loads(file.read_text())
+    changes = [
+        f"{name} was {before.get(name)!r:.80} and is {settings.get(name)!r:.80}"
+        for name in {**before, **settings}
+        if before.get(name) != settings.get(name)
+    ]
+    if changes:
+        raise ValueError(f"{folder} has samples of other settings: {'; '.join(changes)}. Take another `--output_dir`.")
 
 
-def asked_differently(folders: Iterable[Path]) -> list[str]:
-    """What folders of samples for one benchmark were not asked alike, such as `temperature (0.6, 1.0)`."""
-    settings = [json.loads((folder / SETTINGS).read_text()) for folder in folders]
-    names = dict.fromkeys(name for of_folder in settings for name in of_folder if name not in OF_ONE_MODEL)
-    values = {name: dict.fromkeys(str(of_folder.get(name)) for of_folder in settings) for name in names}
-    return [f"{name} ({', '.join(found)})" for name, found in values.items() if len(found) > 1]
-
-
-def _settings_of(
-    benchmark: Benchmark, source: ModelSource, engine: Engine, prompt_ids: list[list[int]]
-) -> dict[str, Any]:
+def _settings(benchmark: Benchmark, source: ModelSource, engine: Engine) -> dict[str, Any]:
     return {
         "weights": source.fingerprint,
-        "prompt_ids": _hash(prompt_ids),
+        "prompt_ids": _hash(benchmark.prompt_ids),
         **engine.settings,
         "benchmark": benchmark.name,
         "problems": _hash(benchmark.rows.to_list()),
@@ -111,3 +104,11 @@ def _settings_of(
 
 def _hash(content: Any) -> str:
     return hashlib.blake2b(json.dumps(content, default=str, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def differing_settings(folders: Iterable[Path]) -> list[str]:
+    """Settings of one benchmark in which the folders of several models differ, such as `temperature (0.6, 1.0)`."""
+    settings = [json.loads((folder / SETTINGS).read_text()) for folder in folders]
+    names = dict.fromkeys(name for found in settings for name in found if name not in OWN_SETTINGS)
+    values = {name: dict.fromkeys(str(found.get(name)) for found in settings) for name in names}
+    return [f"{name} ({', '.join(found)})" for name, found in values.items() if len(found) > 1]

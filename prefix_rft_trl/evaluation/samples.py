@@ -1,9 +1,11 @@
-"""Samples on disk: a Parquet file for each chunk, which is there whole or not at all."""
+"""Keep samples on disk: one Parquet file for each chunk, complete or not there at all."""
 
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+
+from prefix_rft_trl.utils.files import atomic_file
 
 from .sampling import Chunk
 
@@ -11,13 +13,13 @@ from .sampling import Chunk
 @dataclass(frozen=True)
 class Sample:
     """
-    One answer to a problem.
+    One scored answer to a problem.
 
     Attributes:
-        problem, sample (`int`): which of the benchmark, and which of the problem, counted from 0.
+        problem, sample (`int`): numbers of the problem in the benchmark and of the answer to it, from 0.
         text (`str`): the answer.
         answer (`str` or `None`): the final answer that it states.
-        reward (`float` or `None`): of the verifier; `None` if no right answer of the problem can be read.
+        reward (`float` or `None`): the verifier's; `None` if no right answer of the problem can be read.
         tokens (`int`): its length.
         is_truncated (`bool`): whether the budget has cut it off.
     """
@@ -43,39 +45,38 @@ class SampleFolder:
 
         types = {"problem": pa.int32(), "sample": pa.int32(), "text": pa.string(), "answer": pa.string()}
         types |= {"reward": pa.float64(), "tokens": pa.int32(), "is_truncated": pa.bool_()}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f".{self._name(chunk)}.{os.getpid()}"
-        with partial.open("wb") as file:
+        with atomic_file(self._file(chunk)) as partial, partial.open("wb") as file:
             pq.write_table(pa.Table.from_pylist([asdict(sample) for sample in samples], pa.schema(types)), file)
             file.flush()
             os.fsync(file.fileno())  # or the name could outlive the content when the machine goes down
-        partial.replace(self.folder / self._name(chunk))
 
     def has(self, chunk: Chunk) -> bool:
-        return (self.folder / self._name(chunk)).is_file()
+        return self._file(chunk).is_file()
 
-    def has_whole(self, chunk: Chunk) -> bool:
-        """Whether it is there and can be read; one that cannot is deleted."""
+    def missing(self, chunks: Iterable[Chunk]) -> list[Chunk]:
+        """The chunks that are not there, or cannot be read. The file of one that cannot is deleted."""
+        missing = [chunk for chunk in chunks if not self._is_readable(chunk)]
+        for chunk in missing:
+            self._file(chunk).unlink(missing_ok=True)
+        return missing
+
+    def _is_readable(self, chunk: Chunk) -> bool:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        file = self.folder / self._name(chunk)
         try:
-            is_whole = file.is_file() and pq.read_metadata(file).num_rows == len(chunk.places)
+            return self.has(chunk) and pq.read_metadata(self._file(chunk)).num_rows == len(chunk.places)
         except (pa.ArrowException, OSError):
-            is_whole = False
-        if not is_whole:
-            file.unlink(missing_ok=True)
-        return is_whole
+            return False
 
     def read(self, chunks: Iterable[Chunk]) -> Iterator[Sample]:
-        """The samples without their texts, which figures do not need and which are most of what is on disk."""
+        """The samples without their texts, which scores do not need and which fill most of the disk."""
         import pyarrow.parquet as pq
 
         columns = [field.name for field in fields(Sample) if field.name != "text"]
         for chunk in chunks:
-            for row in pq.read_table(self.folder / self._name(chunk), columns=columns).to_pylist():
+            for row in pq.read_table(self._file(chunk), columns=columns).to_pylist():
                 yield Sample(**row, text="")
 
-    def _name(self, chunk: Chunk) -> str:
-        return f"samples-{chunk.index:06d}.parquet"
+    def _file(self, chunk: Chunk) -> Path:
+        return self.folder / f"samples-{chunk.index:06d}.parquet"

@@ -1,8 +1,9 @@
-"""How answers are sampled, and in which portions: what a killed evaluation goes on with."""
+"""Set how answers are sampled, and divide them into chunks, which are sampled, written and resumed one by one."""
 
-import hashlib
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+from prefix_rft_trl.run.settings import AnswerSettings
 
 
 @dataclass(frozen=True)
@@ -12,10 +13,10 @@ class Sampling:
 
     Args:
         num_samples (`int`, *optional*, defaults to 1): answers to each problem.
-        temperature (`float`, *optional*, defaults to 1.0): of the sampling; 0 takes the most likely token.
+        temperature (`float`, *optional*, defaults to 1.0): 0 takes the most likely token.
         top_p (`float`, *optional*, defaults to 1.0): share of the probability that is sampled from.
         max_new_tokens (`int`, *optional*, defaults to 512): budget of an answer in tokens.
-        seed (`int`, *optional*, defaults to 0): of all random numbers.
+        seed (`int`, *optional*, defaults to 0): seed of all random numbers.
         batch_size (`int`, *optional*, defaults to 256): answers that are sampled together, and written together.
 
     Raises:
@@ -43,10 +44,45 @@ class Sampling:
                 "to 1, or a temperature."
             )
 
+    def chunks(self, problems: int) -> list["Chunk"]:
+        """All samples of so many problems, problem by problem, so that equal prompts are sampled together."""
+        places = [Place(problem, sample) for problem in range(problems) for sample in range(self.num_samples)]
+        starts = range(0, len(places), self.batch_size)
+        return [Chunk(index, tuple(places[start : start + self.batch_size])) for index, start in enumerate(starts)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOverrides(AnswerSettings):
+    """
+    Settings of an evaluation that come before those of the run that made the model; `None` leaves a setting to the
+    run, and else to the benchmark.
+
+    Args:
+        num_samples (`int`, *optional*): answers to each problem.
+        num_problems (`int`, *optional*): first problems of each benchmark that are asked; all if not set.
+        prompt_column (`str`, *optional*): column of a file or dataset; by default problem, question or prompt.
+        answer_column (`str`, *optional*): the same for right answers; by default answer, final_answer or solution.
+        dataset_config (`str`, *optional*): configuration of a dataset on the Hub.
+        dataset_split (`str`, *optional*): split of a dataset; by default test, or the first.
+        sampling (`Sampling`): all further settings of the sampling.
+    """
+
+    num_samples: int | None = None
+    num_problems: int | None = None
+    prompt_column: str | None = None
+    answer_column: str | None = None
+    dataset_config: str | None = None
+    dataset_split: str | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self):
+        if self.num_problems is not None and self.num_problems < 1:
+            raise ValueError(f"`num_problems` is at least 1, found {self.num_problems}.")
+
 
 @dataclass(frozen=True)
 class Place:
-    """Which sample of which problem, both counted from 0."""
+    """A sample of a problem, both counted from 0."""
 
     problem: int
     sample: int
@@ -61,65 +97,14 @@ class Chunk:
 
 
 class Sampler(Protocol):
-    """Gives each prompt one answer: token ids, with the end of sequence if it has come to one."""
+    """Gives each prompt one answer: token ids, with the token that ended it if one did."""
 
     def __call__(self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]) -> list[list[int]]: ...
 
 
-def chunks_of(problems: int, sampling: Sampling) -> list[Chunk]:
-    """All samples of all problems in portions: problem by problem, so that equal prompts stand together."""
-    places = [Place(problem, sample) for problem in range(problems) for sample in range(sampling.num_samples)]
-    size = sampling.batch_size
-    return [Chunk(start // size, tuple(places[start : start + size])) for start in range(0, len(places), size)]
+class Loaded(NamedTuple):
+    """A model that is ready to answer: its sampler, its tokenizer, and the ids that end an answer."""
 
-
-def seeds_of(chunk: Chunk, benchmark: str, seed: int) -> list[int]:
-    """A seed for each sample, from (seed, benchmark, problem, sample)."""
-    return [_hashed(seed, benchmark, place.problem, place.sample) for place in chunk.places]
-
-
-def _hashed(*what: object) -> int:
-    digest = hashlib.blake2b(repr(what).encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "big") >> 1  # engines take signed numbers
-
-
-@dataclass(frozen=True)
-class Asking:
-    """
-    How benchmarks are put to a model, as far as a command line says. `None` leaves it to the run that has made the
-    model, and else to the benchmark.
-
-    Args:
-        num_samples (`int`, *optional*): answers to each problem.
-        num_problems (`int`, *optional*): how many of a benchmark's first problems.
-        max_new_tokens (`int`, *optional*): budget of an answer in tokens.
-        instruction (`str`, *optional*): text put after each problem; empty for none.
-        conversational (`bool`, *optional*): whether problems are made a user's message.
-        chat_template_kwargs (`dict`, *optional*): further arguments of the chat template.
-        reward (`str`, *optional*): name or dotted path of the reward that tells right answers.
-        reward_kwargs (`dict`, *optional*): its arguments.
-        prompt_column, answer_column (`str`, *optional*): of a dataset.
-        dataset_config (`str`, *optional*): of a dataset on the Hub.
-        dataset_split (`str`, *optional*): of a dataset that has several.
-        lab_level (`str`, *optional*): of the lab's problems.
-        sampling (`Sampling`): all else of the sampling.
-    """
-
-    num_samples: int | None = None
-    num_problems: int | None = None
-    max_new_tokens: int | None = None
-    instruction: str | None = None
-    conversational: bool | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
-    reward: str | None = None
-    reward_kwargs: dict[str, Any] | None = None
-    prompt_column: str | None = None
-    answer_column: str | None = None
-    dataset_config: str | None = None
-    dataset_split: str | None = None
-    lab_level: str | None = None
-    sampling: Sampling = field(default_factory=Sampling)
-
-    def __post_init__(self):
-        if self.num_problems is not None and self.num_problems < 1:
-            raise ValueError(f"`num_problems` is at least 1, found {self.num_problems}.")
+    sampler: Sampler
+    tokenizer: Any
+    stop_ids: list[int]

@@ -1,4 +1,4 @@
-"""The figures of a benchmark, made of its samples."""
+"""Compute the scores of a benchmark from its samples: avg@n, pass@k, maj@n and paired differences."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,12 +12,12 @@ from .samples import Sample
 
 
 @dataclass(frozen=True)
-class Figures:
+class Scores:
     """
-    What the samples of a model for a benchmark say.
+    The scores of a model on a benchmark.
 
     Attributes:
-        problems (`int`): problems with a right answer that can be read; the figures are of these.
+        problems (`int`): problems with a right answer that can be read; the scores are of these.
         unscored (`int`): problems without one.
         num_samples (`int`): answers to each problem.
         mean (`Estimate`): avg@n, the share of right answers, with its interval over problems.
@@ -25,9 +25,9 @@ class Figures:
         majority (`float`): maj@n, the share of problems whose most frequent answer is right.
         answered (`float`): share of the answers that state a final answer.
         truncated (`float`): share of the answers that the budget has cut off.
-        mean_tokens (`float`): of an answer.
+        mean_tokens (`float`): mean length of an answer.
         of_problems (`list[float]`): share of right answers to each problem, for paired comparisons.
-        problem_indices (`list[int]`): which problems those are.
+        problem_indices (`list[int]`): the numbers of those problems in the benchmark.
     """
 
     problems: int
@@ -39,7 +39,7 @@ class Figures:
     answered: float
     truncated: float
     mean_tokens: float
-    of_problems: list[float]
+    of_problems: list[float]  # by this name in results.json
     problem_indices: list[int]
 
     def as_json(self) -> dict[str, Any]:
@@ -47,35 +47,37 @@ class Figures:
         return {**asdict(self), "mean": mean}
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "Figures":
+    def from_json(cls, content: dict[str, Any]) -> "Scores":
         return cls(**{**content, "mean": Estimate(**content["mean"], seeds=content["problems"])})
 
 
-def figures_of(samples: Iterable[Sample]) -> Figures:
-    """The figures of all samples of a benchmark, as many of each problem.
+def compute_scores(samples: Iterable[Sample]) -> Scores:
+    """The scores of all samples of a benchmark, equally many of each problem.
 
     Raises:
         ValueError: if no problem could be scored.
     """
-    of_problem: dict[int, list[Sample]] = {}
+    by_problem: dict[int, list[Sample]] = {}
     for sample in samples:
-        of_problem.setdefault(sample.problem, []).append(sample)
-    every = [sample for of_one in of_problem.values() for sample in of_one]
-    scored = {
-        index: of_one for index, of_one in of_problem.items() if not any(sample.reward is None for sample in of_one)
+        by_problem.setdefault(sample.problem, []).append(sample)
+    every = [sample for answers in by_problem.values() for sample in answers]
+    rewards = {
+        problem: [float(sample.reward or 0) for sample in answers]
+        for problem, answers in by_problem.items()
+        if not any(sample.reward is None for sample in answers)
     }
-    if not scored:
+    if not rewards:
         raise ValueError("None of the problems has a right answer that the verifier can read.")
-    rewards = {index: [float(sample.reward or 0) for sample in of_one] for index, of_one in scored.items()}
-    number = len(next(iter(scored.values())))
-    shares = [sum(of_one) / number for of_one in rewards.values()]
-    right = [sum(reward >= 1 for reward in of_one) for of_one in rewards.values()]
+    number = len(next(iter(rewards.values())))
+    shares = [sum(values) / number for values in rewards.values()]
+    right = [sum(reward >= 1 for reward in values) for values in rewards.values()]
     majorities = [
-        majority_is_right([sample.answer for sample in of_one], rewards[index]) for index, of_one in scored.items()
+        majority_is_right([sample.answer for sample in by_problem[problem]], values)
+        for problem, values in rewards.items()
     ]
-    return Figures(
-        problems=len(scored),
-        unscored=len(of_problem) - len(scored),
+    return Scores(
+        problems=len(rewards),
+        unscored=len(by_problem) - len(rewards),
         num_samples=number,
         mean=over_problems(shares),
         pass_at_k=pass_at_k(number, right).mean(axis=0).tolist(),
@@ -84,7 +86,7 @@ def figures_of(samples: Iterable[Sample]) -> Figures:
         truncated=sum(sample.is_truncated for sample in every) / len(every),
         mean_tokens=sum(sample.tokens for sample in every) / len(every),
         of_problems=shares,
-        problem_indices=list(scored),
+        problem_indices=list(rewards),
     )
 
 
@@ -116,8 +118,8 @@ def majority_is_right(answers: Sequence[str | None], rewards: Sequence[float]) -
     """The reward of the answer that most samples of a problem give; where several lead, the mean of theirs.
 
     Args:
-        answers (`Sequence[str | None]`): what each sample states, `None` where it states none. Those do not vote.
-        rewards (`Sequence[float]`): of each sample. Of an answer's samples the mean counts.
+        answers (`Sequence[str | None]`): final answer of each sample; `None`, where it states none, does not vote.
+        rewards (`Sequence[float]`): reward of each sample; of equal answers the mean counts.
 
     Returns:
         `float`: 0 if no sample states an answer.
@@ -132,9 +134,7 @@ def majority_is_right(answers: Sequence[str | None], rewards: Sequence[float]) -
 
 
 def over_problems(values: Sequence[float]) -> Estimate:
-    """Mean over problems with its 95% interval (Student's t); none where all problems are alike, which tells nothing
-    of how much they differ.
-    """
+    """Mean over problems with its 95% interval (Student's t); no interval where all problems have the same value."""
     found = estimate(list(map(float, values)))
     return replace(found, half_width=None) if len(set(values)) == 1 else found
 
@@ -142,6 +142,6 @@ def over_problems(values: Sequence[float]) -> Estimate:
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> Estimate:
     """Mean of second - first over the same problems, with the 95% interval of the differences.
 
-    What makes a problem hard for both drops out, so that it is narrower than the intervals of the two.
+    It is narrower than the intervals of the two, since what makes a problem hard for both drops out.
     """
     return estimate([after - before for before, after in zip(first, second, strict=True)])

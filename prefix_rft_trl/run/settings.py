@@ -1,63 +1,80 @@
-"""How a run asks its model for answers, in the run's folder: an evaluation asks it the same way."""
+"""Record how a run asks its model for answers and verifies them, so that an evaluation does the same."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from prefix_rft_trl.data.gym import NAME_PREFIX
+from prefix_rft_trl.data.prompts import Prompt, shared_parts
+from prefix_rft_trl.rewards.registry import FORMAT_REWARDS
 
 
 RUN_SETTINGS = "run_settings.json"
-OF_FORM = {  # rewards that say nothing of whether an answer is right
-    "think_format_reward",
-    "get_cosine_scaled_reward",
-    "get_repetition_penalty_reward",
-    "get_soft_overlong_punishment",
-}
+Settings = TypeVar("Settings", bound="AnswerSettings")
 
 
-@dataclass(frozen=True)
-class RunSettings:
+@dataclass(frozen=True, kw_only=True)
+class AnswerSettings:
     """
-    What an evaluation takes over from the recipe of a run.
+    How a model is asked for answers, and how they are verified. `None` leaves a setting open.
 
     Args:
-        instruction (`str`, *optional*): text put after each prompt.
-        conversational (`bool`, *optional*): whether plain prompts are made a user's message; by default they are if
-            the model has a chat template.
-        chat_template_kwargs (`dict`): further arguments of the chat template.
-        reward (`str`, *optional*): name or dotted path of the first reward that tells right answers.
-        reward_kwargs (`dict`): its arguments.
+        instruction (`str`, *optional*): text on a line of its own after each problem; empty for none.
+        system_prompt (`str`, *optional*): text in front of each problem, as a message of its own; empty for none.
+        conversational (`bool`, *optional*): whether a problem that is plain text becomes a user's message.
+        chat_template_kwargs (`dict`, *optional*): further arguments of the chat template.
+        reward (`str`, *optional*): name or dotted path of the reward that verifies answers.
+        reward_kwargs (`dict`, *optional*): arguments of the reward.
         max_new_tokens (`int`, *optional*): budget of an answer in tokens.
-        lab_level (`str`): level of the lab's task.
+        lab_level (`str`, *optional*): level of the lab's task.
     """
 
     instruction: str | None = None
+    system_prompt: str | None = None
     conversational: bool | None = None
-    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    chat_template_kwargs: dict[str, Any] | None = None
     reward: str | None = None
-    reward_kwargs: dict[str, Any] = field(default_factory=dict)
+    reward_kwargs: dict[str, Any] | None = None
     max_new_tokens: int | None = None
-    lab_level: str = "easy"
+    lab_level: str | None = None
+
+    def merged_with(self: Settings, other: "AnswerSettings") -> Settings:
+        """These settings, with those that they leave open taken from others."""
+        names = [field.name for field in fields(AnswerSettings) if getattr(self, field.name) is None]
+        return replace(self, **{name: getattr(other, name) for name in names})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(AnswerSettings):
+    """The answer settings of a run, in its folder."""
 
     @classmethod
-    def of_recipe(cls, script_args: Any, training_args: Any, prompt: Any) -> "RunSettings":
-        """Those of the settings that `prefix-rft train` was given; `prompt` is one of its dataset.
+    def from_recipe(cls, script_args: Any, training_args: Any, prompts: Sequence[Prompt]) -> "RunSettings":
+        """The settings of a training.
 
-        Of prompts that are messages in the dataset nobody knows which part of them is an instruction.
+        Args:
+            script_args, training_args: what `prefix-rft train` was given.
+            prompts (`Sequence[str | list[dict]]`): some of its training prompts. System prompt and instruction are
+                what they share, whether the recipe or the dataset has put it there.
         """
-        is_text = isinstance(prompt, str)
-        given = script_args.reward_funcs or []
-        rewards = [given] if isinstance(given, str) else given
-        reward = next((name for name in rewards if name not in OF_FORM), None)
+        is_text = isinstance(prompts[0], str)
+        is_gym = (script_args.dataset_name or "").startswith(NAME_PREFIX)  # what its prompts share belongs to the task
+        found = None if is_gym else shared_parts(prompts)
+        system_prompt, instruction = found or (None, script_args.instruction or ("" if is_text or is_gym else None))
+        names = [script_args.reward_funcs] if isinstance(script_args.reward_funcs, str) else script_args.reward_funcs
+        reward = next((name for name in names or [] if name not in FORMAT_REWARDS), None)
         measured = script_args.measure_max_new_tokens if script_args.measure_steps else None
         return cls(
-            script_args.instruction or ("" if is_text else None),
-            not is_text,
-            getattr(training_args, "chat_template_kwargs", None) or {},
-            reward,
-            (script_args.reward_kwargs or {}).get(reward, {}),
-            getattr(training_args, "max_completion_length", measured),
-            script_args.lab_level,
+            instruction=instruction,
+            system_prompt=system_prompt,
+            conversational=not is_text,
+            chat_template_kwargs=getattr(training_args, "chat_template_kwargs", None) or {},
+            reward=reward,
+            reward_kwargs=(script_args.reward_kwargs or {}).get(reward, {}),
+            max_new_tokens=getattr(training_args, "max_completion_length", measured),
+            lab_level=script_args.lab_level,
         )
 
     def write(self, folder: str | Path) -> None:
@@ -66,7 +83,7 @@ class RunSettings:
 
 
 def settings_of_run(model: str) -> RunSettings | None:
-    """Those of the run that has made a model: in its folder, or in that above it for a checkpoint; `None` without."""
+    """The settings in the folder of a run's model, or in the folder above a checkpoint; `None` without any."""
     for folder in (Path(model), Path(model).parent):
         if (folder / RUN_SETTINGS).is_file():
             content = json.loads((folder / RUN_SETTINGS).read_text())

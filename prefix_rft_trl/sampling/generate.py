@@ -1,4 +1,4 @@
-"""Sampling by transformers' own `generate`, from token ids to token ids."""
+"""Sample with transformers' own `generate`, from token ids to token ids."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,36 +11,40 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 def encode_prompts(
     tokenizer: PreTrainedTokenizerBase, prompts: list[Any], template_kwargs: dict[str, Any] | None = None
 ) -> list[list[int]]:
-    """Token ids of prompts, all text or all messages, as they are given to a model that is to answer."""
+    """Token ids of prompts, all text or all messages, with what asks the model for an answer.
+
+    Args:
+        template_kwargs (`dict`, *optional*): further arguments of the chat template.
+    """
     is_text = not prompts or isinstance(prompts[0], str)
     template = {"tokenize": False, "add_generation_prompt": True, **(template_kwargs or {})}
     texts = prompts if is_text else tokenizer.apply_chat_template(prompts, **template)
     return tokenizer(texts, add_special_tokens=is_text)["input_ids"] if texts else []
 
 
-def ends_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids of the tokens that end an answer, those of the model's generation config among them."""
-    eos = model.generation_config.eos_token_id
-    ends = {*(eos if isinstance(eos, list) else [eos]), tokenizer.eos_token_id}
-    return sorted(end for end in ends if end is not None)
+def stop_token_ids(config: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids of the tokens that end an answer: those of a model's generation config, and the tokenizer's."""
+    own = config.eos_token_id
+    ids = {*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id}
+    return sorted(token for token in ids if token is not None)
 
 
 def sampling_config(
-    max_new_tokens: int, ends: list[int], pad: int | None, temperature: float = 1.0, top_p: float = 1.0
+    max_new_tokens: int, stop_ids: list[int], pad: int | None, temperature: float = 1.0, top_p: float = 1.0
 ) -> GenerationConfig:
-    """Samples from all tokens; the most likely one at temperature 0."""
+    """Samples from all tokens; takes the most likely one at temperature 0."""
     sampled = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
     return GenerationConfig(
         max_new_tokens=max_new_tokens,
-        eos_token_id=ends,
+        eos_token_id=stop_ids,
         pad_token_id=pad,
         **(sampled if temperature else {"do_sample": False}),
     )
 
 
 @contextmanager
-def sampling_by(config: GenerationConfig, model: PreTrainedModel) -> Iterator[None]:
-    """While it is open the model samples by a config, and no other one: its own would lend all that is left open.
+def sampling_with(config: GenerationConfig, model: PreTrainedModel) -> Iterator[None]:
+    """Has the model sample with a config in place of its own, which `generate` would take all unset values from.
 
     Leaves the model's mode and the global random state as they were.
     """
@@ -57,16 +61,16 @@ def sampling_by(config: GenerationConfig, model: PreTrainedModel) -> Iterator[No
 
 
 def generate_ids(model: PreTrainedModel, prompts: list[list[int]]) -> list[list[int]]:
-    """Token ids of an answer to each prompt, in one batch; its end of sequence belongs to it."""
+    """Token ids of one answer to each prompt, in a single batch, with the token that ended it."""
     config = model.generation_config
     longest = max(map(len, prompts))
     pad = config.eos_token_id[0] if config.pad_token_id is None else config.pad_token_id
     ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts], device=model.device)
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
     sampled = model.generate(input_ids=ids, attention_mask=mask)[:, longest:].cpu()
-    return [_up_to_the_end(answer, config.eos_token_id) for answer in sampled]
+    return [_until_stop(answer, config.eos_token_id) for answer in sampled]
 
 
-def _up_to_the_end(ids: torch.Tensor, ends: list[int]) -> list[int]:
-    places = torch.isin(ids, torch.tensor(ends)).nonzero()
-    return ids[: places[0].item() + 1].tolist() if len(places) else ids.tolist()
+def _until_stop(ids: torch.Tensor, stop_ids: list[int]) -> list[int]:
+    stops = torch.isin(ids, torch.tensor(stop_ids)).nonzero()
+    return ids[: stops[0].item() + 1].tolist() if len(stops) else ids.tolist()

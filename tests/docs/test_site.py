@@ -17,6 +17,7 @@ from trl import ModelConfig
 
 from prefix_rft_trl import PrefixGRPOConfig
 from prefix_rft_trl.cli.launch.arguments import PrefixScriptArguments
+from prefix_rft_trl.sft import DemonstrationSFTConfig
 
 
 ROOT = Path(__file__).parents[2]

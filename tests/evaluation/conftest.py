@@ -1,4 +1,4 @@
-"""What stands in for a model: answers that the test chooses, in tokens of the byte model `text_model`."""
+"""A stand-in for models: it gives the answers that a test chooses, in tokens of the byte model `text_model`."""
 
 import json
 from collections import Counter
@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
-from prefix_rft_trl.evaluation.engines import Engine, Loaded
-from prefix_rft_trl.evaluation.sampling import Sampling
+from prefix_rft_trl.evaluation.engines import Engine
+from prefix_rft_trl.evaluation.sampling import Loaded, Sampling
 
 
 # From a prompt, and how many answers it has had before: the text, and whether it ends before the budget does.

@@ -18,7 +18,7 @@ from pathlib import Path
 PROBLEMS, SAMPLES, BATCH = 6, 64, 4
 CHUNKS = PROBLEMS * SAMPLES // BATCH
 KILLED_AT = (0, CHUNKS // 6, CHUNKS // 3)  # files of samples: when it has begun, and twice in the middle
-DEADLINE = 60  # seconds for an evaluation to come so far, and for its processes to end
+DEADLINE = 100  # seconds for an evaluation to come so far, and for its processes to end
 
 
 def arguments(output_dir: Path, processes: int = 1) -> list[str]:

@@ -1,4 +1,4 @@
-"""Models in one table are asked the same, or it is said that they are not."""
+"""Models in one table are asked the same, or the table says in what they differ."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ def test_runs_of_both_levels_are_not_put_into_one_table_by_guess(tmp_path, capsy
     assert "--lab_level" in capsys.readouterr().err
 
 
-def test_what_was_not_asked_alike_stands_under_the_table(tmp_path, capsys):
+def test_differing_settings_stand_under_the_table(tmp_path, capsys):
     runs = [run_of(tmp_path / name, "easy", max_new_tokens=budget) for name, budget in (("long", 56), ("short", 9))]
     assert evaluate(tmp_path / "eval", *runs) == 0
     assert "Not asked alike on lab: max_new_tokens (56, 9)." in capsys.readouterr().out
@@ -55,14 +55,14 @@ def test_what_was_not_asked_alike_stands_under_the_table(tmp_path, capsys):
 
 def test_a_benchmark_without_a_readable_answer_is_not_sampled(tmp_path, capsys, no_model_is_loaded):
     file = tmp_path / "prose.jsonl"
-    answer = "any of the many numbers that nobody has ever counted in one go"
+    answer = "any of the many numbers that have never been counted in one go"
     file.write_text(json.dumps({"problem": "How many?", "answer": answer}) + "\n")
     line = ["eval", "--model", "lab", "--benchmarks", str(file), "--max_new_tokens", "9", "--instruction", ""]
     assert main([*line, "--output_dir", str(tmp_path / "eval")]) == 2
     assert "math_accuracy_reward can read none of the 1 right answers of prose" in capsys.readouterr().err
 
 
-def test_samples_that_were_cut_off_on_disk_are_made_again(tmp_path):
+def test_truncated_files_of_samples_are_sampled_again(tmp_path):
     output = tmp_path / "eval"
     assert evaluate(output, "lab", "--batch_size", "4") == 0
     before = (output / "base" / "lab" / "figures.json").read_text()
@@ -74,19 +74,22 @@ def test_samples_that_were_cut_off_on_disk_are_made_again(tmp_path):
         assert (output / "base" / "lab" / "figures.json").read_text() == before
 
 
-SCRIPT = {"instruction": None, "reward_kwargs": None, "lab_level": "easy", "measure_max_new_tokens": 512}
+SCRIPT = {
+    "dataset_name": "lab", "instruction": None, "reward_kwargs": None, "lab_level": "easy",
+    "measure_max_new_tokens": 512,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("measure_steps", "budget"), [(0, None), (20, 512)])
 def test_sft_has_no_budget_of_its_own_unless_it_measures(measure_steps, budget):
     script = SimpleNamespace(**SCRIPT, reward_funcs=None, measure_steps=measure_steps)
-    found = RunSettings.of_recipe(script, SimpleNamespace(), "1+1=")
+    found = RunSettings.from_recipe(script, SimpleNamespace(), ["1+1="])
     assert (found.max_new_tokens, found.instruction, found.reward) == (budget, "", None)
 
 
-def test_a_reward_of_the_form_does_not_tell_right_answers():
+def test_a_format_reward_does_not_verify_answers():
     script = SimpleNamespace(**SCRIPT, reward_funcs=["think_format_reward", "accuracy_reward"], measure_steps=0)
     messages = [{"role": "user", "content": "1+1="}]
-    found = RunSettings.of_recipe(script, SimpleNamespace(max_completion_length=99), messages)
+    found = RunSettings.from_recipe(script, SimpleNamespace(max_completion_length=99), [messages])
     assert (found.reward, found.max_new_tokens, found.conversational) == ("accuracy_reward", 99, True)
-    assert found.instruction is None, "the messages may hold one, and nobody knows"
+    assert found.instruction is None, "one prompt does not tell its instruction from its problem"

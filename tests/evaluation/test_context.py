@@ -1,4 +1,4 @@
-"""Prompts and answers that do not fit into a model are told before it is loaded."""
+"""Prompts and answers that do not fit into a model are reported before it is loaded."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from prefix_rft_trl import lab
 from prefix_rft_trl.cli import eval as evaluation
 from prefix_rft_trl.evaluation.engines import Engine, context_length, fit_budgets, load_tokenizer
 from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
-from prefix_rft_trl.evaluation.sampling import Asking
+from prefix_rft_trl.evaluation.sampling import EvalOverrides
 from prefix_rft_trl.models.sources import ModelSource
 from prefix_rft_trl.utils.errors import UserError
 
@@ -37,11 +37,11 @@ def nothing_is_loaded(monkeypatch) -> None:
 
 
 def fitted(budget: int, is_given: bool = False, context: int | None = CONTEXT) -> tuple[int, int, list[str]]:
-    """Budget and need of the lab, whose prompts have 12 tokens each, and what was told."""
-    told: list[str] = []
-    benchmarks = find_benchmarks(["lab"], Asking(max_new_tokens=budget), None, False)
-    (benchmark,), needed = fit_budgets(benchmarks, load_tokenizer(LAB), context, is_given, told.append)
-    return benchmark.sampling.max_new_tokens, needed, told
+    """Budget and need of the lab, whose prompts have 12 tokens each, and what was reported."""
+    reported: list[str] = []
+    benchmarks = find_benchmarks(["lab"], EvalOverrides(max_new_tokens=budget), None, load_tokenizer(LAB))
+    (benchmark,), needed = fit_budgets(benchmarks, context, is_given, reported.append)
+    return benchmark.sampling.max_new_tokens, needed, reported
 
 
 def test_a_given_budget_that_does_not_fit_is_refused_before_the_model_is_loaded(asked, nothing_is_loaded):
@@ -49,17 +49,17 @@ def test_a_given_budget_that_does_not_fit_is_refused_before_the_model_is_loaded(
         evaluation.run([*asked, "--max_new_tokens", "121"])
 
 
-def test_a_budget_that_nobody_gave_is_cut_to_what_fits_and_said_once(asked, capsys, tmp_path):
+def test_a_default_budget_is_cut_to_what_fits_and_reported_once(asked, capsys, tmp_path):
     evaluation.run(asked)
-    told = [line for line in capsys.readouterr().err.splitlines() if "instead of" in line]
-    assert told == [
+    reported = [line for line in capsys.readouterr().err.splitlines() if "instead of" in line]
+    assert reported == [
         "sums: answers have 120 tokens instead of 8192; the longest problem has 8, and the model takes 128."
     ]
     settings = json.loads((tmp_path / "eval" / "base" / "sums" / "settings.json").read_text())
     assert settings["max_new_tokens"] == 120
 
 
-def test_a_budget_that_fits_is_left_as_it_is_and_what_is_needed_is_known():
+def test_a_budget_that_fits_is_left_alone():
     assert fitted(CONTEXT - 12, is_given=True) == (CONTEXT - 12, CONTEXT, [])
     assert fitted(30) == (30, 42, [])
     assert fitted(9999, context=None) == (9999, 10011, [])
@@ -89,11 +89,11 @@ def test_the_context_is_what_the_config_says(tmp_path: Path, config: dict[str, A
     assert context_length(ModelSource("model", str(tmp_path))) == length
 
 
-def test_of_an_adapter_it_is_that_of_its_base(tmp_path):
+def test_the_context_of_an_adapter_is_that_of_its_base(tmp_path):
     assert context_length(ModelSource("adapter", str(tmp_path), lab.base_model_path())) == CONTEXT
 
 
-def test_vllm_is_given_room_for_what_is_asked_unless_the_user_says_how_much(monkeypatch):
+def test_vllm_reserves_memory_for_what_is_asked_unless_the_user_says_how_much(monkeypatch):
     monkeypatch.setattr("prefix_rft_trl.evaluation.engines._has_vllm", lambda: True)
     assert Engine("vllm").with_room_for(42).vllm_kwargs == {"max_model_len": 42}
     own = Engine("vllm", vllm_kwargs={"max_model_len": 64})

@@ -1,4 +1,4 @@
-"""`eval_strategy: steps` with benchmarks: a checkpoint's figures, by the code of `prefix-rft eval`."""
+"""`eval_strategy: steps` with benchmarks: the scores of a checkpoint, by the code of `prefix-rft eval`."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from prefix_rft_trl import lab
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.evaluation.benchmark import Benchmark
-from prefix_rft_trl.evaluation.during_training import VLLMOfTraining, measure
+from prefix_rft_trl.evaluation.during_training import TrainingVLLMSampler, measure
 from prefix_rft_trl.evaluation.sampling import Sampling
 from prefix_rft_trl.run.settings import RUN_SETTINGS, settings_of_run
 
@@ -27,11 +27,20 @@ SMALL = [
     "--learning_rate", "2e-3", "--report_to", "none", "--logging_steps", "2",
 ]  # fmt: skip
 BENCHMARK = ["--eval_benchmarks", "lab", "--eval_num_samples", "3", "--eval_num_problems", "20"]
+EVERY_2 = ["--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps", "--save_steps", "2"]
 FIGURES = ("avg", "pass", "majority", "answered", "truncated", "tokens")
 
 
 def train(recipe: Path, folder: Path, *arguments: object) -> int:
     return main(["train", "--config", str(recipe), *SMALL, "--output_dir", str(folder), *map(str, arguments)])
+
+
+def evaluated(folder: Path, samples: int, problems: int, *models: Path) -> list[dict[str, Any]]:
+    """The scores of models on the lab, by `prefix-rft eval`."""
+    asked = ["--benchmarks", "lab", "--num_samples", str(samples), "--num_problems", str(problems)]
+    assert main(["eval", "--model", *map(str, models), *asked, "--output_dir", str(folder)]) == 0
+    results = json.loads((folder / "results.json").read_text())
+    return [results[model.name]["lab"] for model in models]
 
 
 def logged(checkpoint: Path) -> list[dict[str, Any]]:
@@ -42,18 +51,13 @@ def logged(checkpoint: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("recipe", ["prefix_rft", "sft"])
 def test_an_evaluation_of_training_is_that_of_its_checkpoint(tmp_path, recipe):
     model = tmp_path / "model"
-    evaluated_at = ["--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps", "--save_steps", "2"]
     best = ["--load_best_model_at_end", "true", "--metric_for_best_model", "eval_lab/avg"]
-    assert train(LAB / f"{recipe}.yaml", model, *BENCHMARK, *evaluated_at, *best) == 0
+    assert train(LAB / f"{recipe}.yaml", model, *BENCHMARK, *EVERY_2, *best) == 0
     lines = logged(model)
     assert [line["step"] for line in lines] == [2, 4]
 
     checkpoints = [model / "checkpoint-2", model / "checkpoint-4"]
-    of_benchmark = ["--benchmarks", "lab", "--num_samples", "3", "--num_problems", "20"]
-    output = ["--output_dir", str(tmp_path / "eval")]
-    assert main(["eval", "--model", *map(str, checkpoints), *of_benchmark, *output]) == 0
-    results = json.loads((tmp_path / "eval" / "results.json").read_text())
-    found = [results[checkpoint.name]["lab"] for checkpoint in checkpoints]
+    found = evaluated(tmp_path / "eval", 3, 20, *checkpoints)
     assert found[0] != found[1], "the model has changed in between"
     for line, figures in zip(lines, found, strict=True):
         of_checkpoint = (
@@ -71,32 +75,13 @@ def test_two_processes_share_the_samples_and_log_the_figures_of_one(tmp_path):
     (tmp_path / "two_cpus.yaml").write_text(yaml.safe_dump(two_cpus))
     launched = ["--accelerate_config", tmp_path / "two_cpus.yaml", "--num_processes", "2", "--main_process_port", "0"]
     many = ["--eval_benchmarks", "lab", "--eval_num_samples", "20", "--eval_num_problems", "30"]  # 3 chunks
-    evaluated_at = ["--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps", "--save_steps", "2"]
-    line = ["train", "--config", LAB / "prefix_rft.yaml", *SMALL, "--max_steps", "2", *many, *evaluated_at, *launched]
-    command = [
-        sys.executable,
-        "-m",
-        "prefix_rft_trl.cli.main",
-        *map(str, line),
-        "--output_dir",
-        str(tmp_path / "model"),
-    ]
+    line = ["train", "--config", LAB / "prefix_rft.yaml", *SMALL, "--max_steps", "2", *many, *EVERY_2, *launched]
+    command = [sys.executable, "-m", "prefix_rft_trl.cli.main", *map(str, line), "--output_dir", tmp_path / "model"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     checkpoint = tmp_path / "model" / "checkpoint-2"
     assert (checkpoint / "place_in_run_1.pt").is_file(), "two processes have trained"
-    asked = [
-        "--benchmarks",
-        "lab",
-        "--num_samples",
-        "20",
-        "--num_problems",
-        "30",
-        "--output_dir",
-        str(tmp_path / "eval"),
-    ]
-    assert main(["eval", "--model", str(checkpoint), *asked]) == 0
-    figures = json.loads((tmp_path / "eval" / "results.json").read_text())["checkpoint-2"]["lab"]
+    (figures,) = evaluated(tmp_path / "eval", 20, 30, checkpoint)
     (line,) = logged(checkpoint)
     assert line["eval_lab/avg"] == figures["mean"]["mean"]
     assert line["eval_lab/pass"] == figures["pass_at_k"][-1]
@@ -107,13 +92,14 @@ def test_measuring_takes_no_random_number_from_training_and_leaves_its_mode():
     tokenizer = AutoTokenizer.from_pretrained(lab.base_model_path())
     trainer = SimpleNamespace(accelerator=Accelerator(cpu=True), model=model.train(), processing_class=tokenizer)
     benchmark = Benchmark("lab", lab.load_dataset("test", 3), lab.exact_answer_reward, Sampling(2, max_new_tokens=9))
+    benchmark = benchmark.encoded(tokenizer)
     before = torch.get_rng_state()
     assert measure(trainer, [benchmark])["lab"].num_samples == 2
     assert torch.equal(torch.get_rng_state(), before)
     assert model.training
 
 
-def test_benchmarks_that_nobody_asks_are_an_error(tmp_path, capsys):
+def test_benchmarks_without_an_evaluation_strategy_are_an_error(tmp_path, capsys):
     assert train(LAB / "prefix_rft.yaml", tmp_path, *BENCHMARK) == 2
     assert "`eval_benchmarks` are asked by `eval_strategy: steps`" in capsys.readouterr().err
 
@@ -125,7 +111,7 @@ def test_an_unknown_benchmark_is_an_error_before_training(tmp_path, capsys):
     assert "aime24" in said
 
 
-def test_how_a_run_asks_is_written_beside_its_model(tmp_path):
+def test_a_run_records_how_it_asks(tmp_path):
     recipe = {
         **yaml.safe_load((LAB / "prefix_rft.yaml").read_text()),
         "reward_funcs": ["math_accuracy_reward", "lab_exact_answer"],
@@ -164,10 +150,10 @@ class Generation:
         return [[params.seed, params.max_tokens, params.temperature] for params in sampling_params]
 
 
-def test_the_engine_of_training_samples_as_an_evaluation_does_and_then_as_before():
+def test_the_vllm_engine_of_training_has_its_own_settings_back_after_an_evaluation():
     generation = Generation()
     trainer = SimpleNamespace(vllm_generation=generation, state=SimpleNamespace(global_step=5), _last_loaded_step=4)
-    sampler, sampling = VLLMOfTraining(trainer), Sampling(temperature=0.5, top_p=0.9, max_new_tokens=7)
+    sampler, sampling = TrainingVLLMSampler(trainer), Sampling(temperature=0.5, top_p=0.9, max_new_tokens=7)
     assert sampler([[1], [1], [2]], sampling, [10, 11, 12]) == [[10, 7, 0.5], [11, 7, 0.5], [12, 7, 0.5]]
     assert generation.events == ["weights", (0.9, 0, None, 1.0, {})]
     sampler([[1]], sampling, [10])

@@ -12,8 +12,8 @@ from scipy.stats import t, ttest_rel
 
 from prefix_rft_trl.evaluation.samples import Sample
 from prefix_rft_trl.evaluation.scores import (
-    Figures,
-    figures_of,
+    Scores,
+    compute_scores,
     majority_is_right,
     over_problems,
     paired_difference,
@@ -64,10 +64,10 @@ def test_more_right_samples_than_there_are_is_an_error(samples, right):
         (["9", "4", "4"], [1, 0, 0], 0),
         (["9", "9", "4", "4", "5"], [1, 1, 0, 0, 0], 1 / 2),
         (["9", "4", "5"], [1, 0, 0], 1 / 3),
-        ([None, None, None, "9"], [0, 0, 0, 1], 1),  # who states nothing does not vote
+        ([None, None, None, "9"], [0, 0, 0, 1], 1),  # an answer that states nothing does not vote
         ([None, None], [0, 0], 0),
         ([], [], 0),
-        (["9", "9", "9", "4"], [1, 1, 0, 0], 2 / 3),  # the verifier is not of one mind about an answer
+        (["9", "9", "9", "4"], [1, 1, 0, 0], 2 / 3),  # the verifier contradicts itself about an answer
     ],
 )
 def test_the_majority_is_of_those_who_answer_and_ties_share(answers, rewards, expected):
@@ -113,7 +113,7 @@ SAMPLES = [
     sample(0, 0, "9", 1.0, 10, False),
     sample(0, 1, "9", 1.0, 20, False),
     sample(0, 2, "4", 0.0, 30, False),
-    sample(1, 0, "x", None, 7, True),  # nobody can read the right answer
+    sample(1, 0, "x", None, 7, True),  # the right answer cannot be read
     sample(1, 1, None, None, 7, False),
     sample(1, 2, "y", None, 7, False),
     sample(2, 0, None, 0.0, 50, True),
@@ -126,7 +126,7 @@ SAMPLES = [
 
 
 def test_figures_are_those_of_a_computation_by_hand():
-    found = figures_of(SAMPLES)
+    found = compute_scores(SAMPLES)
     assert (found.problems, found.unscored, found.num_samples) == (3, 1, 3)
     assert found.of_problems == [2 / 3, 1 / 3, 0]
     assert found.problem_indices == [0, 2, 3]
@@ -138,9 +138,9 @@ def test_figures_are_those_of_a_computation_by_hand():
     assert found.answered == pytest.approx(10 / 12)
     assert found.truncated == pytest.approx(3 / 12)
     assert found.mean_tokens == pytest.approx(206 / 12)
-    assert Figures.from_json(found.as_json()) == found
+    assert Scores.from_json(found.as_json()) == found
 
 
 def test_samples_of_which_no_problem_can_be_scored_are_an_error():
     with pytest.raises(ValueError, match="None of the problems has a right answer"):
-        figures_of(SAMPLES[3:6])
+        compute_scores(SAMPLES[3:6])

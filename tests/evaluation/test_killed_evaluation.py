@@ -1,4 +1,4 @@
-"""An evaluation that is killed loses nothing, and takes nothing for its own that was sampled differently."""
+"""An evaluation that is killed or fails loses no sample, and never mixes in samples of other settings."""
 
 import importlib.util
 import json
@@ -7,15 +7,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from prefix_rft_trl import lab
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.utils.files import exclusive_lock
 
@@ -40,16 +43,16 @@ def unbroken(tmp_path_factory, script) -> Path:
 
 
 def run_until_it_ends(folder: Path, processes: int) -> dict[str, Any]:
-    told, errors = (folder.with_suffix(suffix) for suffix in (".json", ".errors"))
-    with told.open("w") as out, errors.open("w") as err:
+    printed, errors = (folder.with_suffix(suffix) for suffix in (".json", ".errors"))
+    with printed.open("w") as out, errors.open("w") as err:
         command = [sys.executable, SCRIPT, folder, str(processes)]
         run = subprocess.Popen(command, stdout=out, stderr=err, start_new_session=True)
         try:
-            code = run.wait(timeout=240)
+            code = run.wait(timeout=400)
         finally:
             end_session(run.pid)
     assert code == 0, "".join(file.read_text() for file in (errors, folder.with_suffix(".log")) if file.exists())
-    return json.loads(told.read_text())
+    return json.loads(printed.read_text())
 
 
 def end_session(leader: int) -> None:
@@ -91,7 +94,7 @@ def finished(tmp_path, unbroken) -> Path:
     return Path(shutil.copytree(unbroken, tmp_path / "finished"))
 
 
-def test_a_finished_evaluation_is_told_again_without_its_model(finished, script, capsys, no_model_is_loaded):
+def test_a_finished_evaluation_is_reported_again_without_its_model(finished, script, capsys, no_model_is_loaded):
     before = files_in(finished)
     (finished / LAB / "figures.json").unlink()
     (finished / "results.json").unlink()
@@ -156,3 +159,18 @@ def test_two_evaluations_do_not_write_into_one_folder(finished, script, capsys, 
     with exclusive_lock(finished / "base"):
         assert main(script.arguments(finished)) == 2
     assert f"is writing into {finished / 'base'}" in capsys.readouterr().err
+
+
+def test_an_error_in_one_of_several_processes_ends_the_evaluation_with_its_reason(tmp_path, capsys):
+    model, output = Path(shutil.copytree(lab.base_model_path(), tmp_path / "model")), tmp_path / "eval"
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    line = ["eval", "--model", str(model), "--benchmarks", "lab", "--num_samples", "16", "--num_problems", "4"]
+    before, started = set(psutil.Process().children(recursive=True)), time.monotonic()
+    assert main([*line, "--batch_size", "16", "--data_parallel_size", "2", "--output_dir", str(output)]) == 2
+    assert time.monotonic() - started < 200
+    assert f"prefix-rft eval: The model {model} could not be loaded" in capsys.readouterr().err
+    left = [child for child in psutil.Process().children(recursive=True) if child not in before]
+    still = [child.cmdline() for child in psutil.wait_procs(left, timeout=5)[1]]
+    assert [line for line in still if "spawn_main" in " ".join(line)] == []
+    assert not list(output.rglob("samples-*.parquet"))

@@ -19,7 +19,7 @@ from prefix_rft_trl.cli.main import main
 
 
 FILES = sorted((Path(os.environ.get("PREFIX_RFT_DATA", "")) / "math_benchmarks").glob("*.jsonl"))
-INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
+INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}"
 NUM_SAMPLES = 4
 WRONG = [("Therefore it is \\boxed{-98765.4321}.", True), ("I do not know.", True), ("Let me think about", False)]
 
@@ -116,7 +116,7 @@ def test_the_usual_benchmarks_report_the_share_that_the_model_knows(tmp_path, te
 
 @pytest.fixture
 def of_all_kinds(write_jsonl) -> list[Path]:
-    """Golds as text, numbers, lists, and all of these in one file with one that nobody can read."""
+    """Golds as text, numbers, lists, and all of these in one file with one that cannot be read."""
     text = ["\\frac{1}{2}", "$x=3$", "(-1, 4]", "Tuesday", "1,234", "0.5"]
     golds = {"text": text, "numbers": [3, 0, -17, 250, 8], "decimals": [142.0, 0.25, -3.5]}
     golds |= {"lists": [["\\frac{1}{3}", "1/3"], ["12"], ["7", "seven"]]}

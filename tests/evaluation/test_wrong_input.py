@@ -1,4 +1,4 @@
-"""What cannot be evaluated is told in a sentence, before a model is loaded and anything is written."""
+"""Faults of the input are reported in one sentence, before a model is loaded or anything is written."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ import pytest
 
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.evaluation import engines
-from prefix_rft_trl.evaluation.scores import Figures
+from prefix_rft_trl.evaluation.scores import Scores
 from prefix_rft_trl.utils.intervals import Estimate
 
 
@@ -118,7 +118,7 @@ def test_a_reward_of_ones_own_that_reads_another_column(said, tmp_path, monkeypa
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "rewards_of_mine.py").write_text("def strict(completions, tests, prompts, **columns): ...")
     error = said("--model", "lab", "--benchmarks", write_jsonl(SOME_PROBLEM), "--reward", "rewards_of_mine.strict")
-    assert "'rewards_of_mine.strict' reads the column tests, which mine has not" in error
+    assert "'rewards_of_mine.strict' reads the column tests, which mine does not have" in error
 
 
 def test_a_folder_that_is_no_model(said, tmp_path, monkeypatch):
@@ -178,7 +178,7 @@ def evaluated(folder: Path, problems: str, indices: list[int], benchmark: str = 
     """What an evaluation leaves."""
     of_problems = [1.0 for _ in indices]
     mean = Estimate(1.0, None, 1)
-    figures = Figures(len(indices), 0, 1, mean, [1.0], 1.0, 1.0, 0.0, 3.0, of_problems, indices)
+    figures = Scores(len(indices), 0, 1, mean, [1.0], 1.0, 1.0, 0.0, 3.0, of_problems, indices)
     (folder / benchmark).mkdir(parents=True)
     (folder / benchmark / "figures.json").write_text(json.dumps(figures.as_json()))
     (folder / benchmark / "settings.json").write_text(json.dumps({"problems": problems}))
@@ -187,9 +187,9 @@ def evaluated(folder: Path, problems: str, indices: list[int], benchmark: str = 
 
 def test_results_that_cannot_be_compared(said, tmp_path, capsys):
     first = evaluated(tmp_path / "runs" / "first", "abc", [0, 1])
-    assert "holds no figures" in said("--compare", first, tmp_path)
+    assert "holds no scores" in said("--compare", first, tmp_path)
     assert f"There are in: {first}." in said("--compare", first, tmp_path / "runs")
-    assert "holds no figures" in said("--compare", tmp_path / "gone", first)
+    assert "holds no scores" in said("--compare", tmp_path / "gone", first)
     others = evaluated(tmp_path / "others", "def", [0, 1])
     assert "problems of lab are not those of both models" in said("--compare", first, others)
     unscored = evaluated(tmp_path / "unscored", "abc", [0, 2])

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prefix_rft_trl.cli.launch.arguments import DemonstrationSFTConfig
 from prefix_rft_trl.config import PrefixGRPOConfig
+from prefix_rft_trl.sft import DemonstrationSFTConfig
 from prefix_rft_trl.utils.recipe_files import FOLDER
 
 

@@ -1,15 +1,14 @@
 """Settings of a recipe: those of the training script, the trainer and the model, and the flags of the launcher."""
 
-import json
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
 
 from accelerate.commands.launch import launch_command_parser
 from trl import ModelConfig, ScriptArguments, TrlParser
 from trl.cli.accelerate_config import resolve_accelerate_config_argument
 from trl.cli.commands.training import _subtract_subsequence
 
+from prefix_rft_trl.cli.json_flags import read_dict
 from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.sft import DemonstrationSFTConfig
 from prefix_rft_trl.utils.documented import documented
@@ -79,19 +78,6 @@ class PrefixScriptArguments(ScriptArguments):
     def __post_init__(self):
         for setting in ("reward_kwargs", "reasoning_gym", "model_changes"):
             setattr(self, setting, read_dict(setting, getattr(self, setting)))
-
-
-def read_dict(setting: str, value: Any) -> dict[str, Any] | None:
-    """The value of a setting that is a dictionary, or JSON of one on the command line."""
-    if not isinstance(value, str):
-        return value
-    try:
-        found = json.loads(value)
-    except json.JSONDecodeError as error:
-        raise UserError(f"`{setting}` is not JSON: {error}. Such as: --{setting} '{{\"name\": {{...}}}}'.") from error
-    if not isinstance(found, dict):
-        raise UserError(f"`{setting}` must be a JSON object, found: {value}.")
-    return found
 
 
 class SettingsParser(TrlParser):

@@ -1,6 +1,5 @@
-"""The trainers that a recipe can name, made from its settings."""
+"""Make the trainer that a recipe names, with the data, rewards and measurements of its settings."""
 
-import inspect
 from typing import Any
 
 from trl import ModelConfig
@@ -9,92 +8,91 @@ from prefix_rft_trl.data.loading import load_splits, pick_split, with_demonstrat
 from prefix_rft_trl.models.changes import ModelChanges, changed_model
 from prefix_rft_trl.models.sources import explain_missing_model
 from prefix_rft_trl.rewards import RewardFunction, load_reward
+from prefix_rft_trl.rewards.registry import required_columns
 from prefix_rft_trl.utils.errors import UserError
 
 
-# As of `_calculate_rewards` of GRPOTrainer (trl/trainer/grpo_trainer.py)
-GIVEN_TO_REWARDS = {
-    "prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments",
-}  # fmt: skip
+PROMPTS_READ = 100  # training prompts among which a shared instruction is looked for
 
 
 def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
+    """A [`PrefixGRPOTrainer`], and the first prompts that it trains on."""
     if not script_args.reward_funcs:
         raise UserError("no reward: set `reward_funcs` to a registered name or a dotted path.")
-    splits = splits_of(script_args)
-    rewards = _rewards(script_args)
-    train_dataset = _prepared(splits, script_args.dataset_train_split, script_args)
-    _check_columns(rewards, train_dataset)
-    held_out = _held_out(splits, script_args, training_args, rewards)
-    first_prompt = next(iter(train_dataset))["prompt"]
-    model = _model_path(script_args, model_args)
-    benchmarks = _benchmarks(script_args, training_args, first_prompt, model)
-
-    from trl import get_peft_config, get_quantization_config
+    splits, rewards = splits_of(script_args), _load_rewards(script_args)
+    rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
+    _check_columns(rewards, rows)
+    # Benchmarks are asked in place of the test split, but the trainer wants to have a dataset for an evaluation
+    eval_rows = rows.take(0) if script_args.eval_benchmarks else _eval_rows(splits, script_args, training_args)
 
     from prefix_rft_trl import PrefixGRPOTrainer
+    from prefix_rft_trl.run.curve import grpo_tokens
 
-    training_args.model_init_kwargs = _model_init_kwargs(model_args, training_args)
-    with explain_missing_model(model):
-        trainer = PrefixGRPOTrainer(
-            model=model,
-            reward_funcs=rewards,
-            args=training_args,
-            train_dataset=train_dataset,
-            eval_dataset=train_dataset.take(0) if benchmarks else _eval_rows(splits, script_args, training_args),
-            quantization_config=get_quantization_config(model_args),
-            peft_config=get_peft_config(model_args),
-        )
-    if held_out is not None:
-        from prefix_rft_trl.run.curve import grpo_tokens
-
-        _measure(trainer, held_out, script_args.measure_steps, grpo_tokens(training_args))
-    _evaluate_on(benchmarks, trainer)
-    return trainer, first_prompt
+    arguments = {"reward_funcs": rewards, "train_dataset": rows, "eval_dataset": eval_rows}
+    settings = (script_args, training_args, model_args)
+    return _make(PrefixGRPOTrainer, arguments, settings, splits, rows, grpo_tokens(training_args))
 
 
 def make_sft_trainer(script_args: Any, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
+    """TRL's `SFTTrainer` on the demonstrations, and the first prompts that it trains on."""
     splits = splits_of(script_args)
-    prompts = _prepared(splits, script_args.dataset_train_split, script_args)
-    of_demonstrations = (training_args.demonstration_column, training_args.chat_template_kwargs)
-    train_dataset = with_demonstrations(prompts, *of_demonstrations)
-    held_out = _held_out(splits, script_args, training_args)
-    first_prompt = next(iter(train_dataset))["prompt"]
-    model = _model_path(script_args, model_args)
-    benchmarks = _benchmarks(script_args, training_args, first_prompt, model)
+    rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
     eval_rows = _eval_rows(splits, script_args, training_args)
-    eval_dataset = None if eval_rows is None else with_demonstrations(eval_rows, *of_demonstrations)
 
-    from trl import get_peft_config, get_quantization_config
-
+    from prefix_rft_trl.run.curve import sft_tokens
     from prefix_rft_trl.sft import CountingSFTTrainer
 
-    training_args.model_init_kwargs = _model_init_kwargs(model_args, training_args)
-    quantization_config = get_quantization_config(model_args)
-    if quantization_config is not None:
-        training_args.model_init_kwargs["quantization_config"] = quantization_config
-    with explain_missing_model(model):
-        trainer = CountingSFTTrainer(
-            model=model,
-            args=training_args,
-            train_dataset=train_dataset,
-            eval_dataset=eval_dataset,
-            peft_config=get_peft_config(model_args),
-        )
-    if held_out is not None:
-        from prefix_rft_trl.run.curve import sft_tokens
-
-        _measure(trainer, held_out, script_args.measure_steps, sft_tokens())
-    _evaluate_on(benchmarks, trainer)
-    return trainer, first_prompt
+    arguments = {
+        name: None
+        if prompts is None
+        else with_demonstrations(prompts, training_args.demonstration_column, training_args.chat_template_kwargs)
+        for name, prompts in (("train_dataset", rows), ("eval_dataset", eval_rows))
+    }
+    settings = (script_args, training_args, model_args)
+    return _make(CountingSFTTrainer, arguments, settings, splits, rows, sft_tokens())
 
 
 TRAINERS = {"prefix_grpo": make_prefix_grpo_trainer, "sft": make_sft_trainer}
 
 
+def _make(
+    trainer_class: Any, arguments: dict[str, Any], settings: tuple[Any, Any, Any], splits: Any, rows: Any, tokens: Any
+) -> tuple[Any, Any]:
+    """The trainer with its measurements, and the first prompts of its rows.
+
+    Faults of the measurements are raised before the model is loaded.
+    """
+    script_args, training_args, model_args = settings
+    prompts = [row["prompt"] for row in rows.take(PROMPTS_READ)]
+    if not prompts:
+        raise UserError(f"the split '{script_args.dataset_train_split}', which is to be trained on, is empty.")
+    held_out = _find_held_out(splits, script_args, training_args, arguments.get("reward_funcs"))
+    model = _model_path(script_args, model_args)
+    benchmarks = _find_eval_benchmarks(script_args, training_args, prompts, model)
+
+    from trl import get_peft_config, get_quantization_config
+
+    training_args.model_init_kwargs = {
+        "revision": model_args.model_revision,
+        "attn_implementation": model_args.attn_implementation,
+        "dtype": model_args.dtype,
+        **(training_args.model_init_kwargs or {}),
+    }
+    with explain_missing_model(model):
+        trainer = trainer_class(
+            model=model,
+            args=training_args,
+            quantization_config=get_quantization_config(model_args),
+            peft_config=get_peft_config(model_args),
+            **arguments,
+        )
+    _add_measurements(trainer, held_out, benchmarks, script_args.measure_steps, tokens)
+    return trainer, prompts
+
+
 def splits_of(script_args: Any) -> Any:
     """The splits of the dataset that a recipe names."""
-    of_lab = {
+    lab_settings = {
         "level": script_args.lab_level,
         "style": script_args.lab_style,
         "damaged_share": script_args.lab_damaged_share,
@@ -104,61 +102,24 @@ def splits_of(script_args: Any) -> Any:
         script_args.dataset_name,
         script_args.dataset_config,
         script_args.dataset_streaming,
-        of_lab,
+        lab_settings,
         script_args.reasoning_gym,
     )
 
 
-def _prepared(splits: Any, split: str, script_args: Any) -> Any:
+def _with_prompts(splits: Any, split: str, script_args: Any) -> Any:
     rows = pick_split(splits, split)
     return with_prompts(rows, script_args.prompt_column, script_args.instruction, script_args.conversational)
 
 
 def _eval_rows(splits: Any, script_args: Any, training_args: Any) -> Any:
-    """What the trainer's own evaluation goes over; `None` if there is none."""
+    """The rows of the trainer's own evaluation; `None` if there is none."""
     if training_args.eval_strategy == "no":
         return None
-    return _prepared(splits, script_args.dataset_test_split, script_args)
+    return _with_prompts(splits, script_args.dataset_test_split, script_args)
 
 
-def _benchmarks(script_args: Any, training_args: Any, first_prompt: Any, model: Any) -> list[Any]:
-    """What each evaluation asks besides, checked before the model is loaded."""
-    if not script_args.eval_benchmarks:
-        return []
-    if training_args.eval_strategy == "no":
-        raise UserError("`eval_benchmarks` are asked by `eval_strategy: steps`, with `eval_steps`. Set both.")
-
-    from prefix_rft_trl.evaluation.engines import context_length, fit_budgets, load_tokenizer
-    from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
-    from prefix_rft_trl.evaluation.sampling import Asking
-    from prefix_rft_trl.models.sources import find_models
-    from prefix_rft_trl.run.settings import RunSettings
-
-    run = RunSettings.of_recipe(script_args, training_args, first_prompt)
-    asking = Asking(num_samples=script_args.eval_num_samples, num_problems=script_args.eval_num_problems)
-    found = find_benchmarks(script_args.eval_benchmarks, asking, run, has_template=not isinstance(first_prompt, str))
-    source = find_models([model], lab_level=script_args.lab_level)[0]
-    of_engine = (
-        getattr(training_args, "vllm_max_model_length", None) if getattr(training_args, "use_vllm", 0) else None
-    )
-    fit_budgets(found, load_tokenizer(source), of_engine or context_length(source), is_given=True, tell=print)
-    for benchmark in found:
-        benchmark.check_golds()
-    return found
-
-
-def _evaluate_on(benchmarks: list[Any], trainer: Any) -> None:
-    if benchmarks:
-        from prefix_rft_trl.evaluation.during_training import BenchmarkCallback
-
-        if not getattr(trainer, "use_vllm", False):
-            _check_model_is_whole(
-                trainer.accelerator.state, "`eval_benchmarks` sample", "Use vLLM, or leave them out."
-            )
-        trainer.add_callback(BenchmarkCallback(trainer, benchmarks))
-
-
-def _rewards(script_args: Any) -> list[RewardFunction]:
+def _load_rewards(script_args: Any) -> list[RewardFunction]:
     if not script_args.reward_funcs:
         raise UserError("`measure_steps` needs a reward: set `reward_funcs` to a registered name or a dotted path.")
     names = script_args.reward_funcs if isinstance(script_args.reward_funcs, list) else [script_args.reward_funcs]
@@ -174,32 +135,19 @@ def _rewards(script_args: Any) -> list[RewardFunction]:
 def _check_columns(rewards: list[RewardFunction], dataset: Any) -> None:
     columns = list(next(iter(dataset), {}))
     for reward in rewards:
-        missing = [name for name in columns_read_by(reward) if columns and name not in columns]
-        if missing:
-            raise UserError(
-                f"the reward {reward.__name__!r} reads the column '{missing[0]}', and the dataset has: "
-                f"{', '.join(columns)}. Rename one of them, or take another reward."
-            )
-        column = getattr(reward, "solution_column", None)
-        if column and columns and column not in columns:
-            raise UserError(
-                f"the reward {reward.__name__!r} reads the right answers in the column '{column}', and the dataset "
-                f"has: {', '.join(columns)}. Set `reward_kwargs: {{{reward.__name__}: {{solution_column: ...}}}}`."
-            )
+        missing = [name for name in required_columns(reward) if columns and name not in columns]
+        if not missing:
+            continue
+        remedy = "Rename one of them, or take another reward"
+        if missing[0] == getattr(reward, "solution_column", None):
+            remedy = f"Set `reward_kwargs: {{{reward.__name__}: {{solution_column: ...}}}}`"
+        raise UserError(
+            f"the reward {reward.__name__!r} reads the column '{missing[0]}', and the dataset has: "
+            f"{', '.join(columns)}. {remedy}."
+        )
 
 
-def columns_read_by(reward: RewardFunction) -> list[str]:
-    """The arguments without which a reward cannot be called, besides those that TRL gives to each."""
-    needed = [
-        name
-        for name, parameter in inspect.signature(reward).parameters.items()
-        if parameter.default is parameter.empty
-        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-    ]
-    return [name for name in needed if name not in GIVEN_TO_REWARDS]
-
-
-def _model_path(script_args: Any, model_args: ModelConfig) -> str | None:
+def _model_path(script_args: Any, model_args: ModelConfig) -> str:
     from prefix_rft_trl import lab
 
     is_lab = model_args.model_name_or_path == "lab"
@@ -209,61 +157,82 @@ def _model_path(script_args: Any, model_args: ModelConfig) -> str | None:
     return changed_model(model, ModelChanges.read(script_args.model_changes), model_args.model_revision)
 
 
-def _model_init_kwargs(model_args: ModelConfig, training_args: Any) -> dict[str, Any]:
-    return {
-        "revision": model_args.model_revision,
-        "attn_implementation": model_args.attn_implementation,
-        "dtype": model_args.dtype,
-        **(training_args.model_init_kwargs or {}),
-    }
+def _find_held_out(splits: Any, script_args: Any, training_args: Any, rewards: list[RewardFunction] | None) -> Any:
+    """The split that `measure_steps` measures; `None` if it measures nothing.
 
-
-def _held_out(splits: Any, script_args: Any, training_args: Any, rewards: list[RewardFunction] | None = None) -> Any:
-    """What accuracy is measured on, by the first of the rewards; `None` if it is not.
-
-    The rewards are those of the trainer, if it has any: one that keeps worker processes is not made twice.
+    The rewards are the trainer's, if it has any: one that keeps worker processes is not made twice.
     """
     if not script_args.measure_steps:
         return None
-    rewards = rewards or _rewards(script_args)
+    rewards = rewards or _load_rewards(script_args)
     if script_args.measure_split not in splits:
         raise UserError(
             f"the dataset has no split '{script_args.measure_split}' to measure accuracy on; it has: "
             f"{', '.join(splits)}. Set `measure_split`, or `measure_steps: 0`."
         )
-    rows = _prepared(splits, script_args.measure_split, script_args)
+    rows = _with_prompts(splits, script_args.measure_split, script_args)
     number = script_args.measure_rows
     if number is not None and number < 1:
         raise UserError(f"`measure_rows` is at least 1, found {number}. Leave it out for all rows.")
 
-    from datasets import Dataset, IterableDataset
+    from datasets import Dataset
 
-    if isinstance(rows, IterableDataset):
-        rows = Dataset.from_list(list(rows if number is None else rows.take(number)))
-    elif number is not None:
-        rows = rows.select(range(min(number, len(rows))))
+    rows = rows if number is None else rows.take(number)
+    rows = rows if isinstance(rows, Dataset) else Dataset.from_list(list(rows))
     if len(rows) == 0:
         raise UserError(f"the split '{script_args.measure_split}', on which accuracy is to be measured, is empty.")
-    _check_columns(rewards[:1], rows)
+    _check_columns(rewards, rows)
 
-    from prefix_rft_trl.evaluation.held_out import HeldOut
+    from prefix_rft_trl.evaluation.benchmark import HeldOutSplit
+    from prefix_rft_trl.evaluation.sampling import Sampling
 
-    template_kwargs = getattr(training_args, "chat_template_kwargs", None) or {}
-    return HeldOut(rows, rewards[0], script_args.measure_max_new_tokens, template_kwargs)
+    batch_size = min(512, -(-len(rows) // training_args.world_size))  # a share for each process
+    return HeldOutSplit(
+        script_args.measure_split,
+        rows,
+        rewards[0],
+        Sampling(max_new_tokens=script_args.measure_max_new_tokens, batch_size=batch_size),
+        template_kwargs=getattr(training_args, "chat_template_kwargs", None),
+        further_rewards=tuple(rewards[1:]),
+    )
 
 
-def _measure(trainer: Any, held_out: Any, steps: int, tokens: Any) -> None:
+def _find_eval_benchmarks(script_args: Any, training_args: Any, prompts: list[Any], model: str) -> list[Any]:
+    """The benchmarks of each evaluation of `eval_strategy`."""
+    if not script_args.eval_benchmarks:
+        return []
+    if training_args.eval_strategy == "no":
+        raise UserError("`eval_benchmarks` are asked by `eval_strategy: steps`, with `eval_steps`. Set both.")
+
+    from prefix_rft_trl.evaluation.engines import context_length, fit_budgets, load_tokenizer
+    from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
+    from prefix_rft_trl.evaluation.sampling import EvalOverrides
+    from prefix_rft_trl.models.sources import find_models
+    from prefix_rft_trl.run.settings import RunSettings
+
+    run = RunSettings.from_recipe(script_args, training_args, prompts)
+    overrides = EvalOverrides(num_samples=script_args.eval_num_samples, num_problems=script_args.eval_num_problems)
+    source = find_models([model], lab_level=script_args.lab_level)[0]
+    found = find_benchmarks(script_args.eval_benchmarks, overrides, run, load_tokenizer(source))
+    in_vllm = getattr(training_args, "use_vllm", False) and training_args.vllm_max_model_length
+    fit_budgets(found, in_vllm or context_length(source), is_given=True, report=print)
+    for benchmark in found:
+        benchmark.check_golds()
+    return found
+
+
+def _add_measurements(trainer: Any, held_out: Any, benchmarks: list[Any], measure_steps: int, tokens: Any) -> None:
+    from prefix_rft_trl.evaluation import during_training
     from prefix_rft_trl.run.curve import CurveWriter
 
-    _check_model_is_whole(trainer.accelerator.state, "`measure_steps` samples", "Set it to 0.")
+    if held_out is not None:
+        during_training.refuse_sharded_model(trainer, "measure_steps")
+        encoded = held_out.encoded(during_training.text_tokenizer(trainer))
 
-    def measure(model: Any) -> dict[str, float]:
-        return held_out.measure(model, trainer.processing_class, trainer.accelerator)
+        def measure(model: Any) -> dict[str, float]:
+            return during_training.measure_held_out(trainer, encoded)
 
-    trainer.add_callback(CurveWriter(trainer.args.output_dir, steps, measure, tokens))
-
-
-def _check_model_is_whole(state: Any, what: str, remedy: str) -> None:
-    deepspeed = getattr(state, "deepspeed_plugin", None)
-    if getattr(state, "fsdp_plugin", None) is not None or (deepspeed is not None and deepspeed.zero_stage == 3):
-        raise UserError(f"{what} from a model that is whole on each process. {remedy}")
+        trainer.add_callback(CurveWriter(trainer.args.output_dir, measure_steps, measure, tokens))
+    if benchmarks:
+        during_training.refuse_sharded_model(trainer, "eval_benchmarks")
+        trainer.add_callback(during_training.BenchmarkCallback(trainer, benchmarks))

@@ -35,13 +35,13 @@ def train(recipe: Recipe) -> int:
         training_args.resume_from_checkpoint = resolve_checkpoint(
             training_args.output_dir, training_args.resume_from_checkpoint
         )
-        trainer, first_prompt = make_trainer(script_args, training_args, model_args)
+        trainer, prompts = make_trainer(script_args, training_args, model_args)
     except (UserError, ValueError, OSError) as error:
         if int(os.environ.get("LOCAL_RANK", 0)) == 0:
             print(f"prefix-rft train: {error}", file=sys.stderr)
         return 2
     if trainer.accelerator.is_main_process:
-        RunSettings.of_recipe(script_args, training_args, first_prompt).write(training_args.output_dir)
+        RunSettings.from_recipe(script_args, training_args, prompts).write(training_args.output_dir)
     with StopOnSignal(trainer) as stop:
         trainer.train(training_args.resume_from_checkpoint)
     if stop.signal:
@@ -51,7 +51,7 @@ def train(recipe: Recipe) -> int:
             "`--resume_from_checkpoint last`."
         )
     else:
-        _finish(trainer, script_args, training_args, first_prompt)
+        _finish(trainer, script_args, training_args, prompts[0])
     trainer.accelerator.wait_for_everyone()  # or one process tears down what another still communicates with
     trainer.accelerator.end_training()
     note_exit_code(stop.exit_code)

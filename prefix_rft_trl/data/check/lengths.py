@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from prefix_rft_trl.data.prompts import make_prompt
 from prefix_rft_trl.method.demonstrations import Message, demonstration_ids
 
 from .findings import Finding, Row
@@ -210,16 +211,13 @@ class Tokens:
 
     def _as_trained(self, prompt: Prompt) -> Prompt:
         if isinstance(prompt, str):
-            text = f"{prompt}\n{self._instruction}" if self._instruction else prompt
-            prompt = [{"role": "user", "content": text}] if self._conversational else text
+            prompt = make_prompt(prompt, instruction=self._instruction, conversational=self._conversational)
         if isinstance(prompt, str) or self._has_template:
             return prompt
         self.joined_messages = True
         return "\n".join(prompt_texts(prompt))
 
     def _ids(self, prompt: Prompt) -> list[int]:
-        if isinstance(prompt, str):
-            return self._tokenizer(prompt)["input_ids"]
-        return self._tokenizer.apply_chat_template(
-            prompt, add_generation_prompt=True, tokenize=True, return_dict=True, **self._template_kwargs
-        )["input_ids"]
+        from prefix_rft_trl.sampling.generate import encode_prompts
+
+        return encode_prompts(self._tokenizer, [prompt], self._template_kwargs)[0]

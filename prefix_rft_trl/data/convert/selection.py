@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from prefix_rft_trl.data.prompts import prompt_of
+from prefix_rft_trl.data.prompts import make_prompt
 
 from .corruption import Damaged, Key, Purpose, damage, generator, text_key
 from .options import Settings
@@ -214,7 +214,12 @@ def usable(problem: Problem, settings: Settings) -> Usable:
     nothing = ("nothing outside its thinking",) * (len(texts) - len(kept))
     return Usable(
         text_key(problem.text),
-        prompt_of(problem.prompt, settings.system_prompt, settings.instruction, settings.plain_text),
+        make_prompt(
+            problem.prompt,
+            instruction=settings.instruction,
+            conversational=not settings.plain_text,
+            system_prompt=settings.system_prompt,
+        ),
         kept,
         problem.solution,
         tuple(range(len(kept))),

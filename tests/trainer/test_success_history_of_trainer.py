@@ -114,10 +114,10 @@ def test_resumed_run_remembers_the_problems_of_the_first_part(train_and_resume, 
     # Both problems come in each step, and the one that failed alone has a prefix
     assert [[length > 0 for length in plan[::4]] for plan in plans[2:]] == [[True, False]] * 2
     assert [generation.prefix_lengths for generation in resumed.generations] == plans[2:]
-    assert resumed.trainer._problems.state() == unbroken.trainer._problems.state()
+    assert resumed.trainer._success_history.state() == unbroken.trainer._problems.state()
 
 
 def test_new_run_in_an_old_folder_remembers_nothing(train, make_trainer):
     settings = {"prefix_prompts": "failed", "save_strategy": "steps", "save_steps": 1}
     train(**settings)
-    assert make_trainer(**settings)._problems.state()["attributes"] == {"last": {}, "best": {}}
+    assert make_trainer(**settings)._success_history.state()["attributes"] == {"last": {}, "best": {}}
