@@ -1,6 +1,6 @@
 """Accuracy on held-out problems without any prefix, measured the same way for every method."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,7 @@ class HeldOut:
     reward: Callable[..., list[float | None]]
     max_new_tokens: int
     template_kwargs: dict[str, Any] = field(default_factory=dict)
+    further_rewards: Sequence[Callable[..., list[float | None]]] = ()
 
     def measure(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator
@@ -77,13 +78,27 @@ class HeldOut:
             seed=accelerator.process_index,
             template_kwargs=self.template_kwargs,
         )
-        rewards = self.score(prompts, answers, tokenizer.batch_decode(answers, skip_special_tokens=True), mine)
-        scored = ~rewards.isnan()
-        sums = [rewards[scored].sum(), scored.sum(), sum(map(len, answers)), len(answers)]
-        of_all = accelerator.reduce(torch.tensor(sums, device=accelerator.device, dtype=torch.float64), "sum").tolist()
-        return {"accuracy": of_all[0] / max(of_all[1], 1), "length": of_all[2] / of_all[3]}
+        texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
+        sums: list[Any] = [sum(map(len, answers)), len(answers)]
+        for reward in (self.reward, *self.further_rewards):
+            rewards = self.score(reward, prompts, answers, texts, mine)
+            scored = ~rewards.isnan()
+            sums += [rewards[scored].sum(), scored.sum()]
+        length, number, *of_all = accelerator.reduce(
+            torch.tensor(sums, device=accelerator.device, dtype=torch.float64), "sum"
+        ).tolist()
+        means = [total / max(scored, 1) for total, scored in zip(of_all[::2], of_all[1::2], strict=True)]
+        further = {reward.__name__: mean for reward, mean in zip(self.further_rewards, means[1:], strict=True)}
+        return {"accuracy": means[0], "length": length / number, **further}
 
-    def score(self, prompts: list[Any], ids: list[list[int]], texts: list[str], rows: Dataset) -> torch.Tensor:
+    def score(
+        self,
+        reward: Callable[..., list[float | None]],
+        prompts: list[Any],
+        ids: list[list[int]],
+        texts: list[str],
+        rows: Dataset,
+    ) -> torch.Tensor:
         """The reward of each answer, shape (answers,), NaN where there is none."""
         if not prompts:  # a process beyond the number of problems
             return torch.empty(0)
@@ -91,5 +106,5 @@ class HeldOut:
         completions = texts if is_text else [[{"role": "assistant", "content": text}] for text in texts]
         given = ("prompt", "completion", "completion_ids")
         columns = {name: list(rows[name]) for name in rows.column_names if name not in given}
-        rewards = self.reward(prompts=prompts, completions=completions, completion_ids=ids, **columns)
-        return torch.tensor([float("nan") if reward is None else reward for reward in rewards], dtype=torch.float32)
+        rewards = reward(prompts=prompts, completions=completions, completion_ids=ids, **columns)
+        return torch.tensor([float("nan") if value is None else value for value in rewards], dtype=torch.float32)

@@ -5,7 +5,7 @@
 >>> lab.base_model_path()  # a folder that `from_pretrained` takes
 """
 
-from .task import base_model_path, exact_answer_reward, load_dataset, worked_answer_reward
+from .task import base_model_path, exact_answer_reward, load_dataset, step_by_step_reward, worked_answer_reward
 
 
-__all__ = ["base_model_path", "exact_answer_reward", "load_dataset", "worked_answer_reward"]
+__all__ = ["base_model_path", "exact_answer_reward", "load_dataset", "step_by_step_reward", "worked_answer_reward"]

@@ -183,3 +183,8 @@ def worked_answer_reward(completions: list[str], prompts: list[str], **kwargs) -
 
 
 worked_answer_reward.answer_markers = (ANSWER_MARK,)  # type: ignore[attr-defined]
+
+
+def step_by_step_reward(completions: list[str], **kwargs) -> list[float]:
+    """1 for a completion that writes at least one step down, right or wrong, 0 for a bare answer."""
+    return [float(";" in completion) for completion in completions]

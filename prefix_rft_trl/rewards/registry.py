@@ -15,6 +15,7 @@ REWARDS = {
     "gsm8k_final_number": "prefix_rft_trl.rewards.golds.gsm8k_final_number",
     "lab_exact_answer": "prefix_rft_trl.lab.exact_answer_reward",
     "lab_worked_answer": "prefix_rft_trl.lab.worked_answer_reward",
+    "lab_step_by_step": "prefix_rft_trl.lab.step_by_step_reward",
     "reasoning_gym_score": "prefix_rft_trl.data.gym.scoring.ReasoningGymScore",
     "accuracy_reward": "trl.rewards.accuracy_reward",
     "reasoning_accuracy_reward": "trl.rewards.reasoning_accuracy_reward",

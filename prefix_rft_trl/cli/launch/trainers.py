@@ -249,7 +249,7 @@ def _held_out(splits: Any, script_args: Any, training_args: Any, rewards: list[R
     from prefix_rft_trl.evaluation.held_out import HeldOut
 
     template_kwargs = getattr(training_args, "chat_template_kwargs", None) or {}
-    return HeldOut(rows, rewards[0], script_args.measure_max_new_tokens, template_kwargs)
+    return HeldOut(rows, rewards[0], script_args.measure_max_new_tokens, template_kwargs, rewards[1:])
 
 
 def _measure(trainer: Any, held_out: Any, steps: int, tokens: Any) -> None:
