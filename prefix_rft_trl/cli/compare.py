@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.comparison.jobs import ending_on_sigterm, jobs_of, run_jobs
+from prefix_rft_trl.comparison.jobs import end_runs_on_sigterm, jobs_for, run_jobs
 from prefix_rft_trl.comparison.report import terminal_table, write_report
 from prefix_rft_trl.comparison.results_io import collect
 from prefix_rft_trl.comparison.spec import SPECIFICATION, Specification, Trial, read_specification
@@ -48,12 +48,12 @@ def run(argv: list[str]) -> int:
     trials = [trial for table in specification.tables for _, row in table.rows for trial in row]
     measured = _check(trials)
     folder = arguments.output_dir or Path("runs") / f"compare-{arguments.recipes[0].stem}"
-    jobs = jobs_of(trials, folder)
+    jobs = jobs_for(trials, folder)
     on_cpu = all(trial.settings.get("use_cpu") for trial in trials)
     at_a_time = arguments.jobs or (len(os.sched_getaffinity(0)) if on_cpu else 1)
     command = f"prefix-rft compare {shlex.join(argv)}"
     try:
-        with only_one(folder), ending_on_sigterm():
+        with only_one(folder), end_runs_on_sigterm():
             failed = run_jobs(jobs, at_a_time)
             comparison = collect(specification, folder, command, measured)
             write_report(comparison, folder)

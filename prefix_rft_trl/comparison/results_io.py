@@ -9,7 +9,7 @@ from typing import Any
 from prefix_rft_trl.run.folder import has_ended, read_curve
 from prefix_rft_trl.utils.intervals import CONFIDENCE
 
-from .jobs import jobs_of
+from .jobs import jobs_for
 from .results import Comparison, Experiment, Row, Run, Table
 from .spec import Specification, Trial
 from .statistics import COSTS, differing_settings, experiments_of, summarize
@@ -87,7 +87,7 @@ def collect(specification: Specification, folder: Path, command: str, measured: 
 
 
 def experiment(trial: Trial, folder: Path) -> Experiment:
-    ended = [job for job in jobs_of([trial], folder) if has_ended(job.folder)]
+    ended = [job for job in jobs_for([trial], folder) if has_ended(job.folder)]
     before_last = trial.stages[:-1]
     runs = [Run(job.seed, whole_curve([job.folder / stage for stage in before_last] + [job.folder])) for job in ended]
     return Experiment(trial.name, trial.path.stem, trial.settings, runs)

@@ -1,18 +1,24 @@
 """The lab learns with vLLM: the weights that sample are those that are trained."""
 
+from pathlib import Path
+
 import pytest
 
-from prefix_rft_trl.lab import experiment
+from prefix_rft_trl.cli.main import main
+from prefix_rft_trl.run.folder import read_curve
 
 
-OPTIONS = {"max_steps": 80, "learning_rate": 4e-4, "logging_steps": 80}
+RECIPES = Path(__file__).parents[2] / "recipes" / "quickstart"
+STEPS = ["--max_steps", "80", "--logging_steps", "80", "--measure_steps", "80", "--learning_rate", "4e-4"]
+VLLM = ["--use_vllm", "true", "--vllm_max_model_length", "96"]
 
 
 @pytest.fixture
 def accuracy(tmp_path):
     def train(method: str) -> float:
-        settings = {**OPTIONS, "use_vllm": True, "vllm_max_model_length": 96}
-        return experiment.run(method, str(tmp_path), **settings)["accuracy"]
+        line = ["train", "--config", str(RECIPES / f"{method}.yaml"), "--output_dir", str(tmp_path), *STEPS, *VLLM]
+        assert main(line) == 0
+        return read_curve(tmp_path)[-1]["accuracy"]
 
     return train
 
