@@ -29,8 +29,8 @@ def run(argv: list[str]) -> int:
     steps, interval = recipe["max_steps"], recipe["measure_steps"]
     parser = argparse.ArgumentParser(
         prog="prefix-rft lab",
-        description="Train the lab's base model with Prefix-RFT and with plain GRPO (recipes/quickstart): same problems, "
-        "same number of rollouts. Writes a table, a plot of the learning curves and both models.",
+        description="Train the lab's base model with Prefix-RFT and with plain GRPO (recipes/quickstart) on the same "
+        "problems, with the same number of rollouts. Writes a table, a plot of the curves and both models.",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of both runs (0)")
     parser.add_argument("--steps", type=int, default=steps, help=f"optimizer steps of each run ({steps})")

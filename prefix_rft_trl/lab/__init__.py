@@ -10,21 +10,9 @@ from typing import TYPE_CHECKING
 from prefix_rft_trl.utils.lazy import lazy_front
 
 
-__all__ = [
-    "base_model_path",
-    "exact_answer_reward",
-    "load_dataset",
-    "step_by_step_reward",
-    "worked_answer_reward",
-]
+__all__ = ["base_model_path", "exact_answer_reward", "load_dataset", "step_by_step_reward", "worked_answer_reward"]
 
 if TYPE_CHECKING:
-    from .task import (
-        base_model_path,
-        exact_answer_reward,
-        load_dataset,
-        step_by_step_reward,
-        worked_answer_reward,
-    )
+    from .task import base_model_path, exact_answer_reward, load_dataset, step_by_step_reward, worked_answer_reward
 
 __getattr__, __dir__ = lazy_front(__name__, dict.fromkeys(__all__, ".task"))

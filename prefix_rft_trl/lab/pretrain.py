@@ -30,15 +30,10 @@ class PretrainingStage:
     worked_share: float
 
 
+BARE_ANSWERS = PretrainingStage(steps=200, learning_rate=3e-4, worked_share=0.0002)
 STAGES = {
-    "easy": (
-        PretrainingStage(steps=700, learning_rate=2e-3, worked_share=0.5),
-        PretrainingStage(steps=200, learning_rate=3e-4, worked_share=0.0002),
-    ),
-    "hard": (
-        PretrainingStage(steps=450, learning_rate=2e-3, worked_share=0.5),
-        PretrainingStage(steps=200, learning_rate=3e-4, worked_share=0.0002),
-    ),
+    "easy": (PretrainingStage(steps=700, learning_rate=2e-3, worked_share=0.5), BARE_ANSWERS),
+    "hard": (PretrainingStage(steps=450, learning_rate=2e-3, worked_share=0.5), BARE_ANSWERS),
 }
 BATCH_SIZE = 96
 

@@ -17,7 +17,9 @@ LENGTH_OF_RUN = ("lab_level", "output_dir", "reward_funcs", "reward_weights", "m
 
 @pytest.mark.parametrize("method", ["grpo", "prefix_rft"])
 def test_the_quickstart_differs_from_the_recipe_of_the_hard_level_in_level_and_length_alone(method):
-    easy, hard = (yaml.safe_load((RECIPES / folder / f"{method}.yaml").read_text()) for folder in ("quickstart", "lab"))
+    easy, hard = (
+        yaml.safe_load((RECIPES / folder / f"{method}.yaml").read_text()) for folder in ("quickstart", "lab")
+    )
     assert hard.pop("measure_rows") == 256  # the quickstart measures all 512
     assert easy.keys() - hard.keys() == {"reward_weights"}
     assert {name for name in easy if easy[name] != hard.get(name)} == set(LENGTH_OF_RUN)
