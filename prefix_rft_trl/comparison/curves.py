@@ -3,15 +3,15 @@
 import io
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prefix_rft_trl.utils.intervals import Estimate
 from prefix_rft_trl.utils.plot_style import COLOURS, INK, RULE, SETTINGS
 
 from .results import Run
-from .statistics import Point, mean_curve
+from .statistics import mean_curve
 
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -20,6 +20,7 @@ DASHES: tuple[Any, ...] = (DASHED, SOLID, DOTTED, MIXED, SOLID, DOTTED, SOLID, D
 MAX_TOGETHER = len(COLOURS)  # curves that can be told apart in one figure
 WIDTH = 5.4  # inches: half of a page, or all of a phone
 PANEL_COLUMNS = 2
+MATPLOTLIB_STYLE = ["default", SETTINGS]  # whatever the user's own settings are
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
@@ -82,21 +83,21 @@ def styles(figures: Sequence[Sequence[str]]) -> dict[str, Style]:
     return {name: Style(COLOURS[i], MARKERS[i], DASHES[i]) for name, i in chosen.items()}
 
 
-def points(method: Method, view: View) -> list[tuple[Point, Point]]:
+Points = list[tuple[Estimate, Estimate]]
+
+
+def points(method: Method, view: View) -> Points:
     """Means of the horizontal and of the vertical quantity at each step that all seeds have."""
     runs = [_with_tokens(run) for run in method.runs]
-    across = {point.step: point for point in mean_curve(runs, view.x)}
-    return [(across[point.step], point) for point in mean_curve(runs, view.y) if point.step in across]
+    across = mean_curve(runs, view.x)
+    return [(across[step], value) for step, value in mean_curve(runs, view.y).items() if step in across]
 
 
 def _with_tokens(run: Run) -> Run:
     return Run(run.seed, [{**line, "tokens": line["generated_tokens"] + line["trained_tokens"]} for line in run.curve])
 
 
-Curve = tuple[Method, list[tuple[Point, Point]]]
-
-
-def _curves(methods: Sequence[Method], view: View) -> list[Curve]:
+def _curves(methods: Sequence[Method], view: View) -> list[tuple[Method, Points]]:
     """The methods that have values of a view, with those."""
     return [(method, line) for method in methods if (line := points(method, view))]
 
@@ -106,14 +107,15 @@ def draw_together(methods: Sequence[Method], view: View, threshold: float) -> st
     curves = _curves(methods, view)
     if not curves:
         return None
-    with _style_of_report():
-        from matplotlib.figure import Figure  # without pyplot: no display, no global state
+    from matplotlib import style
+    from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
+    with style.context(MATPLOTLIB_STYLE):
         rows_of_legend = (len(curves) + 1 + 1) // 2
         figure = Figure(figsize=(WIDTH, 3.5 + 0.2 * rows_of_legend), layout="constrained")
         axes = figure.subplots()
-        for curve in curves:
-            _draw_curve(axes, curve)
+        for method, curve in curves:
+            _draw_curve(axes, method, curve)
         _format_axes(axes, view, threshold)
         figure.legend(loc="outside lower center", ncols=2, handlelength=3.4)
         return _to_svg(figure)
@@ -125,17 +127,18 @@ def draw_apart(methods: Sequence[Method], view: View, threshold: float) -> str |
     if not curves:
         return None
     rows = -(-len(curves) // PANEL_COLUMNS)
-    with _style_of_report():
-        from matplotlib.figure import Figure
+    from matplotlib import style
+    from matplotlib.figure import Figure
 
+    with style.context(MATPLOTLIB_STYLE):
         figure = Figure(figsize=(WIDTH, 0.4 + 1.6 * rows), layout="constrained")
         panels = list(figure.subplots(rows, PANEL_COLUMNS, sharex=True, sharey=True, squeeze=False).flat)
-        for number, (panel, curve) in enumerate(zip(panels, curves, strict=False)):
+        for number, (panel, (method, curve)) in enumerate(zip(panels, curves, strict=False)):
             for _, line in curves:
-                panel.plot([x.value.mean for x, _ in line], [y.value.mean for _, y in line], color=RULE, linewidth=1)
-            _draw_curve(panel, curve)
+                panel.plot([x.mean for x, _ in line], [y.mean for _, y in line], color=RULE, linewidth=1)
+            _draw_curve(panel, method, curve)
             _format_axes(panel, view, threshold)
-            title = "\n".join(textwrap.wrap(curve[0].label, 36)[:2])
+            title = "\n".join(textwrap.wrap(method.label, 36)[:2])
             panel.set_title(title, fontsize=9, fontweight="normal")
             panel.set_xlabel("")
             panel.tick_params(labelbottom=number + PANEL_COLUMNS >= len(curves))
@@ -146,9 +149,8 @@ def draw_apart(methods: Sequence[Method], view: View, threshold: float) -> str |
         return _to_svg(figure)
 
 
-def _draw_curve(axes: Any, curve: Curve) -> None:
-    method, line = curve
-    x, y, style = [across.value.mean for across, _ in line], [up.value for _, up in line], method.style
+def _draw_curve(axes: Any, method: Method, curve: Points) -> None:
+    x, y, style = [across.mean for across, _ in curve], [up for _, up in curve], method.style
     if all(value.half_width is not None for value in y):
         axes.fill_between(x, [v.low for v in y], [v.high for v in y], color=style.colour, alpha=0.14, linewidth=0)
     look = {"color": style.colour, "linestyle": style.dashes, "marker": style.marker}
@@ -171,17 +173,6 @@ def short_number(value: float, position: int | None = None) -> str:
     if abs(value) >= 1e6:
         return f"{value / 1e6:g}M"
     return f"{value / 1e3:g}k" if abs(value) >= 10_000 else f"{value:g}"
-
-
-@contextmanager
-def _style_of_report() -> Iterator[None]:
-    """Replace the user's own matplotlib settings by those of the report."""
-    import matplotlib
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(SETTINGS)
-        yield
 
 
 def _to_svg(figure: Any) -> str:

@@ -53,30 +53,24 @@ Block = str | ReportTable | list[ReportFigure]
 
 
 @dataclass(frozen=True)
-class ReportSection:
-    """A title, and paragraphs, tables and groups of figures in the order of the page."""
+class ComparisonReport:
+    """A report; its sections are titles with paragraphs, tables and groups of figures."""
 
-    title: str
-    blocks: list[Block]
-
-
-@dataclass(frozen=True)
-class Report:
     title: str
     command: str
     introduction: list[str]
-    sections: list[ReportSection]
+    sections: list[tuple[str, list[Block]]]
 
     @property
     def figures(self) -> list[ReportFigure]:
-        groups = (block for section in self.sections for block in section.blocks if isinstance(block, list))
+        groups = (block for _, blocks in self.sections for block in blocks if isinstance(block, list))
         return [figure for group in groups for figure in group]
 
 
-def to_markdown(report: Report) -> str:
+def to_markdown(report: ComparisonReport) -> str:
     parts = [f"# {report.title}", f"```bash\n{report.command}\n```", *report.introduction]
-    for section in report.sections:
-        parts += [f"## {section.title}", *map(_markdown_block, section.blocks)]
+    for title, blocks in report.sections:
+        parts += [f"## {title}", *map(_markdown_block, blocks)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -120,7 +114,6 @@ def to_html(title: str, markdown: str, figures: Mapping[str, str]) -> str:
     """
     from jinja2 import Environment
     from markdown_it import MarkdownIt
-    from markupsafe import Markup
 
     parser = MarkdownIt("js-default", {"html": False}).disable(["link", "autolink"])
     parser.add_render_rule("image", _inline_figure)
@@ -128,26 +121,26 @@ def to_html(title: str, markdown: str, figures: Mapping[str, str]) -> str:
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
     env = {"figures": figures}
     tokens = parser.parse(markdown, env)
+
+    def render(part: Sequence[Any]) -> str:
+        return parser.renderer.render(part, parser.options, env)
+
     headings = [place for place, token in enumerate(tokens) if (token.type, token.tag) == ("heading_open", "h2")]
-    contents = []
-    for number, place in enumerate(headings, 1):
-        tokens[place].attrSet("id", f"section-{number}")
-        contents.append(
-            (f"section-{number}", Markup(parser.renderer.render([tokens[place + 1]], parser.options, env)))
-        )
+    contents: dict[str, str] = {}
+    for place in headings:
+        anchor = f"section-{len(contents) + 1}"
+        tokens[place].attrSet("id", anchor)
+        contents[anchor] = render([tokens[place + 1]])
     start = headings[0] if headings else len(tokens)
-    introduction, sections = (
-        Markup(parser.renderer.render(part, parser.options, env)) for part in (tokens[:start], tokens[start:])
-    )
-    template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(title=title, contents=contents, introduction=introduction, sections=sections)
+    parts = {"contents": contents, "introduction": render(tokens[:start]), "sections": render(tokens[start:])}
+    return Environment(autoescape=True).from_string(TEMPLATE.read_text("utf-8")).render(title=title, **parts)
 
 
 def _inline_figure(renderer: Any, tokens: Sequence[Any], place: int, options: Any, env: Any) -> str:
-    from markupsafe import escape
+    from markdown_it.common.utils import escapeHtml
 
     image = tokens[place]
-    description = escape(renderer.renderInlineAsText(image.children, options, env))
+    description = escapeHtml(renderer.renderInlineAsText(image.children, options, env))
     svg = env["figures"].get(image.attrGet("src"))
     if svg is None:  # of a label that holds an image
         return description

@@ -10,9 +10,8 @@ from . import curves
 from .rendering import (
     MISSING,
     Block,
-    Report,
+    ComparisonReport,
     ReportFigure,
-    ReportSection,
     ReportTable,
     format_accuracy,
     format_count,
@@ -72,7 +71,7 @@ def print_summary(comparison: Comparison) -> None:
     print_table(ReportTable(caption, ["", "seeds", "final accuracy", "best", *costs], rows))
 
 
-def build_report(comparison: Comparison) -> Report:
+def build_report(comparison: Comparison) -> ComparisonReport:
     together = [table for table in comparison.tables if _is_drawn_together(table)]
     styles = curves.styles([[experiment.name for experiment in table.experiments] for table in together])
     sections = []
@@ -84,9 +83,9 @@ def build_report(comparison: Comparison) -> Report:
             blocks += _full_results(table, comparison.threshold, styles, f"table{number}")
         if settings := settings_table(table):
             blocks.append(settings)
-        sections.append(ReportSection(table.title, blocks))
+        sections.append((table.title, blocks))
     introduction = [f"Accuracy: {comparison.measured}", f"{INTERVAL} {BEST}"]
-    return Report(comparison.title, comparison.command, introduction, sections)
+    return ComparisonReport(comparison.title, comparison.command, introduction, sections)
 
 
 def _full_results(table: ResultTable, threshold: float, styles: dict[str, curves.Style], prefix: str) -> list[Block]:
@@ -95,7 +94,10 @@ def _full_results(table: ResultTable, threshold: float, styles: dict[str, curves
     complete = ReportTable(
         "Complete runs, mean over seeds.",
         ["", "seeds", "final accuracy", "best on the way", "steps", *tokens, "time"],
-        [[label, *_outcome(summary), *_cost_cells(summary and summary.total)] for label, _, summary in summaries],
+        [
+            [label, *_outcome(summary), *_cost_cells(summary.total if summary else None)]
+            for label, _, summary in summaries
+        ],
     )
     until_threshold = ReportTable(
         f"Until the first measurement with an accuracy of {threshold:g} or more, mean over the seeds that reach it: "
@@ -243,5 +245,5 @@ def _figures(table: ResultTable, threshold: float, styles: dict[str, curves.Styl
 
 def _describe_figure(methods: Sequence[curves.Method], view: curves.View) -> str:
     """The figure in words: where each curve ends."""
-    ends = [(method.label, line[-1][1].value.mean) for method in methods if (line := curves.points(method, view))]
+    ends = [(method.label, line[-1][1].mean) for method in methods if (line := curves.points(method, view))]
     return f"{view.title}. At the end: " + ", ".join(f"{label} {end:.3g}" for label, end in ends) + "."

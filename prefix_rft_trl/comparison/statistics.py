@@ -45,14 +45,6 @@ class Summary:
     to_threshold: CostToThreshold
 
 
-@dataclass(frozen=True)
-class Point:
-    """A point of a mean curve: the optimizer step and what was measured there over the seeds."""
-
-    step: int
-    value: Estimate
-
-
 def summarize(experiment: Experiment, threshold: float) -> Summary | None:
     """The experiment over its seeds; `None` without runs."""
     runs = experiment.measured_runs
@@ -85,15 +77,13 @@ def _mean_cost(costs: Sequence[Cost]) -> Cost:
     return Cost(*(math.fsum(column) / len(costs) for column in zip(*map(astuple, costs), strict=True)))
 
 
-def mean_curve(runs: Sequence[Run], key: str) -> list[Point]:
-    """The mean of `key` at each step at which all measured runs have a finite value of it."""
+def mean_curve(runs: Sequence[Run], key: str) -> dict[int, Estimate]:
+    """The mean of `key` by step, where all measured runs have a finite value of it."""
     by_step = [
         {line["step"]: line[key] for line in run.curve if _is_number(line.get(key))} for run in runs if run.curve
     ]
-    if not by_step:
-        return []
-    shared = set(by_step[0]).intersection(*by_step[1:])
-    return [Point(step, estimate([values[step] for values in by_step])) for step in sorted(shared)]
+    shared = set.intersection(*map(set, by_step)) if by_step else set()
+    return {step: estimate([values[step] for values in by_step]) for step in sorted(shared)}
 
 
 def _is_number(value: Any) -> bool:

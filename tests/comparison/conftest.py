@@ -1,11 +1,13 @@
-"""Comparisons made up for the report: curves that rise like a method's do, with tokens and seconds."""
+"""A made-up comparison, whose curves rise as a method's do, with tokens and seconds."""
 
 import math
 import random
+from pathlib import Path
 
 import pytest
 
-from prefix_rft_trl.comparison.results import Comparison, Experiment, Row, Run, Table
+from prefix_rft_trl.comparison.report import write_report
+from prefix_rft_trl.comparison.results import Comparison, Experiment, ResultRow, ResultTable, Run
 
 
 def make_run(seed: int, end: float = 0.9, rise_at: float = 50, steps: int = 120, prefix: bool = False) -> Run:
@@ -39,25 +41,25 @@ SAMPLING = {"num_generations": 8, "per_device_train_batch_size": 64, "max_steps"
 
 @pytest.fixture(scope="session")
 def comparison() -> Comparison:
-    methods = Table(
+    methods = ResultTable(
         "Methods",
         "All train the same `base` model.",
         [],
         [
-            Row("SFT", [make_experiment("sft", settings={"learning_rate": 5e-4, "output_dir": "a"}, end=0.82)]),
-            Row("RFT", [make_experiment("grpo", settings={"learning_rate": 2e-4, **SAMPLING}, end=0.2)]),
-            Row(
+            ResultRow("SFT", [make_experiment("sft", settings={"learning_rate": 5e-4, "output_dir": "a"}, end=0.82)]),
+            ResultRow("RFT", [make_experiment("grpo", settings={"learning_rate": 2e-4, **SAMPLING}, end=0.2)]),
+            ResultRow(
                 "Prefix-RFT <ours> | x",
                 [make_experiment("prefix", settings={"learning_rate": 2e-4, **SAMPLING}, prefix=True)],
             ),
         ],
     )
-    quality = Table(
+    quality = ResultTable(
         "Damaged demonstrations",
         "A share has wrong steps.",
         ["0%", "30%"],
         [
-            Row(
+            ResultRow(
                 label,
                 [
                     make_experiment(f"{label}-{share}", settings={"damaged": share, "rate": rate}, end=end - share)
@@ -68,3 +70,11 @@ def comparison() -> Comparison:
         ],
     )
     return Comparison("Methods <on> the lab", "prefix-rft compare recipes/lab", 0.8, "held-out.", [methods, quality])
+
+
+@pytest.fixture(scope="session")
+def report(comparison, tmp_path_factory) -> Path:
+    """Folder of the comparison's report."""
+    folder = tmp_path_factory.mktemp("report")
+    write_report(comparison, folder)
+    return folder
