@@ -50,17 +50,14 @@ def run(argv: list[str]) -> int:
     recipes, contents = _load(given)
     if arguments.threshold is not None:
         contents["threshold"] = arguments.threshold
-    try:
-        specification = read_specification(recipes, contents, arguments.seeds, _parse_flags(settings))
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    measured = _check(specification, recipes)
     folder = arguments.output_dir or Path("runs") / f"compare-{given[0].stem}"
-    jobs = jobs_for(specification.trials, folder)
-    on_cpu = all(trial.settings.get("use_cpu") for trial in specification.trials)
-    at_a_time = arguments.jobs or (len(os.sched_getaffinity(0)) if on_cpu else 1)
     command = f"prefix-rft compare {shlex.join(argv)}"
     try:
+        specification = read_specification(recipes, contents, arguments.seeds, _parse_flags(settings))
+        measured = _check(specification, recipes)
+        jobs = jobs_for(specification.trials, folder)
+        on_cpu = all(trial.settings.get("use_cpu") for trial in specification.trials)
+        at_a_time = arguments.jobs or (len(os.sched_getaffinity(0)) if on_cpu else 1)
         with only_one(folder), end_runs_on_sigterm():
             failed = run_jobs(jobs, at_a_time)
             comparison = collect(specification, folder, command, measured)
@@ -80,10 +77,8 @@ def _load(paths: list[Path]) -> tuple[Recipes, dict[str, Any]]:
     files: list[Path] = []
     contents: dict[str, Any] = {}
     for path in paths:
-        if not path.is_dir():
-            files.append(path)
-            continue
-        found = sorted(file for file in path.glob("*.yaml") if file.name != SPECIFICATION)
+        inside = sorted(file for file in path.glob("*.yaml") if file.name != SPECIFICATION)
+        found = inside if path.is_dir() else [path]
         if not found:
             raise UserError(f"there is no recipe in {path}.")
         files += found

@@ -3,8 +3,8 @@
 import argparse
 import json
 import random
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +56,22 @@ def run(argv: list[str]) -> int:
 
 def _train(folder: Path, seed: int, steps: int) -> dict[str, list[dict[str, Any]]]:
     """Run both recipes at the same time; return their learning curves by method."""
+    from tqdm import tqdm
+
     offline = {"HF_HUB_OFFLINE": "1"}  # model and data come with the package
     jobs = {
         method: Job(Trial(RECIPES / f"{method}.yaml", {"max_steps": steps}, {}, 1), seed, folder / method, offline)
         for method in LABELS
     }
     try:
-        with only_one(folder), end_runs_on_sigterm(), _progress(jobs, steps) as show:
+        with only_one(folder), end_runs_on_sigterm(), ExitStack() as stack:
             for job in jobs.values():
                 _forget_earlier_run(job.folder)
-            failed = run_jobs(list(jobs.values()), len(jobs), on_poll=show)
+            bars = {
+                method: stack.enter_context(tqdm(total=steps, desc=f"{label:<10}", position=place, unit="step"))
+                for place, (method, label) in enumerate(LABELS.items())
+            }
+            failed = run_jobs(list(jobs.values()), len(jobs), on_poll=partial(_show_progress, jobs, bars))
     except ValueError as error:
         raise UserError(str(error)) from error
     for job in failed:
@@ -83,23 +89,11 @@ def _forget_earlier_run(folder: Path) -> None:
     (folder / STATE).unlink(missing_ok=True)  # or the run would count as finished
 
 
-@contextmanager
-def _progress(jobs: dict[str, Job], steps: int) -> Iterator[Any]:
-    """A progress bar for each run; yields the function that moves them."""
-    from tqdm import tqdm
-
-    def show() -> None:
-        for method, bar in bars.items():
-            if curve := read_curve(jobs[method].folder):
-                bar.n = curve[-1]["step"]
-                bar.set_postfix_str(f"held-out accuracy {curve[-1]['accuracy']:.2f}")
-
-    with ExitStack() as stack:
-        bars = {
-            method: stack.enter_context(tqdm(total=steps, desc=f"{label:<10}", position=place, unit="step"))
-            for place, (method, label) in enumerate(LABELS.items())
-        }
-        yield show
+def _show_progress(jobs: dict[str, Job], bars: dict[str, Any]) -> None:
+    for method, bar in bars.items():
+        if curve := read_curve(jobs[method].folder):
+            bar.n = curve[-1]["step"]
+            bar.set_postfix_str(f"held-out accuracy {curve[-1]['accuracy']:.2f}")
 
 
 def _table(base: dict[str, float], results: dict[str, dict[str, float]]) -> str:

@@ -88,13 +88,12 @@ Points = list[tuple[Estimate, Estimate]]
 
 def points(method: Method, view: View) -> Points:
     """Means of the horizontal and of the vertical quantity at each step that all seeds have."""
-    runs = [_with_tokens(run) for run in method.runs]
+    runs = [
+        Run(run.seed, [{**line, "tokens": line["generated_tokens"] + line["trained_tokens"]} for line in run.curve])
+        for run in method.runs
+    ]
     across = mean_curve(runs, view.x)
     return [(across[step], value) for step, value in mean_curve(runs, view.y).items() if step in across]
-
-
-def _with_tokens(run: Run) -> Run:
-    return Run(run.seed, [{**line, "tokens": line["generated_tokens"] + line["trained_tokens"]} for line in run.curve])
 
 
 def _curves(methods: Sequence[Method], view: View) -> list[tuple[Method, Points]]:

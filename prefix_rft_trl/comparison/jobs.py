@@ -62,15 +62,14 @@ class Job:
 
 def jobs_for(trials: list[Trial], folder: Path) -> list[Job]:
     """A job for each distinct trial and seed, seed 0 of all trials before seed 1 of any."""
-    seeds: dict[str, int] = {}
+    distinct: dict[str, Trial] = {}
     for trial in trials:
-        seeds[trial.name] = max(trial.seeds, seeds.get(trial.name, 0))
-    by_name = {trial.name: trial for trial in trials}
+        distinct[trial.name] = max(trial, distinct.get(trial.name, trial), key=lambda one: one.seeds)
     return [
         Job(trial, seed, folder / name / f"seed-{seed}")
-        for seed in range(max(seeds.values(), default=0))
-        for name, trial in by_name.items()
-        if seed < seeds[name]
+        for seed in range(max((trial.seeds for trial in distinct.values()), default=0))
+        for name, trial in distinct.items()
+        if seed < trial.seeds
     ]
 
 

@@ -160,7 +160,7 @@ def print_table(table: ReportTable) -> None:
     for place, row in enumerate(table.rows):
         styles = ["bold" if (place, column) in table.bold else "" for column in range(len(row))]
         shown.add_row(*(Text(cell, style) for cell, style in zip(row, styles, strict=True)))
-    console = Console()
+    console = Console(force_jupyter=False)
     console.width = max(console.width, Console(width=1000).measure(shown).maximum)
     console.print(shown)
 

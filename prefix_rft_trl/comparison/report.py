@@ -119,12 +119,7 @@ def _full_results(table: ResultTable, threshold: float, styles: dict[str, curves
 
 def _summaries(table: ResultTable, threshold: float) -> list[tuple[str, Experiment, Summary | None]]:
     """Label, experiment and its summary for each row of a table without columns."""
-    experiments = [(row.label, _only_experiment(row)) for row in table.rows]
-    return [(label, experiment, summarize(experiment, threshold)) for label, experiment in experiments]
-
-
-def _only_experiment(row: ResultRow) -> Experiment:
-    return row.experiments[0] if row.experiments else Experiment(row.label, "", {}, [])
+    return [(row.label, row.experiments[0], summarize(row.experiments[0], threshold)) for row in table.rows]
 
 
 def _outcome(summary: Summary | None) -> list[str]:
@@ -209,7 +204,7 @@ def _equal_budgets(table: ResultTable) -> str:
     """Group the methods by their budget of prompts, rollouts and demonstrations."""
     groups: dict[Budget | None, list[str]] = {}
     for row in table.rows:
-        groups.setdefault(budget(_only_experiment(row).settings), []).append(row.label)
+        groups.setdefault(budget(row.experiments[0].settings), []).append(row.label)
     unknown = groups.pop(None, [])
     sentences = [f"{_describe_budget(given)}: {join_words(labels)}." for given, labels in groups.items() if given]
     if unknown:
@@ -228,9 +223,8 @@ def _is_drawn_together(table: ResultTable) -> bool:
 
 def _figures(table: ResultTable, threshold: float, styles: dict[str, curves.Style], prefix: str) -> list[ReportFigure]:
     methods = [
-        curves.Method(row.label, styles.get(experiment.name, curves.OTHER), experiment.runs)
+        curves.Method(row.label, styles.get(row.experiments[0].name, curves.OTHER), row.experiments[0].runs)
         for row in table.rows
-        for experiment in row.experiments[:1]
     ]
     if _is_drawn_together(table):
         drawn = [(view, curves.draw_together(methods, view, threshold)) for view in curves.VIEWS]

@@ -56,14 +56,11 @@ def to_json(comparison: Comparison) -> str:
     for table, plain in zip(comparison.tables, found["tables"], strict=True):
         plain["differing_settings"] = differing_settings(table.experiments)
         for row, plain_row in zip(table.rows, plain["rows"], strict=True):
-            plain_row["experiments"] = [_with_summary(one, comparison.threshold) for one in row.experiments]
+            for experiment, plain_experiment in zip(row.experiments, plain_row["experiments"], strict=True):
+                summary = summarize(experiment, comparison.threshold)
+                plain_experiment["summary"] = summary and asdict(summary)
     finite = json.loads(json.dumps(found, default=str), parse_constant=lambda name: None)
     return _layout(finite) + "\n"
-
-
-def _with_summary(experiment: Experiment, threshold: float) -> dict[str, Any]:
-    summary = summarize(experiment, threshold)
-    return {**asdict(experiment), "summary": summary and asdict(summary)}
 
 
 def _layout(value: Any, indent: str = "") -> str:

@@ -15,7 +15,7 @@ tables:                           # further ones
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ SPECIFICATION = "comparison.yaml"
 _IGNORED = ("output_dir", "seed")  # they make no other trial
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
-Row = tuple[str, list["Trial"]]
+TrialRow = tuple[str, list["Trial"]]
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ class TrialTable:
     title: str
     note: str
     columns: list[str]
-    rows: list[Row]
+    rows: list[TrialRow]
 
 
 @dataclass(frozen=True)
 class Specification:
     title: str
     threshold: float
-    tables: list[TrialTable] = field(default_factory=list)
+    tables: list[TrialTable]
 
     @property
     def trials(self) -> list[Trial]:
@@ -103,10 +103,9 @@ def read_specification(
     known = {"title", "threshold", "recipes", "labels", "note", "tables"}
     if unknown := set(contents) - known:
         raise ValueError(f"{SPECIFICATION}: unknown key {min(unknown)!r}. Known keys: {', '.join(sorted(known))}.")
-    reader = _TableReader(
-        {path.stem: path for path in recipes}, recipes, contents.get("labels") or {}, seeds, overrides
-    )
-    names = contents.get("recipes") or list(reader.paths)
+    paths = {path.stem: path for path in recipes}
+    reader = _TableReader(paths, recipes, contents.get("labels") or {}, seeds, overrides)
+    names = contents.get("recipes") or list(paths)
     first = {"title": "Methods", "note": contents.get("note", ""), "rows": names}
     tables = [reader.table(given) for given in (first, *(contents.get("tables") or []))]
     return Specification(contents.get("title", "Comparison"), contents.get("threshold", 0.5), tables)
@@ -114,6 +113,8 @@ def read_specification(
 
 @dataclass(frozen=True)
 class _TableReader:
+    """What all tables of a specification share."""
+
     paths: dict[str, Path]
     recipes: dict[Path, dict[str, Any]]
     labels: dict[str, str]
@@ -142,7 +143,7 @@ class _TableReader:
         ]
         return TrialTable(given.get("title", ""), given.get("note", ""), [str(title) for title in columns], read)
 
-    def row(self, label: str, given: Any, columns: dict[str, Any], seeds: int, where: str) -> Row:
+    def row(self, label: str, given: Any, columns: dict[str, Any], seeds: int, where: str) -> TrialRow:
         where = f"{where}, row {label!r}"
         own = {"recipe": given} if isinstance(given, str) else dict(_mapping(given, where))
         recipe = own.pop("recipe", None)

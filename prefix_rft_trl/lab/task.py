@@ -11,11 +11,14 @@ all there is to learn. Demonstrations can be damaged, left out, or of another st
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+
+Choice = TypeVar("Choice")
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Level:
 LEVELS = {"easy": Level(operands=6, base_model="base_model"), "hard": Level(operands=8, base_model="hard_base_model")}
 ANSWER_MARK = "#"
 STEP_END = ";"
-SPLITS = {"train": 512, "test": 512}
+SPLIT_SIZE = 512
 _SPLIT_SEEDS = {"train": 20250702, "test": 20250703}
 _OPERATIONS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
 
@@ -40,13 +43,13 @@ def base_model_path(level: str = "easy") -> str:
     Args:
         level (`str`, *optional*, defaults to `"easy"`): `"easy"` or `"hard"`.
     """
-    return str(Path(__file__).parent / _level(level).base_model)
+    return str(Path(__file__).parent / _choose("level", level, LEVELS).base_model)
 
 
-def _level(name: str) -> Level:
-    if name not in LEVELS:
-        raise ValueError(f"Unknown lab level {name!r}. Choose one of: {', '.join(LEVELS)}.")
-    return LEVELS[name]
+def _choose(kind: str, name: str, choices: dict[str, Choice]) -> Choice:
+    if name not in choices:
+        raise ValueError(f"Unknown lab {kind} {name!r}. Choose one of: {', '.join(choices)}.")
+    return choices[name]
 
 
 def sample_prompt(rng: random.Random, operands: int = LEVELS["easy"].operands) -> str:
@@ -132,10 +135,7 @@ def load_dataset(
     """
     from datasets import Dataset
 
-    if split not in SPLITS:
-        raise ValueError(f"Unknown lab split {split!r}. Choose one of: {', '.join(SPLITS)}.")
-    if style not in STYLES:
-        raise ValueError(f"Unknown lab style {style!r}. Choose one of: {', '.join(STYLES)}.")
+    write = _choose("style", style, STYLES)
     for name, share in (("damaged_share", damaged_share), ("demonstrated_share", demonstrated_share)):
         if not 0 <= share <= 1:
             raise ValueError(f"The lab's `{name}` must be between 0 and 1, found {share}.")
@@ -147,7 +147,7 @@ def load_dataset(
         results = results_of_steps(prompt)
         if row in has_damage:
             results = damaged(results, prompt, random.Random(f"{seed} {prompt}"))
-        demonstrations.append(STYLES[style](prompt, results) if row in has_demonstration else "")
+        demonstrations.append(write(prompt, results) if row in has_demonstration else "")
     return Dataset.from_dict(
         {"prompt": prompts, "completion": demonstrations, "solution": [answer(prompt) for prompt in prompts]}
     )
@@ -156,9 +156,10 @@ def load_dataset(
 def _prompts(split: str, size: int | None, level: str) -> list[str]:
     taken = set() if split == "train" else set(_prompts("train", None, level))
     prompts: list[str] = []
-    rng = random.Random(_SPLIT_SEEDS[split])
-    while len(prompts) < (SPLITS[split] if size is None else size):
-        prompt = sample_prompt(rng, _level(level).operands)
+    rng = random.Random(_choose("split", split, _SPLIT_SEEDS))
+    operands = _choose("level", level, LEVELS).operands
+    while len(prompts) < (SPLIT_SIZE if size is None else size):
+        prompt = sample_prompt(rng, operands)
         if prompt not in taken:
             taken.add(prompt)
             prompts.append(prompt)
