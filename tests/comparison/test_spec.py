@@ -82,6 +82,7 @@ def test_flags_of_the_command_line_override_the_tables():
     ("overrides", "changed"),
     [
         ({"rft.max_steps": 3}, {"rft.max_steps": 3}),
+        ({"sft.learning_rate": 5e-4}, {"sft.learning_rate": 5e-4}),
         ({"max_steps": 3}, {"sft.max_steps": 3, "rft.max_steps": 3}),
         ({"learning_rate": 5e-4}, {"sft.learning_rate": 5e-4, "learning_rate": 5e-4}),
         ({"temperature": 0.5}, {"temperature": 0.5}),
@@ -93,12 +94,6 @@ def test_an_override_without_a_stage_holds_for_all_stages(overrides, changed):
     assert after == before | changed
 
 
-def test_overriding_all_stages_is_another_trial_than_overriding_one():
-    rows = {"all": {"recipe": "both", "learning_rate": 5e-4}, "one": {"recipe": "both", "sft.learning_rate": 5e-4}}
-    names = [row[0].name for _, row in read(table(rows)).tables[1].rows]
-    assert len(set(names)) == 2
-
-
 def test_a_stage_without_settings_of_its_own_is_a_stage():
     recipes = {"both": {"learning_rate": 1e-4, "stages": {"sft": {"trainer": "sft"}, "rft": {}}}}
     contents = table({"row": {"recipe": "both", "rft.learning_rate": 3e-4}})
@@ -107,7 +102,9 @@ def test_a_stage_without_settings_of_its_own_is_a_stage():
     assert trial.settings["rft.learning_rate"] == 3e-4
 
 
-def test_the_same_settings_in_two_tables_are_one_trial_with_one_folder():
+def test_the_same_settings_are_one_trial_whatever_the_table_the_output_folder_or_the_seed():
+    changed = {**RECIPES, "sft": {**RECIPES["sft"], "seed": 1, "output_dir": "b"}}
+    assert read().trials[0].name == read(recipes=changed).trials[0].name
     contents = table(
         ["grpo"],
         seeds=5,
@@ -119,11 +116,6 @@ def test_the_same_settings_in_two_tables_are_one_trial_with_one_folder():
     assert grpo.name == unchanged.name == as_text.name != other.name
     folders = [str(job.folder) for job in jobs_for([grpo, unchanged, as_text], Path("runs"))]
     assert folders == [f"runs/{grpo.name}/seed-{seed}" for seed in range(3)]
-
-
-def test_the_output_folder_and_seed_of_a_recipe_make_no_other_trial():
-    changed = {**RECIPES, "sft": {**RECIPES["sft"], "seed": 1, "output_dir": "b"}}
-    assert read().tables[0].rows[0][1][0].name == read(recipes=changed).tables[0].rows[0][1][0].name
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(1, 1), (2, 2), (5, 2)])
@@ -178,13 +170,6 @@ def settings_by_row(found, title: str, setting: str) -> list:
     return [[trial.settings.get(setting) for trial in row] for _, row in table.rows]
 
 
-def test_the_labs_first_table_has_every_recipe_of_its_folder():
-    found = read_lab(5)
-    in_table = [row[0].path.stem for _, row in found.tables[0].rows]
-    assert sorted(in_table) == sorted(path.stem for path in LAB.glob("*.yaml") if path.stem != "comparison")
-    assert all(row[0].seeds == 5 for _, row in found.tables[0].rows)
-
-
 def test_the_labs_tables_have_the_shares_of_their_titles_with_three_seeds():
     found = read_lab(5)
     quality = settings_by_row(found, "Quality", "lab_damaged_share")
@@ -206,8 +191,11 @@ def test_the_lab_tries_as_many_learning_rates_for_each_method():
     assert len({trial.seeds for one in swept for _, row in one.rows for trial in row}) == 1
 
 
-def test_each_ablation_of_the_lab_is_a_trial_of_its_own():
+def test_the_lab_compares_every_recipe_and_each_ablation_is_a_trial_of_its_own():
     found = read_lab(5)
+    methods = [row[0] for _, row in found.tables[0].rows]
+    assert {trial.path for trial in methods} == {path for path in LAB.glob("*.yaml") if path.stem != "comparison"}
+    assert all(trial.seeds == 5 for trial in methods)
     ablations = next(one for one in found.tables if one.title.startswith("Ablations"))
     names = [row[0].name for _, row in ablations.rows]
     assert len(set(names)) == len(names) >= 12

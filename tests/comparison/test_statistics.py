@@ -48,11 +48,8 @@ def test_the_interval_is_students_t_over_seeds(values):
     assert found.seeds == len(values)
 
 
-def test_one_seed_has_no_interval():
+def test_one_seed_has_no_interval_and_none_has_no_mean():
     assert estimate([0.5]) == Estimate(0.5, None, 1)
-
-
-def test_no_seed_has_no_mean():
     with pytest.raises(ValueError, match="Leave out"):
         estimate([])
 
@@ -61,13 +58,8 @@ def test_no_seed_has_no_mean():
 def test_the_threshold_is_reached_at_its_first_measurement_and_equality_counts(values, threshold):
     reached = [i for i, value in enumerate(values) if value >= threshold]
     cost = cost_to_reach(run(0, *values), threshold)
-    if not reached:
-        assert cost is None
-    else:
-        first = reached[0]
-        assert cost == Cost(
-            step=10 * first, seconds=2.5 * first, generated_tokens=100 * first, trained_tokens=70 * first
-        )
+    first = reached[0] if reached else None
+    assert cost == (None if first is None else Cost(10 * first, 2.5 * first, 100 * first, 70 * first))
 
 
 def test_seeds_that_never_reach_the_threshold_are_counted_and_do_not_enter_the_mean():
@@ -101,9 +93,6 @@ def test_a_mean_curve_has_the_steps_that_all_seeds_share():
     assert points[10].mean == 2.0
     assert points[10].half_width == pytest.approx(T_TABLE[1], rel=1e-4)  # standard error: sqrt(2 / 2)
     assert [point.mean for point in mean_curve(runs, "accuracy").values()] == pytest.approx([0.2, 0.3, 0.4])
-
-
-def test_a_mean_curve_of_what_was_never_logged_is_empty():
     assert mean_curve([run(0, 0.1)], "prefix/length") == {}
     assert mean_curve([], "accuracy") == {}
 
