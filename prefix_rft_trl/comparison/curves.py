@@ -110,8 +110,8 @@ def draw_together(methods: Sequence[Method], view: View, threshold: float) -> st
     from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
     with style.context(MATPLOTLIB_STYLE):
-        rows_of_legend = (len(curves) + 1 + 1) // 2
-        figure = Figure(figsize=(WIDTH, 3.5 + 0.2 * rows_of_legend), layout="constrained")
+        legend_rows = (len(curves) + 1 + 1) // 2
+        figure = Figure(figsize=(WIDTH, 3.5 + 0.2 * legend_rows), layout="constrained")
         axes = figure.subplots()
         for method, curve in curves:
             _draw_curve(axes, method, curve)

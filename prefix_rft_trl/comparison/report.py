@@ -25,7 +25,7 @@ from .rendering import (
 from .results import Comparison, Experiment, ResultRow, ResultTable
 from .results_io import to_json
 from .settings_table import settings_table
-from .statistics import Budget, Cost, Summary, best_of_columns, budget, summarize
+from .statistics import Budget, Cost, Summary, best_in_columns, budget, summarize
 
 
 FIGURES = "figures"
@@ -158,7 +158,7 @@ def _accuracy_grid(table: ResultTable) -> ReportTable:
     ]
     seeds = "one seed" if most == 1 else f"mean over {most} seeds"
     caption = f"Final accuracy, {seeds}{' unless another n is given' if len(counts) > 1 else ''}."
-    bold = {(row, column + 1) for row, column in best_of_columns(found)}
+    bold = {(row, column + 1) for row, column in best_in_columns(found)}
     if bold:
         caption += " Bold: the highest of its column, and those whose interval overlaps its interval."
     return ReportTable(caption, ["", *table.columns], rows, bold=bold)

@@ -34,14 +34,14 @@ def _side_by_side(table: ResultTable, names: Sequence[str]) -> ReportTable:
 def _along_columns(table: ResultTable, names: Sequence[str]) -> ReportTable:
     """What changes from column to column; settings that differ between rows alone are named in the caption."""
     along = [name for name in names if any(differs(name, row.experiments) for row in table.rows)]
-    rows = [[f"`{name}`", *(_values_of_row(row.experiments, name) for row in table.rows)] for name in along]
+    rows = [[f"`{name}`", *(_row_values(row.experiments, name) for row in table.rows)] for name in along]
     caption = f"Values in the order of the columns: {', '.join(table.columns)}. A dash: the recipe does not set it."
     if between := [f"`{name}`" for name in names if name not in along]:
         caption += f" Rows also differ in {join_words(between)}: see `results.json`."
     return _table(table, caption, ["setting", *(row.label for row in table.rows)], rows)
 
 
-def _values_of_row(experiments: Sequence[Experiment], name: str) -> str:
+def _row_values(experiments: Sequence[Experiment], name: str) -> str:
     if differs(name, experiments):
         return " / ".join(_value(experiment, name) for experiment in experiments)
     return _value(experiments[0], name) if experiments else MISSING

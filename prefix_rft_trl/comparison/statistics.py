@@ -90,7 +90,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def best_of_columns(estimates: Sequence[Sequence[Estimate | None]]) -> set[tuple[int, int]]:
+def best_in_columns(estimates: Sequence[Sequence[Estimate | None]]) -> set[tuple[int, int]]:
     """Positions (row, column) of the cells that no other cell of their column is known to beat.
 
     These are the highest mean of a column and all whose interval overlaps its interval. Nothing is marked in a column

@@ -58,7 +58,7 @@ def sample_prompt(rng: random.Random, operands: int = LEVELS["easy"].operands) -
     return digits[0] + "".join(rng.choice("+-*") + digit for digit in digits[1:]) + "="
 
 
-def results_of_steps(prompt: str) -> list[int]:
+def step_results(prompt: str) -> list[int]:
     """The result of each step: 7, 4 and 9 for `3+4*2-5=`."""
     results = [int(prompt[0])]
     for operator, digit in zip(prompt[1:-1:2], prompt[2:-1:2], strict=True):
@@ -68,7 +68,7 @@ def results_of_steps(prompt: str) -> list[int]:
 
 def worked_solution(prompt: str) -> str:
     """The steps and the answer: `3+4=7;7*2=4;4-5=9;#9` for `3+4*2-5=`."""
-    return _worked(prompt, results_of_steps(prompt))
+    return _worked(prompt, step_results(prompt))
 
 
 def _worked(prompt: str, results: list[int]) -> str:
@@ -91,12 +91,12 @@ def damaged(results: list[int], prompt: str, rng: random.Random) -> list[int]:
     step = rng.randrange(len(results))
     wrong = (results[step] + rng.randrange(1, 10)) % 10
     rest = f"{wrong}{prompt[2 * step + 3 :]}"
-    return [*results[:step], wrong, *results_of_steps(rest)]
+    return [*results[:step], wrong, *step_results(rest)]
 
 
 def answer(prompt: str) -> str:
     """The answer alone: `9` for `3+4*2-5=`."""
-    return str(results_of_steps(prompt)[-1])
+    return str(step_results(prompt)[-1])
 
 
 def load_dataset(
@@ -144,7 +144,7 @@ def load_dataset(
     has_demonstration = _random_rows(len(prompts), demonstrated_share, f"demonstrated {seed}")
     demonstrations = []
     for row, prompt in enumerate(prompts):
-        results = results_of_steps(prompt)
+        results = step_results(prompt)
         if row in has_damage:
             results = damaged(results, prompt, random.Random(f"{seed} {prompt}"))
         demonstrations.append(write(prompt, results) if row in has_demonstration else "")

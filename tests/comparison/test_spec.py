@@ -118,11 +118,11 @@ def test_the_same_settings_are_one_trial_whatever_the_table_the_output_folder_or
     assert folders == [f"runs/{grpo.name}/seed-{seed}" for seed in range(3)]
 
 
-@pytest.mark.parametrize(("asked", "expected"), [(1, 1), (2, 2), (5, 2)])
-def test_a_table_has_at_most_its_own_seeds(asked, expected):
-    found = read(table(["sft"], seeds=2, columns={"a": {"max_steps": 9}}), seeds=asked)
+@pytest.mark.parametrize(("seeds", "expected"), [(1, 1), (2, 2), (5, 2)])
+def test_a_table_has_at_most_its_own_seeds(seeds, expected):
+    found = read(table(["sft"], seeds=2, columns={"a": {"max_steps": 9}}), seeds=seeds)
     assert found.tables[1].rows[0][1][0].seeds == expected
-    assert found.tables[0].rows[0][1][0].seeds == asked
+    assert found.tables[0].rows[0][1][0].seeds == seeds
 
 
 def test_the_first_seeds_of_all_trials_come_before_the_second_ones():

@@ -9,7 +9,7 @@ from prefix_rft_trl.comparison.results import Experiment, Run
 from prefix_rft_trl.comparison.statistics import (
     Budget,
     Cost,
-    best_of_columns,
+    best_in_columns,
     budget,
     cost_to_reach,
     cost_to_threshold,
@@ -127,7 +127,7 @@ def test_the_best_of_a_column_are_all_that_are_not_known_to_be_worse():
         [wide(0.1), wide(0.5), wide(0.1), wide(0.1)],
     ]
     # All of the second column are as good as each other; one seed in the third has no interval.
-    assert best_of_columns(cells) == {(0, 0), (1, 0), (1, 3)}
+    assert best_in_columns(cells) == {(0, 0), (1, 0), (1, 3)}
 
 
 RL = {"num_generations": 8, "per_device_train_batch_size": 64, "max_steps": 120}

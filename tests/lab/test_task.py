@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from prefix_rft_trl import lab
 from prefix_rft_trl.lab import task
-from prefix_rft_trl.lab.task import LEVELS, answer, damaged, results_of_steps, worked_solution
+from prefix_rft_trl.lab.task import LEVELS, answer, damaged, step_results, worked_solution
 
 
 PROMPTS = st.tuples(
@@ -71,7 +71,7 @@ def wrong_steps(demonstration: str) -> list[int]:
 
 @given(PROMPTS, st.integers(0, 99))
 def test_damage_is_one_wrong_step_and_its_consequences(prompt, seed):
-    right = results_of_steps(prompt)
+    right = step_results(prompt)
     wrong = damaged(right, prompt, random.Random(seed))
     before = [int(prompt[0]), *wrong]
     steps = zip(before, prompt[1:-1:2], prompt[2:-1:2], wrong, strict=False)
