@@ -154,7 +154,9 @@ def print_table(table: ReportTable) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=Text(table.caption), caption_justify="left")
+    shown = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, caption=Text(table.caption), caption_justify="left"
+    )
     for column, title in enumerate(table.header):
         shown.add_column(Text(title), justify="right" if table.numbers and column else "left", no_wrap=True)
     for place, row in enumerate(table.rows):
