@@ -25,7 +25,6 @@ from .spec import Trial
 
 
 LOG = "log.txt"
-POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +102,7 @@ def run_jobs(jobs: list[Job], at_a_time: int, on_poll: Callable[[], None] | None
     waiting = [job for job in jobs if not has_ended(job.folder)]
     failed: list[Job] = []
     running: dict[Job, RunProcess] = {}
-    done = len(jobs) - len(waiting)
+    done, shown = len(jobs) - len(waiting), ""
     with tqdm(total=len(jobs), initial=done, desc="runs", unit="run", disable=on_poll is not None) as bar:
         try:
             while waiting or running:
@@ -118,9 +117,10 @@ def run_jobs(jobs: list[Job], at_a_time: int, on_poll: Callable[[], None] | None
                     running[job] = RunProcess(job, one_thread=at_a_time > 1)
                 if on_poll is not None:
                     on_poll()
-                bar.set_postfix_str(", ".join(f"{job.trial.path.stem} {job.seed}" for job in running), refresh=False)
-                bar.refresh()
-                time.sleep(POLL_SECONDS)
+                names = ", ".join(f"{job.trial.path.stem} {job.seed}" for job in running)
+                if names != shown:  # or a log would get a line several times a second
+                    bar.set_postfix_str(shown := names)
+                time.sleep(0.2)
         finally:
             for process in running.values():
                 process.terminate()
