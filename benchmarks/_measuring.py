@@ -5,8 +5,30 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
+
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+def recipe_config(recipe: dict[str, Any], **overrides: Any) -> Any:
+    """The trainer's settings of a recipe, with overrides."""
+    from dataclasses import fields
+
+    from prefix_rft_trl import PrefixGRPOConfig
+
+    known = {field.name for field in fields(PrefixGRPOConfig)}
+    return PrefixGRPOConfig(**{name: value for name, value in recipe.items() if name in known} | overrides)
+
+
+def lab_config(output_dir: str, **overrides: Any) -> Any:
+    """The quickstart's settings of Prefix-RFT, for the exact answer as the only reward."""
+    import yaml
+
+    recipe = yaml.safe_load((RECIPES / "quickstart" / "prefix_rft.yaml").read_text())
+    return recipe_config(recipe, **{"reward_weights": None, "output_dir": output_dir, **overrides})
 
 
 def in_a_process(script: str, arguments: list[str], **environment: str) -> Any:

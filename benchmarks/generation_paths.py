@@ -32,7 +32,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _measuring import IN_TURNS, lined_up, step_clock, taking_turns
+from _measuring import IN_TURNS, lab_config, lined_up, step_clock, taking_turns
 
 
 WARM_UP_STEPS = 3
@@ -140,7 +140,6 @@ def measure(path: str, batch: str, steps: int, length: int, in_turns: bool = Fal
 
     import prefix_rft_trl
     from prefix_rft_trl import lab
-    from prefix_rft_trl.lab.experiment import config
 
     on_cpu = not torch.cuda.is_available()
     if path == "vllm":
@@ -153,8 +152,7 @@ def measure(path: str, batch: str, steps: int, length: int, in_turns: bool = Fal
         trainer = trainer_class(
             model=lab.base_model_path(),
             reward_funcs=lab.exact_answer_reward,
-            args=config(
-                "prefix_rft",
+            args=lab_config(
                 folder,
                 max_steps=steps + WARM_UP_STEPS,
                 max_completion_length=length,

@@ -22,10 +22,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from _measuring import in_a_process, step_clock
+from _measuring import RECIPES, in_a_process, lab_config, recipe_config, step_clock
 
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "gsm8k" / "prefix_rft.yaml"
+RECIPE = RECIPES / "gsm8k" / "prefix_rft.yaml"
 TASKS = ("lab", "gsm8k")
 TRAINERS = ("GRPOTrainer", "PrefixGRPOTrainer")
 ENDS = 5  # steps, at most, whose mean is the reward at the start or the end of a run
@@ -56,34 +56,27 @@ def shared_settings(arguments: argparse.Namespace, folder: str) -> dict[str, Any
 
 def lab_run(arguments: argparse.Namespace, folder: str) -> dict[str, Any]:
     from prefix_rft_trl import lab
-    from prefix_rft_trl.lab.experiment import config
 
-    settings = shared_settings(arguments, folder)
     return {
         "model": lab.base_model_path(),
         "reward_funcs": lab.exact_answer_reward,
-        "args": config("prefix_rft", **settings),
+        "args": lab_config(**shared_settings(arguments, folder)),
         "train_dataset": lab.load_dataset("train"),
     }
 
 
 def gsm8k_run(arguments: argparse.Namespace, folder: str) -> dict[str, Any]:
-    from dataclasses import fields
-
-    from prefix_rft_trl import PrefixGRPOConfig
     from prefix_rft_trl.cli.launch.recipe import load_recipe
     from prefix_rft_trl.data.loading import load_splits, pick_split, with_prompts
     from prefix_rft_trl.rewards import load_reward
 
     recipe = load_recipe(RECIPE)
-    known = {field.name for field in fields(PrefixGRPOConfig)}
-    settings = {name: value for name, value in recipe.items() if name in known}
     splits = load_splits(arguments.dataset or recipe["dataset_name"], recipe["dataset_config"])
     rows = pick_split(splits, recipe["dataset_train_split"])
     return {
         "model": arguments.model or recipe["model_name_or_path"],
         "reward_funcs": [load_reward(name) for name in recipe["reward_funcs"]],
-        "args": PrefixGRPOConfig(**settings | shared_settings(arguments, folder)),
+        "args": recipe_config(recipe, **shared_settings(arguments, folder)),
         "train_dataset": with_prompts(rows, recipe["prompt_column"], recipe["instruction"], recipe["conversational"]),
     }
 

@@ -18,6 +18,8 @@ import sys
 import tempfile
 import time
 
+from _measuring import lab_config
+
 
 COMPLETION_LENGTH = 40
 WARM_UP_STEPS = 3
@@ -30,7 +32,6 @@ def measure(trainer_name: str, steps: int) -> dict[str, float]:
     from trl import GRPOTrainer
 
     from prefix_rft_trl import PrefixGRPOTrainer, lab
-    from prefix_rft_trl.lab.experiment import config
 
     class StepTimes(TrainerCallback):
         def __init__(self) -> None:
@@ -45,8 +46,7 @@ def measure(trainer_name: str, steps: int) -> dict[str, float]:
     torch.set_num_threads(1)
     trainer_class = {"GRPOTrainer": GRPOTrainer, "PrefixGRPOTrainer": PrefixGRPOTrainer}[trainer_name]
     with tempfile.TemporaryDirectory() as folder:
-        args = config(
-            "prefix_rft",
+        args = lab_config(
             folder,
             max_steps=steps + WARM_UP_STEPS,
             max_completion_length=COMPLETION_LENGTH,

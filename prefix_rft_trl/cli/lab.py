@@ -1,110 +1,107 @@
-"""`prefix-rft lab`: the quickstart. Prefix-RFT and plain GRPO from the same base, side by side, with a picture."""
+"""`prefix-rft lab`, the quickstart: Prefix-RFT and plain GRPO from the same base model, side by side."""
 
 import argparse
 import json
-import os
 import random
-import subprocess
-import sys
-import time
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from prefix_rft_trl.comparison.jobs import LOG, Job, end_runs_on_sigterm, run_jobs
+from prefix_rft_trl.comparison.spec import Trial
 from prefix_rft_trl.lab.picture import LABELS, draw
-from prefix_rft_trl.lab.task import MAX_COMPLETION_LENGTH, MEASURE_EVERY, STEPS, sample_prompt
-from prefix_rft_trl.run.folder import read_curve
+from prefix_rft_trl.lab.task import sample_prompt
+from prefix_rft_trl.run.folder import STATE, read_curve
 from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.files import exclusive_lock
+from prefix_rft_trl.utils.recipe_files import FOLDER
 
 from .launch.launching import sampling_command
+from .launch.recipe import load_recipe
+
+
+RECIPES = FOLDER / "quickstart"
 
 
 def run(argv: list[str]) -> int:
+    recipe = load_recipe(RECIPES / "prefix_rft.yaml")
+    steps, interval = recipe["max_steps"], recipe["measure_steps"]
     parser = argparse.ArgumentParser(
         prog="prefix-rft lab",
-        description="Trains the lab's base model with Prefix-RFT and with plain GRPO: same problems, same number of "
-        "rollouts. Writes a table, a picture of the curves and both models.",
+        description="Train the lab's base model with Prefix-RFT and with plain GRPO (recipes/quickstart) on the same "
+        "problems, with the same number of rollouts. Writes a table, a plot of the curves and both models.",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of both runs (0)")
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"optimizer steps of each run ({STEPS})")
-    parser.add_argument("--output_dir", default="runs/lab", help="folder of what is made (runs/lab)")
+    parser.add_argument("--steps", type=int, default=steps, help=f"optimizer steps of each run ({steps})")
+    parser.add_argument("--output_dir", type=Path, default=Path("runs/lab"), help="where everything goes (runs/lab)")
     arguments = parser.parse_args(argv)
-    if arguments.steps < MEASURE_EVERY:
-        raise UserError(f"--steps is at least {MEASURE_EVERY}, the first measurement, found {arguments.steps}.")
-    folder = Path(arguments.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    results = _train_side_by_side(folder, arguments.seed, arguments.steps)
-    curves = {method: read_curve(folder / method) for method in LABELS}
-    picture = folder / "curves.png"
-    draw(curves, picture)
-    base = curves["grpo"][0]
-    (folder / "results.json").write_text(
-        json.dumps({"seed": arguments.seed, "steps": arguments.steps, "base": base, **results}, indent=2)
-    )
+    if arguments.steps < interval:
+        raise UserError(f"--steps must be at least {interval}, the first measurement; found {arguments.steps}.")
+    folder = arguments.output_dir
+    curves = _train(folder, arguments.seed, arguments.steps)
+    base, results = curves["grpo"][0], {method: curve[-1] for method, curve in curves.items()}
+    draw(curves, folder / "curves.png")
+    found = {"seed": arguments.seed, "steps": arguments.steps, "base": base, **results}
+    (folder / "results.json").write_text(json.dumps(found, indent=2))
     print(_table(base, results))
-    print(f"\nThe curves are in {picture}, the figures in {folder / 'results.json'}.")
+    print(f"\nThe curves are in {folder / 'curves.png'}, the figures in {folder / 'results.json'}.")
     for method, label in LABELS.items():
         print(f"{label:<10} is in {folder / method}")
-    line = sampling_command(str(folder / "prefix_rft"), sample_prompt(random.Random(0)), MAX_COMPLETION_LENGTH)
-    print(f"\nTo sample from what Prefix-RFT made:\n\n  {line}")
+    example = sample_prompt(random.Random(0))
+    command = sampling_command(str(folder / "prefix_rft"), example, recipe["max_completion_length"])
+    print(f"\nTo sample from the Prefix-RFT model:\n\n  {command}")
     return 0
 
 
-def _train_side_by_side(folder: Path, seed: int, steps: int) -> dict[str, dict[str, float]]:
-    """A process a method, a line of progress each."""
+def _train(folder: Path, seed: int, steps: int) -> dict[str, list[dict[str, Any]]]:
+    """Run both recipes at the same time; return their learning curves by method."""
     from tqdm import tqdm
 
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}  # one thread: tiny models
-    processes, bars = {}, {}
-    for place, (method, label) in enumerate(LABELS.items()):
-        output_dir = folder / method
-        output_dir.mkdir(exist_ok=True)
-        (output_dir / "curve.jsonl").unlink(missing_ok=True)
-        command = [sys.executable, "-m", "prefix_rft_trl.lab.experiment", "--method", method]
-        command += ["--output_dir", str(output_dir), "--seed", str(seed), "--steps", str(steps)]
-        with (output_dir / "log.txt").open("w") as log:
-            processes[method] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
-        bars[method] = tqdm(total=steps, desc=f"{label:<10}", position=place, unit="step")
+    offline = {"HF_HUB_OFFLINE": "1"}  # model and data come with the package
+    jobs = {
+        method: Job(Trial(RECIPES / f"{method}.yaml", {"max_steps": steps}, {}, 1), seed, folder / method, offline)
+        for method in LABELS
+    }
     try:
-        while any(process.poll() is None for process in processes.values()):
-            time.sleep(0.5)
-            _show_progress(folder, bars)
-        _show_progress(folder, bars)
-    finally:
-        for bar in bars.values():
-            bar.close()
-        for process in processes.values():
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-    for method, process in processes.items():
-        if process.returncode:
-            log_file = folder / method / "log.txt"
-            last = log_file.read_text().strip().rpartition("\n")[2]
-            raise UserError(f"{LABELS[method]} failed: {last} The whole of it is in {log_file}.")
-    return {method: read_curve(folder / method)[-1] for method in LABELS}
+        with exclusive_lock(folder), end_runs_on_sigterm(), ExitStack() as stack:
+            for job in jobs.values():
+                _forget_earlier_run(job.folder)
+            bars = {
+                method: stack.enter_context(tqdm(total=steps, desc=f"{label:<10}", position=place, unit="step"))
+                for place, (method, label) in enumerate(LABELS.items())
+            }
+            failed = run_jobs(list(jobs.values()), len(jobs), on_poll=partial(_show_progress, jobs, bars))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    for job in failed:
+        label = LABELS[job.trial.path.stem]
+        raise UserError(f"{label} failed: {job.last_log_line()} The full log is {job.folder / LOG}.")
+    curves = {method: read_curve(job.folder) for method, job in jobs.items()}
+    for line in (line for curve in curves.values() for line in curve):
+        line["step_by_step"] = line.pop("step_by_step_reward")
+    return curves
 
 
-def _show_progress(folder: Path, bars: dict[str, Any]) -> None:
+def _forget_earlier_run(folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / LOG).is_file():
+        raise UserError(f"{folder} holds files that are not of an earlier quickstart. Choose another --output_dir.")
+    (folder / STATE).unlink(missing_ok=True)  # or the run would count as finished
+
+
+def _show_progress(jobs: dict[str, Job], bars: dict[str, Any]) -> None:
     for method, bar in bars.items():
-        curve = read_curve(folder / method)
-        if curve:
+        if curve := read_curve(jobs[method].folder):
             bar.n = curve[-1]["step"]
             bar.set_postfix_str(f"held-out accuracy {curve[-1]['accuracy']:.2f}")
 
 
 def _table(base: dict[str, float], results: dict[str, dict[str, float]]) -> str:
-    rows = [("model", "accuracy", "works step by step", "training")]
-    rows.append(("base", f"{base['accuracy']:.2f}", f"{base['step_by_step']:.1%}", ""))
-    for method in ("grpo", "prefix_rft"):
-        result = results[method]
-        rows.append(
-            (
-                LABELS[method],
-                f"{result['accuracy']:.2f}",
-                f"{result['step_by_step']:.1%}",
-                f"{result['seconds']:.0f} s",
-            )
-        )
-    rule = "-" * 52
-    lines = [f"{model:<12}{accuracy:>10}{steps:>20}{seconds:>10}" for model, accuracy, steps, seconds in rows]
-    return "\n".join(["", "Held-out problems, no prefix given:", "", lines[0], rule, *lines[1:]])
+    rows = {"base": base, **{LABELS[method]: results[method] for method in ("grpo", "prefix_rft")}}
+    lines = [
+        f"{model:<12}{line['accuracy']:>10.2f}{line['step_by_step']:>20.1%}"
+        + (f"{line['seconds']:>8.0f} s" if line["step"] else "")
+        for model, line in rows.items()
+    ]
+    header = f"{'model':<12}{'accuracy':>10}{'works step by step':>20}{'training':>10}"
+    return "\n".join(["", "Held-out problems, no prefix given:", "", header, "-" * len(header), *lines])

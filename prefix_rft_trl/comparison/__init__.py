@@ -1,1 +1,1 @@
-"""Recipes against each other: the same prompts, the same measurements, several seeds, one report."""
+"""Compare recipes: the same prompts and measurements, several seeds, one report."""

@@ -1,42 +1,44 @@
-"""The figures of a report as SVG: the same results give the same bytes, whatever fonts the reader has."""
+"""Draw the figures of a report as SVG: the same bytes for the same results, whatever fonts and settings there are."""
 
 import io
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prefix_rft_trl.utils.intervals import Estimate
 from prefix_rft_trl.utils.plot_style import COLOURS, INK, RULE, SETTINGS
 
 from .results import Run
-from .statistics import Point, mean_curve
+from .statistics import mean_curve
 
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SOLID, DASHED, DOTTED, MIXED = "-", (0, (5, 1.5)), (0, (1.6, 1.2)), (0, (6, 1.5, 1.5, 1.5))
 DASHES: tuple[Any, ...] = (DASHED, SOLID, DOTTED, MIXED, SOLID, DOTTED, SOLID, DASHED)
-MOST_TOGETHER = len(COLOURS)  # curves that can be told apart in one figure
+MAX_TOGETHER = len(COLOURS)  # curves that can be told apart in one figure
 WIDTH = 5.4  # inches: half of a page, or all of a phone
+PANEL_COLUMNS = 2
+MATPLOTLIB_STYLE = ["default", SETTINGS]  # whatever the user's own settings are
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a method is drawn in all figures."""
+    """Look of a method, the same in all figures."""
 
     colour: str
     marker: str
     dashes: Any
 
 
-OTHER = Style(COLOURS[-1], ".", SOLID)  # in a panel of its own, without a look of its own
+OTHER = Style(COLOURS[-1], ".", SOLID)  # for a method that has a panel to itself
 
 
 @dataclass(frozen=True)
 class Method:
-    """What is drawn of an experiment: its label, its look and its runs."""
+    """An experiment to draw: its label, style and runs."""
 
     label: str
     style: Style
@@ -51,19 +53,15 @@ class View:
     title: str
     x: str
     y: str
-    share: bool = False
+    is_share: bool = False
 
 
-X_TITLES = {
-    "step": "optimizer steps",
-    "tokens": "tokens generated and trained",
-    "seconds": "seconds of training",
-}
-ACCURACY = View("accuracy", "Accuracy over steps", "step", "accuracy", share=True)
+X_TITLES = {"step": "optimizer steps", "tokens": "tokens generated and trained", "seconds": "seconds of training"}
+ACCURACY = View("accuracy", "Accuracy over steps", "step", "accuracy", is_share=True)
 VIEWS = (
     ACCURACY,
-    View("accuracy-tokens", "Accuracy over tokens", "tokens", "accuracy", share=True),
-    View("accuracy-seconds", "Accuracy over time", "seconds", "accuracy", share=True),
+    View("accuracy-tokens", "Accuracy over tokens", "tokens", "accuracy", is_share=True),
+    View("accuracy-seconds", "Accuracy over time", "seconds", "accuracy", is_share=True),
     View("entropy", "Entropy of the policy, nats", "step", "policy_entropy"),
     View("length", "Length of the answers, tokens", "step", "length"),
     View("prefix", "Length of the prefixes, tokens", "step", "prefix/length"),
@@ -71,134 +69,117 @@ VIEWS = (
 
 
 def styles(figures: Sequence[Sequence[str]]) -> dict[str, Style]:
-    """A look for each name, the same in all figures; `figures` are the names that each shows together.
+    """A style for each name; `figures` are the names that each figure shows together.
 
-    A new name gets a look that no figure has, or, when these are used up, one that its own figure does not have.
+    A new name gets a style that no figure has, or, when these are used up, one that its own figure does not have.
     """
-    looks: dict[str, int] = {}
+    chosen: dict[str, int] = {}
     for names in figures:
         for name in names:
-            if name not in looks:
-                here = {looks[other] for other in names if other in looks}
-                unused = [i for i in range(len(COLOURS)) if i not in looks.values()]
-                looks[name] = next(iter(unused or [i for i in range(len(COLOURS)) if i not in here]), 0)
-    return {name: Style(COLOURS[i], MARKERS[i], DASHES[i]) for name, i in looks.items()}
+            if name not in chosen:
+                here = {chosen[other] for other in names if other in chosen}
+                unused = [i for i in range(MAX_TOGETHER) if i not in chosen.values()]
+                chosen[name] = next(iter(unused or [i for i in range(MAX_TOGETHER) if i not in here]), 0)
+    return {name: Style(COLOURS[i], MARKERS[i], DASHES[i]) for name, i in chosen.items()}
 
 
-def with_tokens(run: Run) -> Run:
-    """The run with `tokens`, those generated and those trained, in each line."""
-    return Run(run.seed, [{**line, "tokens": line["generated_tokens"] + line["trained_tokens"]} for line in run.curve])
+Points = list[tuple[Estimate, Estimate]]
 
 
-def points(method: Method, view: View) -> list[tuple[Point, Point]]:
-    """Of each step that all seeds have: the mean of the horizontal quantity and of the vertical one."""
-    runs = [with_tokens(run) for run in method.runs]
-    across = {point.step: point for point in mean_curve(runs, view.x)}
-    return [(across[point.step], point) for point in mean_curve(runs, view.y) if point.step in across]
+def points(method: Method, view: View) -> Points:
+    """Means of the horizontal and of the vertical quantity at each step that all seeds have."""
+    runs = [
+        Run(run.seed, [{**line, "tokens": line["generated_tokens"] + line["trained_tokens"]} for line in run.curve])
+        for run in method.runs
+    ]
+    across = mean_curve(runs, view.x)
+    return [(across[step], value) for step, value in mean_curve(runs, view.y).items() if step in across]
+
+
+def _curves(methods: Sequence[Method], view: View) -> list[tuple[Method, Points]]:
+    """The methods that have values of a view, with those."""
+    return [(method, line) for method in methods if (line := points(method, view))]
 
 
 def draw_together(methods: Sequence[Method], view: View, threshold: float) -> str | None:
     """The methods' means over seeds with bands of the 95% interval, as SVG; `None` if none has such values."""
-    drawn = [(method, line) for method in methods if (line := points(method, view))]
-    if not drawn:
+    curves = _curves(methods, view)
+    if not curves:
         return None
-    with settings():
-        from matplotlib.figure import Figure  # without pyplot: no display, no global state
+    from matplotlib import style
+    from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
-        rows_of_legend = (len(drawn) + 1 + 1) // 2
-        figure = Figure(figsize=(WIDTH, 3.5 + 0.2 * rows_of_legend), layout="constrained")
+    with style.context(MATPLOTLIB_STYLE):
+        legend_rows = (len(curves) + 1 + 1) // 2
+        figure = Figure(figsize=(WIDTH, 3.5 + 0.2 * legend_rows), layout="constrained")
         axes = figure.subplots()
-        for method, line in drawn:
-            draw_curve(axes, method, line)
-        dress(axes, view, threshold)
+        for method, curve in curves:
+            _draw_curve(axes, method, curve)
+        _format_axes(axes, view, threshold)
         figure.legend(loc="outside lower center", ncols=2, handlelength=3.4)
-        return as_svg(figure)
+        return _to_svg(figure)
 
 
 def draw_apart(methods: Sequence[Method], view: View, threshold: float) -> str | None:
     """As `draw_together` for more methods than can be told apart: a panel for each, the others grey behind it."""
-    drawn = [(method, line) for method in methods if (line := points(method, view))]
-    if not drawn:
+    curves = _curves(methods, view)
+    if not curves:
         return None
-    columns = 2
-    rows = -(-len(drawn) // columns)
-    with settings():
-        from matplotlib.figure import Figure
+    rows = -(-len(curves) // PANEL_COLUMNS)
+    from matplotlib import style
+    from matplotlib.figure import Figure
 
+    with style.context(MATPLOTLIB_STYLE):
         figure = Figure(figsize=(WIDTH, 0.4 + 1.6 * rows), layout="constrained")
-        panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
-        for number, (method, line) in enumerate(drawn):
-            panel = panels[number]
-            for _, other in drawn:
-                panel.plot([x.value.mean for x, _ in other], [y.value.mean for _, y in other], color=RULE, linewidth=1)
-            draw_curve(panel, method, line)
-            dress(panel, view, threshold)
-            panel.set_title(wrapped(method.label), fontsize=9, fontweight="normal")
+        panels = list(figure.subplots(rows, PANEL_COLUMNS, sharex=True, sharey=True, squeeze=False).flat)
+        for number, (panel, (method, curve)) in enumerate(zip(panels, curves, strict=False)):
+            for _, line in curves:
+                panel.plot([x.mean for x, _ in line], [y.mean for _, y in line], color=RULE, linewidth=1)
+            _draw_curve(panel, method, curve)
+            _format_axes(panel, view, threshold)
+            title = "\n".join(textwrap.wrap(method.label, 36)[:2])
+            panel.set_title(title, fontsize=9, fontweight="normal")
             panel.set_xlabel("")
-            panel.tick_params(labelbottom=number + columns >= len(drawn))
-        for panel in panels[len(drawn) :]:
+            panel.tick_params(labelbottom=number + PANEL_COLUMNS >= len(curves))
+        for panel in panels[len(curves) :]:
             panel.remove()
         figure.suptitle(view.title, x=0.02, ha="left", fontsize=11, fontweight="bold")
         figure.supxlabel(X_TITLES[view.x], fontsize=10)
-        return as_svg(figure)
+        return _to_svg(figure)
 
 
-def draw_curve(axes: Any, method: Method, line: list[tuple[Point, Point]]) -> None:
-    x, y = [across.value.mean for across, _ in line], [up.value for _, up in line]
-    style = method.style
+def _draw_curve(axes: Any, method: Method, curve: Points) -> None:
+    x, y, style = [across.mean for across, _ in curve], [up for _, up in curve], method.style
     if all(value.half_width is not None for value in y):
         axes.fill_between(x, [v.low for v in y], [v.high for v in y], color=style.colour, alpha=0.14, linewidth=0)
-    axes.plot(
-        x,
-        [value.mean for value in y],
-        color=style.colour,
-        linestyle=style.dashes,
-        linewidth=1.8,
-        marker=style.marker,
-        markersize=4.5,
-        label=method.label,
-    )
+    look = {"color": style.colour, "linestyle": style.dashes, "marker": style.marker}
+    axes.plot(x, [value.mean for value in y], **look, linewidth=1.8, markersize=4.5, label=method.label)
 
 
-def dress(axes: Any, view: View, threshold: float) -> None:
+def _format_axes(axes: Any, view: View, threshold: float) -> None:
     axes.set(title=view.title, xlabel=X_TITLES[view.x])
     axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(shortened)
-    if view.share:
+    axes.xaxis.set_major_formatter(short_number)
+    if view.is_share:
         axes.set_ylim(0, 1)
         axes.axhline(threshold, color=INK, linestyle=":", linewidth=1, label=f"threshold {threshold:g}")
     else:
         axes.set_ylim(bottom=0)
 
 
-def shortened(value: float, position: int | None = None) -> str:
+def short_number(value: float, position: int | None = None) -> str:
     """`250k` for 250,000 on an axis."""
     if abs(value) >= 1e6:
         return f"{value / 1e6:g}M"
     return f"{value / 1e3:g}k" if abs(value) >= 10_000 else f"{value:g}"
 
 
-def wrapped(text: str, width: int = 36) -> str:
-    return "\n".join(textwrap.wrap(text, width)[:2])
-
-
-@contextmanager
-def settings() -> Iterator[None]:
-    """Matplotlib as it comes, whatever the user's own settings are, with those of the report."""
-    import matplotlib
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(SETTINGS)
-        yield
-
-
-def as_svg(figure: Any) -> str:
+def _to_svg(figure: Any) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=NO_METADATA)
-    return rounded(buffer.getvalue())
+    return round_coordinates(buffer.getvalue())
 
 
-def rounded(svg: str) -> str:
-    """Coordinates to a hundredth of a point and paths on one line, for half the size."""
+def round_coordinates(svg: str) -> str:
+    """Round to a hundredth of a point and put paths on one line, for half the size."""
     return re.sub(r' (d|x|y)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]).replace(" \n", " "), svg)

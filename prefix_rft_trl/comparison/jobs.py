@@ -1,8 +1,8 @@
-"""Runs what a comparison lacks, several runs at a time, and never the same one twice.
+"""Run the trainings of a comparison, several at a time and none of them twice.
 
-A run lives in a folder named for its settings and its seed. It has ended when `trainer_state.json` is there, which
-training writes last. While it goes on it holds a lock that its process inherits, so that a comparison which was killed
-and started again waits for a run that is still going on and does not start it a second time.
+A run lives in a folder named for its settings and its seed. It is finished once `trainer_state.json`, which training
+writes last, is there. While it runs, its process holds a lock that it inherited, so that a comparison which was killed
+and started again waits for a run that is still going and does not start it a second time.
 """
 
 import fcntl
@@ -12,9 +12,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -29,45 +29,52 @@ LOG = "log.txt"
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One run: a trial with a seed, in its folder."""
+    """A trial to run with one seed.
+
+    Attributes:
+        trial (`Trial`): recipe and overrides.
+        seed (`int`): of the run.
+        folder (`Path`): where it writes.
+        environment (`dict`): variables that its process gets besides ours.
+    """
 
     trial: Trial
     seed: int
     folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
 
     def command(self) -> list[str]:
         train = [sys.executable, "-m", "prefix_rft_trl.cli.main", "train", "--config", str(self.trial.path)]
-        of_run = ["--seed", str(self.seed), "--output_dir", str(self.folder)]
+        where = ["--seed", str(self.seed), "--output_dir", str(self.folder)]
         resume = ["--resume_from_checkpoint", "last"] if self.has_checkpoint else []
-        return [*train, *self.trial.flags(), *of_run, *resume]
+        return [*train, *self.trial.flags(), *where, *resume]
 
     @property
     def has_checkpoint(self) -> bool:
         return any(last_checkpoint(checkpoint.parent) for checkpoint in self.folder.glob("**/checkpoint-*"))
 
-    def last_words(self) -> str:
-        """The last line of its log, which mostly says what went wrong."""
+    def last_log_line(self) -> str:
+        """The last line of the log, where most failures say what went wrong."""
         lines = (self.folder / LOG).read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "(its log is empty)"
 
 
-def jobs_of(trials: list[Trial], folder: Path) -> list[Job]:
-    """A job for each trial and seed, once each; the first seeds of all trials before the second ones."""
-    seeds: dict[str, int] = {}
+def jobs_for(trials: list[Trial], folder: Path) -> list[Job]:
+    """A job for each distinct trial and seed, seed 0 of all trials before seed 1 of any."""
+    distinct: dict[str, Trial] = {}
     for trial in trials:
-        seeds[trial.name] = max(trial.seeds, seeds.get(trial.name, 0))
-    by_name = {trial.name: trial for trial in trials}
+        distinct[trial.name] = max(trial, distinct.get(trial.name, trial), key=lambda one: one.seeds)
     return [
         Job(trial, seed, folder / name / f"seed-{seed}")
-        for seed in range(max(seeds.values(), default=0))
-        for name, trial in by_name.items()
-        if seed < seeds[name]
+        for seed in range(max((trial.seeds for trial in distinct.values()), default=0))
+        for name, trial in distinct.items()
+        if seed < trial.seeds
     ]
 
 
 @contextmanager
-def ending_on_sigterm() -> Iterator[None]:
-    """Lets SIGTERM, which schedulers send, end the runs that go on, as an interrupt from the keyboard does."""
+def end_runs_on_sigterm() -> Iterator[None]:
+    """Turn SIGTERM, which schedulers send, into an exit that ends the runs, as an interrupt from the keyboard does."""
 
     def end(number: int, frame: object) -> None:
         sys.exit(128 + number)
@@ -79,12 +86,13 @@ def ending_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def run_jobs(jobs: list[Job], at_a_time: int) -> list[Job]:
-    """Runs the jobs that have not ended.
+def run_jobs(jobs: list[Job], at_a_time: int, on_poll: Callable[[], None] | None = None) -> list[Job]:
+    """Run the jobs that are not finished.
 
     Args:
         jobs (`list[Job]`): all of a comparison.
-        at_a_time (`int`): how many run side by side. More than one get one thread each.
+        at_a_time (`int`): number of concurrent runs. With more than one, each gets one thread.
+        on_poll (`Callable`, *optional*): shows progress, several times a second. Replaces the bar over all runs.
 
     Returns:
         `list[Job]`: those that failed.
@@ -93,22 +101,25 @@ def run_jobs(jobs: list[Job], at_a_time: int) -> list[Job]:
 
     waiting = [job for job in jobs if not is_finished(job.folder)]
     failed: list[Job] = []
-    running: dict[Job, Running] = {}
-    with tqdm(total=len(jobs), initial=len(jobs) - len(waiting), desc="runs", unit="run") as bar:
+    running: dict[Job, RunProcess] = {}
+    done, shown = len(jobs) - len(waiting), ""
+    with tqdm(total=len(jobs), initial=done, desc="runs", unit="run", disable=on_poll is not None) as bar:
         try:
             while waiting or running:
-                for job in [job for job, process in running.items() if process.poll()]:
+                for job in [job for job, process in running.items() if process.is_over()]:
                     del running[job]
                     bar.update()
                     if not is_finished(job.folder):
                         failed.append(job)
-                        bar.write(f"{job.folder} failed: {job.last_words()}")
+                        bar.write(f"{job.folder} failed: {job.last_log_line()}", file=sys.stderr)
                 while waiting and len(running) < at_a_time:
                     job = waiting.pop(0)
-                    running[job] = Running(job, one_thread=at_a_time > 1)
-                now = ", ".join(f"{job.trial.path.stem} {job.seed}" for job in running)
-                if now != (bar.postfix or ""):
-                    bar.set_postfix_str(now)
+                    running[job] = RunProcess(job, one_thread=at_a_time > 1)
+                if on_poll is not None:
+                    on_poll()
+                names = ", ".join(f"{job.trial.path.stem} {job.seed}" for job in running)
+                if names != shown:  # or a log would get a line several times a second
+                    bar.set_postfix_str(shown := names)
                 time.sleep(0.2)
         finally:
             for process in running.values():
@@ -118,20 +129,19 @@ def run_jobs(jobs: list[Job], at_a_time: int) -> list[Job]:
     return failed
 
 
-class Running:
-    """A job that goes on: in a process of our own, or in one that a comparison before us has left."""
+class RunProcess:
+    """A job that is running: in a process of ours, or in one that an earlier comparison left behind."""
 
     def __init__(self, job: Job, one_thread: bool):
         self.job, self.one_thread = job, one_thread
         self.process: subprocess.Popen[bytes] | None = None
         job.folder.mkdir(parents=True, exist_ok=True)
         self.lock: IO[str] = (job.folder / LOCK).open("w")
-        self._start_if_free()
+        self._start_unless_locked()
 
-    def poll(self) -> bool:
-        """Whether it is over."""
+    def is_over(self) -> bool:
         if self.process is None and not self.lock.closed:
-            self._start_if_free()
+            self._start_unless_locked()
         if self.process is not None and self.process.poll() is not None:
             self.lock.close()
         return self.lock.closed
@@ -144,7 +154,7 @@ class Running:
         if self.process is not None:
             self.process.wait()
 
-    def _start_if_free(self) -> None:
+    def _start_unless_locked(self) -> None:
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -160,8 +170,8 @@ class Running:
                 self.job.command(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **threads},
-                pass_fds=[self.lock.fileno()],  # the lock goes on as long as the run does, whatever becomes of us
+                env={**os.environ, **threads, **self.job.environment},
+                pass_fds=[self.lock.fileno()],  # the lock is held for as long as the run lives, even if we are killed
                 start_new_session=True,
             )
 

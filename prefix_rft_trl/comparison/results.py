@@ -1,6 +1,6 @@
-"""What a comparison has found: tables of experiments, each run with several seeds."""
+"""Results of a comparison: tables of experiments, each run with several seeds."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -28,7 +28,7 @@ class Experiment:
         name (`str`): of the folder that holds its runs.
         recipe (`str`): the recipe's name, without `.yaml`.
         settings (`dict`): all settings of the recipe with the overrides, those of a stage as `stage.setting`.
-        runs (`list[Run]`): a run a seed.
+        runs (`list[Run]`): one for each seed.
     """
 
     name: str
@@ -36,42 +36,48 @@ class Experiment:
     settings: dict[str, Any]
     runs: list[Run]
 
+    @property
+    def measured_runs(self) -> list[Run]:
+        """The runs with at least one measurement."""
+        return [run for run in self.runs if run.curve]
+
 
 @dataclass(frozen=True)
-class Row:
-    """A line of a table: one experiment in each column."""
+class ResultRow:
+    """A row of a table: one experiment in each column."""
 
     label: str
     experiments: list[Experiment]
 
 
 @dataclass(frozen=True)
-class Table:
-    """Experiments side by side. A table without column titles has one experiment a row, and is told in full."""
+class ResultTable:
+    """Experiments side by side. A table without column titles has one experiment a row and is reported in full."""
 
     title: str
     note: str
     columns: list[str]
-    rows: list[Row]
+    rows: list[ResultRow]
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        return [experiment for row in self.rows for experiment in row.experiments]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that a report tells.
+    """All that a report is made from.
 
     Attributes:
         title (`str`): of the report.
         command (`str`): that made it.
-        threshold (`float`): accuracy of which the cost of reaching it is told.
+        threshold (`float`): accuracy for which the report gives the cost of reaching it.
         measured (`str`): what accuracy is, in a sentence.
-        tables (`list[Table]`): the first holds the methods.
+        tables (`list[ResultTable]`): the first holds the methods.
     """
 
     title: str
     command: str
     threshold: float
     measured: str
-    tables: list[Table]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    tables: list[ResultTable]

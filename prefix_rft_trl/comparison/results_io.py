@@ -1,7 +1,6 @@
-"""`results.json`: all that was measured, and what was computed from it."""
+"""Collect the results of finished runs, and write them to `results.json`."""
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,95 +8,69 @@ from typing import Any
 from prefix_rft_trl.run.folder import is_finished, read_curve
 from prefix_rft_trl.utils.intervals import CONFIDENCE
 
-from .jobs import jobs_of
-from .results import Comparison, Experiment, Row, Run, Table
+from .jobs import jobs_for
+from .results import Comparison, Experiment, ResultRow, ResultTable, Run
 from .spec import Specification, Trial
-from .statistics import COSTS, differing_settings, experiments_of, summarize
-
-
-def as_json(comparison: Comparison) -> str:
-    """The comparison with a `summary` beside each experiment's runs; a measurement a line.
-
-    Numbers that JSON does not have (NaN, infinity) become `null`.
-    """
-    told = {
-        **comparison.to_dict(),
-        "confidence": CONFIDENCE,
-        "tables": [of_table(table, comparison.threshold) for table in comparison.tables],
-    }
-    return written(finite(told)) + "\n"
-
-
-def of_table(table: Table, threshold: float) -> dict[str, Any]:
-    rows = [
-        {"label": row.label, "experiments": [of_experiment(experiment, threshold) for experiment in row.experiments]}
-        for row in table.rows
-    ]
-    return {**asdict(table), "rows": rows, "differing_settings": differing_settings(experiments_of(table))}
-
-
-def of_experiment(experiment: Experiment, threshold: float) -> dict[str, Any]:
-    summary = summarize(experiment, threshold)
-    runs = [asdict(run) for run in experiment.runs]
-    return {**asdict(experiment), "summary": summary and asdict(summary), "runs": runs}
-
-
-def finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: finite(inner) for key, inner in value.items()}
-    return [finite(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def written(value: Any, indent: str = "") -> str:
-    """JSON in which each measurement and each list of plain values has one line."""
-    if isinstance(value, dict) and value:
-        items = [f"{text(key)}: {written(inner, indent + ' ')}" for key, inner in value.items()]
-    elif isinstance(value, list) and not is_plain(value):
-        items = [text(inner) if is_plain(inner) else written(inner, indent + " ") for inner in value]
-    else:
-        return text(value)
-    start, end = "{}" if isinstance(value, dict) else "[]"
-    return f"{start}\n{indent} " + f",\n{indent} ".join(items) + f"\n{indent}{end}"
-
-
-def is_plain(value: Any) -> bool:
-    """Whether it holds no list and no dictionary."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return not any(isinstance(one, dict | list) for one in inner)
-
-
-def text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
+from .statistics import COSTS, differing_settings, summarize
 
 
 def collect(specification: Specification, folder: Path, command: str, measured: str) -> Comparison:
-    """The results of all runs that have ended."""
+    """The results of all runs that are finished."""
     tables = [
-        Table(
+        ResultTable(
             table.title,
             table.note,
             table.columns,
-            [Row(label, [experiment(trial, folder) for trial in trials]) for label, trials in table.rows],
+            [ResultRow(label, [collect_runs(trial, folder) for trial in trials]) for label, trials in table.rows],
         )
         for table in specification.tables
     ]
     return Comparison(specification.title, command, specification.threshold, measured, tables)
 
 
-def experiment(trial: Trial, folder: Path) -> Experiment:
-    ended = [job for job in jobs_of([trial], folder) if is_finished(job.folder)]
-    before_last = trial.stages[:-1]
-    runs = [Run(job.seed, whole_curve([job.folder / stage for stage in before_last] + [job.folder])) for job in ended]
+def collect_runs(trial: Trial, folder: Path) -> Experiment:
+    runs = [
+        Run(job.seed, join_curves([*(job.folder / stage for stage in trial.stages[:-1]), job.folder]))
+        for job in jobs_for([trial], folder)
+        if is_finished(job.folder)
+    ]
     return Experiment(trial.name, trial.path.stem, trial.settings, runs)
 
 
-def whole_curve(folders: list[Path]) -> list[dict[str, Any]]:
-    """The curves of the stages of a run, one after the other: what a later one costs comes on top."""
-    whole: list[dict[str, Any]] = []
+def join_curves(folders: list[Path]) -> list[dict[str, Any]]:
+    """The curves of a run's stages, one after the other: the costs of a later stage are added to those before it."""
+    joined: list[dict[str, Any]] = []
     for folder in folders:
-        before = {name: whole[-1][name] if whole else 0 for name in COSTS}
-        lines = read_curve(folder)[1 if whole else 0 :]  # a stage starts where the one before has ended
-        whole += [line | {name: line[name] + before[name] for name in COSTS} for line in lines]
-    return whole
+        before = {name: joined[-1][name] if joined else 0 for name in COSTS}
+        lines = read_curve(folder)[1 if joined else 0 :]  # a stage starts where the one before has ended
+        joined += [line | {name: line[name] + before[name] for name in COSTS} for line in lines]
+    return joined
+
+
+def to_json(comparison: Comparison) -> str:
+    """The comparison with a `summary` of each experiment; one measurement per line.
+
+    Numbers that JSON does not have (NaN, infinity) become `null`.
+    """
+    found = {**asdict(comparison), "confidence": CONFIDENCE}
+    for table, plain in zip(comparison.tables, found["tables"], strict=True):
+        plain["differing_settings"] = differing_settings(table.experiments)
+        for row, plain_row in zip(table.rows, plain["rows"], strict=True):
+            for experiment, plain_experiment in zip(row.experiments, plain_row["experiments"], strict=True):
+                summary = summarize(experiment, comparison.threshold)
+                plain_experiment["summary"] = summary and asdict(summary)
+    finite = json.loads(json.dumps(found, default=str), parse_constant=lambda name: None)
+    return _layout(finite) + "\n"
+
+
+def _layout(value: Any, indent: str = "") -> str:
+    """JSON in which a list or an object that holds no other, such as a measurement, has one line."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if not any(isinstance(one, dict | list) for one in inner):
+        return json.dumps(value, ensure_ascii=False)
+    deeper = indent + " "
+    if isinstance(value, dict):
+        items, (start, end) = [f"{json.dumps(key)}: {_layout(one, deeper)}" for key, one in value.items()], "{}"
+    else:
+        items, (start, end) = [_layout(one, deeper) for one in value], "[]"
+    return f"{start}\n{deeper}" + f",\n{deeper}".join(items) + f"\n{indent}{end}"

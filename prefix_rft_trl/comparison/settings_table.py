@@ -1,88 +1,78 @@
-"""What was set differently between the experiments of a table."""
+"""Show the settings that differ between the experiments of a table."""
 
 from collections import Counter
 from collections.abc import Sequence
 
-from . import numerals
-from .document import Block, Cells, Folded
-from .results import Experiment, Table
-from .statistics import comparable, differing_settings, differs, experiments_of
+from .rendering import MISSING, ReportTable, format_setting, join_words
+from .results import Experiment, ResultTable
+from .statistics import comparable, differing_settings, differs
 
 
-MOST_COLUMNS = 8
+MAX_COLUMNS = 8
 
 
-def settings_block(table: Table) -> list[Block]:
-    """The differing settings of a table, folded; nothing if there are none."""
-    names = differing_settings(experiments_of(table))
+def settings_table(table: ResultTable) -> ReportTable | None:
+    """The differing settings of a table; `None` if there are none."""
+    names = differing_settings(table.experiments)
     if not names:
-        return []
+        return None
     if table.columns:
-        cells = of_a_grid(table, names)
-    elif len(table.rows) <= MOST_COLUMNS:
-        cells = side_by_side(table, names)
-    else:
-        cells = what_is_unusual(table, names)
-    return [Folded(f"Settings that differ: {table.title}", [cells])]
+        return _along_columns(table, names)
+    return (_side_by_side if len(table.rows) <= MAX_COLUMNS else _deviations_from_most)(table, names)
 
 
-def side_by_side(table: Table, names: Sequence[str]) -> Cells:
+def _table(table: ResultTable, caption: str, header: list[str], rows: list[list[str]]) -> ReportTable:
+    return ReportTable(caption, header, rows, title=f"Settings that differ: {table.title}", numbers=False)
+
+
+def _side_by_side(table: ResultTable, names: Sequence[str]) -> ReportTable:
+    rows = [[f"`{name}`", *(_value(experiment, name) for experiment in table.experiments)] for name in names]
     header = ["setting", *(row.label for row in table.rows)]
-    rows = [[code(name), *(value(experiment, name) for experiment in experiments_of(table))] for name in names]
-    return Cells("A dash: the recipe does not set it.", header, rows, numbers=False)
+    return _table(table, "A dash: the recipe does not set it.", header, rows)
 
 
-def of_a_grid(table: Table, names: Sequence[str]) -> Cells:
-    """What changes from column to column; of what differs between rows alone, the names."""
+def _along_columns(table: ResultTable, names: Sequence[str]) -> ReportTable:
+    """What changes from column to column; settings that differ between rows alone are named in the caption."""
     along = [name for name in names if any(differs(name, row.experiments) for row in table.rows)]
-    header = ["setting", *(row.label for row in table.rows)]
-    rows = [[code(name), *(along_the_row(row.experiments, name) for row in table.rows)] for name in along]
+    rows = [[f"`{name}`", *(_row_values(row.experiments, name) for row in table.rows)] for name in along]
     caption = f"Values in the order of the columns: {', '.join(table.columns)}. A dash: the recipe does not set it."
-    between = [code(name) for name in names if name not in along]
-    if between:
-        caption += f" Between the rows differ also {numerals.joined(between)}: see `results.json`."
-    return Cells(caption, header, rows, numbers=False)
+    if between := [f"`{name}`" for name in names if name not in along]:
+        caption += f" Rows also differ in {join_words(between)}: see `results.json`."
+    return _table(table, caption, ["setting", *(row.label for row in table.rows)], rows)
 
 
-def along_the_row(experiments: Sequence[Experiment], name: str) -> str:
+def _row_values(experiments: Sequence[Experiment], name: str) -> str:
     if differs(name, experiments):
-        return " / ".join(value(experiment, name) for experiment in experiments)
-    return value(experiments[0], name) if experiments else numerals.NOTHING
+        return " / ".join(_value(experiment, name) for experiment in experiments)
+    return _value(experiments[0], name) if experiments else MISSING
 
 
-def what_is_unusual(table: Table, names: Sequence[str]) -> Cells:
+def _deviations_from_most(table: ResultTable, names: Sequence[str]) -> ReportTable:
     """For many experiments: the settings in which each differs from most of the others."""
-    experiments = experiments_of(table)
-    usual = {name: most_common(experiments, name) for name in names}
+    usual = {name: _most_common(table.experiments, name) for name in names}
     rows = [
-        [row.label, ", ".join(deviations(experiment, usual)) or "as most"]
+        [row.label, ", ".join(_deviations(experiment, usual)) or "as most"]
         for row in table.rows
         for experiment in row.experiments
     ]
-    most = [
-        f"{code(name)} {value(experiment, name)}" for name, experiment in usual.items() if name in experiment.settings
-    ]
+    most = [f"`{name}` {_value(one, name)}" for name, one in usual.items() if name in one.settings]
     caption = f"Most have {', '.join(most)}." if most else "Most set none of these."
-    return Cells(caption, ["experiment", "differs from most by"], rows, numbers=False)
+    return _table(table, caption, ["experiment", "differs from most by"], rows)
 
 
-def most_common(experiments: Sequence[Experiment], name: str) -> Experiment:
+def _most_common(experiments: Sequence[Experiment], name: str) -> Experiment:
     """The first experiment that has the most common value of a setting."""
     values = [comparable(experiment.settings, name) for experiment in experiments]
     return experiments[values.index(Counter(values).most_common(1)[0][0])]
 
 
-def deviations(experiment: Experiment, usual: dict[str, Experiment]) -> list[str]:
+def _deviations(experiment: Experiment, usual: dict[str, Experiment]) -> list[str]:
     return [
-        f"{code(name)} {value(experiment, name)}" if name in experiment.settings else f"no {code(name)}"
+        f"`{name}` {_value(experiment, name)}" if name in experiment.settings else f"no `{name}`"
         for name, other in usual.items()
         if comparable(experiment.settings, name) != comparable(other.settings, name)
     ]
 
 
-def value(experiment: Experiment, name: str) -> str:
-    return numerals.setting(experiment.settings[name]) if name in experiment.settings else numerals.NOTHING
-
-
-def code(name: str) -> str:
-    return f"`{name}`"
+def _value(experiment: Experiment, name: str) -> str:
+    return format_setting(experiment.settings[name]) if name in experiment.settings else MISSING

@@ -1,13 +1,13 @@
-"""What is compared: tables of recipes with overrides, from recipes and a `comparison.yaml` beside them.
+"""Read what to compare: tables of recipes with overrides, from recipes and the `comparison.yaml` in their folder.
 
 title: The lab
-threshold: 0.7                    # accuracy of which the cost of reaching it is told
-recipes: [sft, grpo, prefix_rft]  # of the first table, in this order; all in the folder without it
+threshold: 0.7                    # accuracy for which the report gives the cost of reaching it
+recipes: [sft, grpo, prefix_rft]  # of the first table, in this order; by default all in the folder
 tables:                           # further ones
   - title: Quality of the demonstrations
-    seeds: 3                      # at most so many
+    seeds: 3                      # at most
     rows: [sft, prefix_rft]       # recipes, or a mapping from a label to a recipe with overrides
-    columns:                      # overrides by title; without columns a table is told in full
+    columns:                      # overrides by title; a table without columns is reported in full
       clean: {}
       30% damaged: {lab_damaged_share: 0.3}
 """
@@ -15,20 +15,22 @@ tables:                           # further ones
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 
 SPECIFICATION = "comparison.yaml"
-_OF_NO_MATTER = ("output_dir", "seed")
+_IGNORED = ("output_dir", "seed")  # they make no other trial
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+
+TrialRow = tuple[str, list["Trial"]]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A recipe with overrides, which is run with several seeds.
+    """A recipe with overrides, to be run with several seeds.
 
     Attributes:
         path (`Path`): of the recipe.
@@ -46,7 +48,7 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Of its folder: the same for the same settings, whatever table asks for it."""
+        """Name of its folder: the same for the same settings, in whatever table."""
         text = repr(sorted((name, repr(value)) for name, value in self.settings.items()))
         return f"{self.path.stem}-{blake2b(text.encode(), digest_size=4).hexdigest()}"
 
@@ -65,133 +67,146 @@ def _words(value: Any) -> list[str]:
 
 @dataclass(frozen=True)
 class TrialTable:
-    """A table before it has been run: rows of one trial a column."""
+    """A table to run: its rows have one trial in each column."""
 
     title: str
     note: str
     columns: list[str]
-    rows: list[tuple[str, list[Trial]]]
+    rows: list[TrialRow]
 
 
 @dataclass(frozen=True)
 class Specification:
     title: str
     threshold: float
-    tables: list[TrialTable] = field(default_factory=list)
+    tables: list[TrialTable]
+
+    @property
+    def trials(self) -> list[Trial]:
+        return [trial for table in self.tables for _, row in table.rows for trial in row]
 
 
 def read_specification(
-    recipes: list[Path],
-    contents: dict[str, Any],
-    loaded: dict[Path, dict[str, Any]],
-    seeds: int,
-    extra: dict[str, Any],
+    recipes: dict[Path, dict[str, Any]], contents: dict[str, Any], seeds: int, overrides: dict[str, Any]
 ) -> Specification:
-    """The tables of a comparison.
+    """Read the tables of a comparison.
 
     Args:
-        recipes (`list[Path]`): recipes that were found, in order.
+        recipes (`dict[Path, dict]`): settings of the recipes by path, in order.
         contents (`dict`): of `comparison.yaml`; empty without one.
-        loaded (`dict`): the recipes' settings by path.
         seeds (`int`): seeds of the first table, and at most of the others.
-        extra (`dict`): overrides for all runs.
+        overrides (`dict`): settings for all runs.
 
     Raises:
-        ValueError: naming the table and what in it is wrong.
+        ValueError: naming the table and what is wrong in it.
     """
     known = {"title", "threshold", "recipes", "labels", "note", "tables"}
     if unknown := set(contents) - known:
-        raise ValueError(f"{SPECIFICATION}: unknown key {sorted(unknown)[0]!r}. Known: {', '.join(sorted(known))}.")
+        raise ValueError(f"{SPECIFICATION}: unknown key {min(unknown)!r}. Known keys: {', '.join(sorted(known))}.")
     paths = {path.stem: path for path in recipes}
-    labels = contents.get("labels") or {}
+    reader = _TableReader(paths, recipes, contents.get("labels") or {}, seeds, overrides)
+    names = contents.get("recipes") or list(paths)
+    first = {"title": "Methods", "note": contents.get("note", ""), "rows": names}
+    tables = [reader.table(given) for given in (first, *(contents.get("tables") or []))]
+    return Specification(contents.get("title", "Comparison"), contents.get("threshold", 0.5), tables)
 
-    def trial(recipe: str, overrides: dict[str, Any], most_seeds: int, where: str) -> Trial:
-        if recipe not in paths:
-            raise ValueError(f"{where}: there is no recipe {recipe!r}. Known: {', '.join(paths)}.")
-        overrides = numbers_read({**overrides, **extra})
-        if unset := [name for name, value in overrides.items() if value is None]:
-            raise ValueError(f"{where}: {unset[0]!r} has no value. Write one, or leave the setting out.")
-        path = paths[recipe]
-        stages = stages_of(loaded[path], str(path))
-        settings = with_overrides(flattened(loaded[path]), overrides, stages, where)
-        kept = {name: value for name, value in settings.items() if name.split(".")[-1] not in _OF_NO_MATTER}
-        return Trial(path, overrides, kept, min(seeds, most_seeds), stages)
 
-    def row(given: Any, label: str, columns: dict[str, Any], most_seeds: int, where: str) -> tuple[str, list[Trial]]:
+@dataclass(frozen=True)
+class _TableReader:
+    """What all tables of a specification share."""
+
+    paths: dict[str, Path]
+    recipes: dict[Path, dict[str, Any]]
+    labels: dict[str, str]
+    seeds: int
+    overrides: dict[str, Any]
+
+    def table(self, given: Any) -> TrialTable:
+        given = _mapping(given, f"{SPECIFICATION}, tables")
+        where = f"{SPECIFICATION}, table {given.get('title', '?')!r}"
+        if unknown := set(given) - {"title", "note", "seeds", "rows", "columns"}:
+            raise ValueError(f"{where}: unknown key {min(unknown)!r}.")
+        rows = given.get("rows") or []
+        if isinstance(rows, list):
+            if not all(isinstance(name, str) for name in rows):
+                raise ValueError(f"{where}: a list of rows holds names of recipes. Write others as `label: {{...}}`.")
+            rows = {self.labels.get(name, name): name for name in rows}
+        if not rows:
+            raise ValueError(f"{where}: no rows.")
+        seeds = given.get("seeds", self.seeds)
+        if not isinstance(seeds, int) or seeds < 1:
+            raise ValueError(f"{where}: `seeds` must be an integer of at least 1, found {seeds!r}.")
+        columns = _mapping(given.get("columns"), f"{where}, columns")
+        read = [
+            self.row(label, own, columns, min(seeds, self.seeds), where)
+            for label, own in _mapping(rows, f"{where}, rows").items()
+        ]
+        return TrialTable(given.get("title", ""), given.get("note", ""), [str(title) for title in columns], read)
+
+    def row(self, label: str, given: Any, columns: dict[str, Any], seeds: int, where: str) -> TrialRow:
         where = f"{where}, row {label!r}"
         own = {"recipe": given} if isinstance(given, str) else dict(_mapping(given, where))
         recipe = own.pop("recipe", None)
         if recipe is None:
-            raise ValueError(f"{where}: a row names its recipe, as `recipe: prefix_rft`.")
+            raise ValueError(f"{where}: no recipe. Name it, such as `recipe: prefix_rft`.")
         cells = [_mapping(cell, f"{where}, column {title!r}") for title, cell in columns.items()] or [{}]
-        return str(label), [trial(recipe, {**own, **cell}, most_seeds, where) for cell in cells]
+        return str(label), [self.trial(recipe, {**own, **cell}, seeds, where) for cell in cells]
 
-    def table(given: Any) -> TrialTable:
-        given = _mapping(given, f"{SPECIFICATION}, tables")
-        where = f"{SPECIFICATION}, table {given.get('title', '?')!r}"
-        if unknown := set(given) - {"title", "note", "seeds", "rows", "columns"}:
-            raise ValueError(f"{where}: unknown key {sorted(unknown)[0]!r}.")
-        rows = given.get("rows") or []
-        if isinstance(rows, list):
-            if not all(isinstance(name, str) for name in rows):
-                raise ValueError(f"{where}: a list of rows holds names of recipes; other rows are `label: {{...}}`.")
-            rows = {labels.get(name, name): name for name in rows}
-        if not rows:
-            raise ValueError(f"{where}: no rows.")
-        most_seeds = given.get("seeds", seeds)
-        if not isinstance(most_seeds, int) or most_seeds < 1:
-            raise ValueError(f"{where}: `seeds` is a number from 1, found {most_seeds!r}.")
-        columns = _mapping(given.get("columns"), f"{where}, columns")
-        made = [row(own, label, columns, most_seeds, where) for label, own in _mapping(rows, f"{where}, rows").items()]
-        return TrialTable(given.get("title", ""), given.get("note", ""), [str(title) for title in columns], made)
-
-    first = {"title": "Methods", "note": contents.get("note", ""), "rows": contents.get("recipes") or list(paths)}
-    tables = [table(given) for given in [first, *(contents.get("tables") or [])]]
-    return Specification(contents.get("title", "Comparison"), contents.get("threshold", 0.5), tables)
+    def trial(self, recipe: str, overrides: dict[str, Any], seeds: int, where: str) -> Trial:
+        if recipe not in self.paths:
+            raise ValueError(f"{where}: there is no recipe {recipe!r}. Known: {', '.join(self.paths)}.")
+        overrides = parse_numbers({**overrides, **self.overrides})
+        if unset := [name for name, value in overrides.items() if value is None]:
+            raise ValueError(f"{where}: {unset[0]!r} has no value. Give it one, or leave the setting out.")
+        path = self.paths[recipe]
+        stages = _stage_names(self.recipes[path], str(path))
+        settings = _with_overrides(_flatten(self.recipes[path]), overrides, stages, where)
+        settings = {name: value for name, value in settings.items() if name.split(".")[-1] not in _IGNORED}
+        return Trial(path, overrides, settings, seeds, stages)
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise ValueError(f"{where}: a mapping, as `name: value`, is expected, found {value!r:.80}.")
+        raise ValueError(f"{where}: expected a mapping, such as `name: value`, found {value!r:.80}.")
     return value
 
 
-def numbers_read(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings with `1e-4` as a number, which is text to YAML, as it has no point."""
+def parse_numbers(settings: dict[str, Any]) -> dict[str, Any]:
+    """Turn `1e-4` into a number: to YAML it is text, as it has no point."""
     return {
         name: float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
         for name, value in settings.items()
     }
 
 
-def stages_of(recipe: dict[str, Any], where: str) -> tuple[str, ...]:
-    """Names of a recipe's stages, in order."""
+def _stage_names(recipe: dict[str, Any], where: str) -> tuple[str, ...]:
     stages = recipe.get("stages", {})
     if not (isinstance(stages, dict) and all(isinstance(own, dict) for own in stages.values())):
-        raise ValueError(f"{where}: `stages` is a mapping from the name of a stage to its settings.")
+        raise ValueError(f"{where}: `stages` must map the name of each stage to its settings.")
     return tuple(stages)
 
 
-def flattened(recipe: dict[str, Any]) -> dict[str, Any]:
+def _flatten(recipe: dict[str, Any]) -> dict[str, Any]:
     """The settings of a recipe, those of a stage as `stage.setting`."""
-    own = {name: value for name, value in recipe.items() if name != "stages"}
+    shared = {name: value for name, value in recipe.items() if name != "stages"}
     stages = recipe.get("stages", {})
-    of_stages = {f"{stage}.{name}": value for stage, of_it in stages.items() for name, value in of_it.items()}
-    return numbers_read(own | of_stages)
+    return parse_numbers(
+        shared | {f"{stage}.{name}": value for stage in stages for name, value in stages[stage].items()}
+    )
 
 
-def with_overrides(
+def _with_overrides(
     settings: dict[str, Any], overrides: dict[str, Any], stages: Sequence[str], where: str
 ) -> dict[str, Any]:
-    """The settings of a recipe with overrides; one without a stage overrides that of every stage as well."""
+    """The settings of a recipe with overrides; one without a stage overrides the setting of every stage as well."""
     settings = dict(settings)
     for name, value in overrides.items():
-        stage, is_of_stage, _ = name.partition(".")
-        if is_of_stage and stage not in stages:
-            raise ValueError(f"{where}: the recipe has no stage {stage!r}, of which {name!r} is to be set.")
-        of_stages = [f"{own}.{name}" for own in stages if f"{own}.{name}" in settings]
-        is_of_all = bool(stages) and len(of_stages) == len(stages)  # no stage is left that would take a shared one
-        settings |= dict.fromkeys(of_stages if is_of_all else [*of_stages, name], value)
+        stage, has_stage, _ = name.partition(".")
+        if has_stage and stage not in stages:
+            raise ValueError(f"{where}: cannot set {name!r}, the recipe has no stage {stage!r}.")
+        own = [f"{stage}.{name}" for stage in stages if f"{stage}.{name}" in settings]
+        is_shared = not stages or len(own) < len(stages)  # some stage takes the shared value
+        settings |= dict.fromkeys([*own, name] if is_shared else own, value)
     return settings

@@ -1,11 +1,18 @@
-"""The embedded default: a tiny task, its tiny base model and its demonstrations.
+"""A tiny task with its base model and demonstrations, all inside the package.
 
 >>> from prefix_rft_trl import lab
 >>> train, held_out = lab.load_dataset("train"), lab.load_dataset("test")
 >>> lab.base_model_path()  # a folder that `from_pretrained` takes
 """
 
-from .task import base_model_path, exact_answer_reward, load_dataset, worked_answer_reward
+from typing import TYPE_CHECKING
+
+from prefix_rft_trl.utils.lazy import lazy_front
 
 
-__all__ = ["base_model_path", "exact_answer_reward", "load_dataset", "worked_answer_reward"]
+__all__ = ["base_model_path", "exact_answer_reward", "load_dataset", "step_by_step_reward", "worked_answer_reward"]
+
+if TYPE_CHECKING:
+    from .task import base_model_path, exact_answer_reward, load_dataset, step_by_step_reward, worked_answer_reward
+
+__getattr__, __dir__ = lazy_front(__name__, dict.fromkeys(__all__, ".task"))

@@ -1,4 +1,4 @@
-"""The quickstart's picture: what the two methods reach, and what the prefixes do meanwhile."""
+"""Plot the quickstart: accuracy of both methods, length and advantage of the prefixes."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ Curve = list[dict[str, Any]]
 
 
 def draw(curves: dict[str, Curve], path: Path) -> None:
-    """Draws held-out accuracy of each method, and length and advantage of the prefixes, over the training steps.
+    """Draw held-out accuracy of each method, and length and advantage of the prefixes, over the training steps.
 
     Args:
         curves (`dict`): the lines of `curve.jsonl` by method.

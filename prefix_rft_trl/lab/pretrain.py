@@ -1,9 +1,9 @@
-"""Makes a base model of the lab again from a seed: `python -m prefix_rft_trl.lab.pretrain --output_dir DIR`.
+"""Pre-train a base model of the lab from a seed: `python -m prefix_rft_trl.lab.pretrain --output_dir DIR`.
 
-Two stages on problems of 2 operands up to as many as the level has. In the first the model learns both to answer bare
-and to work step by step. In the second it sees bare answers almost alone, so that it works step by step about once in
-a thousand answers: the skill is there, but exploration hardly ever meets it. At the level `hard` the first stage is
-cut short, so that the model calculates badly.
+Two stages, on problems of 2 operands up to the number of the level. In the first the model learns both bare answers
+and worked solutions. In the second it sees almost only bare answers, until it works step by step about once in a
+thousand answers: the skill is there, but exploration hardly ever meets it. On the level `hard` the first stage is cut
+short, so that the model calculates badly.
 """
 
 import argparse
@@ -22,29 +22,24 @@ ALPHABET = "0123456789+-*=;#"
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stretch of pre-training. `worked_share` is the share of examples that are worked solutions."""
+class PretrainingStage:
+    """Settings of one stage; `worked_share` is the share of examples that are worked solutions."""
 
     steps: int
     learning_rate: float
     worked_share: float
 
 
+BARE_ANSWERS = PretrainingStage(steps=200, learning_rate=3e-4, worked_share=0.0002)
 STAGES = {
-    "easy": (
-        Stage(steps=700, learning_rate=2e-3, worked_share=0.5),
-        Stage(steps=200, learning_rate=3e-4, worked_share=0.0002),
-    ),
-    "hard": (
-        Stage(steps=450, learning_rate=2e-3, worked_share=0.5),
-        Stage(steps=200, learning_rate=3e-4, worked_share=0.0002),
-    ),
+    "easy": (PretrainingStage(steps=700, learning_rate=2e-3, worked_share=0.5), BARE_ANSWERS),
+    "hard": (PretrainingStage(steps=450, learning_rate=2e-3, worked_share=0.5), BARE_ANSWERS),
 }
 BATCH_SIZE = 96
 
 
 def character_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a character, `<eos>` at the end of a completion."""
+    """A tokenizer with one token per character, and `<eos>` at the end of a completion."""
     vocabulary = {token: index for index, token in enumerate(["<pad>", "<eos>", "<unk>", *ALPHABET])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
@@ -83,7 +78,7 @@ def untrained_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
 def sample_batch(
     rng: random.Random, tokenizer: PreTrainedTokenizerFast, worked_share: float, most_operands: int
 ) -> dict[str, torch.Tensor]:
-    """A batch of problems with their solutions; the labels leave the prompt out."""
+    """A batch of problems with their solutions; labels of the prompt are masked."""
     prompts = [sample_prompt(rng, rng.randint(2, most_operands)) for _ in range(BATCH_SIZE)]
     solutions = [
         worked_solution(prompt) if rng.random() < worked_share else "#" + answer(prompt) for prompt in prompts
@@ -97,7 +92,7 @@ def sample_batch(
 
 
 def pretrain(seed: int = 0, level: str = "easy") -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]:
-    """Trains a level's base model from scratch, in about two minutes on one core."""
+    """Train a level's base model from scratch, in about two minutes on one core."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
     tokenizer = character_tokenizer()

@@ -1,59 +1,65 @@
 """Chained arithmetic on single digits, evaluated left to right modulo 10.
 
-A prompt is `3+4*2-5=`. A worked solution, the demonstration, is `3+4=7;7*2=4;4-5=9;#9`; a bare answer is `#9`. The
-base model (see `pretrain.py`) answers bare and is right about one time in five, although it can work step by step.
+A prompt is `3+4*2-5=`. Its demonstration is the worked solution `3+4=7;7*2=4;4-5=9;#9`; a bare answer is `#9`. The
+base model (see `pretrain.py`) gives bare answers and is right about one time in five, although it can work step by
+step.
 
-At the level `hard` the problems are longer and the base model calculates badly, so that there is more to learn than
-to work step by step. The demonstrations can be damaged, fewer, or of another style.
+On the level `hard` the problems are longer and the base model calculates badly, so that working step by step is not
+all there is to learn. Demonstrations can be damaged, left out, or of another style.
 """
 
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
+Choice = TypeVar("Choice")
+
+
 @dataclass(frozen=True)
 class Level:
-    """How long the problems are, and which base model meets them."""
+    """Number of operands of a problem, and the base model."""
 
     operands: int
     base_model: str
 
 
 LEVELS = {"easy": Level(operands=6, base_model="base_model"), "hard": Level(operands=8, base_model="hard_base_model")}
-MAX_COMPLETION_LENGTH = 56
-STEPS = 120
-MEASURE_EVERY = 10
 ANSWER_MARK = "#"
-SPLITS = {"train": 512, "test": 512}
+STEP_END = ";"
+SPLIT_SIZE = 512
 _SPLIT_SEEDS = {"train": 20250702, "test": 20250703}
 _OPERATIONS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
 
 
 def base_model_path(level: str = "easy") -> str:
-    """Folder of a level's base model and its character tokenizer, as `from_pretrained` takes it."""
-    return str(Path(__file__).parent / _level(level).base_model)
+    """Folder of a level's base model and its character tokenizer, for `from_pretrained`.
+
+    Args:
+        level (`str`, *optional*, defaults to `"easy"`): `"easy"` or `"hard"`.
+    """
+    return str(Path(__file__).parent / _choose("level", level, LEVELS).base_model)
 
 
-def _level(name: str) -> Level:
-    if name not in LEVELS:
-        raise ValueError(f"Unknown lab level {name!r}. Known levels: {', '.join(LEVELS)}.")
-    return LEVELS[name]
+def _choose(kind: str, name: str, choices: dict[str, Choice]) -> Choice:
+    if name not in choices:
+        raise ValueError(f"Unknown lab {kind} {name!r}. Choose one of: {', '.join(choices)}.")
+    return choices[name]
 
 
 def sample_prompt(rng: random.Random, operands: int = LEVELS["easy"].operands) -> str:
-    """A random problem, such as `3+4*2-5=` for four operands."""
+    """A random problem: with four operands, such as `3+4*2-5=`."""
     digits = [str(rng.randrange(10)) for _ in range(operands)]
     return digits[0] + "".join(rng.choice("+-*") + digit for digit in digits[1:]) + "="
 
 
-def results_of_steps(prompt: str) -> list[int]:
-    """`3+4*2-5=` gives 7, 4 and 9."""
+def step_results(prompt: str) -> list[int]:
+    """The result of each step: 7, 4 and 9 for `3+4*2-5=`."""
     results = [int(prompt[0])]
     for operator, digit in zip(prompt[1:-1:2], prompt[2:-1:2], strict=True):
         results.append(_OPERATIONS[operator](results[-1], int(digit)) % 10)
@@ -61,39 +67,36 @@ def results_of_steps(prompt: str) -> list[int]:
 
 
 def worked_solution(prompt: str) -> str:
-    """The steps and the answer: `3+4*2-5=` gives `3+4=7;7*2=4;4-5=9;#9`."""
-    return _worked(prompt, results_of_steps(prompt))
+    """The steps and the answer: `3+4=7;7*2=4;4-5=9;#9` for `3+4*2-5=`."""
+    return _worked(prompt, step_results(prompt))
 
 
 def _worked(prompt: str, results: list[int]) -> str:
     before = [int(prompt[0]), *results]
     steps = zip(before, prompt[1:-1:2], prompt[2:-1:2], results, strict=False)
-    return "".join(f"{left}{operator}{digit}={result};" for left, operator, digit, result in steps) + _final(results)
+    written = (f"{left}{operator}{digit}={result}{STEP_END}" for left, operator, digit, result in steps)
+    return "".join(written) + ANSWER_MARK + str(results[-1])
 
 
 def _brief(prompt: str, results: list[int]) -> str:
-    steps = _worked(prompt, results).split(";")
-    return "".join(f"{step};" for step in steps[:-2]) + steps[-1]
-
-
-def _final(results: list[int]) -> str:
-    return f"{ANSWER_MARK}{results[-1]}"
+    *steps, _, final = _worked(prompt, results).split(STEP_END)
+    return STEP_END.join([*steps, final])
 
 
 STYLES = {"worked": _worked, "brief": _brief}
 
 
 def damaged(results: list[int], prompt: str, rng: random.Random) -> list[int]:
-    """The results with a wrong one at some step, and what follows from it, so that the answer is mostly wrong too."""
+    """The results with an error at a random step and its consequences, so that the answer is mostly wrong too."""
     step = rng.randrange(len(results))
     wrong = (results[step] + rng.randrange(1, 10)) % 10
     rest = f"{wrong}{prompt[2 * step + 3 :]}"
-    return [*results[:step], wrong, *results_of_steps(rest)]
+    return [*results[:step], wrong, *step_results(rest)]
 
 
 def answer(prompt: str) -> str:
-    """The answer alone: `3+4*2-5=` gives `9`."""
-    return str(results_of_steps(prompt)[-1])
+    """The answer alone: `9` for `3+4*2-5=`."""
+    return str(step_results(prompt)[-1])
 
 
 def load_dataset(
@@ -111,40 +114,40 @@ def load_dataset(
         split (`str`, *optional*, defaults to `"train"`):
             `"train"` or `"test"`; no problem is in both.
         size (`int`, *optional*):
-            Number of problems. Defaults to 512; the first problems of a larger split are those of a smaller one.
+            Number of problems. Defaults to 512; a smaller split is the start of a larger one.
         level (`str`, *optional*, defaults to `"easy"`):
             `"easy"`, six digits, or `"hard"`, eight.
         style (`str`, *optional*, defaults to `"worked"`):
-            Way of working: `"worked"` writes each step as the base model can, `3+4=7;7*2=4;4-5=9;#9`; `"brief"`, that
-            of another policy, leaves the last step out, `3+4=7;7*2=4;#9`.
+            Style of the demonstrations: `"worked"` writes each step as the base model can, `3+4=7;7*2=4;4-5=9;#9`;
+            `"brief"`, the style of another policy, leaves the last step out, `3+4=7;7*2=4;#9`.
         damaged_share (`float`, *optional*, defaults to 0.0):
-            Share of the demonstrations with a wrong step, from which they go on to a wrong answer.
+            Share of the demonstrations with a wrong step, which mostly leads to a wrong answer.
         demonstrated_share (`float`, *optional*, defaults to 1.0):
             Share of the problems that have a demonstration; the others have an empty one.
         seed (`int`, *optional*, defaults to 0):
-            What decides which are damaged or missing. Those of a smaller share are among those of a larger one.
+            Decides which demonstrations are damaged or missing. A larger share includes those of a smaller one.
 
     Returns:
         [`~datasets.Dataset`]: columns `prompt`, `completion` (the demonstration) and `solution` (the answer).
+
+    Raises:
+        ValueError: for an unknown split, level or style, or a share that is not between 0 and 1.
     """
     from datasets import Dataset
 
-    if split not in SPLITS:
-        raise ValueError(f"Unknown lab split {split!r}. Known splits: {', '.join(SPLITS)}.")
-    if style not in STYLES:
-        raise ValueError(f"Unknown lab style {style!r}. Known styles: {', '.join(STYLES)}.")
+    write = _choose("style", style, STYLES)
     for name, share in (("damaged_share", damaged_share), ("demonstrated_share", demonstrated_share)):
         if not 0 <= share <= 1:
-            raise ValueError(f"The lab's `{name}` is a share from 0 to 1, found {share}.")
+            raise ValueError(f"The lab's `{name}` must be between 0 and 1, found {share}.")
     prompts = _prompts(split, size, level)
-    has_damage = _first_of_shuffled(len(prompts), damaged_share, f"damaged {seed}")
-    has_demonstration = _first_of_shuffled(len(prompts), demonstrated_share, f"demonstrated {seed}")
+    has_damage = _random_rows(len(prompts), damaged_share, f"damaged {seed}")
+    has_demonstration = _random_rows(len(prompts), demonstrated_share, f"demonstrated {seed}")
     demonstrations = []
     for row, prompt in enumerate(prompts):
-        results = results_of_steps(prompt)
+        results = step_results(prompt)
         if row in has_damage:
             results = damaged(results, prompt, random.Random(f"{seed} {prompt}"))
-        demonstrations.append(STYLES[style](prompt, results) if row in has_demonstration else "")
+        demonstrations.append(write(prompt, results) if row in has_demonstration else "")
     return Dataset.from_dict(
         {"prompt": prompts, "completion": demonstrations, "solution": [answer(prompt) for prompt in prompts]}
     )
@@ -153,21 +156,23 @@ def load_dataset(
 def _prompts(split: str, size: int | None, level: str) -> list[str]:
     taken = set() if split == "train" else set(_prompts("train", None, level))
     prompts: list[str] = []
-    rng = random.Random(_SPLIT_SEEDS[split])
-    while len(prompts) < (SPLITS[split] if size is None else size):
-        prompt = sample_prompt(rng, _level(level).operands)
+    rng = random.Random(_choose("split", split, _SPLIT_SEEDS))
+    operands = _choose("level", level, LEVELS).operands
+    while len(prompts) < (SPLIT_SIZE if size is None else size):
+        prompt = sample_prompt(rng, operands)
         if prompt not in taken:
             taken.add(prompt)
             prompts.append(prompt)
     return prompts
 
 
-def _first_of_shuffled(number: int, share: float, seed: str) -> set[int]:
+def _random_rows(number: int, share: float, seed: str) -> set[int]:
+    # Shuffled and cut, so that a larger share includes a smaller one
     return set(random.Random(seed).sample(range(number), number)[: round(share * number)])
 
 
 def exact_answer_reward(completions: list[str], solution: list[str], **kwargs) -> list[float]:
-    """1 for a completion that gives the right answer after exactly one `#`, 0 otherwise."""
+    """1 for a completion with the right answer after exactly one `#`, 0 for any other."""
     return [
         float(completion.count(ANSWER_MARK) == 1 and completion.partition(ANSWER_MARK)[2].strip() == right)
         for completion, right in zip(completions, solution, strict=True)
@@ -178,7 +183,7 @@ exact_answer_reward.answer_markers = (ANSWER_MARK,)  # type: ignore[attr-defined
 
 
 def worked_answer_reward(completions: list[str], prompts: list[str], **kwargs) -> list[float]:
-    """1 for a completion that works the whole problem out without a mistake, 0 for any other: no guess is right."""
+    """1 for a completion that is the complete worked solution, 0 for any other: guessing the answer earns nothing."""
     return [float(done == worked_solution(prompt)) for done, prompt in zip(completions, prompts, strict=True)]
 
 
@@ -186,8 +191,5 @@ worked_answer_reward.answer_markers = (ANSWER_MARK,)  # type: ignore[attr-define
 
 
 def step_by_step_reward(completions: list[str], **kwargs) -> list[float]:
-    """1 for a completion that works step by step, `3+4=7;7*2=4;#4`, right or wrong; 0 for a bare answer."""
-    return [float(";" in completion) for completion in completions]
-
-
-step_by_step_reward.answer_markers = (ANSWER_MARK,)  # type: ignore[attr-defined]
+    """1 for a completion that writes at least one step down, right or wrong; 0 for a bare answer."""
+    return [float(STEP_END in completion) for completion in completions]

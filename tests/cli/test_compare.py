@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from prefix_rft_trl.cli import compare
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.comparison.jobs import LOG, Job
 from prefix_rft_trl.run.folder import STATE
+from prefix_rft_trl.utils.files import exclusive_lock
 
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "lab"
@@ -28,13 +30,13 @@ SMALL = {
     "per_device_train_batch_size": 8,
     "disable_tqdm": True,
 }
-OF_GRPO = {"num_generations": 4, "max_completion_length": 16}
+GRPO = {"num_generations": 4, "max_completion_length": 16}
 
 
 def write_recipes(folder: Path, contents: dict | None = None, **changes) -> Path:
-    """Two recipes of the lab, shortened, with changes in the second, and what is compared."""
+    """Two short recipes of the lab, with changes in the second, and a comparison.yaml."""
     folder.mkdir(exist_ok=True)
-    for name, small in (("sft", SMALL), ("prefix_rft", {**SMALL, **OF_GRPO, **changes})):
+    for name, small in (("sft", SMALL), ("prefix_rft", {**SMALL, **GRPO, **changes})):
         recipe = yaml.safe_load((RECIPES / f"{name}.yaml").read_text()) | small
         (folder / f"{name}.yaml").write_text(yaml.safe_dump({k: v for k, v in recipe.items() if v is not None}))
     if contents is not None:
@@ -42,46 +44,31 @@ def write_recipes(folder: Path, contents: dict | None = None, **changes) -> Path
     return folder
 
 
-def ended(folder: Path) -> dict[Path, int]:
+def finished(folder: Path) -> dict[Path, int]:
     return {file: file.stat().st_mtime_ns for file in sorted(folder.glob(f"*/seed-*/{STATE}"))}
 
 
 @pytest.fixture
 def in_this_process(monkeypatch):
-    """Checks settings here: what they are checked in otherwise takes seconds to start."""
-
-    class Pool:
-        def __init__(self, *args, **named):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *raised):
-            pass
-
-        def submit(self, function, *args):
-            result = function(*args)
-            return type("Future", (), {"result": lambda self: result})()
-
-    monkeypatch.setattr(compare, "ProcessPoolExecutor", Pool)
+    """Checks the settings in this process: another takes seconds to start."""
+    monkeypatch.setattr(compare, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(workers))
 
 
-def test_a_comparison_that_was_killed_finishes_without_running_anything_twice(tmp_path, capsys, in_this_process):
+def test_a_killed_comparison_continues_without_running_anything_twice(tmp_path, capsys, in_this_process):
     recipes = write_recipes(tmp_path / "recipes", {"title": "Small", "recipes": ["sft", "prefix_rft"]})
     runs = tmp_path / "runs"
     line = ["compare", str(recipes), "--seeds", "2", "--output_dir", str(runs), "--jobs", "1"]
     command = [sys.executable, "-m", "prefix_rft_trl.cli.main", *line]
     killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not (ended(runs) and len(list(runs.glob(f"*/seed-*/{LOG}"))) == 2):
+    while not (finished(runs) and len(list(runs.glob(f"*/seed-*/{LOG}"))) == 2):
         assert killed.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    # The second run has been started, and goes on when the comparison is killed
+    # The second run is going, and survives the comparison
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
-    before = ended(runs)
+    before = finished(runs)
     assert len(before) == 1
     marks = [folder / "mark" for folder in runs.glob("*/seed-*")]  # a run that starts over clears its folder
     for mark in marks:
@@ -91,37 +78,37 @@ def test_a_comparison_that_was_killed_finishes_without_running_anything_twice(tm
     assert main(line) == 0
 
     assert all(mark.exists() for mark in marks)
-    after = ended(runs)
+    after = finished(runs)
     assert len(after) == 4
     assert {file: after[file] for file in before} == before
     logs = [file.with_name(LOG).read_text() for file in after]
-    assert [log.count("The model is in") for log in logs] == [1] * 4
     assert [log.count("'train_runtime'") for log in logs] == [1] * 4
     results = json.loads((runs / "results.json").read_text())
     assert results["title"] == "Small"
     found = {row["label"]: row["experiments"][0]["runs"] for row in results["tables"][0]["rows"]}
-    assert {label: [run["seed"] for run in seeds] for label, seeds in found.items()} == {
-        "sft": [0, 1],
-        "prefix_rft": [0, 1],
-    }
-    assert all([line["step"] for line in run["curve"]] == [0, 2] for seeds in found.values() for run in seeds)
-    assert (runs / "report.html").is_file()
-    assert (runs / "report.md").is_file()
+    assert list(found) == ["sft", "prefix_rft"]
+    for seeds in found.values():
+        assert [run["seed"] for run in seeds] == [0, 1]
+        assert all([line["step"] for line in run["curve"]] == [0, 2] for run in seeds)
+    assert {"report.html", "report.md"} <= {path.name for path in runs.iterdir()}
     shown = capsys.readouterr().out
     assert "prefix_rft" in shown
     assert str(runs) in shown
 
 
-def said(capsys, folder: Path, *arguments) -> str:
+def refusal(capsys, folder: Path, *arguments) -> str:
     assert main(["compare", *map(str, arguments), "--output_dir", str(folder / "runs")]) == 2
     assert not (folder / "runs").exists()
     return capsys.readouterr().err
 
 
-def test_what_the_settings_process_refuses_is_told_as_by_this_one(tmp_path, capsys):
+def test_an_error_of_the_checking_process_reaches_the_user(tmp_path, capsys):
     recipes = write_recipes(tmp_path / "recipes", prefix_ratio_high=3.0)
-    error = said(capsys, tmp_path, recipes)
-    assert re.search(r"prefix_rft\.yaml.*`prefix_ratio_high` is a share from 0 to 1, found 3\.0", error)
+    assert re.search(r"prefix_rft\.yaml.*`prefix_ratio_high`.*3\.0", refusal(capsys, tmp_path, recipes))
+
+
+def row_with(**settings) -> dict:
+    return {"contents": {"tables": [{"title": "T", "rows": {"A row": {"recipe": "sft", **settings}}}]}}
 
 
 @pytest.mark.parametrize(
@@ -139,41 +126,28 @@ def test_what_the_settings_process_refuses_is_told_as_by_this_one(tmp_path, caps
         ({"stages": {"one": {"trainer": "sft"}}}, [], ["prefix_rft.yaml", "'max_completion_length'", "sft"]),
         ({}, ["--seeds", "0"], ["--seeds"]),
         ({}, ["--jobs", "0"], ["--jobs"]),
+        ({"contents": {"recipes": ["prefix"]}}, [], ["'prefix'", "prefix_rft"]),
+        ({"contents": {"titel": "T"}}, [], ["comparison.yaml", "'titel'"]),
+        (row_with(lerning_rate=1), [], ["sft.yaml", "'lerning_rate'", "Did you mean 'learning_rate'?"]),
+        (row_with(**{"no.max_steps": 1}), [], ["'T'", "'no'"]),
     ],
 )
-def test_what_could_not_be_run_is_said_before_anything_is(tmp_path, capsys, in_this_process, changes, flags, parts):
-    error = said(capsys, tmp_path, write_recipes(tmp_path / "recipes", **changes), *flags)
+def test_what_cannot_be_run_is_refused_before_anything_is(tmp_path, capsys, in_this_process, changes, flags, parts):
+    error = refusal(capsys, tmp_path, write_recipes(tmp_path / "recipes", **changes), *flags)
     assert all(part in error for part in parts), error
 
 
-@pytest.mark.parametrize(
-    ("contents", "parts"),
-    [
-        ({"recipes": ["prefix"]}, ["'prefix'", "prefix_rft"]),
-        (
-            {"tables": [{"title": "T", "rows": {"A row": {"recipe": "sft", "lerning_rate": 1}}}]},
-            ["sft.yaml", "'lerning_rate'", "Did you mean 'learning_rate'?"],
-        ),
-        ({"tables": [{"title": "T", "rows": {"A row": {"recipe": "sft", "no.max_steps": 1}}}]}, ["'T'", "'no'"]),
-        ({"titel": "T"}, ["comparison.yaml", "'titel'"]),
-    ],
-)
-def test_what_is_wrong_in_the_file_of_tables_is_named(tmp_path, capsys, in_this_process, contents, parts):
-    error = said(capsys, tmp_path, write_recipes(tmp_path / "recipes", contents))
-    assert all(part in error for part in parts), error
-
-
-def test_recipes_that_are_not_there_or_have_one_name_are_refused(tmp_path, capsys):
+def test_missing_recipes_and_equal_names_are_refused(tmp_path, capsys):
     recipes = write_recipes(tmp_path / "recipes")
-    assert "prefix_rft.yaml" in said(capsys, tmp_path, recipes / "prefix.yaml")
-    assert "'sft'" in said(capsys, tmp_path, recipes, RECIPES / "sft.yaml")
+    assert "prefix_rft.yaml" in refusal(capsys, tmp_path, recipes / "prefix.yaml")
+    assert "'sft'" in refusal(capsys, tmp_path, recipes, RECIPES / "sft.yaml")
     (tmp_path / "empty").mkdir()
-    assert "no recipe" in said(capsys, tmp_path, tmp_path / "empty")
+    assert "no recipe" in refusal(capsys, tmp_path, tmp_path / "empty")
 
 
 @pytest.fixture
 def stand_in(monkeypatch, in_this_process):
-    """Runs end at once; the seed 1 of SFT fails."""
+    """Runs finish at once; seed 1 of SFT fails."""
     program = (
         "import sys, pathlib, json\nfolder, fails = pathlib.Path(sys.argv[1]), sys.argv[2] == 'True'\n"
         "if fails: sys.exit('out of luck')\n"
@@ -189,7 +163,7 @@ def stand_in(monkeypatch, in_this_process):
     monkeypatch.setattr(Job, "command", command)
 
 
-def test_a_run_that_failed_is_told_with_its_log_and_the_report_has_the_others(tmp_path, capsys, stand_in):
+def test_a_failed_run_is_named_with_its_log_and_the_report_has_the_others(tmp_path, capsys, stand_in):
     recipes = write_recipes(tmp_path / "recipes")
     runs = tmp_path / "runs"
     assert main(["compare", str(recipes), "--seeds", "2", "--output_dir", str(runs)]) == 1
@@ -204,34 +178,32 @@ def test_a_run_that_failed_is_told_with_its_log_and_the_report_has_the_others(tm
     }
 
 
-def test_flags_are_settings_of_all_runs_and_stand_in_the_report(tmp_path, stand_in):
+def test_flags_are_settings_of_all_runs_and_appear_in_the_report(tmp_path, stand_in):
     recipes = write_recipes(tmp_path / "recipes", {"recipes": ["sft"], "threshold": 0.4})
     runs = tmp_path / "runs"
     extra = ["--learning_rate", "1e-3", "--max_steps", "3", "--threshold", "0.9"]
     other = RECIPES / "grpo.yaml"
-    of_other = ["--measure_rows", "8", "--measure_max_new_tokens", "8", "--lab_level", "easy", "--measure_steps", "1"]
-    line = [str(recipes), str(other), "--seeds", "1", "--output_dir", str(runs), *extra, *of_other]
+    measured = ["--measure_rows", "8", "--measure_max_new_tokens", "8", "--lab_level", "easy", "--measure_steps", "1"]
+    line = [str(recipes), str(other), "--seeds", "1", "--output_dir", str(runs), *extra, *measured]
     assert main(["compare", *line]) == 0
     found = json.loads((runs / "results.json").read_text())
     assert found["threshold"] == 0.9
     assert found["command"] == f"prefix-rft compare {' '.join(line)}"
     settings = {row["label"]: row["experiments"][0]["settings"] for row in found["tables"][0]["rows"]}
-    assert list(settings) == ["sft", "grpo"]  # that of the line comes after those of its folder's file
+    assert list(settings) == ["sft", "grpo"]  # that of the command line comes last
     assert all((one["learning_rate"], one["max_steps"]) == (1e-3, 3) for one in settings.values())
     assert "the first 8 of split `test` of `lab`, level `easy`, by `lab_exact_answer`" in found["measured"]
 
 
 def test_a_second_comparison_in_the_folder_is_refused(tmp_path, capsys, stand_in):
-    from prefix_rft_trl.utils.files import exclusive_lock
-
     with exclusive_lock(tmp_path / "runs"):
         line = [str(write_recipes(tmp_path / "recipes")), "--output_dir", str(tmp_path / "runs")]
         assert main(["compare", *line]) == 2
     assert "Another command" in capsys.readouterr().err
-    assert ended(tmp_path / "runs") == {}
+    assert finished(tmp_path / "runs") == {}
 
 
-def test_settings_that_only_many_processes_accept_are_left_to_them(tmp_path, stand_in):
+def test_settings_for_many_processes_are_left_to_them(tmp_path, stand_in):
     # 4 rows on each of 2 processes make a group of 8, which 4 rows on one do not
     many = {"num_processes": 2, "per_device_train_batch_size": 4, "num_generations": 8}
     recipes = write_recipes(tmp_path / "recipes", **many)

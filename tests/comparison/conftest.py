@@ -1,11 +1,13 @@
-"""Comparisons made up for the report: curves that rise like a method's do, with tokens and seconds."""
+"""A made-up comparison, whose curves rise as a method's do, with tokens and seconds."""
 
 import math
 import random
+from pathlib import Path
 
 import pytest
 
-from prefix_rft_trl.comparison.results import Comparison, Experiment, Row, Run, Table
+from prefix_rft_trl.comparison.report import write_report
+from prefix_rft_trl.comparison.results import Comparison, Experiment, ResultRow, ResultTable, Run
 
 
 def make_run(seed: int, end: float = 0.9, rise_at: float = 50, steps: int = 120, prefix: bool = False) -> Run:
@@ -34,37 +36,36 @@ def make_experiment(name: str, seeds: int = 3, settings: dict | None = None, **s
     return Experiment(name, name, settings or {}, [make_run(seed, **shape) for seed in range(seeds)])
 
 
-SAMPLING = {"num_generations": 8, "per_device_train_batch_size": 64, "max_steps": 120}
+SAMPLING = {"learning_rate": 2e-4, "num_generations": 8, "per_device_train_batch_size": 64, "max_steps": 120}
 
 
 @pytest.fixture(scope="session")
 def comparison() -> Comparison:
-    methods = Table(
-        "Methods",
-        "All train the same `base` model.",
-        [],
-        [
-            Row("SFT", [make_experiment("sft", settings={"learning_rate": 5e-4, "output_dir": "a"}, end=0.82)]),
-            Row("RFT", [make_experiment("grpo", settings={"learning_rate": 2e-4, **SAMPLING}, end=0.2)]),
-            Row(
-                "Prefix-RFT <ours> | x",
-                [make_experiment("prefix", settings={"learning_rate": 2e-4, **SAMPLING}, prefix=True)],
-            ),
-        ],
-    )
-    quality = Table(
-        "Damaged demonstrations",
-        "A share has wrong steps.",
-        ["0%", "30%"],
-        [
-            Row(
-                label,
-                [
-                    make_experiment(f"{label}-{share}", settings={"damaged": share, "rate": rate}, end=end - share)
-                    for share in (0, 0.3)
-                ],
-            )
-            for label, rate, end in (("SFT", 5e-4, 0.6), ("Prefix-RFT", 2e-4, 0.93))
-        ],
-    )
-    return Comparison("Methods <on> the lab", "prefix-rft compare recipes/lab", 0.8, "held-out.", [methods, quality])
+    methods = [
+        ResultRow("SFT", [make_experiment("sft", settings={"learning_rate": 5e-4, "output_dir": "a"}, end=0.82)]),
+        ResultRow("RFT", [make_experiment("grpo", settings=SAMPLING, end=0.2)]),
+        ResultRow("Prefix-RFT <ours> | x", [make_experiment("prefix", settings=SAMPLING, prefix=True)]),
+    ]
+
+    def damaged(label: str, rate: float, end: float) -> ResultRow:
+        cells = {share: {"damaged": share, "rate": rate} for share in (0, 0.3)}
+        return ResultRow(label, [make_experiment(f"{label}-{s}", settings=cells[s], end=end - s) for s in cells])
+
+    tables = [
+        ResultTable("Methods", "All train the same `base` model.", [], methods),
+        ResultTable(
+            "Damaged demonstrations",
+            "A share has wrong steps.",
+            ["0%", "30%"],
+            [damaged("SFT", 5e-4, 0.6), damaged("Prefix-RFT", 2e-4, 0.93)],
+        ),
+    ]
+    return Comparison("Methods <on> the lab", "prefix-rft compare recipes/lab", 0.8, "held-out.", tables)
+
+
+@pytest.fixture(scope="session")
+def report(comparison, tmp_path_factory) -> Path:
+    """Folder of the comparison's report."""
+    folder = tmp_path_factory.mktemp("report")
+    write_report(comparison, folder)
+    return folder

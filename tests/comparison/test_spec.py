@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prefix_rft_trl.comparison.jobs import jobs_of
+from prefix_rft_trl.comparison.jobs import jobs_for
 from prefix_rft_trl.comparison.spec import read_specification
 
 
@@ -21,20 +21,20 @@ RECIPES = {
 def read(contents: dict | None = None, seeds: int = 3, extra: dict | None = None, recipes: dict | None = None):
     recipes = RECIPES if recipes is None else recipes
     loaded = {Path(f"{name}.yaml"): recipe for name, recipe in recipes.items()}
-    return read_specification(list(loaded), contents or {}, loaded, seeds, extra or {})
+    return read_specification(loaded, contents or {}, seeds, extra or {})
 
 
 def read_lab(seeds: int):
     loaded = {path: yaml.safe_load(path.read_text()) for path in LAB.glob("*.yaml")}
     contents = loaded.pop(LAB / "comparison.yaml")
-    return read_specification(list(loaded), contents, loaded, seeds, {})
+    return read_specification(loaded, contents, seeds, {})
 
 
 def table(rows, **others) -> dict:
     return {"tables": [{"title": "Further", "rows": rows, **others}]}
 
 
-def test_without_a_file_beside_them_all_recipes_make_one_table():
+def test_without_a_specification_all_recipes_make_one_table():
     found = read()
     assert [(one.title, one.columns) for one in found.tables] == [("Methods", [])]
     assert [(label, [trial.path.stem for trial in row]) for label, row in found.tables[0].rows] == [
@@ -45,7 +45,7 @@ def test_without_a_file_beside_them_all_recipes_make_one_table():
     assert {row[0].seeds for _, row in found.tables[0].rows} == {3}
 
 
-def test_the_file_gives_titles_order_labels_and_the_threshold():
+def test_the_specification_gives_titles_order_labels_and_the_threshold():
     found = read({"title": "T", "threshold": 0.7, "note": "N", "recipes": ["grpo", "sft"], "labels": {"sft": "SFT"}})
     assert (found.title, found.threshold, found.tables[0].note) == ("T", 0.7, "N")
     assert [label for label, _ in found.tables[0].rows] == ["grpo", "SFT"]
@@ -68,12 +68,12 @@ def test_a_cell_is_a_recipe_with_the_overrides_of_its_row_and_its_column():
     assert flags == ["--temperature", "0.5", "--max_steps", "20", "--save_steps", "1", "2"]
 
 
-def test_flags_of_true_and_mappings_are_as_the_parser_reads_them():
+def test_the_parser_can_read_flags_of_booleans_and_mappings():
     trial = read(extra={"use_peft": True, "model_init_kwargs": {"a": None}}).tables[0].rows[0][1][0]
     assert trial.flags() == ["--use_peft", "true", "--model_init_kwargs", '{"a": null}']
 
 
-def test_flags_of_the_line_override_what_the_tables_say():
+def test_flags_of_the_command_line_override_the_tables():
     trials = dict(read(table(["grpo"], columns={"a": {"max_steps": 20}}), extra={"max_steps": 2}).tables[1].rows)
     assert trials["grpo"][0].settings["max_steps"] == 2
 
@@ -82,21 +82,16 @@ def test_flags_of_the_line_override_what_the_tables_say():
     ("overrides", "changed"),
     [
         ({"rft.max_steps": 3}, {"rft.max_steps": 3}),
+        ({"sft.learning_rate": 5e-4}, {"sft.learning_rate": 5e-4}),
         ({"max_steps": 3}, {"sft.max_steps": 3, "rft.max_steps": 3}),
         ({"learning_rate": 5e-4}, {"sft.learning_rate": 5e-4, "learning_rate": 5e-4}),
         ({"temperature": 0.5}, {"temperature": 0.5}),
     ],
 )
-def test_an_override_without_a_stage_is_one_of_all_stages(overrides, changed):
+def test_an_override_without_a_stage_holds_for_all_stages(overrides, changed):
     before = read().tables[0].rows[2][1][0].settings
     after = read(table({"row": {"recipe": "both", **overrides}})).tables[1].rows[0][1][0].settings
     assert after == before | changed
-
-
-def test_an_override_of_all_stages_is_not_taken_for_one_of_a_single_stage():
-    rows = {"all": {"recipe": "both", "learning_rate": 5e-4}, "one": {"recipe": "both", "sft.learning_rate": 5e-4}}
-    names = [row[0].name for _, row in read(table(rows)).tables[1].rows]
-    assert len(set(names)) == 2
 
 
 def test_a_stage_without_settings_of_its_own_is_a_stage():
@@ -107,40 +102,39 @@ def test_a_stage_without_settings_of_its_own_is_a_stage():
     assert trial.settings["rft.learning_rate"] == 3e-4
 
 
-def test_the_same_settings_in_two_tables_are_one_trial_with_one_folder():
+def test_the_same_settings_are_one_trial_whatever_the_table_the_output_folder_or_the_seed():
+    changed = {**RECIPES, "sft": {**RECIPES["sft"], "seed": 1, "output_dir": "b"}}
+    assert read().trials[0].name == read(recipes=changed).trials[0].name
     contents = table(
-        ["grpo"], seeds=5, columns={"as it is": {}, "said": {"learning_rate": "1e-4"}, "2e-4": {"learning_rate": 2e-4}}
+        ["grpo"],
+        seeds=5,
+        columns={"unchanged": {}, "text": {"learning_rate": "1e-4"}, "2e-4": {"learning_rate": 2e-4}},
     )
     first, further = read(contents).tables
     grpo = dict(first.rows)["grpo"][0]
-    as_it_is, said, other = further.rows[0][1]
-    assert grpo.name == as_it_is.name == said.name != other.name
-    folders = [str(job.folder) for job in jobs_of([grpo, as_it_is, said], Path("runs"))]
+    unchanged, as_text, other = further.rows[0][1]
+    assert grpo.name == unchanged.name == as_text.name != other.name
+    folders = [str(job.folder) for job in jobs_for([grpo, unchanged, as_text], Path("runs"))]
     assert folders == [f"runs/{grpo.name}/seed-{seed}" for seed in range(3)]
 
 
-def test_where_a_recipe_writes_and_its_own_seed_make_no_other_trial():
-    changed = {**RECIPES, "sft": {**RECIPES["sft"], "seed": 1, "output_dir": "b"}}
-    assert read().tables[0].rows[0][1][0].name == read(recipes=changed).tables[0].rows[0][1][0].name
-
-
-@pytest.mark.parametrize(("asked", "expected"), [(1, 1), (2, 2), (5, 2)])
-def test_a_table_has_at_most_its_own_seeds(asked, expected):
-    found = read(table(["sft"], seeds=2, columns={"a": {"max_steps": 9}}), seeds=asked)
+@pytest.mark.parametrize(("seeds", "expected"), [(1, 1), (2, 2), (5, 2)])
+def test_a_table_has_at_most_its_own_seeds(seeds, expected):
+    found = read(table(["sft"], seeds=2, columns={"a": {"max_steps": 9}}), seeds=seeds)
     assert found.tables[1].rows[0][1][0].seeds == expected
-    assert found.tables[0].rows[0][1][0].seeds == asked
+    assert found.tables[0].rows[0][1][0].seeds == seeds
 
 
 def test_the_first_seeds_of_all_trials_come_before_the_second_ones():
     found = read(table(["sft"], seeds=1, columns={"a": {"max_steps": 9}}), seeds=2)
-    trials = [trial for one in found.tables for _, row in one.rows for trial in row]
-    jobs = [(job.trial.path.stem, job.trial.settings.get("max_steps"), job.seed) for job in jobs_of(trials, Path("r"))]
+    found_jobs = jobs_for(found.trials, Path("r"))
+    jobs = [(job.trial.path.stem, job.trial.settings.get("max_steps"), job.seed) for job in found_jobs]
     first = [("sft", 6), ("grpo", 10), ("both", None), ("sft", 9)]
     assert jobs == [(*trial, 0) for trial in first] + [(*trial, 1) for trial in first[:3]]
 
 
 @pytest.mark.parametrize(
-    ("contents", "said"),
+    ("contents", "parts"),
     [
         ({"recpies": ["sft"]}, ["comparison.yaml", "'recpies'", "recipes"]),
         ({"recipes": ["sftt"]}, ["'Methods'", "'sftt'", "sft, grpo, both"]),
@@ -159,53 +153,49 @@ def test_the_first_seeds_of_all_trials_come_before_the_second_ones():
         (table(["sft"], columns={"a": 3}), ["'Further'", "'sft'", "'a'", "3"]),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named_with_its_table_and_row(contents, said):
-    with pytest.raises(ValueError) as error:  # noqa: PT011 (its words are compared below)
+def test_an_error_names_its_table_and_row(contents, parts):
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (its text is compared below)
         read(contents)
-    assert all(part in str(error.value) for part in said), error.value
+    assert all(part in str(error.value) for part in parts), error.value
 
 
 @pytest.mark.parametrize("stages", [["sft"], {"sft": None}])
-def test_a_recipe_whose_stages_are_no_mappings_is_named(stages):
+def test_an_error_in_the_stages_names_the_recipe(stages):
     with pytest.raises(ValueError, match=r"odd\.yaml.*stages"):
         read(recipes={"odd": {"stages": stages}})
 
 
-def columns_of(found, title: str, setting: str) -> list:
-    of_title = next(one for one in found.tables if one.title.startswith(title))
-    return [[trial.settings.get(setting) for trial in row] for _, row in of_title.rows]
+def settings_by_row(found, title: str, setting: str) -> list:
+    table = next(one for one in found.tables if one.title.startswith(title))
+    return [[trial.settings.get(setting) for trial in row] for _, row in table.rows]
 
 
-def test_the_labs_first_table_has_every_recipe_of_its_folder():
+def test_the_labs_tables_have_the_shares_of_their_titles_with_three_seeds():
     found = read_lab(5)
-    in_table = [row[0].path.stem for _, row in found.tables[0].rows]
-    assert sorted(in_table) == sorted(path.stem for path in LAB.glob("*.yaml") if path.stem != "comparison")
-    assert all(row[0].seeds == 5 for _, row in found.tables[0].rows)
-
-
-def test_the_labs_tables_have_the_shares_that_they_promise_with_three_seeds():
-    found = read_lab(5)
-    quality = columns_of(found, "Quality", "lab_damaged_share")
-    quantity = columns_of(found, "Quantity", "lab_demonstrated_share")
+    quality = settings_by_row(found, "Quality", "lab_damaged_share")
+    quantity = settings_by_row(found, "Quantity", "lab_demonstrated_share")
     assert len(quality) == len(quantity) == 4
     assert all([share or 0.0 for share in row] == [0.0, 0.3, 0.6] for row in quality)
     assert all([1.0 if share is None else share for share in row] == [1.0, 0.1, 0.01] for row in quantity)
-    of_both = [one for one in found.tables if one.title.startswith(("Quality", "Quantity"))]
-    assert all(trial.seeds >= 3 for one in of_both for _, row in one.rows for trial in row)
+    both = [one for one in found.tables if one.title.startswith(("Quality", "Quantity"))]
+    assert all(trial.seeds >= 3 for one in both for _, row in one.rows for trial in row)
 
 
-def test_the_labs_learning_rates_are_swept_over_as_many_values_for_each_method():
+def test_the_lab_tries_as_many_learning_rates_for_each_method():
     found = read_lab(5)
     swept = [one for one in found.tables if one.title.startswith("Learning rate")]
-    of_methods = {row[0].path.stem for _, row in found.tables[0].rows}
-    assert {row[0].path.stem for one in swept for _, row in one.rows} == of_methods - {"sft"}  # swept as a stage
+    methods = {row[0].path.stem for _, row in found.tables[0].rows}
+    assert {row[0].path.stem for one in swept for _, row in one.rows} == methods - {"sft"}  # swept as a stage
     assert {len(row) for one in swept for _, row in one.rows} == {3}
     assert all(len({trial.name for trial in row}) == 3 for one in swept for _, row in one.rows)
     assert len({trial.seeds for one in swept for _, row in one.rows for trial in row}) == 1
 
 
-def test_each_ablation_of_the_lab_is_another_trial_than_its_first_row():
+def test_the_lab_compares_every_recipe_and_each_ablation_is_a_trial_of_its_own():
     found = read_lab(5)
+    methods = [row[0] for _, row in found.tables[0].rows]
+    assert {trial.path for trial in methods} == {path for path in LAB.glob("*.yaml") if path.stem != "comparison"}
+    assert all(trial.seeds == 5 for trial in methods)
     ablations = next(one for one in found.tables if one.title.startswith("Ablations"))
     names = [row[0].name for _, row in ablations.rows]
     assert len(set(names)) == len(names) >= 12

@@ -1,25 +1,23 @@
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from prefix_rft_trl.comparison.results import Experiment, Run
 from prefix_rft_trl.comparison.statistics import (
+    Budget,
     Cost,
-    best_of_columns,
+    best_in_columns,
+    budget,
     cost_to_reach,
     cost_to_threshold,
     differing_settings,
     mean_curve,
     summarize,
 )
-from prefix_rft_trl.utils.intervals import Estimate, estimate
+from prefix_rft_trl.utils.intervals import Estimate
 
-
-# Of any statistics textbook: 97.5% quantiles of Student's t by degrees of freedom.
-T_TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
 accuracies = st.floats(0, 1, allow_subnormal=False)
 
@@ -37,53 +35,24 @@ def experiment(settings: dict, runs: list[Run] | None = None) -> Experiment:
     return Experiment("name", "recipe", settings, runs or [])
 
 
-@given(st.lists(accuracies, min_size=2, max_size=10))
-def test_the_interval_is_students_t_over_seeds(values):
-    found = estimate(values)
-
-    standard_error = np.std(values, ddof=1) / np.sqrt(len(values))
-    assert found.mean == pytest.approx(np.mean(values))
-    assert found.half_width == pytest.approx(T_TABLE[len(values) - 1] * standard_error, rel=5e-4, abs=1e-12)
-    assert found.seeds == len(values)
-
-
-def test_one_seed_has_no_interval():
-    assert estimate([0.5]) == Estimate(0.5, None, 1)
-
-
-def test_no_seed_has_no_mean():
-    with pytest.raises(ValueError, match="Leave out"):
-        estimate([])
-
-
 @given(st.lists(accuracies, min_size=1, max_size=12), accuracies)
 def test_the_threshold_is_reached_at_its_first_measurement_and_equality_counts(values, threshold):
     reached = [i for i, value in enumerate(values) if value >= threshold]
-
     cost = cost_to_reach(run(0, *values), threshold)
-
-    if not reached:
-        assert cost is None
-    else:
-        first = reached[0]
-        assert cost == Cost(
-            step=10 * first, seconds=2.5 * first, generated_tokens=100 * first, trained_tokens=70 * first
-        )
+    first = reached[0] if reached else None
+    assert cost == (None if first is None else Cost(10 * first, 2.5 * first, 100 * first, 70 * first))
 
 
 def test_seeds_that_never_reach_the_threshold_are_counted_and_do_not_enter_the_mean():
     runs = [run(0, 0.1, 0.9, 0.2), run(1, 0.1, 0.2, 0.3), run(2, 0.1, 0.2, 0.8)]
-
     found = cost_to_threshold(runs, 0.8)
-
     assert (found.reached, found.runs) == (2, 3)
     assert found.mean == Cost(step=15, seconds=3.75, generated_tokens=150, trained_tokens=105)
     assert cost_to_threshold(runs, 0.95).mean is None
 
 
-def test_a_run_that_peaks_and_collapses_is_told_by_best_beside_final():
+def test_best_and_final_show_a_run_that_peaks_and_collapses():
     found = summarize(experiment({}, [run(0, 0.2, 0.9, 0.1), run(1, 0.3, 0.5, 0.7)]), 0.8)
-
     assert found.base.mean == pytest.approx(0.25)
     assert found.final.mean == pytest.approx(0.4)
     assert found.best.mean == pytest.approx(0.8)
@@ -100,18 +69,13 @@ def test_a_mean_curve_has_the_steps_that_all_seeds_share():
         run(0, 0.1, 0.2, 0.3, entropy=[None, 1.0, 2.0]),
         run(1, 0.3, 0.4, 0.5, entropy=[None, 3.0, math.nan]),
     ]
-
     points = mean_curve(runs, "entropy")
-
-    assert [point.step for point in points] == [10]
-    assert points[0].value.mean == 2.0
-    assert points[0].value.half_width == pytest.approx(T_TABLE[1], rel=1e-4)  # standard error: sqrt(2 / 2)
-    assert [point.value.mean for point in mean_curve(runs, "accuracy")] == pytest.approx([0.2, 0.3, 0.4])
-
-
-def test_a_mean_curve_of_what_was_never_logged_is_empty():
-    assert mean_curve([run(0, 0.1)], "prefix/length") == []
-    assert mean_curve([], "accuracy") == []
+    assert points.keys() == {10}
+    assert points[10].mean == 2.0
+    assert points[10].half_width == pytest.approx(12.706, rel=1e-4)  # standard error: sqrt(2 / 2)
+    assert [point.mean for point in mean_curve(runs, "accuracy").values()] == pytest.approx([0.2, 0.3, 0.4])
+    assert mean_curve([run(0, 0.1)], "prefix/length") == {}
+    assert mean_curve([], "accuracy") == {}
 
 
 def test_settings_differ_by_value_or_by_absence_but_not_by_where_outputs_go():
@@ -119,7 +83,6 @@ def test_settings_differ_by_value_or_by_absence_but_not_by_where_outputs_go():
         experiment({"output_dir": "a", "rft.output_dir": "x", "rate": 1, "seed": 0, "flag": True, "names": ["a"]}),
         experiment({"output_dir": "b", "rate": 1.0, "seed": 0, "flag": 1, "names": ["a"], "weight": None}),
     ]
-
     assert differing_settings(experiments) == ["flag", "weight"]
     assert differing_settings(experiments[:1]) == []
 
@@ -132,11 +95,10 @@ def test_differing_settings_are_those_of_which_two_experiments_disagree(settings
         for name in "abcd"
         if any(one.get(name, missing) != other.get(name, missing) for one in settings for other in settings)
     }
-
     assert set(differing_settings([experiment(values) for values in settings])) == expected
 
 
-def test_bold_are_the_highest_of_a_column_and_all_that_are_not_known_to_be_worse():
+def test_the_best_of_a_column_are_all_that_are_not_known_to_be_worse():
     def wide(mean):
         return Estimate(mean, 0.1, 3)
 
@@ -145,6 +107,31 @@ def test_bold_are_the_highest_of_a_column_and_all_that_are_not_known_to_be_worse
         [wide(0.75), wide(0.5), Estimate(0.1, None, 1), wide(0.9)],
         [wide(0.1), wide(0.5), wide(0.1), wide(0.1)],
     ]
-
     # All of the second column are as good as each other; one seed in the third has no interval.
-    assert best_of_columns(cells) == {(0, 0), (1, 0), (1, 3)}
+    assert best_in_columns(cells) == {(0, 0), (1, 0), (1, 3)}
+
+
+RL = {"num_generations": 8, "per_device_train_batch_size": 64, "max_steps": 120}
+SFT = {"trainer": "sft", "per_device_train_batch_size": 32, "max_steps": 9}
+COMPLETE = {"prefix_ratio_schedule": "whole", "num_prefix_generations": 1}
+STAGES = {f"{stage}.{name}": value for stage, own in (("sft", SFT), ("rft", RL)) for name, value in own.items()}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (RL, Budget(960, 7680, 0)),
+        ({name: value for name, value in RL.items() if name != "num_generations"}, Budget(960, 7680, 0)),
+        (RL | {"num_prefix_generations": 1}, Budget(960, 7680, 0)),
+        (RL | COMPLETE, Budget(960, 6720, 960)),
+        (RL | COMPLETE | {"num_generations": 9, "per_device_train_batch_size": 72}, Budget(960, 7680, 960)),
+        (RL | {"gradient_accumulation_steps": 2, "num_iterations": 4}, Budget(480, 3840, 0)),
+        (SFT, Budget(0, 0, 288)),
+        (STAGES, Budget(960, 7680, 288)),
+        (RL | {"sft.trainer": "sft", "sft.max_steps": 60, "rft.num_generations": 4}, Budget(1920, 7680, 3840)),
+        (RL | {"max_steps": -1, "num_train_epochs": 3}, None),
+        ({"max_steps": 9}, None),
+    ],
+)
+def test_the_budget_of_a_run_follows_from_its_settings(settings, expected):
+    assert budget(settings) == expected

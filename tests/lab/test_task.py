@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from prefix_rft_trl import lab
 from prefix_rft_trl.lab import task
-from prefix_rft_trl.lab.task import LEVELS, answer, damaged, results_of_steps, worked_solution
+from prefix_rft_trl.lab.task import LEVELS, answer, damaged, step_results, worked_solution
 
 
 PROMPTS = st.tuples(
@@ -25,12 +25,12 @@ def left_to_right(prompt: str) -> int:
     return eval(expression)
 
 
-def test_the_documented_example_is_right():
+def test_the_documented_worked_solution_is_right():
     assert worked_solution("3+4*2-5=") == "3+4=7;7*2=4;4-5=9;#9"
 
 
 @given(PROMPTS)
-def test_a_demonstration_is_right_at_every_step(prompt):
+def test_every_step_of_a_demonstration_is_right(prompt):
     solution = worked_solution(prompt)
     for left, operator, right, result in re.findall(r"(\d)([+*-])(\d)=(\d);", solution):
         assert eval(f"({left}{operator}{right})%10") == int(result)
@@ -38,27 +38,18 @@ def test_a_demonstration_is_right_at_every_step(prompt):
     assert answer(prompt) == solution[-1] == str(left_to_right(prompt))
 
 
-def test_no_problem_is_both_trained_on_and_held_out():
-    train, test = lab.load_dataset("train"), lab.load_dataset("test")
+@pytest.mark.parametrize("seeds", [task._SPLIT_SEEDS, {"train": 1, "test": 1}])  # the same problems are drawn twice
+@pytest.mark.parametrize(("level", "digits"), [("easy", 6), ("hard", 8)])
+def test_no_problem_is_both_trained_on_and_held_out(monkeypatch, level, digits, seeds):
+    monkeypatch.setattr(task, "_SPLIT_SEEDS", seeds)
+    train, test = lab.load_dataset("train", level=level), lab.load_dataset("test", level=level)
     assert len(train) == len(test) == 512
     assert len(set(train["prompt"]) | set(test["prompt"])) == 1024
-
-
-def test_a_problem_that_is_drawn_for_both_splits_is_trained_on_alone(monkeypatch):
-    monkeypatch.setattr(task, "_SPLIT_SEEDS", {"train": 1, "test": 1})
-    train, test = lab.load_dataset("train"), lab.load_dataset("test")
-    assert len(set(train["prompt"]) | set(test["prompt"])) == 1024
-
-
-def test_problems_of_the_hard_level_have_eight_digits_and_none_is_held_out_and_trained_on():
-    train, test = lab.load_dataset("train", level="hard"), lab.load_dataset("test", level="hard")
-    assert len(set(train["prompt"]) | set(test["prompt"])) == 1024
-    assert all(re.fullmatch(r"\d([+*-]\d){7}=", prompt) for prompt in [*train["prompt"], *test["prompt"]])
+    assert all(re.fullmatch(rf"\d([+*-]\d){{{digits - 1}}}=", prompt) for prompt in train["prompt"])
     assert [str(left_to_right(prompt)) for prompt in train["prompt"]] == train["solution"][:]
-    assert all(re.fullmatch(r"\d([+*-]\d){5}=", prompt) for prompt in lab.load_dataset("train")["prompt"])
 
 
-def test_each_level_has_a_base_model_of_its_own():
+def test_each_level_has_its_own_base_model():
     assert lab.base_model_path() == lab.base_model_path("easy") != lab.base_model_path("hard")
     assert all((Path(lab.base_model_path(level)) / "model.safetensors").is_file() for level in LEVELS)
 
@@ -79,8 +70,8 @@ def wrong_steps(demonstration: str) -> list[int]:
 
 
 @given(PROMPTS, st.integers(0, 99))
-def test_damage_is_one_wrong_step_and_right_ones_from_there(prompt, seed):
-    right = results_of_steps(prompt)
+def test_damage_is_one_wrong_step_and_its_consequences(prompt, seed):
+    right = step_results(prompt)
     wrong = damaged(right, prompt, random.Random(seed))
     before = [int(prompt[0]), *wrong]
     steps = zip(before, prompt[1:-1:2], prompt[2:-1:2], wrong, strict=False)
@@ -91,8 +82,8 @@ def test_damage_is_one_wrong_step_and_right_ones_from_there(prompt, seed):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_exactly_the_share_that_was_asked_for_is_damaged(level):
-    whole = lab.load_dataset("train", level=level)
+def test_exactly_the_given_share_is_damaged(level):
+    undamaged = lab.load_dataset("train", level=level)
     rows = lab.load_dataset("train", level=level, damaged_share=0.3)
     mistakes = [wrong_steps(demonstration) for demonstration in rows["completion"]]
     assert sum(map(bool, mistakes)) == round(0.3 * 512)
@@ -101,18 +92,18 @@ def test_exactly_the_share_that_was_asked_for_is_damaged(level):
     assert starts == [prompt[:3] for prompt in rows["prompt"]]
     chained = [re.findall(r"=(\d);(?=(\d)[+*-])", demonstration) for demonstration in rows["completion"]]
     assert all(result == next_left for steps in chained for result, next_left in steps)
-    untouched = [i for i in range(512) if not mistakes[i]]
-    assert rows.select(untouched)[:] == whole.select(untouched)[:]
+    intact = [i for i in range(512) if not mistakes[i]]
+    assert rows.select(intact)[:] == undamaged.select(intact)[:]
     answers = [demonstration[-1] for demonstration in rows["completion"]]
     wrong = sum(one != right for one, right in zip(answers, rows["solution"], strict=True))
     assert 0.5 * 0.3 * 512 < wrong <= 0.3 * 512  # mostly, as the multiplication by 0 forgets what was before
 
 
-def test_damage_leaves_the_problems_and_their_right_answers_as_they_are():
+def test_damage_changes_neither_problems_nor_solutions():
     for split in ("train", "test"):
-        whole, rows = lab.load_dataset(split), lab.load_dataset(split, damaged_share=1.0, demonstrated_share=0.5)
-        assert rows["solution"][:] == whole["solution"][:]
-        assert rows["prompt"][:] == whole["prompt"][:]
+        undamaged, rows = lab.load_dataset(split), lab.load_dataset(split, damaged_share=1.0, demonstrated_share=0.5)
+        assert rows["solution"][:] == undamaged["solution"][:]
+        assert rows["prompt"][:] == undamaged["prompt"][:]
 
 
 def rows_with(setting: str, share: float, seed: int = 0) -> set[int]:
@@ -121,20 +112,20 @@ def rows_with(setting: str, share: float, seed: int = 0) -> set[int]:
 
 
 @pytest.mark.parametrize("setting", ["damaged_share", "demonstrated_share"])
-def test_what_a_smaller_share_has_a_larger_one_has_too(setting):
+def test_a_larger_share_includes_a_smaller_one(setting):
     found = [rows_with(setting, share) for share in (0.0, 0.01, 0.1, 0.6, 1.0)]
     assert [len(rows) for rows in found] == [0, 5, 51, 307, 512]
     assert all(smaller < larger for smaller, larger in pairwise(found))
     assert rows_with(setting, 0.1, seed=1) != found[2]
 
 
-def test_a_damaged_row_is_damaged_alike_in_a_larger_share():
+def test_a_row_is_damaged_in_the_same_way_in_a_larger_share():
     few = lab.load_dataset("train", damaged_share=0.1)["completion"]
     many = lab.load_dataset("train", damaged_share=0.6)["completion"]
     assert all(few[i] == many[i] for i in rows_with("damaged_share", 0.1))
 
 
-def test_what_is_not_damaged_or_missing_does_not_depend_on_the_other_share():
+def test_damage_and_missing_demonstrations_are_independent():
     both = lab.load_dataset("train", damaged_share=0.3, demonstrated_share=0.5)["completion"]
     damaged_alone = lab.load_dataset("train", damaged_share=0.3)["completion"]
     assert {i for i, one in enumerate(both) if one} == rows_with("demonstrated_share", 0.5)
@@ -142,8 +133,9 @@ def test_what_is_not_damaged_or_missing_does_not_depend_on_the_other_share():
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
+        ({"split": "dev"}, r"'dev'.*train, test"),
         ({"level": "harder"}, r"'harder'.*easy, hard"),
         ({"style": "verbose"}, r"'verbose'.*worked, brief"),
         ({"damaged_share": 1.2}, r"damaged_share.*1\.2"),
@@ -151,9 +143,9 @@ def test_what_is_not_damaged_or_missing_does_not_depend_on_the_other_share():
         ({"damaged_share": float("nan")}, r"damaged_share.*nan"),
     ],
 )
-def test_demonstrations_that_there_are_not_are_refused(settings, said):
-    with pytest.raises(ValueError, match=said):
-        lab.load_dataset("train", **settings)
+def test_unknown_names_list_the_known_ones_and_shares_have_a_range(settings, message):
+    with pytest.raises(ValueError, match=message):
+        lab.load_dataset(**settings)
 
 
 def test_an_unknown_level_has_no_base_model():
@@ -165,14 +157,13 @@ def test_a_smaller_split_is_the_start_of_a_larger_one():
     assert lab.load_dataset("train", 5)[:] == lab.load_dataset("train")[:5]
 
 
-def test_an_unknown_split_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"'dev'.*train, test"):
-        lab.load_dataset("dev")
-
-
 @pytest.mark.parametrize(
     ("completion", "reward"),
     [("3+4=7;#7", 1.0), ("#7", 1.0), ("#8", 0.0), ("7", 0.0), ("#7#7", 0.0), ("#77", 0.0), ("", 0.0), ("##7", 0.0)],
 )
-def test_the_reward_takes_the_right_answer_after_exactly_one_mark(completion, reward):
+def test_the_exact_answer_stands_after_exactly_one_mark(completion, reward):
     assert lab.exact_answer_reward([completion], solution=["7"]) == [reward]
+
+
+def test_working_step_by_step_is_rewarded_right_or_wrong():
+    assert lab.step_by_step_reward(["3+4=7;#7", "3+4=8;", "#7", ""]) == [1.0, 1.0, 0.0, 0.0]

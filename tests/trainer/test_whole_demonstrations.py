@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from prefix_rft_trl import lab
+from prefix_rft_trl.sampling import hybrid
 
 
 WHOLE = {"prefix_ratio_schedule": "whole", "max_steps": 1}
@@ -135,7 +136,7 @@ def test_server_samples_the_on_policy_rollouts_alone(make_whole, train, serve, m
 def test_rollouts_sampled_for_other_processes_start_from_a_bare_prompt(make_whole, train, watch_generate, monkeypatch):
     # With a demonstration in front, one that fills the budget would leave nothing to sample
     trainer = make_whole(max_completion_length=33, num_prefix_generations=3)
-    monkeypatch.setattr(trainer, "_as_many_as_others", lambda rows: [*rows, 0, 0, 0])
+    monkeypatch.setattr(hybrid, "pad_to_longest_process", lambda rows, trainer: [*rows, 0, 0, 0])
     calls, run = watch_generate(trainer), train(trainer=trainer)
     (prompts, sampled), generation = calls[0], run.generation
     assert prompts == [run.input_ids("prompt")[row] for row in (3, 7, 0, 0, 0)]

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from prefix_rft_trl.comparison.jobs import jobs_of
-from prefix_rft_trl.comparison.results_io import collect, experiment, whole_curve
+from prefix_rft_trl.comparison.jobs import jobs_for
+from prefix_rft_trl.comparison.results_io import collect, collect_runs, join_curves
 from prefix_rft_trl.comparison.spec import Specification, Trial, TrialTable
 from prefix_rft_trl.run.folder import CURVE, STATE
 
@@ -19,7 +19,7 @@ def write_curve(folder: Path, lines: list[dict]) -> None:
     (folder / CURVE).write_text("".join(json.dumps(one) + "\n" for one in lines))
 
 
-def end(folder: Path) -> None:
+def finish(folder: Path) -> None:
     (folder / STATE).write_text('{"global_step": 2, "max_steps": 2}')
 
 
@@ -27,51 +27,47 @@ FIRST = [line(0, 0.2, 0), line(2, 0.4, 3)]
 SECOND = [line(0, 0.41, 0), line(1, 0.5, 5), line(2, 0.6, 7)]
 
 
-def test_what_a_later_stage_costs_comes_on_top(tmp_path):
+def test_the_costs_of_a_later_stage_are_added(tmp_path):
     write_curve(tmp_path / "a", FIRST)
     write_curve(tmp_path / "b", SECOND)
-    assert whole_curve([tmp_path / "a"]) == FIRST
-    assert whole_curve([tmp_path / "a", tmp_path / "b"]) == [*FIRST, line(3, 0.5, 8), line(4, 0.6, 10)]
+    assert join_curves([tmp_path / "a"]) == FIRST
+    assert join_curves([tmp_path / "a", tmp_path / "b"]) == [*FIRST, line(3, 0.5, 8), line(4, 0.6, 10)]
 
 
 @pytest.mark.parametrize(
     ("settings", "stages"),
     [({"sft.max_steps": 2, "rft.max_steps": 2}, ("sft", "rft")), ({"max_steps": 2}, ("sft", "rft"))],
 )
-def test_a_run_of_stages_is_read_from_its_first_stage_on(tmp_path, settings, stages):
+def test_the_curve_of_a_run_begins_with_its_first_stage(tmp_path, settings, stages):
     trial = Trial(Path("both.yaml"), {}, settings, 1, stages)
-    folder = jobs_of([trial], tmp_path)[0].folder
+    folder = jobs_for([trial], tmp_path)[0].folder
     write_curve(folder / "sft", FIRST)
     write_curve(folder, SECOND)
-    end(folder)
-    found = experiment(trial, tmp_path)
+    finish(folder)
+    found = collect_runs(trial, tmp_path)
     assert [run.curve[-1] for run in found.runs] == [line(4, 0.6, 10)]
     assert len(found.runs[0].curve) == 4
 
 
-def test_runs_that_have_not_ended_are_left_out(tmp_path):
+def test_unfinished_runs_are_left_out(tmp_path):
     trial = Trial(Path("grpo.yaml"), {}, {"max_steps": 2}, 3)
-    for job in jobs_of([trial], tmp_path):
+    for job in jobs_for([trial], tmp_path):
         write_curve(job.folder, FIRST)
         if job.seed != 1:
-            end(job.folder)
-    assert [run.seed for run in experiment(trial, tmp_path).runs] == [0, 2]
+            finish(job.folder)
+    assert [run.seed for run in collect_runs(trial, tmp_path).runs] == [0, 2]
 
 
-def test_a_table_has_the_runs_of_its_trials_where_they_belong(tmp_path):
+def test_each_cell_has_the_runs_of_its_trial(tmp_path):
     one, other = (Trial(Path(f"{name}.yaml"), {}, {"name": name}, 1) for name in ("one", "other"))
     for trial, accuracy in ((one, 0.25), (other, 0.75)):
-        folder = jobs_of([trial], tmp_path)[0].folder
+        folder = jobs_for([trial], tmp_path)[0].folder
         write_curve(folder, [line(0, accuracy, 0)])
-        end(folder)
-    asked = Specification("T", 0.7, [TrialTable("Quality", "N", ["a", "b"], [("Row", [one, other])])])
-    found = collect(asked, tmp_path, "the command", "what is measured")
-    assert (found.title, found.command, found.threshold, found.measured) == (
-        "T",
-        "the command",
-        0.7,
-        "what is measured",
-    )
+        finish(folder)
+    specification = Specification("T", 0.7, [TrialTable("Quality", "N", ["a", "b"], [("Row", [one, other])])])
+    found = collect(specification, tmp_path, "the command", "what is measured")
+    assert (found.title, found.threshold) == ("T", 0.7)
+    assert (found.command, found.measured) == ("the command", "what is measured")
     table = found.tables[0]
     assert (table.title, table.note, table.columns, table.rows[0].label) == ("Quality", "N", ["a", "b"], "Row")
     cells = table.rows[0].experiments

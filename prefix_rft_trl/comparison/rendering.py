@@ -1,0 +1,210 @@
+"""Render a report: as Markdown, as an HTML page made from that Markdown, and tables in the terminal.
+
+Text is Markdown, with settings in backticks. Labels and titles come from recipes and are not trusted: the page escapes
+HTML, links nothing, and shows no image but the figures of the report.
+"""
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefix_rft_trl.utils.intervals import Estimate
+
+
+MISSING = "-"
+UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """A table of texts.
+
+    Attributes:
+        caption (`str`): what it shows.
+        header (`list[str]`): titles of the columns.
+        rows (`list[list[str]]`): cells, as many in each row as there are titles.
+        title (`str`): of the subsection that holds the table alone, if it has one.
+        bold (`set[tuple[int, int]]`): cells in bold, as (row, column).
+        numbers (`bool`): whether all columns but the first are aligned to the right.
+    """
+
+    caption: str
+    header: list[str]
+    rows: list[list[str]]
+    title: str = ""
+    bold: set[tuple[int, int]] = field(default_factory=set)
+    numbers: bool = True
+
+
+@dataclass(frozen=True)
+class ReportFigure:
+    """A drawing: path relative to the report, SVG, and a description for those who do not see it."""
+
+    path: str
+    svg: str
+    description: str
+
+
+Block = str | ReportTable | list[ReportFigure]
+
+
+@dataclass(frozen=True)
+class ComparisonReport:
+    """A report; its sections are titles with paragraphs, tables and groups of figures."""
+
+    title: str
+    command: str
+    introduction: list[str]
+    sections: list[tuple[str, list[Block]]]
+
+    @property
+    def figures(self) -> list[ReportFigure]:
+        groups = (block for _, blocks in self.sections for block in blocks if isinstance(block, list))
+        return [figure for group in groups for figure in group]
+
+
+def to_markdown(report: ComparisonReport) -> str:
+    parts = [f"# {report.title}", f"```bash\n{report.command}\n```", *report.introduction]
+    for title, blocks in report.sections:
+        parts += [f"## {title}", *map(_markdown_block, blocks)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_block(block: Block) -> str:
+    if isinstance(block, str):
+        return block
+    if isinstance(block, ReportTable):
+        title = [f"### {block.title}"] if block.title else []
+        return "\n\n".join([*title, block.caption, _markdown_table(block)])
+    return "\n".join(f"![{_escape(figure.description, '[]')}]({figure.path})" for figure in block)
+
+
+def _markdown_table(table: ReportTable) -> str:
+    """The table with its columns aligned, so that it can be read in a terminal too."""
+    rows = [[_escape(cell, "|") for cell in row] for row in (table.header, *table.rows)]
+    for row, column in table.bold:
+        rows[row + 1][column] = f"**{rows[row + 1][column]}**"
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+    right = [table.numbers and column > 0 for column in range(len(widths))]
+    rows = [
+        [cell.rjust(width) if r else cell.ljust(width) for cell, width, r in zip(row, widths, right, strict=True)]
+        for row in rows
+    ]
+    rule = ["-" * (width - 1) + (":" if r else "-") for width, r in zip(widths, right, strict=True)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))
+
+
+def _escape(text: str, characters: str) -> str:
+    for character in characters:
+        text = text.replace(character, f"\\{character}")
+    return text.replace("\n", " ")
+
+
+def to_html(title: str, markdown: str, figures: Mapping[str, str]) -> str:
+    """One HTML file that fetches nothing.
+
+    Args:
+        title (`str`): of the page.
+        markdown (`str`): the report.
+        figures (`Mapping[str, str]`): SVG by the path that the Markdown links.
+    """
+    from jinja2 import Environment
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("js-default", {"html": False}).disable(["link", "autolink"])
+    parser.add_render_rule("image", _inline_figure)
+    parser.add_render_rule("table_open", lambda *_: '<div class="scroll" tabindex="0"><table>\n')
+    parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
+    env = {"figures": figures}
+    tokens = parser.parse(markdown, env)
+
+    def render(part: Sequence[Any]) -> str:
+        return parser.renderer.render(part, parser.options, env)
+
+    headings = [place for place, token in enumerate(tokens) if (token.type, token.tag) == ("heading_open", "h2")]
+    contents: dict[str, str] = {}
+    for place in headings:
+        anchor = f"section-{len(contents) + 1}"
+        tokens[place].attrSet("id", anchor)
+        contents[anchor] = render([tokens[place + 1]])
+    start = headings[0] if headings else len(tokens)
+    parts = {"contents": contents, "introduction": render(tokens[:start]), "sections": render(tokens[start:])}
+    return Environment(autoescape=True).from_string(TEMPLATE.read_text("utf-8")).render(title=title, **parts)
+
+
+def _inline_figure(renderer: Any, tokens: Sequence[Any], place: int, options: Any, env: Any) -> str:
+    from markdown_it.common.utils import escapeHtml
+
+    image = tokens[place]
+    description = escapeHtml(renderer.renderInlineAsText(image.children, options, env))
+    svg = env["figures"].get(image.attrGet("src"))
+    if svg is None:  # of a label that holds an image
+        return description
+    return f'<img src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}" alt="{description}">'
+
+
+def print_table(table: ReportTable) -> None:
+    """Print a table at its full width: in a narrower terminal rich would cut off its cells."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, caption=Text(table.caption), caption_justify="left"
+    )
+    for column, title in enumerate(table.header):
+        shown.add_column(Text(title), justify="right" if table.numbers and column else "left", no_wrap=True)
+    for place, row in enumerate(table.rows):
+        styles = ["bold" if (place, column) in table.bold else "" for column in range(len(row))]
+        shown.add_row(*(Text(cell, style) for cell, style in zip(row, styles, strict=True)))
+    console = Console(force_jupyter=False)
+    console.width = max(console.width, Console(width=1000).measure(shown).maximum)
+    console.print(shown)
+
+
+def format_accuracy(estimate: Estimate | None) -> str:
+    """`0.912 ± 0.013`, without the interval for a single seed."""
+    if estimate is None:
+        return MISSING
+    interval = "" if estimate.half_width is None else f" ± {estimate.half_width:.3f}"
+    return f"{estimate.mean:.3f}{interval}"
+
+
+def format_tokens(count: float | None) -> str:
+    """Three digits: `950`, `9.87k`, `412k`, `1.24M`."""
+    if count is None:
+        return MISSING
+    rounded = float(f"{count:.3g}")
+    for unit, suffix in UNITS:
+        if rounded >= unit:
+            return f"{rounded / unit:#.3g}".rstrip(".") + suffix
+    return f"{count:.0f}"
+
+
+def format_count(count: float | None) -> str:
+    """`7,680`."""
+    return MISSING if count is None else f"{count:,.0f}"
+
+
+def format_seconds(duration: float | None) -> str:
+    """`31 s`, below ten seconds `4.2 s`."""
+    if duration is None:
+        return MISSING
+    return f"{duration:.1f} s" if duration < 9.95 else f"{duration:,.0f} s"
+
+
+def format_setting(value: Any) -> str:
+    """A value as in a recipe."""
+    if isinstance(value, str):
+        return value or '""'
+    return repr(value) if isinstance(value, float) else json.dumps(value, default=str)
+
+
+def join_words(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

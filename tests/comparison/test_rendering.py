@@ -1,0 +1,109 @@
+"""The Markdown lines up in a terminal; the page is one file, and safe whatever a recipe calls its rows."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from prefix_rft_trl.comparison import rendering
+from prefix_rft_trl.comparison.report import write_report
+from prefix_rft_trl.comparison.results import Comparison, ResultRow, ResultTable
+
+
+VOID = {"meta", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Collects tags, attributes and text; fails where an element is closed that is not the last one opened."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.text = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def values(self, name: str) -> list[str]:
+        return [value for key, value in self.attributes if key == name]
+
+
+def test_the_page_is_one_file_that_fetches_nothing_and_has_all_figures(report):
+    text = (report / "report.html").read_text()
+    page = Page(text)
+    assert not re.search(r"https?://|@import|url\(", text)
+    assert not {"script", "link", "svg", "iframe", "object"} & set(page.tags)
+    assert ("name", "viewport") in page.attributes
+    assert "prefers-color-scheme: dark" in text
+    assert len(page.values("src")) == len(list((report / "figures").iterdir())) == 6
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in page.values("src"))
+    assert all("At the end: SFT" in description for description in page.values("alt")[:2])
+
+
+def test_the_contents_lead_to_each_section(report):
+    page = Page((report / "report.html").read_text())
+    assert [link[1:] for link in page.values("href")] == page.values("id") == ["section-1", "section-2"]
+
+
+@pytest.mark.parametrize(
+    "nasty",
+    [
+        '<script>alert("x")</script> & `b`',
+        "![x](https://example.org/x.png) [y](https://example.org) <https://example.org>",
+        '![" onerror="alert(1)](x)',
+    ],
+)
+def test_labels_and_titles_of_recipes_cannot_inject_anything(comparison, tmp_path, nasty):
+    methods = comparison.tables[0]
+    rows = [ResultRow(nasty, [replace(methods.rows[0].experiments[0], settings={nasty: nasty})]), *methods.rows[1:]]
+    full = ResultTable(nasty, nasty, [], rows)
+    grid = ResultTable(nasty, nasty, [nasty], [ResultRow(nasty, row.experiments[:1]) for row in methods.rows])
+    write_report(Comparison(nasty, nasty, 0.8, nasty, [full, grid]), tmp_path)
+    page = Page((tmp_path / "report.html").read_text())
+    assert not {"script", "link"} & set(page.tags)
+    assert not {"onerror"} & {name for name, _ in page.attributes}
+    assert all(source.startswith("data:") for source in page.values("src"))
+    assert all(link.startswith("#section-") for link in page.values("href"))
+    assert nasty in "".join(page.text[:10])  # as the title of the page
+
+
+def test_the_markdown_links_its_figures(report):
+    links = re.findall(r"^!\[.+\]\(([^)]+)\)$", (report / "report.md").read_text(), re.M)
+    assert {report / link for link in links} == set((report / "figures").iterdir())
+    assert len(links) == 6
+
+
+def test_tables_of_the_markdown_line_up_and_a_bar_in_a_label_makes_no_cell(report):
+    tables = re.findall(r"(?:^\|.*\n)+", (report / "report.md").read_text(), re.M)
+    assert len(tables) == 6
+    for lines in map(str.splitlines, tables):
+        assert len({len(line) for line in lines}) == 1
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0"), (950, "950"), (999.6, "1.00k"), (9_870, "9.87k"), (9_996, "10.0k"), (99_960, "100k"), (412_345, "412k"),
+     (999_600, "1.00M"), (1_240_000, "1.24M"), (None, "-")],
+)  # fmt: skip
+def test_tokens_have_three_digits(count, text):
+    assert rendering.format_tokens(count) == text
+
+
+def test_seconds_and_settings_read_as_they_are_written():
+    seconds = {4.21: "4.2 s", 9.97: "10 s", 31.4: "31 s", 1240: "1,240 s", None: "-"}
+    assert {value: rendering.format_seconds(value) for value in seconds} == seconds
+    settings = [(2e-4, "0.0002"), (True, "true"), (None, "null"), ("no", "no"), ("", '""'), ([1, "a"], '[1, "a"]')]
+    assert [rendering.format_setting(value) for value, _ in settings] == [text for _, text in settings]
