@@ -1,44 +1,65 @@
-"""What the site does beyond mkdocs: files of the repository and notebooks become pages, equations MathML."""
+"""Site hooks: equations become MathML, and links that leave `docs` lead into the repository."""
 
-import json
-from pathlib import Path
+import re
+from typing import Any
 
-from equations import FENCE, InlineEquations
+from latex2mathml.converter import convert
+from markdown import Markdown
+from markdown.extensions import Extension
+from markdown.inlinepatterns import InlineProcessor
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files, InclusionLevel
+from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
-from notebook_pages import page_of_notebook
-from repository_pages import pages_of_repository, with_links_to_pages
+
+
+BEFORE_CODE = 200  # the priority of inline code is lower, and would take the backticks between the dollars
+LINK_OUT_OF_DOCS = re.compile(r"\[([^\[\]]+)\]\(\.\./([^\s()]+)\)")
+# The converter takes these for variables, or for operators with space on both sides
+SPACING = {
+    "<mi>&#x0007E;</mi>": "<mo>&#x0223C;</mo>",
+    "<mi>log</mi>": '<mi>log</mi><mspace width="0.15em"/>',
+    "<mi>cos</mi>": '<mi>cos</mi><mspace width="0.15em"/>',
+    "<mo>min</mo>": "<mi>min</mi>",
+    "<mo>max</mo>": "<mi>max</mi>",
+}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    config.mdx_configs["pymdownx.superfences"] = {"custom_fences": [FENCE]}
+    fence = {"name": "math", "class": "equation", "format": display_equation}
+    config.mdx_configs["pymdownx.superfences"] = {"custom_fences": [fence]}
     config.markdown_extensions.append(InlineEquations())
     return config
 
 
-def on_files(files: Files, config: MkDocsConfig) -> Files:
-    root = repository(config)
-    for notebook in sorted((root / "notebooks").glob("*.ipynb")):
-        add_notebook(notebook, files, config)
-    texts = {file.src_uri: file.content_string for file in files.documentation_pages()}
-    included = {file.src_uri for file in files if file.inclusion.is_included()}
-    for name, content in pages_of_repository(texts, root, included).items():
-        files.append(File.generated(config, name, content=content, inclusion=InclusionLevel.NOT_IN_NAV))
-    return files
-
-
-def add_notebook(notebook: Path, files: Files, config: MkDocsConfig) -> None:
-    page, pictures = page_of_notebook(json.loads(notebook.read_text()), notebook.stem)
-    contents = {f"{notebook.stem}.md": page, notebook.name: notebook.read_bytes(), **pictures}
-    for name, content in contents.items():
-        files.append(File.generated(config, f"notebooks/{name}", content=content))
-
-
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    pages = {file.src_uri for file in files if file.inclusion.is_included()}
-    return with_links_to_pages(markdown, page.file.src_uri, repository(config), pages)
+    """Point links out of `docs` at `repo_url`, or without one at the checkout that the folder `site` lies in.
+
+    They are written as HTML, since mkdocs would warn of a Markdown link to a file that is no page.
+    """
+    if "/" in page.file.src_uri:
+        return markdown
+    root = f"{config.repo_url.rstrip('/')}/blob/main/" if config.repo_url else "../"
+    return LINK_OUT_OF_DOCS.sub(rf'<a href="{root}\2">\1</a>', markdown)
 
 
-def repository(config: MkDocsConfig) -> Path:
-    return Path(config.config_file_path).resolve().parent
+def mathml(source: str, display: str = "inline") -> str:
+    converted = convert(source.strip(), display=display)
+    for found, wanted in SPACING.items():
+        converted = converted.replace(found, wanted)
+    return converted
+
+
+def display_equation(source: str, *_: Any, **__: Any) -> str:
+    return f'<div class="equation">{mathml(source, "block")}</div>'
+
+
+class InlineEquation(InlineProcessor):
+    def handleMatch(self, m: Any, data: str) -> tuple[str, int, int]:
+        return self.md.htmlStash.store(mathml(m.group(1))), m.start(0), m.end(0)
+
+
+class InlineEquations(Extension):
+    """Equations between $` and `$, which GitHub shows as well."""
+
+    def extendMarkdown(self, md: Markdown) -> None:
+        md.inlinePatterns.register(InlineEquation(r"\$`([^`]+)`\$", md), "inline_equation", BEFORE_CODE)

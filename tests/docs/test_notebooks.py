@@ -1,6 +1,6 @@
-"""Every notebook runs from top to bottom and shows what it says; what is kept of it is such a run.
+"""Every notebook runs from top to bottom and shows what its text says; its stored outputs are those of such a run.
 
-With `STORE_NOTEBOOKS=1` in the environment these tests also put what the notebooks printed and drew into them.
+With `STORE_NOTEBOOKS=1` in the environment these tests store the new outputs.
 """
 
 import base64
@@ -15,27 +15,22 @@ from nbformat import NotebookNode
 
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-KEPT = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))
+NAMES = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:tmp|home|root|work|usr|var|opt|mnt|private|Users)/|[A-Z]:\\")
 LARGEST_NOTEBOOK, LARGEST_PICTURE = 400_000, 60_000  # bytes
 
 
 def run(name: str, folder: Path) -> NotebookNode:
-    """Executes a notebook in a folder of its own; it leaves the same kinds of outputs as are kept of it."""
+    """Executes a notebook in a folder of its own; its outputs are of the same kinds as the stored ones."""
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
-    kept, metadata = [kinds_of(cell) for cell in notebook.cells], notebook.metadata.copy()
-    NotebookClient(
-        notebook,
-        timeout=600,
-        record_timing=False,
-        coalesce_streams=True,
-        resources={"metadata": {"path": folder}},
-    ).execute()
+    stored, metadata = [kinds_of(cell) for cell in notebook.cells], notebook.metadata.copy()
+    place = {"metadata": {"path": folder}}
+    NotebookClient(notebook, timeout=600, record_timing=False, coalesce_streams=True, resources=place).execute()
     if os.environ.get("STORE_NOTEBOOKS"):
-        notebook.metadata = metadata  # which Python ran it is of no matter
+        notebook.metadata = metadata  # without the version of Python that ran it
         nbformat.write(notebook, NOTEBOOKS / name)
     else:
-        assert [kinds_of(cell) for cell in notebook.cells] == kept
+        assert [kinds_of(cell) for cell in notebook.cells] == stored
     return notebook
 
 
@@ -60,7 +55,7 @@ def values_of(name: str, text: str) -> list[float]:
     return [float(value) for value in found[1].split()]
 
 
-def test_the_lab_notebook_shows_the_effect_and_where_the_prefix_ends(tmp_path):
+def test_lab_notebook_shows_the_effect_and_the_end_of_the_prefix(tmp_path):
     text = "\n".join(texts_of(run("01_lab.ipynb", tmp_path)))
     accuracy = {name: float(value) for name, value in re.findall(r"^(\S+) +accuracy (\d\.\d\d)", text, re.M)}
     assert accuracy["GRPO"] <= 0.30
@@ -68,7 +63,7 @@ def test_the_lab_notebook_shows_the_effect_and_where_the_prefix_ends(tmp_path):
     assert re.search(r"^hybrid +[\d+*=;-]+▌", text, re.M)
 
 
-def test_four_lines_make_a_grpo_script_prefix_rft_and_without_prefixes_no_bit_is_different(tmp_path):
+def test_four_lines_change_a_grpo_script_and_without_prefixes_its_weights_are_the_same(tmp_path):
     texts = texts_of(run("02_drop_in.ipynb", tmp_path))
     text = "\n".join(texts)
 
@@ -87,47 +82,43 @@ def test_four_lines_make_a_grpo_script_prefix_rft_and_without_prefixes_no_bit_is
     assert all(0 < share < 1 for share in values_of("prefix/demonstration_share", text))
 
 
-def test_a_batch_by_hand_is_what_the_package_makes_of_it(tmp_path):
+def test_a_batch_by_hand_equals_that_of_the_package(tmp_path):
     notebook = run("03_inside_a_prefix.ipynb", tmp_path)  # it asserts all along
     text = "\n".join(texts_of(notebook))
-    of_prefix, kept = map(int, re.search(r"^(\d+) prefix tokens, (\d+) kept", text, re.M).groups())
-    assert 0.15 < kept / of_prefix < 0.25
+    prefix_tokens, selected = map(int, re.search(r"^(\d+) prefix tokens, (\d+) selected", text, re.M).groups())
+    assert 0.15 < selected / prefix_tokens < 0.25
     assert float(re.search(r"^[\d,]+ parameters, norm of the gradient ([\d.]+)", text, re.M)[1]) > 0
     assert float(re.search(r"beta ([-+][\d.]+)$", text, re.M)[1]) != 0
     assert len(pictures_of(notebook)) == 5
 
 
-def test_methods_are_compared_with_intervals_that_are_computed_and_paired(tmp_path):
+def test_methods_are_compared_with_intervals_and_paired_differences(tmp_path):
     text = "\n".join(texts_of(run("04_compare.ipynb", tmp_path)))
-    table = dict(re.findall(r"^(GRPO|Prefix-RFT) +3 +(\d\.\d{3}) ± \d\.\d{3}", text, re.M))
-    assert float(table["GRPO"]) < float(table["Prefix-RFT"])
+    means = dict(re.findall(r"^(GRPO|Prefix-RFT) +(\d\.\d{3}) ± \d\.\d{3}", text, re.M))
+    assert float(means["GRPO"]) < float(means["Prefix-RFT"])
     low, high = map(float, re.search(r"95% interval ([-+][\d.]+) to ([-+][\d.]+)$", text, re.M).groups())
-    assert low - 0.001 <= float(table["Prefix-RFT"]) - float(table["GRPO"]) <= high + 0.001  # of rounded ones
-    assert re.search(r"^SFT then RFT +0\.\d{3} ±", text, re.M)  # of docs/comparison
+    assert low - 0.001 <= float(means["Prefix-RFT"]) - float(means["GRPO"]) <= high + 0.001  # of rounded figures
 
 
-@pytest.mark.parametrize("name", KEPT)
-def test_a_notebook_is_kept_as_one_run_from_top_to_bottom_left_it(name):
+@pytest.mark.parametrize("name", NAMES)
+def test_stored_outputs_are_of_one_run_without_errors_and_local_paths(name):
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
     assert not [text for text in (*texts_of(notebook), *(cell.source for cell in code)) if ABSOLUTE_PATH.search(text)]
-    assert not [cell.source for cell in code if is_to_be_seen(cell.source) and not cell.outputs]
+    assert not [cell.source for cell in code if shows_something(cell.source) and not cell.outputs]
 
 
-def is_to_be_seen(source: str) -> bool:
-    """Whether a cell prints or draws, at its top or in a loop there."""
-    return re.search(r"^(?: {4})*(?:print|show\w*|compare|plt\.show)\(", without_functions(source), re.M) is not None
+def shows_something(source: str) -> bool:
+    """Whether a cell prints or draws, outside of its functions."""
+    top_level = re.sub(r"^def .*\n(?:(?: .*)?\n)*", "", source, flags=re.M)
+    return re.search(r"^(?: {4})*(?:print|show\w*|compare|plt\.show)\(", top_level, re.M) is not None
 
 
-def without_functions(source: str) -> str:
-    return re.sub(r"^def .*\n(?:(?: .*)?\n)*", "", source, flags=re.M)
-
-
-@pytest.mark.parametrize("name", KEPT)
-def test_a_notebook_is_small_and_says_nothing_of_when_it_was_run(name):
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_is_small_and_has_no_metadata_of_the_run(name):
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     assert (NOTEBOOKS / name).stat().st_size < LARGEST_NOTEBOOK
     assert all(len(picture) < LARGEST_PICTURE for picture in pictures_of(notebook))
