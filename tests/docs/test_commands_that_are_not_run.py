@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from accelerate.commands.launch import launch_command_parser
 
-from prefix_rft_trl.cli import data_check, data_options, eval
+from prefix_rft_trl.cli import data, data_check, eval
 from prefix_rft_trl.cli.launch.recipe import read_recipe
 from prefix_rft_trl.cli.launch.training_script import make_parser
 from prefix_rft_trl.cli.train import launcher_flags
@@ -39,7 +39,7 @@ def test_a_command_parses_to_its_end(line, monkeypatch):
     elif command == "data" and words[0] == "check":
         data_check._parser().parse_args(words[1:])
     elif command == "data":
-        data_options.make_parser().parse_args(words)
+        data.make_parser().parse_args(words)
     else:
         assert command == "train"
         recipe, flags = read_recipe(words)

@@ -1,152 +1,167 @@
-"""A dataset of others to rows of `prompt`, `completion`, `solution`, in two readings.
+"""Convert a dataset into rows of `prompt`, `completion` and `solution`, with shares of its demonstrations ablated.
 
-The first decides what is kept, since shares and the form of the file depend on all rows; the second writes it. Neither
-holds more than some hundred texts.
+Intermediate results lie in a temporary folder, so that memory does not grow with the dataset.
 """
 
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .corruption import Purpose, drawn, refuted
-from .options import Settings
-from .rows import Form, features_of, record
-from .selection import Kept, Plan, Tally, count, damaged_at, make_plan, row_batches, usable
-from .sources.reading import Reader, Row
-from .writing import write
+from .corruption import confirm_wrong
+from .draws import Purpose, draw
+from .extraction import Extraction, Tally, count, extracted_features
+from .options import ConversionOptions
+from .output import RowFormat, write_rows
+from .sources.reading import Reader
 
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, Features
 
-
-Demonstration = tuple[int, int]
+ROWS_PER_BATCH = 500
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """What is taken away from a dataset.
+    """The demonstrations that are taken away or corrupted.
 
     Attributes:
-        demonstrated (`set[int]`): rows of the source that keep their demonstrations.
-        damaged (`set[tuple[int, int]]`): row and place of the demonstrations that are damaged.
-        beyond_damage (`list[Kept]`): for each demonstration that cannot be damaged, its row.
-        too_few (`int`): demonstrations that were to be damaged, for which there are none left.
+        demonstrated (`set[int]`): source rows that keep their demonstrations.
+        corrupted (`set[tuple[int, int]]`): source row and place of the corrupted demonstrations.
+        incorruptible (`list[dict]`): the extracted row of each demonstration that cannot be corrupted.
+        shortfall (`int`): how many more should have been corrupted.
     """
 
     demonstrated: set[int]
-    damaged: set[Demonstration]
-    beyond_damage: list[Kept]
-    too_few: int
+    corrupted: set[tuple[int, int]]
+    incorruptible: list[dict[str, Any]]
+    shortfall: int
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a conversion came to.
+class Conversion:
+    """The result of a conversion.
 
     Attributes:
-        rows_read, rows_kept (`int`): rows of the source, and of the file.
-        rows_demonstrated (`int`): rows with a demonstration.
-        demonstrations, damaged (`int`): demonstrations in the file, and how many of them are damaged.
-        beyond_damage (`int`): demonstrations that were to be damaged too, had there been more that can be.
-        form (`Form`): that of the rows.
-        tally (`Tally`): what was dropped and why.
+        rows_kept, rows_demonstrated (`int`): rows in the file, and those with a demonstration.
+        demonstrations, corrupted (`int`): demonstrations in the file, and how many of them are corrupted.
+        shortfall (`int`): demonstrations that should have been corrupted too, had enough been corruptible.
+        tally (`Tally`): what was read, dropped and left out, with reasons.
     """
 
-    rows_read: int
     rows_kept: int
     rows_demonstrated: int
     demonstrations: int
-    damaged: int
-    beyond_damage: int
-    form: Form
+    corrupted: int
+    shortfall: int
     tally: Tally
 
 
-def convert(dataset: "Dataset", reader: Reader, settings: Settings, path: Path) -> Outcome:
-    """Converts a dataset to a file, the kind of which its suffix says.
+def convert(dataset: "Dataset", reader: Reader, options: ConversionOptions, path: Path) -> Conversion:
+    """Converts a dataset to a Parquet or JSONL file, by the suffix; writes nothing if no row is kept."""
+    extraction = Extraction(reader, options)
+    with tempfile.TemporaryDirectory(prefix="prefix_rft_data-") as cache:
+        problems = _map(
+            dataset.select_columns(reader.columns),
+            extraction,
+            extracted_features(options.plain_text),
+            Path(cache) / "problems.arrow",
+            "Reading",
+            batched=True,
+            batch_size=ROWS_PER_BATCH,
+            with_indices=True,
+        )
+        facts = problems.remove_columns(["prompt", "texts", "corrupted_texts"]).to_list()
+        ablation = draw_ablation(facts, options)
+        if facts:
+            row_format = RowFormat(
+                options.plain_text,
+                several_demonstrations=any(len(row["places"]) > 1 for row in facts),
+                several_answers=any(len(row["golds"]) > 1 for row in facts),
+            )
 
-    Nothing is written if no row is kept.
-    """
-    dataset = dataset.select_columns(reader.columns)
-    plan = make_plan(dataset, reader, settings)
-    ablated = ablation(plan.kept, settings)
-    form = form_of(plan.kept, settings)
-    if plan.kept:
-        rows = dataset.select([item.row for item in plan.kept])
-        write(path, _records(rows, reader, settings, plan.kept, ablated, form), features_of(form))
-    _note(plan, ablated)
-    demonstrations = sum(len(item.places) for item in plan.kept if item.row in ablated.demonstrated)
-    return Outcome(
-        rows_read=plan.rows_read,
-        rows_kept=len(plan.kept),
-        rows_demonstrated=len(ablated.demonstrated),
-        demonstrations=demonstrations,
-        damaged=len(ablated.damaged),
-        beyond_damage=ablated.too_few,
-        form=form,
-        tally=plan.tally,
+            def finished(problem: dict[str, Any]) -> dict[str, Any]:
+                return row_format.row(ablated_demonstrations(problem, ablation), problem["golds"])
+
+            write_rows(_map(problems, finished, row_format.features, Path(cache) / "rows.arrow", "Writing"), path)
+    for row in ablation.incorruptible:
+        count(extraction.tally.noted, "demonstrations that cannot be corrupted", row["row"], row["example"])
+    return Conversion(
+        rows_kept=len(facts),
+        rows_demonstrated=len(ablation.demonstrated),
+        demonstrations=sum(len(row["places"]) for row in facts if row["row"] in ablation.demonstrated),
+        corrupted=len(ablation.corrupted),
+        shortfall=ablation.shortfall,
+        tally=extraction.tally,
     )
 
 
-def form_of(kept: list[Kept], settings: Settings) -> Form:
-    """Lists where a row needs one. It does not depend on which demonstrations were drawn: shares share a form."""
-    several_demonstrations = any(len(item.places) > 1 for item in kept)
-    several_answers = any(not isinstance(item.solution, str) for item in kept)
-    return Form(settings.plain_text, several_demonstrations, several_answers)
+def _map(
+    dataset: "Dataset",
+    function: Callable[..., Any],
+    features: "Features",
+    file: Path,
+    title: str,
+    **options: Any,
+) -> "Dataset":
+    return dataset.map(
+        function,
+        features=features,
+        remove_columns=[name for name in dataset.column_names if name not in features],
+        cache_file_name=str(file),
+        new_fingerprint=file.stem,  # the file is used once, so the function need not be hashed
+        desc=title,
+        **options,
+    )
 
 
-def _records(
-    rows: "Dataset", reader: Reader, settings: Settings, kept: list[Kept], ablated: Ablation, form: Form
-) -> Iterator[list[dict[str, Any]]]:
-    for start, batch in row_batches(rows, "Writing"):
-        of_batch = kept[start : start + len(batch)]
-        yield [_record(row, item, reader, settings, ablated, form) for row, item in zip(batch, of_batch, strict=True)]
+def draw_ablation(rows: list[dict[str, Any]], options: ConversionOptions) -> Ablation:
+    """Draws `round(share * number)` of the problems with a demonstration, and of the demonstrations that these have.
 
-
-def _record(row: Row, kept: Kept, reader: Reader, settings: Settings, ablated: Ablation, form: Form) -> dict[str, Any]:
-    item = usable(reader.read(row), settings)
-    demonstrations = []
-    for place in kept.places if kept.row in ablated.demonstrated else ():
-        damaged = damaged_at(item, place, settings.seed) if (kept.row, place) in ablated.damaged else None
-        demonstrations.append(damaged.text if damaged else item.demonstrations[place])
-    return record(item.prompt, demonstrations, item.solution, form)
-
-
-def _note(plan: Plan, ablated: Ablation) -> None:
-    noted = plan.tally.noted
-    for item in plan.kept:
-        if not item.places:
-            count(noted, "no demonstration in the source", item.row, item.example)
-    for item in ablated.beyond_damage:
-        count(noted, "demonstrations that cannot be damaged", item.row, item.example)
-
-
-def ablation(kept: Sequence[Kept], settings: Settings) -> Ablation:
-    """Draws both, as many as `round(share * number)`: of the problems with a demonstration, and of the demonstrations
-    that are left.
+    Args:
+        rows (`list[dict]`): the extracted rows; of their columns `row`, `key`, `golds`, `places`, `wrong_answers` and
+            `certain` are used.
+        options (`ConversionOptions`): shares and seed.
     """
-    having = [item for item in kept if item.places]
-    number = round(settings.demonstrated_share * len(having))
-    places = drawn(number, [(item.key,) for item in having], settings.seed, Purpose.DEMONSTRATED)
-    left = [having[place] for place in sorted(places)]
-    damaged, beyond_damage, too_few = _damaged(left, settings)
-    return Ablation({item.row for item in left}, damaged, beyond_damage, too_few)
-
-
-def _damaged(left: Sequence[Kept], settings: Settings) -> tuple[set[Demonstration], list[Kept], int]:
-    number = round(settings.damaged_share * sum(len(item.places) for item in left))
+    having = [row for row in rows if row["places"]]
+    number = round(options.demonstrations * len(having))
+    drawn = draw(number, [(int(row["key"]),) for row in having], options.seed, Purpose.DEMONSTRATED)
+    left = [having[index] for index in sorted(drawn)]
+    demonstrated = {row["row"] for row in left}
+    number = round(options.corrupt * sum(len(row["places"]) for row in left))
     if not number:
-        return set(), [], 0
-    with_slip = [
-        (item, place, slip) for item in left for place, slip in zip(item.places, item.slips, strict=True) if slip
+        return Ablation(demonstrated, set(), [], 0)
+    wrong = wrong_answers(left)
+    places = [(row, place) for row in left for place in row["places"]]
+    corruptible = [(row, place) for row, place in places if (row["row"], place) in wrong]
+    keys = [(int(row["key"]), place) for row, place in corruptible]
+    drawn = draw(number, keys, options.seed, Purpose.CORRUPTED)
+    corrupted = {(corruptible[index][0]["row"], corruptible[index][1]) for index in drawn}
+    incorruptible = [row for row, place in places if (row["row"], place) not in wrong]
+    return Ablation(demonstrated, corrupted, incorruptible, number - len(corrupted))
+
+
+def wrong_answers(rows: list[dict[str, Any]]) -> set[tuple[int, int]]:
+    """Row and place of the demonstrations whose corruption ends in an answer that is surely wrong."""
+    wrong, doubtful = set(), []
+    for row in rows:
+        for place, answer, is_certain in zip(row["places"], row["wrong_answers"], row["certain"], strict=True):
+            if is_certain:
+                wrong.add((row["row"], place))
+            elif answer is not None:
+                doubtful.append(((row["row"], place), answer, row["golds"]))
+    confirmed = confirm_wrong([answer for _, answer, _ in doubtful], [golds for *_, golds in doubtful])
+    return wrong | {place for (place, *_), is_wrong in zip(doubtful, confirmed, strict=True) if is_wrong}
+
+
+def ablated_demonstrations(problem: dict[str, Any], ablation: Ablation) -> list[str]:
+    """The demonstrations of an extracted row as they will be written."""
+    row = problem["row"]
+    if row not in ablation.demonstrated:
+        return []
+    return [
+        corrupted if (row, place) in ablation.corrupted else text
+        for place, text, corrupted in zip(problem["places"], problem["texts"], problem["corrupted_texts"], strict=True)
     ]
-    doubtful = [entry for entry in with_slip if not entry[2].certain]
-    wrong = refuted([slip.answer for _, _, slip in doubtful], [item.solution for item, _, _ in doubtful])
-    right = {(item.row, place) for (item, place, _), is_wrong in zip(doubtful, wrong, strict=True) if not is_wrong}
-    can = [(item, place) for item, place, _ in with_slip if (item.row, place) not in right]
-    can_be = {(item.row, place) for item, place in can}
-    beyond = [item for item in left for place in item.places if (item.row, place) not in can_be]
-    chosen = drawn(number, [(item.key, place) for item, place in can], settings.seed, Purpose.DAMAGED)
-    return {(can[place][0].row, can[place][1]) for place in chosen}, beyond, number - len(chosen)
