@@ -1,6 +1,6 @@
 import pytest
 
-from prefix_rft_trl.data.convert.writing import check_output
+from prefix_rft_trl.data.convert.output import check_output
 from prefix_rft_trl.utils.files import replacing
 
 
@@ -30,7 +30,7 @@ def test_an_interrupt_leaves_the_old_file_and_nothing_else(tmp_path, error):
     assert list(tmp_path.iterdir()) == [output]
 
 
-def test_a_folder_that_cannot_be_written_to_is_said_before_any_work(tmp_path):
+def test_a_folder_that_cannot_be_written_to_is_reported_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(ValueError, match=r"cannot write to the folder .*file"),
@@ -39,7 +39,7 @@ def test_a_folder_that_cannot_be_written_to_is_said_before_any_work(tmp_path):
         pytest.fail("the work began")
 
 
-def test_an_output_is_checked(tmp_path):
+def test_an_output_of_another_kind_or_in_the_way_is_refused(tmp_path):
     (tmp_path / "made.jsonl").write_text("old")
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(ValueError, match=r"\.parquet or \.jsonl, found '.*made\.csv'"):
