@@ -8,7 +8,13 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefix_rft_trl.data.benchmarks import ANSWER_COLUMNS, BENCHMARKS, PROBLEM_COLUMNS, Problem, load_benchmark
+from prefix_rft_trl.data.benchmarks import (
+    ANSWER_COLUMNS,
+    BENCHMARKS,
+    PROBLEM_COLUMNS,
+    BenchmarkProblem,
+    load_benchmark,
+)
 from prefix_rft_trl.data.gym import NAME_PREFIX
 from prefix_rft_trl.data.loading import LOCAL_FORMATS, load_splits, pick_split, with_prompts
 from prefix_rft_trl.rewards import load_reward
@@ -153,7 +159,7 @@ def _check_prompts(name: str, column: str, prompts: list[Any]) -> None:
             raise ValueError(f"{name}, row {row}: its {column} is {prompt!r:.80} instead of {wanted}.")
 
 
-def _of_problems(problems: list[Problem]) -> "Dataset":
+def _of_problems(problems: list[BenchmarkProblem]) -> "Dataset":
     from datasets import Dataset
 
     answers = [problem.answer if isinstance(problem.answer, list) else [problem.answer] for problem in problems]

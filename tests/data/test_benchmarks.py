@@ -5,7 +5,7 @@ import json
 import pytest
 
 from prefix_rft_trl.data import benchmarks
-from prefix_rft_trl.data.benchmarks import BENCHMARKS, Problem, find_benchmarks, load_benchmark, read_problems
+from prefix_rft_trl.data.benchmarks import BENCHMARKS, BenchmarkProblem, find_benchmarks, load_benchmark, read_problems
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def test_the_six_benchmarks_of_the_paper_are_known():
 def test_a_file_in_the_folder_that_the_environment_names_comes_before_the_hub(write, tmp_path, monkeypatch):
     write("math_benchmarks/amc.jsonl", {"problem": "1+1?", "answer": 2.0})
     monkeypatch.setenv("PREFIX_RFT_DATA", str(tmp_path))
-    assert load_benchmark("amc") == [Problem("1+1?", 2.0)]
-    assert find_benchmarks(["amc"]) == {"amc": [Problem("1+1?", 2.0)]}
+    assert load_benchmark("amc") == [BenchmarkProblem("1+1?", 2.0)]
+    assert find_benchmarks(["amc"]) == {"amc": [BenchmarkProblem("1+1?", 2.0)]}
 
 
 def test_from_the_hub_the_columns_of_that_dataset_are_read(monkeypatch):
@@ -39,7 +39,7 @@ def test_from_the_hub_the_columns_of_that_dataset_are_read(monkeypatch):
         return {"question": ["1+1?", "2+2?"], "final_answer": [["2"], ["4"]], "solution": [[""], [""]]}
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    assert load_benchmark("olympiadbench") == [Problem("1+1?", ["2"]), Problem("2+2?", ["4"])]
+    assert load_benchmark("olympiadbench") == [BenchmarkProblem("1+1?", ["2"]), BenchmarkProblem("2+2?", ["4"])]
     assert asked == [("math-ai/olympiadbench", None, "test")]
 
 
@@ -47,13 +47,13 @@ def test_a_folder_stands_for_all_its_files(write, tmp_path):
     write("b.jsonl", {"question": "B?", "solution": "2"}, "", {"prompt": [{"role": "user", "content": "C?"}]})
     write("a.jsonl", {"problem": "A?", "answer": "1"})
     assert find_benchmarks([str(tmp_path)]) == {
-        "a": [Problem("A?", "1")],
-        "b": [Problem("B?", "2"), Problem("C?", None)],
+        "a": [BenchmarkProblem("A?", "1")],
+        "b": [BenchmarkProblem("B?", "2"), BenchmarkProblem("C?", None)],
     }
 
 
 def test_lines_are_separated_by_line_breaks_alone(write):
-    assert read_problems(write("a.jsonl", '{"problem": "one\u2028two"}')) == [Problem("one\u2028two", None)]
+    assert read_problems(write("a.jsonl", '{"problem": "one\u2028two"}')) == [BenchmarkProblem("one\u2028two", None)]
 
 
 @pytest.mark.parametrize(

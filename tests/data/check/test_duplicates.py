@@ -35,10 +35,12 @@ def test_one_gold_in_common_is_no_conflict(check, clean_row):
 
 
 def test_the_same_question_in_messages_is_a_duplicate_of_the_text(clean_row):
-    from prefix_rft_trl.data.check.checking import DuplicateCheck
-    from prefix_rft_trl.data.check.findings import Row
+    from prefix_rft_trl.data.check.duplicates import DuplicateCheck
+    from prefix_rft_trl.data.check.checked_rows import CheckedRow
 
     check = DuplicateCheck(None)  # golds are the same: nothing to verify
     messages = [{"role": "user", "content": "What is 1+1?"}]
-    found = [list(check.read(Row(number, prompt, [], "2", ("2",)))) for number, prompt in enumerate([messages] * 2)]
+    found = [
+        list(check.read(CheckedRow(number, prompt, [], "2", ("2",)))) for number, prompt in enumerate([messages] * 2)
+    ]
     assert [len(findings) for findings in found] == [0, 1]

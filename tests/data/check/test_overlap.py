@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.data.benchmarks import Problem
-from prefix_rft_trl.data.check.overlap import NgramIndex, common_ends
+from prefix_rft_trl.data.benchmarks import BenchmarkProblem
+from prefix_rft_trl.data.check.common_ends import common_ends
+from prefix_rft_trl.data.check.overlap import NgramIndex
 
 
 LONG = (
@@ -16,7 +17,10 @@ LONG = (
 )
 SHORT = "What is $1+1$?"
 INSTRUCTION = "\nPlease reason step by step, and put your final answer within \\boxed{}"
-BENCHMARKS = {"aime99": [Problem("Unrelated.", "1"), Problem(LONG, "204")], "short": [Problem(SHORT, "2")]}
+BENCHMARKS = {
+    "aime99": [BenchmarkProblem("Unrelated.", "1"), BenchmarkProblem(LONG, "204")],
+    "short": [BenchmarkProblem(SHORT, "2")],
+}
 
 
 def sliding(text: str, length: int) -> set[str]:
@@ -68,7 +72,9 @@ def test_a_benchmark_problem_before_the_instruction_of_all_prompts_is_exact(chec
 
 def test_an_instruction_that_the_benchmark_has_too_is_no_overlap(check, clean_row):
     instruction = f"{INSTRUCTION}, as a whole number or as a fraction in lowest terms."
-    problems = [Problem(f"How long is a rope of {number} feet cut in two?{instruction}", "1") for number in range(20)]
+    problems = [
+        BenchmarkProblem(f"How long is a rope of {number} feet cut in two?{instruction}", "1") for number in range(20)
+    ]
     rows = [clean_row(number, prompt=clean_row(number)["prompt"] + instruction) for number in range(2, 8)]
     assert check(rows, benchmarks={"ropes": problems}).exit_code == 0
 

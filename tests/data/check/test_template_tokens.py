@@ -2,7 +2,7 @@
 
 import pytest
 
-from prefix_rft_trl.data.check.lengths import Tokens
+from prefix_rft_trl.data.check.measures import TokenMeasure
 
 
 TOKENS = ["<|im_start|>", "<|im_end|>", "<|eot_id|>", "<s>", "</s>", "[INST]", "<start_of_turn>", "<|endoftext|>",
@@ -51,4 +51,4 @@ def test_the_tokenizers_own_special_tokens_are_found(check, clean_row, bytes_tok
     tokenizer.add_special_tokens({"additional_special_tokens": ["<<stop>>", "<think>"]})
     rows = [clean_row(2), clean_row(3, prompt="one <<stop>> two"), clean_row(4, prompt="<think> about it")]
     assert check(rows).exit_code == 0
-    assert check(rows, measure=Tokens(tokenizer)).rows_with("template_token") == [1]
+    assert check(rows, measure=TokenMeasure(tokenizer)).rows_with("template_token") == [1]
