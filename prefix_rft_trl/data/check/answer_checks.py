@@ -1,33 +1,27 @@
 """Check that gold answers can be read, and that demonstrations end in them."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from decimal import Decimal
-from typing import Protocol
+from typing import TYPE_CHECKING
 
+from prefix_rft_trl.data.texts import excerpt, last_words
 from prefix_rft_trl.rewards.answers import MARKERS, find_final_answer
 from prefix_rft_trl.rewards.verification.equivalence import Verdict
 
 from .checked_rows import CheckedRow, RowCheck
 from .findings import Finding
-from .texts import excerpt, last_words
 
 
-class AnswerVerifier(Protocol):
-    """The methods of [`~prefix_rft_trl.rewards.verification.verifier.Verifier`] that checks call."""
-
-    def verify(
-        self, pairs: Sequence[tuple[str | None, tuple[str, ...]]], progress: str | None = None
-    ) -> Sequence[Verdict]: ...
-
-    def unreadable(self, golds: Sequence[tuple[str, ...]], progress: str | None = None) -> list[bool]: ...
+if TYPE_CHECKING:
+    from prefix_rft_trl.rewards.verification.verifier import Verifier
 
 
 class AnswerCheck(RowCheck):
     """Collects answers row by row, and verifies all of them at the end.
 
     Args:
-        verifier (`AnswerVerifier`): reads golds, and compares answers with them.
+        verifier (`Verifier`): reads golds, and compares answers with them.
         markers (`tuple[str, ...]`): markers of a final answer outside a box.
 
     Attributes:
@@ -35,7 +29,7 @@ class AnswerCheck(RowCheck):
         stated (`int`): demonstrations that state a final answer.
     """
 
-    def __init__(self, verifier: AnswerVerifier, markers: tuple[str, ...] = MARKERS) -> None:
+    def __init__(self, verifier: "Verifier", markers: tuple[str, ...] = MARKERS) -> None:
         self._verifier = verifier
         self._markers = markers
         self._golds: dict[int, tuple[str, ...]] = {}

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from prefix_rft_trl.data.texts import excerpt, prompt_texts
 from prefix_rft_trl.method.demonstrations import Message, parse_demonstrations
 from prefix_rft_trl.rewards.golds import acceptable_golds
 
 from .findings import Finding
-from .texts import excerpt, prompt_texts
 
 
 @dataclass(frozen=True)

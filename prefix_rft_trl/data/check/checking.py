@@ -4,23 +4,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prefix_rft_trl.data.benchmarks import BenchmarkProblem
+from prefix_rft_trl.data.texts import problem_text
 from prefix_rft_trl.rewards.answers import MARKERS
 
-from .answer_checks import AnswerCheck, AnswerVerifier
+from .answer_checks import AnswerCheck
 from .check_report import Report
 from .checked_rows import Columns, RowCheck, prompt_fault, read_rows
 from .common_ends import CommonEnds, common_ends
 from .duplicates import DuplicateCheck
 from .findings import KINDS, Finding
 from .lengths import Budgets, LengthCheck
-from .measures import CharacterMeasure, Measure, TokenMeasure
+from .measures import Measure, TokenMeasure
 from .overlap import OverlapCheck
 from .template_tokens import TemplateTokenCheck
-from .texts import problem_text
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+    from prefix_rft_trl.rewards.verification.verifier import Verifier
 
 
 _PROMPT_SAMPLE = 1_000  # prompts in which the common instruction is looked for
@@ -29,7 +31,7 @@ _PROMPT_SAMPLE = 1_000  # prompts in which the common instruction is looked for
 def check_dataset(
     dataset: "Dataset",
     columns: Columns,
-    verifier: AnswerVerifier,
+    verifier: "Verifier",
     benchmarks: Mapping[str, Sequence[BenchmarkProblem]] | None = None,
     measure: Measure | None = None,
     budgets: Budgets | None = None,
@@ -40,7 +42,7 @@ def check_dataset(
     Args:
         dataset (`Dataset`): its rows.
         columns (`Columns`): its columns, which exist.
-        verifier (`AnswerVerifier`): reads gold answers, and compares answers with them.
+        verifier (`Verifier`): reads gold answers, and compares answers with them.
         benchmarks (`Mapping[str, Sequence[BenchmarkProblem]]`, *optional*): problems that the dataset must not hold.
         measure (`Measure`, *optional*): unit of lengths; defaults to characters.
         budgets (`Budgets`, *optional*): room for a row, in tokens.
@@ -48,7 +50,7 @@ def check_dataset(
     """
     from tqdm.auto import tqdm
 
-    benchmarks, measure = benchmarks or {}, measure or CharacterMeasure()
+    benchmarks, measure = benchmarks or {}, measure or Measure()
     tokens = measure if isinstance(measure, TokenMeasure) else None
     budgets = budgets if budgets and tokens else Budgets()
     answers = AnswerCheck(verifier, markers) if columns.answer else None

@@ -1,19 +1,23 @@
 """Find prompts that an earlier row has, and repeated prompts whose golds conflict."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from prefix_rft_trl.data.texts import excerpt, problem_text
 from prefix_rft_trl.rewards.verification.equivalence import Verdict
 
-from .answer_checks import AnswerVerifier
 from .checked_rows import CheckedRow, RowCheck
 from .findings import Finding
-from .texts import excerpt, problem_text
+
+
+if TYPE_CHECKING:
+    from prefix_rft_trl.rewards.verification.verifier import Verifier
 
 
 class DuplicateCheck(RowCheck):
     """Compares the prompt of each row with those of all earlier rows, whatever their white space and case."""
 
-    def __init__(self, verifier: AnswerVerifier) -> None:
+    def __init__(self, verifier: "Verifier") -> None:
         self._verifier = verifier
         self._first: dict[str, tuple[int, tuple[str, ...]]] = {}
         self._doubtful: list[tuple[Finding, int, tuple[str, ...], tuple[str, ...]]] = []

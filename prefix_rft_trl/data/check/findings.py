@@ -30,85 +30,46 @@ class Finding:
 
 
 _ANSWER, _DEMONSTRATION, _BENCHMARKS = ("answer column",), ("demonstration column",), ("benchmarks",)
+_BOTH = _ANSWER + _DEMONSTRATION
 
 KINDS = {
-    "prompt_unusable": FindingKind(
-        "prompt empty, or neither text nor messages",
-        "The run stops at the row, or trains on nothing. Remove it.",
-    ),
-    "demonstration_unusable": FindingKind(
-        "demonstration neither text nor one assistant message",
-        "The trainer refuses the dataset. Fix the row.",
-        _DEMONSTRATION,
-    ),
-    "no_demonstration": FindingKind(
-        "no demonstration, or an empty one",
-        "All rollouts of these rows are on-policy.",
-        _DEMONSTRATION,
-        is_problem=False,
-    ),
-    "several_demonstrations": FindingKind(
-        "several demonstrations", "One is drawn for each hybrid rollout.", _DEMONSTRATION, is_problem=False
-    ),
-    "gold_missing": FindingKind(
-        "gold answer missing", "The reward of these rows is None: they cost rollouts and teach nothing.", _ANSWER
-    ),
-    "gold_unreadable": FindingKind(
-        "gold answer that does not parse",
-        "The reward of these rows is None. Fix the answer, or use another reward.",
-        _ANSWER,
-    ),
-    "answer_disagrees": FindingKind(
-        "demonstration's final answer is not the gold",
-        "The policy imitates a wrong answer, or the gold is wrong.",
-        (*_ANSWER, *_DEMONSTRATION),
-    ),
-    "answer_missing": FindingKind(
-        "demonstration states no final answer",
-        "Cut off, or in a form that the reward does not read (--answer_markers).",
-        (*_ANSWER, *_DEMONSTRATION),
-    ),
-    "answer_unverified": FindingKind(
-        "demonstration's final answer cannot be compared in time",
-        "The reward would count it as wrong.",
-        (*_ANSWER, *_DEMONSTRATION),
-    ),
-    "answer_unworked": FindingKind(
-        "demonstration's final number does not occur in its working",
-        "Another unit, a slip in the working, or a wrong gold. Review each.",
-        (*_ANSWER, *_DEMONSTRATION),
-        is_problem=False,
-    ),
-    "duplicate": FindingKind(
-        "same prompt as an earlier row", "Remove one, or merge them into a row with a list of demonstrations."
-    ),
-    "conflicting_gold": FindingKind(
-        "same prompt as an earlier row, other gold", "One of the two golds is wrong.", _ANSWER
-    ),
-    "benchmark_exact": FindingKind(
-        "problem of a benchmark", "Scores on that benchmark mean nothing. Remove the row.", _BENCHMARKS
-    ),
-    "benchmark_overlap": FindingKind(
-        "13 words in a row of a benchmark's problem",
-        "Review each: the same problem reworded, or a shared phrase.",
-        _BENCHMARKS,
-    ),
-    "benchmark_phrase": FindingKind(
-        "13 words of a benchmark that more than 10 rows have",
-        "Phrases of the genre; ignored as in the usual analyses.",
-        _BENCHMARKS,
-        is_problem=False,
-    ),
-    "template_token": FindingKind(
-        "token of a chat template inside a text", "It reads as the end of a turn. Store the text without its template."
-    ),
-    "prompt_too_long": FindingKind("prompt does not fit", "Remove the row, or raise the budget.", ("prompt budget",)),
-    "demonstration_too_long": FindingKind(
-        "demonstration does not fit",
+    "prompt_unusable": FindingKind("prompt empty, or neither text nor messages",
+        "The run stops at the row, or trains on nothing. Remove it."),
+    "demonstration_unusable": FindingKind("demonstration neither text nor one assistant message",
+        "The trainer refuses the dataset. Fix the row.", _DEMONSTRATION),
+    "no_demonstration": FindingKind("no demonstration, or an empty one",
+        "All rollouts of these rows are on-policy.", _DEMONSTRATION, is_problem=False),
+    "several_demonstrations": FindingKind("several demonstrations",
+        "One is drawn for each hybrid rollout.", _DEMONSTRATION, is_problem=False),
+    "gold_missing": FindingKind("gold answer missing",
+        "The reward of these rows is None: they cost rollouts and teach nothing.", _ANSWER),
+    "gold_unreadable": FindingKind("gold answer that does not parse",
+        "The reward of these rows is None. Fix the answer, or use another reward.", _ANSWER),
+    "answer_disagrees": FindingKind("demonstration's final answer is not the gold",
+        "The policy imitates a wrong answer, or the gold is wrong.", _BOTH),
+    "answer_missing": FindingKind("demonstration states no final answer",
+        "Cut off, or in a form that the reward does not read (--answer_markers).", _BOTH),
+    "answer_unverified": FindingKind("demonstration's final answer cannot be compared in time",
+        "The reward would count it as wrong.", _BOTH),
+    "answer_unworked": FindingKind("demonstration's final number does not occur in its working",
+        "Another unit, a slip in the working, or a wrong gold. Review each.", _BOTH, is_problem=False),
+    "duplicate": FindingKind("same prompt as an earlier row",
+        "Remove one, or merge them into a row with a list of demonstrations."),
+    "conflicting_gold": FindingKind("same prompt as an earlier row, other gold",
+        "One of the two golds is wrong.", _ANSWER),
+    "benchmark_exact": FindingKind("problem of a benchmark",
+        "Scores on that benchmark mean nothing. Remove the row.", _BENCHMARKS),
+    "benchmark_overlap": FindingKind("13 words in a row of a benchmark's problem",
+        "Review each: the same problem reworded, or a shared phrase.", _BENCHMARKS),
+    "benchmark_phrase": FindingKind("13 words of a benchmark that more than 10 rows have",
+        "Phrases of the genre; ignored as in the usual analyses.", _BENCHMARKS, is_problem=False),
+    "template_token": FindingKind("token of a chat template inside a text",
+        "It reads as the end of a turn. Store the text without its template."),
+    "prompt_too_long": FindingKind("prompt does not fit",
+        "Remove the row, or raise the budget.", ("prompt budget",)),
+    "demonstration_too_long": FindingKind("demonstration does not fit",
         "It is cut, and its end is never seen; with complete demonstrations it is left out.",
-        (*_DEMONSTRATION, "completion budget"),
-    ),
-    "no_place_for_thinking": FindingKind(
-        "demonstration's thinking has no place in the chat template", "The run stops at the row.", ("tokenizer",)
-    ),
-}
+        (*_DEMONSTRATION, "completion budget")),
+    "no_place_for_thinking": FindingKind("demonstration's thinking has no place in the chat template",
+        "The run stops at the row.", ("tokenizer",)),
+}  # fmt: skip

@@ -1,11 +1,10 @@
 """Measure prompts and demonstrations in characters, or in tokens as the trainer encodes them."""
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.data.prompts import prompt_of
+from prefix_rft_trl.data.texts import prompt_texts
 from prefix_rft_trl.method.demonstrations import Message, demonstration_ids
-
-from .texts import prompt_texts
 
 
 if TYPE_CHECKING:
@@ -14,20 +13,8 @@ if TYPE_CHECKING:
 Prompt = str | list[Message]
 
 
-class Measure(Protocol):
-    """Lengths of the two parts of a row, in a unit."""
-
-    unit: str
-
-    def prompt(self, prompt: Prompt) -> int: ...
-
-    def demonstration(self, prompt: Prompt, message: Message) -> int:
-        """Raises a ValueError if the demonstration has no place after this prompt."""
-        ...
-
-
-class CharacterMeasure:
-    """Lengths in characters, where there is no tokenizer."""
+class Measure:
+    """Lengths of prompts and demonstrations in characters."""
 
     unit = "characters"
 
@@ -35,10 +22,11 @@ class CharacterMeasure:
         return sum(map(len, prompt_texts(prompt)))
 
     def demonstration(self, prompt: Prompt, message: Message) -> int:
+        """Raises a ValueError if the demonstration has no place after this prompt."""
         return len(message["content"])
 
 
-class TokenMeasure:
+class TokenMeasure(Measure):
     """Lengths in tokens, of the prompt as the trainer makes and encodes it.
 
     Args:

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prefix_rft_trl.data.benchmarks import BenchmarkProblem
+from prefix_rft_trl.data.texts import excerpt, problem_text
 
 from .checked_rows import CheckedRow, RowCheck
 from .common_ends import CommonEnds, common_ends
 from .findings import Finding
-from .texts import excerpt, problem_text
 
 
 RUN_LENGTH = 13

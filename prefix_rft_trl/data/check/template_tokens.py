@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable, Iterator
 
+from prefix_rft_trl.data.texts import in_context, prompt_texts
+
 from .checked_rows import CheckedRow, RowCheck
 from .findings import Finding
-from .texts import in_context, prompt_texts
 
 
 _USUAL_TOKENS = (

@@ -1,10 +1,9 @@
 """Convert a dataset into rows of `prompt`, `completion` and `solution`, with shares of its demonstrations ablated.
 
-Intermediate results lie in a temporary folder, so that memory does not grow with the dataset.
+Intermediate results lie in a temporary folder, so that memory does not grow with the texts of the dataset.
 """
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,26 +17,11 @@ from .sources.reading import Reader
 
 
 if TYPE_CHECKING:
-    from datasets import Dataset, Features
+    from datasets import Dataset
 
 ROWS_PER_BATCH = 500
 
-
-@dataclass(frozen=True)
-class Ablation:
-    """The demonstrations that are taken away or corrupted.
-
-    Attributes:
-        demonstrated (`set[int]`): source rows that keep their demonstrations.
-        corrupted (`set[tuple[int, int]]`): source row and place of the corrupted demonstrations.
-        incorruptible (`list[dict]`): the extracted row of each demonstration that cannot be corrupted.
-        shortfall (`int`): how many more should have been corrupted.
-    """
-
-    demonstrated: set[int]
-    corrupted: set[tuple[int, int]]
-    incorruptible: list[dict[str, Any]]
-    shortfall: int
+Place = tuple[int, int]  # row of the source, and place among the demonstrations of that row
 
 
 @dataclass(frozen=True)
@@ -62,106 +46,94 @@ class Conversion:
 def convert(dataset: "Dataset", reader: Reader, options: ConversionOptions, path: Path) -> Conversion:
     """Converts a dataset to a Parquet or JSONL file, by the suffix; writes nothing if no row is kept."""
     extraction = Extraction(reader, options)
+    # The fingerprints keep `datasets` from hashing the functions: each file is used once
     with tempfile.TemporaryDirectory(prefix="prefix_rft_data-") as cache:
-        problems = _map(
-            dataset.select_columns(reader.columns),
+        extracted = dataset.select_columns(reader.columns).map(
             extraction,
-            extracted_features(options.plain_text),
-            Path(cache) / "problems.arrow",
-            "Reading",
+            with_indices=True,
             batched=True,
             batch_size=ROWS_PER_BATCH,
-            with_indices=True,
+            remove_columns=reader.columns,
+            features=extracted_features(options.plain_text),
+            cache_file_name=f"{cache}/extracted.arrow",
+            new_fingerprint="extracted",
+            desc="Reading",
         )
-        facts = problems.remove_columns(["prompt", "texts", "corrupted_texts"]).to_list()
-        ablation = draw_ablation(facts, options)
-        if facts:
+        problems = extracted.remove_columns(["prompt", "texts", "corrupted_texts"]).to_list()
+        ablation = draw_ablation(problems, options, extraction.tally)
+        if problems:
             row_format = RowFormat(
                 options.plain_text,
-                several_demonstrations=any(len(row["places"]) > 1 for row in facts),
-                several_answers=any(len(row["golds"]) > 1 for row in facts),
+                several_demonstrations=any(len(problem["places"]) > 1 for problem in problems),
+                several_answers=any(len(problem["golds"]) > 1 for problem in problems),
             )
 
-            def finished(problem: dict[str, Any]) -> dict[str, Any]:
-                return row_format.row(ablated_demonstrations(problem, ablation), problem["golds"])
+            def finish(problem: dict[str, Any]) -> dict[str, Any]:
+                places = [(problem["row"], place) for place in problem["places"]]
+                versions = zip(places, problem["texts"], problem["corrupted_texts"], strict=True)
+                texts = [wrong if ablation[place] else text for place, text, wrong in versions if place in ablation]
+                return row_format.columns(texts, problem["golds"])
 
-            write_rows(_map(problems, finished, row_format.features, Path(cache) / "rows.arrow", "Writing"), path)
-    for row in ablation.incorruptible:
-        count(extraction.tally.noted, "demonstrations that cannot be corrupted", row["row"], row["example"])
+            rows = extracted.map(
+                finish,
+                remove_columns=[name for name in extracted.column_names if name != "prompt"],
+                cache_file_name=f"{cache}/rows.arrow",
+                new_fingerprint="rows",
+                desc="Writing",
+            )
+            write_rows(rows, path)
+    corrupted = sum(ablation.values())
     return Conversion(
-        rows_kept=len(facts),
-        rows_demonstrated=len(ablation.demonstrated),
-        demonstrations=sum(len(row["places"]) for row in facts if row["row"] in ablation.demonstrated),
-        corrupted=len(ablation.corrupted),
-        shortfall=ablation.shortfall,
+        rows_kept=len(problems),
+        rows_demonstrated=len({row for row, _ in ablation}),
+        demonstrations=len(ablation),
+        corrupted=corrupted,
+        shortfall=round(options.corrupt * len(ablation)) - corrupted,
         tally=extraction.tally,
     )
 
 
-def _map(
-    dataset: "Dataset",
-    function: Callable[..., Any],
-    features: "Features",
-    file: Path,
-    title: str,
-    **options: Any,
-) -> "Dataset":
-    return dataset.map(
-        function,
-        features=features,
-        remove_columns=[name for name in dataset.column_names if name not in features],
-        cache_file_name=str(file),
-        new_fingerprint=file.stem,  # the file is used once, so the function need not be hashed
-        desc=title,
-        **options,
-    )
-
-
-def draw_ablation(rows: list[dict[str, Any]], options: ConversionOptions) -> Ablation:
-    """Draws `round(share * number)` of the problems with a demonstration, and of the demonstrations that these have.
+def draw_ablation(problems: list[dict[str, Any]], options: ConversionOptions, tally: Tally) -> dict[Place, bool]:
+    """Draws which demonstrations stay, and which of them are corrupted.
 
     Args:
-        rows (`list[dict]`): the extracted rows; of their columns `row`, `key`, `golds`, `places`, `wrong_answers` and
-            `certain` are used.
-        options (`ConversionOptions`): shares and seed.
+        problems (`list[dict]`): the extracted rows; their texts are not needed.
+        options (`ConversionOptions`): shares, of the problems with demonstrations and of the demonstrations that stay.
+        tally (`Tally`): counts the demonstrations that cannot be corrupted, if some are to be.
+
+    Returns:
+        `dict`: for each demonstration that stays, whether it is corrupted.
     """
-    having = [row for row in rows if row["places"]]
-    number = round(options.demonstrations * len(having))
-    drawn = draw(number, [(int(row["key"]),) for row in having], options.seed, Purpose.DEMONSTRATED)
-    left = [having[index] for index in sorted(drawn)]
-    demonstrated = {row["row"] for row in left}
-    number = round(options.corrupt * sum(len(row["places"]) for row in left))
+    having = [problem for problem in problems if problem["places"]]
+    keys = [(int(problem["key"]),) for problem in having]
+    drawn = draw(round(options.demonstrations * len(having)), keys, options.seed, Purpose.DEMONSTRATED)
+    demonstrated = [having[index] for index in sorted(drawn)]
+    ablation = {(problem["row"], place): False for problem in demonstrated for place in problem["places"]}
+    number = round(options.corrupt * len(ablation))
     if not number:
-        return Ablation(demonstrated, set(), [], 0)
-    wrong = wrong_answers(left)
-    places = [(row, place) for row in left for place in row["places"]]
-    corruptible = [(row, place) for row, place in places if (row["row"], place) in wrong]
-    keys = [(int(row["key"]), place) for row, place in corruptible]
-    drawn = draw(number, keys, options.seed, Purpose.CORRUPTED)
-    corrupted = {(corruptible[index][0]["row"], corruptible[index][1]) for index in drawn}
-    incorruptible = [row for row, place in places if (row["row"], place) not in wrong]
-    return Ablation(demonstrated, corrupted, incorruptible, number - len(corrupted))
+        return ablation
+    wrong = wrong_answers(demonstrated)
+    corruptible: dict[Place, tuple[int, int]] = {}
+    for problem in demonstrated:
+        for place in problem["places"]:
+            if (problem["row"], place) in wrong:
+                corruptible[problem["row"], place] = (int(problem["key"]), place)
+            else:
+                count(tally.noted, "demonstrations that cannot be corrupted", problem["row"], problem["example"])
+    places = list(corruptible)
+    drawn = draw(number, list(corruptible.values()), options.seed, Purpose.CORRUPTED)
+    return ablation | {places[index]: True for index in drawn}
 
 
-def wrong_answers(rows: list[dict[str, Any]]) -> set[tuple[int, int]]:
-    """Row and place of the demonstrations whose corruption ends in an answer that is surely wrong."""
+def wrong_answers(problems: list[dict[str, Any]]) -> set[Place]:
+    """The demonstrations whose corruption ends in an answer that is surely wrong."""
     wrong, doubtful = set(), []
-    for row in rows:
-        for place, answer, is_certain in zip(row["places"], row["wrong_answers"], row["certain"], strict=True):
+    for problem in problems:
+        answers = zip(problem["places"], problem["wrong_answers"], problem["certain"], strict=True)
+        for place, answer, is_certain in answers:
             if is_certain:
-                wrong.add((row["row"], place))
+                wrong.add((problem["row"], place))
             elif answer is not None:
-                doubtful.append(((row["row"], place), answer, row["golds"]))
+                doubtful.append(((problem["row"], place), answer, problem["golds"]))
     confirmed = confirm_wrong([answer for _, answer, _ in doubtful], [golds for *_, golds in doubtful])
     return wrong | {place for (place, *_), is_wrong in zip(doubtful, confirmed, strict=True) if is_wrong}
-
-
-def ablated_demonstrations(problem: dict[str, Any], ablation: Ablation) -> list[str]:
-    """The demonstrations of an extracted row as they will be written."""
-    row = problem["row"]
-    if row not in ablation.demonstrated:
-        return []
-    return [
-        corrupted if (row, place) in ablation.corrupted else text
-        for place, text, corrupted in zip(problem["places"], problem["texts"], problem["corrupted_texts"], strict=True)
-    ]

@@ -34,13 +34,11 @@ def make_table(conversion: "Conversion") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    lines = table_lines(conversion)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("number", justify="right", no_wrap=True)
-    has_examples = any(example for *_, example in lines)
-    table.add_column("first example" if has_examples else "")
-    for label, number, example in lines:
+    table.add_column("first example")
+    for label, number, example in table_lines(conversion):
         table.add_row(Text(label), f"{number:,}", Text(example, no_wrap=True, overflow="ellipsis"))
     return table
 

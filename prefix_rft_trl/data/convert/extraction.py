@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.data.prompts import prompt_of
+from prefix_rft_trl.data.texts import excerpt
 
 from .corruption import Corruption, corrupt
 from .draws import Purpose, generator, text_key
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from datasets import Features
     from transformers import PreTrainedTokenizerBase
 
-EXAMPLE_CHARACTERS = 80
 NO_WARNING_LENGTH = 10**30
 
 
@@ -178,9 +178,12 @@ def read_candidate(row: dict[str, Any], reader: Reader, options: ConversionOptio
             raise Unusable("no demonstration with anything outside its thinking")
         prompt = prompt_of(problem.prompt, options.system_prompt, options.instruction, options.plain_text)
     except Unusable as error:
-        return Candidate(example_of(row[reader.columns[0]]), dropped=str(error))
+        value = row[reader.columns[0]]
+        if isinstance(value, list) and value and isinstance(value[-1], dict):
+            value = value[-1].get("content")
+        return Candidate(excerpt(str(value)), dropped=str(error))
     return Candidate(
-        example_of(problem.text),
+        excerpt(problem.text),
         key=text_key(problem.text),
         prompt=prompt,
         demonstrations=dict(enumerate(nonempty)),
@@ -229,14 +232,6 @@ def render_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str | list[Messa
     if not tokenizer.chat_template:
         return "\n".join(message["content"] for message in prompt)
     return tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-
-
-def example_of(value: Any) -> str:
-    """The beginning of a text, or of the last message, on one line."""
-    if isinstance(value, list) and value and isinstance(value[-1], dict):
-        value = value[-1].get("content")
-    line = " ".join(str(value).split())
-    return line if len(line) <= EXAMPLE_CHARACTERS else f"{line[:EXAMPLE_CHARACTERS]}..."
 
 
 def count(counts: dict[str, Count], reason: str, row: int, example: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
-    from datasets import Dataset, Features
+    from datasets import Dataset
 
 SUFFIXES = (".parquet", ".jsonl")
 
@@ -26,11 +26,11 @@ class RowFormat:
     several_demonstrations: bool
     several_answers: bool
 
-    def row(self, demonstrations: list[str], golds: list[str]) -> dict[str, Any]:
-        """The columns `completion` and `solution`.
+    def columns(self, demonstrations: list[str], golds: list[str]) -> dict[str, Any]:
+        """The columns `completion` and `solution` of a row.
 
-        A row without a demonstration has an empty one: readers that infer types from the first rows, and TRL's test
-        for messages, need it in its place.
+        Without a demonstration, the completion is an empty one: readers that infer types from the first rows, and
+        TRL's test for messages, need it in its place.
         """
         texts = demonstrations or [""]
         completions = texts if self.plain_text else [[{"role": "assistant", "content": text}] for text in texts]
@@ -38,19 +38,6 @@ class RowFormat:
             "completion": completions if self.several_demonstrations else completions[0],
             "solution": golds if self.several_answers else golds[0],
         }
-
-    @property
-    def features(self) -> "Features":
-        """The column types."""
-        from datasets import Features, List, Value
-
-        text = Value("string")
-        content: Any = text if self.plain_text else List({"role": text, "content": text})
-        return Features(
-            prompt=content,
-            completion=List(content) if self.several_demonstrations else content,
-            solution=List(text) if self.several_answers else text,
-        )
 
 
 def check_output(output: Path, overwrite: bool) -> None:

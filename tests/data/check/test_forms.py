@@ -4,7 +4,7 @@ import pytest
 
 from prefix_rft_trl.data.check import Columns
 from prefix_rft_trl.data.check.checked_rows import read_rows
-from prefix_rft_trl.data.check.texts import problem_text
+from prefix_rft_trl.data.texts import problem_text
 
 
 def only_row(**parts):
