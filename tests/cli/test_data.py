@@ -1,10 +1,8 @@
 """`prefix-rft data` on files, as a user runs it."""
 
 import json
-import os
 import re
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -16,7 +14,6 @@ from prefix_rft_trl.data.convert import conversion
 from prefix_rft_trl.method.demonstrations import parse_demonstrations
 
 
-REAL = os.environ.get("PREFIX_RFT_DATA")
 GSM8K = [
     {"question": "Two and two?", "answer": "2+2 = <<2+2=4>>4 in all.\n#### 4"},
     {"question": "A thousand and [one]?", "answer": "1,000+1 = <<1000+1=1001>>1,001\n#### 1,001"},
@@ -118,11 +115,8 @@ def test_ablations_are_shares_from_a_seed(capsys, tmp_path):
 
 
 def test_lengths_are_counted_with_a_tokenizer(capsys, tmp_path, base_model):
-    rows = [{"prompt": "1+1=", "completion": "1+1=2;#2", "solution": "2"}]
-    rows += [
-        {"prompt": "1+1+1=", "completion": "#3", "solution": "3"},
-        {"prompt": "2+2=", "completion": "2+2=4;2+2=4;#4", "solution": "4"},
-    ]
+    values = [("1+1=", "1+1=2;#2", "2"), ("1+1+1=", "#3", "3"), ("2+2=", "2+2=4;2+2=4;#4", "4")]
+    rows = [dict(zip(("prompt", "completion", "solution"), value, strict=True)) for value in values]
     output = tmp_path / "made.jsonl"
     flags = ["--tokenizer", base_model, "--max_prompt_tokens", 4, "--max_demonstration_tokens", 8, "--plain_text"]
     data("prompt-completion", "--input", written(tmp_path / "rows.jsonl", rows), "--output", output, *flags)
@@ -153,7 +147,8 @@ def test_the_trainer_takes_the_converted_rows(tmp_path, base_model):
     [
         (["gsm9k"], r"no source 'gsm9k'. Did you mean 'gsm8k'\? Known: openr1-math, gsm8k, math, .*columns"),
         (["gsm8k", "--input", "GSM8K", "--output", "made.csv"], r"\.parquet or \.jsonl, found 'made.csv'"),
-        (["gsm8k", "--input", "GSM8K", "--output", "GSM8K"], "exists already"),
+        (["gsm8k", "--input", "GSM8K", "--output", "GSM8K"], "gsm8k.jsonl' exists already.*--overwrite"),
+        (["gsm8k", "--input", "GSM8K", "--output", "folder.jsonl", "--overwrite"], "is a folder"),
         (["gsm8k", "--input", "GSM8K", "--output", "GSM8K", "--overwrite"], "the output is the input"),
         (["gsm8k", "--input", "nowhere.jsonl"], "no dataset file 'nowhere.jsonl'"),
         (["gsm8k", "--input", "GSM8K", "--split", "dev"], "no split 'dev'; it has: train"),
@@ -177,6 +172,7 @@ def test_an_error_is_one_sentence_and_leaves_no_file(capsys, monkeypatch, tmp_pa
         "EMPTY": written(tmp_path / "empty.jsonl", [{"question": "", "answer": "#### 1"}]),
     }
     files["BROKEN"].write_text('{"question": 3')
+    (tmp_path / "folder.jsonl").mkdir()
     before = sorted(tmp_path.iterdir())
     arguments = [str(files.get(argument, argument)) for argument in arguments]
     if "--output" not in arguments:
@@ -221,15 +217,13 @@ def test_help_lists_sources_and_defaults(capsys):
         data("--help")
     assert stop.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
-    for expected in ("openr1-math", "gsm8k", "prompt-completion", "columns", "Elliott/Openr1-Math-46k-8192", BOX, "check"):
+    for expected in (
+        "openr1-math",
+        "gsm8k",
+        "prompt-completion",
+        "columns",
+        "Elliott/Openr1-Math-46k-8192",
+        BOX,
+        "check",
+    ):
         assert expected in shown
-
-
-@pytest.mark.skipif(not REAL, reason="PREFIX_RFT_DATA names no folder")
-def test_all_of_gsm8k_is_kept(tmp_path):
-    output = tmp_path / "gsm8k.parquet"
-    assert data("gsm8k", "--input", Path(REAL) / "gsm8k" / "train.jsonl", "--output", output) == 0
-    rows = load_dataset("parquet", data_files=str(output))["train"]
-    assert len(rows) == 7473
-    for completion, solution in zip(rows["completion"], rows["solution"], strict=True):
-        assert completion[0]["content"].endswith(f"\\boxed{{{solution}}}")

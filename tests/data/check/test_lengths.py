@@ -72,7 +72,7 @@ def test_prompts_are_measured_as_the_trainer_makes_them(bytes_tokenizer, templat
 
 
 def test_a_demonstration_is_counted_up_to_its_end_of_sequence(bytes_tokenizer):
-    message = {"role": "assistant", "content": "#### 1<|fin|>after"}
+    message = {"role": "assistant", "content": "#### 1<end>after"}
     assert TokenMeasure(bytes_tokenizer()).demonstration("p", message) == len("#### 1")
 
 
