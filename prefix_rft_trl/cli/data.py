@@ -110,9 +110,8 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
     known = ", ".join(f"{source.input} for {name}" for name, source in SOURCES.items() if source.input)
     group.add_argument("--output", required=True, metavar="FILE", help="a .parquet or .jsonl file")
     group.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
-    group.add_argument(
-        "--input", metavar="NAME", help=f"name on the Hub, or a local JSONL, JSON, Parquet or CSV file ({known})"
-    )
+    places = f"name on the Hub, or a local JSONL, JSON, Parquet or CSV file ({known})"
+    group.add_argument("--input", metavar="NAME", help=places)
     group.add_argument("--config", nargs="+", metavar="NAME", help="configurations on the Hub, concatenated")
     group.add_argument("--split", default="train", help="split (default: train)")
 
@@ -123,13 +122,10 @@ def _add_source_options(group: argparse._ArgumentGroup) -> None:
         text = f"{takers}: column name (default: {default}); a.b is the value under b in column a"
         group.add_argument(f"--{name}", metavar="COLUMN", help=text)
     group.add_argument("--keep_mark", action="store_true", default=None, help="gsm8k: end with #### 72, without a box")
-    group.add_argument(
-        "--llama_marks",
-        action="store_true",
-        default=None,
-        help="openr1-math, 220k: also take generations that only the Llama judge marked correct, which the reward may "
-        "not recognise",
+    llama = (
+        "openr1-math, 220k: also take generations that only Llama marked correct; the reward may not recognise them"
     )
+    group.add_argument("--llama_marks", action="store_true", default=None, help=llama)
 
 
 def _find_source(name: str) -> KnownSource:

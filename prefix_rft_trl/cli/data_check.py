@@ -38,7 +38,11 @@ With a recipe the dataset, its columns, the tokenizer and the budgets are the re
 
 MARKERS_OF_LAB = ("#",)
 MAPPINGS = ("chat_template_kwargs", "reasoning_gym", "model_changes")
-COLUMN_CONTENTS = {"prompt": "prompts", "demonstration": "demonstrations", "answer": "gold answers"}
+COLUMNS = {  # contents, default name, and what else the flag takes
+    "prompt": ("prompts", "prompt", ""),
+    "demonstration": ("demonstrations", "completion", ", or `none` for plain GRPO"),
+    "answer": ("gold answers", "solution", ", or `none` if the reward needs none"),
+}
 
 
 def run(argv: list[str]) -> int:
@@ -72,10 +76,6 @@ def settings_for_check(recipe: Settings) -> Settings:
     return {name: value for name, value in {**settings, **parsed}.items() if value is not None}
 
 
-def _lab_settings(settings: Settings) -> Settings:
-    return {name.removeprefix("lab_"): value for name, value in settings.items() if name.startswith("lab_")}
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="prefix-rft data check",
@@ -84,44 +84,27 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "dataset",
-        nargs="?",
-        help="a name on the Hub, a local JSONL, JSON, Parquet or CSV file, `lab`, or `reasoning_gym/<task>`",
-    )
+    datasets = "a name on the Hub, a local JSONL, JSON, Parquet or CSV file, `lab`, or `reasoning_gym/<task>`"
+    parser.add_argument("dataset", nargs="?", help=datasets)
     parser.add_argument("--recipe", metavar="RECIPE.yaml", help="a recipe of `prefix-rft train`")
     parser.add_argument("--config", metavar="NAME", help="configuration of a dataset on the Hub")
     parser.add_argument("--split", metavar="NAME", help="split to check (default: train)")
-    parser.add_argument("--prompt_column", metavar="NAME", help="column of the prompts (default: prompt)")
-    parser.add_argument(
-        "--demonstration_column",
-        metavar="NAME",
-        help="column of the demonstrations (default: completion), or `none` for plain GRPO",
+    for kind, (contents, default, hint) in COLUMNS.items():
+        parser.add_argument(
+            f"--{kind}_column", metavar="NAME", help=f"column of the {contents} (default: {default}){hint}"
+        )
+    markers = f"markers of a final answer outside a box (default: {', '.join(MARKERS)})"
+    parser.add_argument("--answer_markers", nargs="+", metavar="MARKER", help=markers)
+    benchmarks = (
+        "benchmarks whose problems the dataset must not hold: JSONL files, folders of them, or names among "
+        f"{', '.join(BENCHMARKS)}; without a name, none (default: the files in $PREFIX_RFT_DATA/math_benchmarks)"
     )
-    parser.add_argument(
-        "--answer_column",
-        metavar="NAME",
-        help="column of the gold answers (default: solution), or `none` if the reward needs none",
-    )
-    parser.add_argument(
-        "--answer_markers",
-        nargs="+",
-        metavar="MARKER",
-        help=f"markers of a final answer outside a box (default: {', '.join(MARKERS)})",
-    )
-    parser.add_argument(
-        "--benchmarks",
-        nargs="*",
-        metavar="NAME",
-        help="benchmarks whose problems the dataset must not hold: JSONL files, folders of them, or names among "
-        f"{', '.join(BENCHMARKS)}; without a name, none (default: the files in $PREFIX_RFT_DATA/math_benchmarks)",
-    )
+    parser.add_argument("--benchmarks", nargs="*", metavar="NAME", help=benchmarks)
     parser.add_argument("--tokenizer", metavar="PATH", help="model whose tokens lengths are counted in")
     parser.add_argument("--max_prompt_tokens", type=int, metavar="N", help="longest prompt that fits")
     parser.add_argument("--max_completion_tokens", type=int, metavar="N", help="longest demonstration that fits")
-    parser.add_argument(
-        "--num_workers", type=int, metavar="N", help="processes that verify answers (default: one per core)"
-    )
+    workers = "processes that verify answers (default: one per core)"
+    parser.add_argument("--num_workers", type=int, metavar="N", help=workers)
     parser.add_argument("--examples", type=int, default=3, metavar="N", help="rows to show of each kind (default: 3)")
     parser.add_argument("--json", metavar="FILE", help="write the complete report, with all row numbers")
     return parser
@@ -129,13 +112,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _load(name: str | None, config: str | None, split: str, settings: Settings) -> "Dataset":
     if name is None:
-        raise UserError(
-            "no dataset: name one before all flags, or a recipe with `dataset_name` (--recipe RECIPE.yaml)."
-        )
+        raise UserError("no dataset: name one before all flags, or a recipe with `dataset_name` (--recipe FILE).")
     from datasets.exceptions import DatasetsError
 
+    lab_settings = {key.removeprefix("lab_"): value for key, value in settings.items() if key.startswith("lab_")}
     try:
-        splits = load_splits(name, config, of_lab=_lab_settings(settings), of_gym=settings.get("reasoning_gym"))
+        splits = load_splits(name, config, of_lab=lab_settings, of_gym=settings.get("reasoning_gym"))
     except StopIteration:
         raise UserError(f"the dataset {name!r} has no rows.") from None
     except (ValueError, OSError, DatasetsError) as error:
@@ -150,9 +132,9 @@ def _columns(arguments: argparse.Namespace, settings: Settings, dataset: "Datase
     from prefix_rft_trl.data.check import Columns
 
     names: dict[str, Any] = {}
-    for kind, contents in COLUMN_CONTENTS.items():
+    for kind, (contents, default, _) in COLUMNS.items():
         flag = f"{kind}_column"
-        column = getattr(arguments, flag) or settings.get(flag) or getattr(Columns, kind)
+        column = getattr(arguments, flag) or settings.get(flag) or default
         names[kind] = None if column == "none" and kind != "prompt" else column
         if names[kind] is not None and column not in dataset.column_names:
             hint = "" if kind == "prompt" else f" Or check without: --{flag} none."
@@ -174,8 +156,8 @@ def _benchmarks(sources: list[str] | None) -> dict[str, Any]:
 
 
 def _measure(arguments: argparse.Namespace, settings: Settings) -> "TokenMeasure | None":
-    path = arguments.tokenizer or settings.get("model_name_or_path")
-    if path is None:
+    model = _model_path(arguments, settings)
+    if model is None:
         if arguments.max_prompt_tokens or arguments.max_completion_tokens:
             raise UserError("budgets are counted in tokens: name a model with --tokenizer, or a recipe.")
         return None
@@ -183,11 +165,10 @@ def _measure(arguments: argparse.Namespace, settings: Settings) -> "TokenMeasure
     from prefix_rft_trl.data.convert.extraction import NO_WARNING_LENGTH, load_tokenizer
 
     changes = None if arguments.tokenizer else settings.get("model_changes")
-    model = _model_path(path, settings)
     try:
         tokenizer = changed_tokenizer(model, ModelChanges.read(changes)) if changes else load_tokenizer(model)
     except (ValueError, OSError) as error:
-        raise UserError(f"there is no tokenizer at {path!r}: {error}") from error
+        raise UserError(f"there is no tokenizer at {model!r}: {error}") from error
     tokenizer.model_max_length = NO_WARNING_LENGTH
     return TokenMeasure(
         tokenizer,
@@ -206,27 +187,28 @@ def _budgets(arguments: argparse.Namespace, settings: Settings) -> "Budgets":
         from prefix_rft_trl.config import PrefixGRPOConfig
 
         completion = completion or settings.get("max_completion_length", PrefixGRPOConfig.max_completion_length)
-        context = settings.get("vllm_max_model_length") or _model_context(arguments.tokenizer, settings)
+        context = settings.get("vllm_max_model_length") or _model_context(arguments, settings)
     return Budgets(arguments.max_prompt_tokens, completion, context)
 
 
-def _model_context(tokenizer: str | None, settings: Settings) -> int | None:
+def _model_context(arguments: argparse.Namespace, settings: Settings) -> int | None:
     changes = settings.get("model_changes", {}).get("config", {})
-    if "max_position_embeddings" in changes and not tokenizer:
+    if "max_position_embeddings" in changes and not arguments.tokenizer:
         return changes["max_position_embeddings"]
-    path = tokenizer or settings["model_name_or_path"]  # one of them is given: lengths are measured with it
     from transformers import AutoConfig
 
+    model = _model_path(arguments, settings)
     try:
-        config = AutoConfig.from_pretrained(_model_path(path, settings))
+        config = AutoConfig.from_pretrained(model)
     except (ValueError, OSError) as error:
-        if tokenizer:  # a folder with nothing but a tokenizer has no context length
+        if arguments.tokenizer:  # a folder with nothing but a tokenizer has no context length
             return None
-        raise UserError(f"there is no model at {path!r}: {error}") from error
+        raise UserError(f"there is no model at {model!r}: {error}") from error
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
-def _model_path(path: str, settings: Settings) -> str:
+def _model_path(arguments: argparse.Namespace, settings: Settings) -> str | None:
+    path = arguments.tokenizer or settings.get("model_name_or_path")
     if path != "lab":
         return path
     from prefix_rft_trl import lab

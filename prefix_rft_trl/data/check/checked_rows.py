@@ -1,7 +1,7 @@
 """Read rows of any form for the checks, with findings about the form itself."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,21 +86,19 @@ def _read_row(number: int, value: dict[str, Any], columns: Columns) -> CheckedRo
         add("prompt_unusable", fault)
     if columns.answer and not row.golds:
         add("gold_missing", "nothing" if solution is None else f"found {excerpt(repr(solution))}")
-    if columns.demonstration:
-        _read_demonstrations(row, value[columns.demonstration], columns.demonstration, add)
-    return row
-
-
-def _read_demonstrations(row: CheckedRow, value: Any, column: str, add: Callable[[str, str], None]) -> None:
+    if not columns.demonstration:
+        return row
+    demonstrations = value[columns.demonstration]
     try:
-        row.demonstrations = parse_demonstrations(value, row.number, column)
+        row.demonstrations = parse_demonstrations(demonstrations, number, columns.demonstration)
     except ValueError as error:
         add("demonstration_unusable", str(error).partition(": ")[2])
-        return
+        return row
     if len(row.demonstrations) > 1:
         add("several_demonstrations", f"{len(row.demonstrations)} of them")
-    if not row.demonstrations:
-        add("no_demonstration", "nothing" if value is None else "empty")
+    elif not row.demonstrations:
+        add("no_demonstration", "nothing" if demonstrations is None else "empty")
+    return row
 
 
 def prompt_fault(prompt: Any) -> str | None:

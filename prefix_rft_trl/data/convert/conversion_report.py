@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .extraction import Count, total
+from .extraction import Count
 
 
 if TYPE_CHECKING:
@@ -46,17 +46,19 @@ def make_table(conversion: "Conversion") -> "Table":
 def table_lines(conversion: "Conversion") -> list[tuple[str, int, str]]:
     """Label, number and example of each line."""
     tally = conversion.tally
-    lines = [("rows read", tally.rows_read, ""), ("rows dropped", total(tally.dropped), "")]
-    lines += _reasons(tally.dropped, "  ")
+    lines = [("rows read", tally.rows_read, ""), *_reasons(tally.dropped, "rows dropped")]
     lines += [("rows kept", conversion.rows_kept, ""), ("  with a demonstration", conversion.rows_demonstrated, "")]
     lines += [("demonstrations", conversion.demonstrations, ""), ("  corrupted", conversion.corrupted, "")]
     if conversion.shortfall:
         lines.append(("  not corrupted, although requested", conversion.shortfall, ""))
     if tally.left_out:
-        lines.append(("demonstrations left out of kept rows", total(tally.left_out), ""))
-    return lines + _reasons(tally.left_out, "  ") + _reasons(tally.noted)
+        lines += _reasons(tally.left_out, "demonstrations left out of kept rows")
+    return lines + _reasons(tally.noted)
 
 
-def _reasons(counts: dict[str, Count], indent: str = "") -> list[tuple[str, int, str]]:
+def _reasons(counts: dict[str, Count], title: str = "") -> list[tuple[str, int, str]]:
+    """Reasons by number, indented below a line with their total if that has a title."""
+    total = [(title, sum(entry.number for entry in counts.values()), "")] if title else []
+    indent = "  " if title else ""
     by_number = sorted(counts.items(), key=lambda item: -item[1].number)
-    return [(f"{indent}{reason}", entry.number, f"row {entry.row}: {entry.example}") for reason, entry in by_number]
+    return total + [(f"{indent}{why}", found.number, f"row {found.row}: {found.example}") for why, found in by_number]

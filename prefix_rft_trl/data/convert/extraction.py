@@ -237,7 +237,3 @@ def render_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str | list[Messa
 def count(counts: dict[str, Count], reason: str, row: int, example: str) -> None:
     """Counts a reason; the first example of each is kept."""
     counts.setdefault(reason, Count(0, row, example)).number += 1
-
-
-def total(counts: dict[str, Count]) -> int:
-    return sum(entry.number for entry in counts.values())

@@ -35,33 +35,16 @@ class KnownSource:
 SOURCES = {
     "openr1-math": KnownSource(
         "solutions of DeepSeek-R1: the 46k problems of the paper, or OpenR1-Math-220k with "
-        "--input open-r1/OpenR1-Math-220k",
-        openr1_math,
-        ("llama_marks",),
-        input="Elliott/Openr1-Math-46k-8192",
-    ),
+        "--input open-r1/OpenR1-Math-220k", openr1_math, ("llama_marks",), input="Elliott/Openr1-Math-46k-8192"),
     "gsm8k": KnownSource(
-        "grade-school mathematics with solutions by people",
-        gsm8k,
-        ("keep_mark",),
-        input="openai/gsm8k",
-        config="main",
-    ),
+        "grade-school mathematics with solutions by people", gsm8k, ("keep_mark",),
+        input="openai/gsm8k", config="main"),
     "math": KnownSource(
-        "MATH, competition problems with solutions by people",
-        competition_math,
-        input="DigitalLearningGmbH/MATH-lighteval",
-    ),
+        "MATH, competition problems with solutions by people", competition_math,
+        input="DigitalLearningGmbH/MATH-lighteval"),
     "prompt-completion": KnownSource(
         "any dataset in TRL's SFT format (prompt and completion, or messages) with a column of answers; its prompts "
-        "stay as they are",
-        prompt_completion,
-        ("answer_column",),
-        instruction="",
-    ),
-    "columns": KnownSource(
-        "any other dataset, by the names of its columns",
-        columns,
-        ("prompt_column", "demonstration_column", "answer_column"),
-    ),
-}
+        "stay as they are", prompt_completion, ("answer_column",), instruction=""),
+    "columns": KnownSource("any other dataset, by the names of its columns", columns,
+        ("prompt_column", "demonstration_column", "answer_column")),
+}  # fmt: skip
