@@ -61,10 +61,10 @@ def run(argv: list[str]) -> int:
     output = Path(arguments.output)
     try:
         conversion = _convert(arguments, source, output)
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
     except DatasetsError as error:  # says only that there was an error, its cause says which
         raise UserError(f"{error} {error.__cause__ or ''}".rstrip()) from error
+    except (ValueError, OSError) as error:
+        raise UserError(str(error)) from error
     configs = f", configuration {' '.join(arguments.config)}" if arguments.config else ""
     print_conversion(conversion, f"{arguments.input or source.input}{configs}, split {arguments.split}", output)
     if not conversion.rows_kept:
@@ -122,9 +122,7 @@ def _add_source_options(group: argparse._ArgumentGroup) -> None:
         text = f"{takers}: column name (default: {default}); a.b is the value under b in column a"
         group.add_argument(f"--{name}", metavar="COLUMN", help=text)
     group.add_argument("--keep_mark", action="store_true", default=None, help="gsm8k: end with #### 72, without a box")
-    llama = (
-        "openr1-math, 220k: also take generations that only Llama marked correct; the reward may not recognise them"
-    )
+    llama = "openr1-math 220k: also take what only the Llama judge marked correct; the reward may not recognise it"
     group.add_argument("--llama_marks", action="store_true", default=None, help=llama)
 
 

@@ -14,7 +14,6 @@ from .lengths import Lengths
 
 
 BAR_WIDTH = 30
-CLEAN, PROBLEMS, UNUSABLE = 0, 1, 2
 
 
 @dataclass
@@ -55,9 +54,7 @@ class Report:
     @property
     def exit_code(self) -> int:
         """0 for clean, 1 for problems, 2 for unusable."""
-        if self.unusable:
-            return UNUSABLE
-        return PROBLEMS if self.problems else CLEAN
+        return 2 if self.unusable else 1 if self.problems else 0
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with all row numbers, for `json.dump`."""
@@ -66,20 +63,19 @@ class Report:
             "unusable": self.unusable,
             "rows": self.rows,
             "demonstrations": self.demonstrations,
-            "findings": {kind: self._kind_to_json(kind) for kind in KINDS},
+            "findings": {
+                kind: {
+                    "title": about.title,
+                    "is_problem": about.is_problem,
+                    "unchecked": self.unchecked.get(kind),
+                    "rows": self.rows_with(kind),
+                    "notes": [{"row": finding.row, "note": finding.note} for finding in self.findings.get(kind, [])],
+                }
+                for kind, about in KINDS.items()
+            },
             "lengths": {"unit": self.unit, **{name: asdict(found) for name, found in self.lengths.items()}},
             "benchmarks": self.benchmarks,
             "notes": self.notes,
-        }
-
-    def _kind_to_json(self, kind: str) -> dict[str, Any]:
-        about = KINDS[kind]
-        return {
-            "title": about.title,
-            "is_problem": about.is_problem,
-            "unchecked": self.unchecked.get(kind),
-            "rows": self.rows_with(kind),
-            "notes": [{"row": finding.row, "note": finding.note} for finding in self.findings.get(kind, [])],
         }
 
 

@@ -73,6 +73,8 @@ def check_dataset(
             findings += check.read(row)
     for check in checks:
         findings += check.finish()
+    findings.sort(key=lambda finding: finding.row)
+    by_kind = {kind: [finding for finding in findings if finding.kind == kind] for kind in KINDS}
     available = {
         "answer column": columns.answer,
         "demonstration column": columns.demonstration,
@@ -84,7 +86,7 @@ def check_dataset(
     return Report(
         rows=len(dataset),
         demonstrations=demonstrations,
-        findings=_by_kind(findings),
+        findings={kind: found for kind, found in by_kind.items() if found},
         unchecked={kind: f"no {need}" for kind, about in KINDS.items() for need in about.needs if not available[need]},
         unit=measure.unit,
         lengths=lengths.lengths,
@@ -98,13 +100,6 @@ def _prompt_ends(dataset: "Dataset", column: str) -> CommonEnds:
     step = max(1, len(dataset) // _PROMPT_SAMPLE)
     prompts = dataset.select(range(0, len(dataset), step)).select_columns([column])
     return common_ends([problem_text(row[column]) for row in prompts if prompt_fault(row[column]) is None])
-
-
-def _by_kind(findings: list[Finding]) -> dict[str, list[Finding]]:
-    by_kind: dict[str, list[Finding]] = {}
-    for finding in sorted(findings, key=lambda finding: finding.row):
-        by_kind.setdefault(finding.kind, []).append(finding)
-    return by_kind
 
 
 def _notes(

@@ -116,8 +116,7 @@ class Extraction:
         kept: list[dict[str, Any]] = []
         rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
         candidates = [read_candidate(row, self._reader, self._options) for row in rows]
-        if self._options.tokenizer is not None:
-            drop_too_long([each for each in candidates if not each.dropped], self._options.tokenizer, self._options)
+        drop_too_long([each for each in candidates if not each.dropped], self._options)
         for row, candidate in zip(indices, candidates, strict=True):
             self.tally.rows_read = row + 1
             self._drop_repeated(row, candidate)
@@ -192,10 +191,10 @@ def read_candidate(row: dict[str, Any], reader: Reader, options: ConversionOptio
     )
 
 
-def drop_too_long(
-    candidates: Sequence[Candidate], tokenizer: "PreTrainedTokenizerBase", options: ConversionOptions
-) -> None:
+def drop_too_long(candidates: Sequence[Candidate], options: ConversionOptions) -> None:
     """Drops rows whose prompt or all of whose demonstrations are too long, and leaves out single demonstrations."""
+    if (tokenizer := options.tokenizer) is None:
+        return
     prompt_lengths = count_tokens(tokenizer, [render_prompt(tokenizer, each.prompt) for each in candidates])
     lengths = iter(count_tokens(tokenizer, [text for each in candidates for text in each.demonstrations.values()]))
     reason = f"longer than {options.max_demonstration_tokens} tokens"

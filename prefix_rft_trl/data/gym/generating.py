@@ -93,12 +93,12 @@ def to_literal(value: Any) -> Any:
     """The value in Python's own types alone, which `ast.literal_eval` reads; text for a value that has none."""
     if isinstance(value, dict):
         return {to_literal(key): to_literal(content) for key, content in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return _base_type(value, (list, tuple, set))(to_literal(content) for content in value)
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return None if value is None else _base_type(value, (bool, int, float, str))(value)
-    return to_literal(value.item()) if hasattr(value, "item") else str(value)  # a NumPy number; a fraction, a date
-
-
-def _base_type(value: Any, types: tuple[type, ...]) -> type:
-    return next(base for base in types if isinstance(value, base))
+    for collection in (list, tuple, set):
+        if isinstance(value, collection):
+            return collection(map(to_literal, value))
+    for scalar in (bool, int, float, str):
+        if isinstance(value, scalar):
+            return scalar(value)
+    return (
+        None if value is None else to_literal(value.item()) if hasattr(value, "item") else str(value)
+    )  # a NumPy number; a fraction, a date

@@ -49,15 +49,10 @@ class ReasoningGymScore:
         log_metric: Callable[[str, float], None] | None = None,
         **columns: Any,
     ) -> list[float]:
-        """The score of each completion.
+        """The score of each completion, text or messages.
 
-        Args:
-            completions (`Sequence[str | list[dict]]`): text or messages.
-            entry (`Sequence[str]`): the column `entry` of a reasoning-gym dataset.
-            log_extra (`Callable`, *optional*): takes the extracted answers, for the completions table.
-            log_metric (`Callable`, *optional*): takes the shares of responses without an answer, and of answers that
-                could not be scored, by reason.
-            columns: other columns, ignored.
+        The trainer's `log_extra` gets the extracted answers for the completions table, its `log_metric` the shares of
+        responses without an answer and of answers that could not be scored, by reason.
 
         Raises:
             ValueError: if the rows are not from a dataset of reasoning-gym.

@@ -39,7 +39,7 @@ def load_splits(name: str, settings: Mapping[str, Any] | None = None) -> "Datase
     task = name.removeprefix(NAME_PREFIX)
     size, test_size, seed, options = _read_settings(settings or {})
     train, test = generate(task, options, [(seed, size), (seed + TEST_SEED_OFFSET, test_size)])
-    splits = {"train": train} | ({"test": _without_training_problems(test, train, task)} if test_size else {})
+    splits = {"train": train} | ({"test": _drop_trained(test, train, task)} if test_size else {})
     columns = ["prompt", "completion", "solution", "entry"]
     if all(row["completion"] is None for row in train):
         columns.remove("completion")
@@ -64,9 +64,7 @@ def _read_settings(settings: Mapping[str, Any]) -> tuple[int, int, int, dict[str
     return numbers["size"], numbers["test_size"], numbers["seed"], options
 
 
-def _without_training_problems(
-    test: list[dict[str, Any]], train: list[dict[str, Any]], task: str
-) -> list[dict[str, Any]]:
+def _drop_trained(test: list[dict[str, Any]], train: list[dict[str, Any]], task: str) -> list[dict[str, Any]]:
     prompts = {row["prompt"] for row in train}
     left = [row for row in test if row["prompt"] not in prompts]
     if not left:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from reasoning_gym.dataset import ProceduralDataset
 
 PIP_LINE = 'pip install "prefix_rft_trl[reasoning_gym]"'
-COMPOSITE = "composite"
 
 
 def make_task(name: str, options: Mapping[str, Any], seed: int = 0, size: int = 1) -> "ProceduralDataset":
@@ -68,7 +67,7 @@ def _check_options(name: str, options: Mapping[str, Any], config_class: type) ->
 
 
 def _config_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    if name != COMPOSITE:
+    if name != "composite":
         return dict(options)
     from reasoning_gym.composite import DatasetSpec
 

@@ -38,22 +38,6 @@ def check_columns(source: str, needed: Sequence[str], found: Sequence[str], hint
     return list(dict.fromkeys(needed))
 
 
-def nested_value(row: SourceRow, path: str) -> Any:
-    """The value of a column, or of `reward_model.ground_truth`: the value under `ground_truth` in `reward_model`."""
-    if path in row:
-        return row[path]
-    name, *keys = path.split(".")
-    value = row[name]
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def outer_column(path: str, found: Sequence[str]) -> str:
-    """The column that holds the value at a path."""
-    return path if path in found else path.split(".")[0]
-
-
 def read_text(value: Any, name: str) -> str:
     """A text, stripped.
 
