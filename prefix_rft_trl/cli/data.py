@@ -1,19 +1,49 @@
-"""`prefix-rft data`: datasets of others as `prompt`, `completion`, `solution`; and `prefix-rft data check`."""
+"""`prefix-rft data`: convert a dataset into `prompt`, `completion` and `solution`; `prefix-rft data check`."""
 
 import argparse
+import textwrap
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefix_rft_trl.data.convert.options import ConversionOptions
+from prefix_rft_trl.data.convert.sources import SOURCES, KnownSource
 from prefix_rft_trl.data.loading import LOCAL_FORMATS, load_splits, pick_split
+from prefix_rft_trl.data.prompts import MARK_INSTRUCTION
+from prefix_rft_trl.utils.documented import parameter_texts
 from prefix_rft_trl.utils.errors import UserError, nearest
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from prefix_rft_trl.data.convert.conversion import Outcome
-    from prefix_rft_trl.data.convert.options import Settings
-    from prefix_rft_trl.data.convert.sources import Source
+    from prefix_rft_trl.data.convert.conversion import Conversion
+
+DESCRIPTION = """\
+Convert a dataset into the columns prompt, completion (the demonstrations) and solution (the answer), which
+`prefix-rft train` and `trl sft` take, and report what was kept, what was dropped and why. Defaults are the paper's.
+
+sources:
+{sources}
+
+`prefix-rft data check` checks any dataset before it is trained on."""
+
+EPILOG = """\
+  prefix-rft data gsm8k --output data/gsm8k.parquet
+  prefix-rft data openr1-math --output data/openr1.parquet --tokenizer Qwen/Qwen2.5-Math-7B
+  prefix-rft data columns --input mine.jsonl --output data/mine.parquet \\
+      --prompt_column question --demonstration_column worked --answer_column answer"""
+
+# Options of every conversion, by group, with what a flag takes
+CONVERSION_FLAGS: dict[str, dict[str, str | None]] = {
+    "prompts": {"system_prompt": "TEXT", "instruction": "TEXT", "plain_text": None},
+    "demonstrations": {"thinking": "keep|strip|TAG", "max_demonstrations": "N"},
+    "lengths": {"tokenizer": "MODEL", "max_prompt_tokens": "N", "max_demonstration_tokens": "N"},
+    "ablations": {"demonstrations": "SHARE", "corrupt": "SHARE", "seed": "N"},
+    "size": {"max_rows": "N"},
+}
+TYPES = {"N": int, "SHARE": float}
+COLUMNS = {"prompt_column": "prompt", "demonstration_column": "completion", "answer_column": "solution"}
 
 
 def run(argv: list[str]) -> int:
@@ -21,38 +51,106 @@ def run(argv: list[str]) -> int:
         from .data_check import run as check
 
         return check(argv[1:])
-    from prefix_rft_trl.data.convert.conversion_report import show
-
-    from .data_options import make_parser
-
     arguments = make_parser().parse_args(argv)
-    source, output = _source(arguments.source), Path(arguments.output)
-    options = _options(arguments, source)
+    source = _find_source(arguments.source)
+
+    from datasets.exceptions import DatasetsError
+
+    from prefix_rft_trl.data.convert.conversion_report import print_conversion
+
+    output = Path(arguments.output)
     try:
-        outcome = _convert(arguments, source, options, output)
-    except (ValueError, OSError, _dataset_error()) as error:
-        raise UserError(_reason(error)) from error
-    show(outcome, _name(arguments, source), output)
-    if not outcome.rows_kept:
+        conversion = _convert(arguments, source, output)
+    except DatasetsError as error:  # says only that there was an error, its cause says which
+        raise UserError(f"{error} {error.__cause__ or ''}".rstrip()) from error
+    except (ValueError, OSError) as error:
+        raise UserError(str(error)) from error
+    configs = f", configuration {' '.join(arguments.config)}" if arguments.config else ""
+    print_conversion(conversion, f"{arguments.input or source.input}{configs}, split {arguments.split}", output)
+    if not conversion.rows_kept:
         raise UserError("no row is left, so nothing was written.")
     return 0
 
 
-def _source(name: str) -> "Source":
-    from prefix_rft_trl.data.convert.sources import SOURCES
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="prefix-rft data",
+        usage="prefix-rft data SOURCE --output FILE [--OPTION VALUE ...]",
+        description=DESCRIPTION.format(sources=_sources_text()),
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("source", metavar="SOURCE", help="one of the above")
+    _add_files(parser.add_argument_group("files"))
+    _add_source_options(parser.add_argument_group("sources"))
+    texts = parameter_texts(ConversionOptions.__doc__ or "")
+    defaults = {option.name: option.default for option in fields(ConversionOptions)}
+    for title, flags in CONVERSION_FLAGS.items():
+        group = parser.add_argument_group(title)
+        for name, metavar in flags.items():
+            text, default = texts[name], defaults[name]
+            if metavar is None:
+                group.add_argument(f"--{name}", action="store_true", default=None, help=text)
+            else:
+                text += "" if default is None else f" (default: {default})"
+                group.add_argument(f"--{name}", type=TYPES.get(metavar, str), metavar=metavar, help=text)
+    return parser
 
+
+def _sources_text() -> str:
+    width = max(map(len, SOURCES)) + 4
+    return "\n".join(
+        textwrap.fill(source.purpose, 118, initial_indent=f"  {name}".ljust(width), subsequent_indent=" " * width)
+        for name, source in SOURCES.items()
+    )
+
+
+def _add_files(group: argparse._ArgumentGroup) -> None:
+    known = ", ".join(f"{source.input} for {name}" for name, source in SOURCES.items() if source.input)
+    group.add_argument("--output", required=True, metavar="FILE", help="a .parquet or .jsonl file")
+    group.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+    places = f"name on the Hub, or a local JSONL, JSON, Parquet or CSV file ({known})"
+    group.add_argument("--input", metavar="NAME", help=places)
+    group.add_argument("--config", nargs="+", metavar="NAME", help="configurations on the Hub, concatenated")
+    group.add_argument("--split", default="train", help="split (default: train)")
+
+
+def _add_source_options(group: argparse._ArgumentGroup) -> None:
+    for name, default in COLUMNS.items():
+        takers = ", ".join(source for source in SOURCES if name in SOURCES[source].options)
+        text = f"{takers}: column name (default: {default}); a.b is the value under b in column a"
+        group.add_argument(f"--{name}", metavar="COLUMN", help=text)
+    group.add_argument("--keep_mark", action="store_true", default=None, help="gsm8k: end with #### 72, without a box")
+    llama = "openr1-math 220k: also take what only the Llama judge marked correct; the reward may not recognise it"
+    group.add_argument("--llama_marks", action="store_true", default=None, help=llama)
+
+
+def _find_source(name: str) -> KnownSource:
     if name not in SOURCES:
-        known, meant = ", ".join(SOURCES), nearest(name, [*SOURCES, "check"])
-        raise UserError(f"there is no source {name!r}.{meant} Known: {known}; and `check`.")
+        known, hint = ", ".join(SOURCES), nearest(name, [*SOURCES, "check"])
+        raise UserError(f"there is no source {name!r}.{hint} Known: {known}; and `check`.")
     return SOURCES[name]
 
 
-def _options(arguments: argparse.Namespace, source: "Source") -> dict[str, Any]:
-    """The options of the source alone that were given."""
-    from prefix_rft_trl.data.convert.sources import SOURCES
+def _convert(arguments: argparse.Namespace, source: KnownSource, output: Path) -> "Conversion":
+    from prefix_rft_trl.data.convert.conversion import convert
+    from prefix_rft_trl.data.convert.output import check_output
+    from prefix_rft_trl.utils.files import atomic_file
 
-    every = dict.fromkeys(name for each in SOURCES.values() for name in each.options)
-    given = {name: getattr(arguments, name) for name in every if getattr(arguments, name) is not None}
+    source_options = _source_options(arguments, source)
+    check_output(output, arguments.overwrite)
+    _check_input(arguments, source, output)
+    options = _conversion_options(arguments, source)
+    with atomic_file(output) as partial:
+        dataset = _load(arguments, source)
+        return convert(dataset, source.reader(dataset.column_names, **source_options), options, partial)
+
+
+def _source_options(arguments: argparse.Namespace, source: KnownSource) -> dict[str, Any]:
+    """The given options that are the source's own."""
+    names = {name for each in SOURCES.values() for name in each.options}
+    given = {name: value for name, value in vars(arguments).items() if name in names and value is not None}
     for name in given:
         if name not in source.options:
             takers = ", ".join(other for other in SOURCES if name in SOURCES[other].options)
@@ -60,20 +158,7 @@ def _options(arguments: argparse.Namespace, source: "Source") -> dict[str, Any]:
     return given
 
 
-def _convert(arguments: argparse.Namespace, source: "Source", options: dict[str, Any], output: Path) -> "Outcome":
-    from prefix_rft_trl.data.convert.conversion import convert
-    from prefix_rft_trl.data.convert.writing import check_output
-    from prefix_rft_trl.utils.files import atomic_file
-
-    check_output(output, arguments.overwrite)
-    _check_input(arguments, source, output)
-    settings = _settings(arguments, source, options)
-    with atomic_file(output) as partial:
-        dataset = _load(arguments, source)
-        return convert(dataset, source.reader(dataset.column_names, **options), settings, partial)
-
-
-def _check_input(arguments: argparse.Namespace, source: "Source", output: Path) -> None:
+def _check_input(arguments: argparse.Namespace, source: KnownSource, output: Path) -> None:
     if not (arguments.input or source.input):
         raise UserError(f"{arguments.source} needs --input: a name on the Hub or a local file.")
     if arguments.config and Path(arguments.input or "").suffix in LOCAL_FORMATS:
@@ -82,53 +167,25 @@ def _check_input(arguments: argparse.Namespace, source: "Source", output: Path) 
         raise UserError(f"the output is the input, {str(output)!r}. Name another file.")
 
 
-def _settings(arguments: argparse.Namespace, source: "Source", options: dict[str, Any]) -> "Settings":
-    from prefix_rft_trl.data.convert.options import Settings
-    from prefix_rft_trl.data.convert.selection import load_tokenizer
-    from prefix_rft_trl.data.prompts import MARK_INSTRUCTION
+def _conversion_options(arguments: argparse.Namespace, source: KnownSource) -> ConversionOptions:
+    names = {option.name for option in fields(ConversionOptions)}
+    given = {name: value for name, value in vars(arguments).items() if name in names and value is not None}
+    tokenizer = given.pop("tokenizer", None)
+    limits = [name for name in ("max_prompt_tokens", "max_demonstration_tokens") if name in given]
+    if limits and not tokenizer:
+        raise UserError(f"--{limits[0]} counts tokens. Name the model to train with --tokenizer.")
+    given.setdefault("instruction", MARK_INSTRUCTION if arguments.keep_mark else source.instruction)
+    options = ConversionOptions(**given)
+    if not tokenizer:
+        return options
+    from prefix_rft_trl.data.convert.extraction import load_tokenizer
 
-    lengths = {
-        name: getattr(arguments, name)
-        for name in ("max_prompt_tokens", "max_demonstration_tokens")
-        if getattr(arguments, name) is not None
-    }
-    if lengths and not arguments.tokenizer:
-        raise UserError(f"--{next(iter(lengths))} counts tokens. Add --tokenizer, the model that is to be trained.")
-    by_default = MARK_INSTRUCTION if options.get("keep_mark") else source.instruction
-    checked = Settings(
-        system_prompt=arguments.system_prompt,
-        instruction=by_default if arguments.instruction is None else arguments.instruction,
-        plain_text=arguments.plain_text,
-        thinking=arguments.thinking,
-        max_demonstrations=arguments.max_demonstrations,
-        demonstrated_share=arguments.demonstrations,
-        damaged_share=arguments.corrupt,
-        seed=arguments.seed,
-        max_rows=arguments.max_rows,
-        **lengths,
-    )
-    return checked.counting_with(load_tokenizer(arguments.tokenizer)) if arguments.tokenizer else checked
+    return replace(options, tokenizer=load_tokenizer(tokenizer))
 
 
-def _load(arguments: argparse.Namespace, source: "Source") -> "Dataset":
+def _load(arguments: argparse.Namespace, source: KnownSource) -> "Dataset":
     from datasets import concatenate_datasets
 
     name = arguments.input or source.input
     configs = arguments.config or [source.config if name == source.input else None]
     return concatenate_datasets([pick_split(load_splits(name, config), arguments.split) for config in configs])
-
-
-def _name(arguments: argparse.Namespace, source: "Source") -> str:
-    configs = f", configuration {' '.join(arguments.config)}" if arguments.config else ""
-    return f"{arguments.input or source.input}{configs}, split {arguments.split}"
-
-
-def _reason(error: BaseException) -> str:
-    """What is said of an error, and of what it came from where `datasets` says only that there was one."""
-    return f"{error} {error.__cause__}" if error.__cause__ and isinstance(error, _dataset_error()) else str(error)
-
-
-def _dataset_error() -> type[Exception]:
-    from datasets.exceptions import DatasetsError
-
-    return DatasetsError

@@ -1,4 +1,4 @@
-"""`prefix-rft data check`: what is wrong with a dataset, row by row, before a run finds out."""
+"""`prefix-rft data check`: check a dataset row by row, before a run meets its faults."""
 
 import argparse
 import json
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from prefix_rft_trl.data.check import Columns, Report
-    from prefix_rft_trl.data.check.lengths import Budgets, Tokens
-    from prefix_rft_trl.data.check.recipe_settings import RecipeSettings
+    from prefix_rft_trl.data.check.lengths import Budgets
+    from prefix_rft_trl.data.check.measures import TokenMeasure
+
+Settings = dict[str, Any]
 
 DESCRIPTION = """\
-Check a dataset before a run finds out: rows without a demonstration, gold answers that do not parse, demonstrations
-that end in another answer, duplicates, problems of the evaluation benchmarks, tokens of chat templates inside texts,
-and rows that do not fit. The exit code is 0 if it is clean, 1 if it has problems, 2 if it cannot be used."""
+Check a dataset before a run meets its faults: rows without a demonstration, gold answers that do not parse,
+demonstrations that end in another answer, duplicates, problems of the evaluation benchmarks, tokens of chat templates
+inside texts, and rows that do not fit. The exit code is 0 for clean, 1 for problems, 2 for unusable."""
 
 EPILOG = """\
   prefix-rft data check train.parquet --benchmarks math500 aime25
@@ -32,33 +34,46 @@ EPILOG = """\
   prefix-rft data check openai/gsm8k --config main --prompt_column question --demonstration_column answer \\
       --answer_column answer
 
-With a recipe the dataset, its columns, the tokenizer and the budgets are the recipe's; a flag comes before it."""
+With a recipe the dataset, its columns, the tokenizer and the budgets are the recipe's; flags override it."""
 
 MARKERS_OF_LAB = ("#",)
+MAPPINGS = ("chat_template_kwargs", "reasoning_gym", "model_changes")
+COLUMNS = {  # contents, default name, and what else the flag takes
+    "prompt": ("prompts", "prompt", ""),
+    "demonstration": ("demonstrations", "completion", ", or `none` for plain GRPO"),
+    "answer": ("gold answers", "solution", ", or `none` if the reward needs none"),
+}
 
 
 def run(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     from prefix_rft_trl.data.check import check_dataset
-    from prefix_rft_trl.data.check.recipe_settings import recipe_settings
 
-    recipe = recipe_settings(load_recipe(Path(arguments.recipe)) if arguments.recipe else {})
-    name = arguments.dataset or recipe.dataset_name
-    split = arguments.split or recipe.dataset_train_split or "train"
-    dataset = _load(name, arguments.config or recipe.dataset_config, split, recipe)
-    columns = _columns(arguments, recipe, dataset)
+    settings = settings_for_check(load_recipe(Path(arguments.recipe)) if arguments.recipe else {})
+    name = arguments.dataset or settings.get("dataset_name")
+    split = arguments.split or settings.get("dataset_train_split", "train")
+    dataset = _load(name, arguments.config or settings.get("dataset_config"), split, settings)
+    columns = _columns(arguments, settings, dataset)
     benchmarks = _benchmarks(arguments.benchmarks)
-    measure = _measure(arguments, recipe)
-    budgets = _budgets(arguments, recipe, measure)
+    measure = _measure(arguments, settings)
+    budgets = _budgets(arguments, settings) if measure else None
 
     from prefix_rft_trl.rewards.verification.verifier import Verifier
 
     with Verifier(arguments.num_workers) as verifier:
-        report = check_dataset(
-            dataset, columns, verifier, benchmarks, measure, budgets, _markers(arguments, name, recipe)
-        )
+        markers = _markers(arguments, name, settings)
+        report = check_dataset(dataset, columns, verifier, benchmarks, measure, budgets, markers)
     _show(report, f"{name}, split {split}", arguments)
     return report.exit_code
+
+
+def settings_for_check(recipe: Settings) -> Settings:
+    """The settings of a recipe that are not null; of one with stages, those of its last stage with rollouts."""
+    shared = {name: value for name, value in recipe.items() if name != "stages"}
+    stages = [{**shared, **own} for own in (recipe.get("stages") or {"": {}}).values()]
+    settings = [*stages, *(stage for stage in stages if stage.get("trainer") != "sft")][-1]
+    parsed = {name: json.loads(settings[name]) for name in MAPPINGS if isinstance(settings.get(name), str)}
+    return {name: value for name, value in {**settings, **parsed}.items() if value is not None}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,56 +84,40 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "dataset",
-        nargs="?",
-        help="a name on the Hub, a local JSONL, JSON, Parquet or CSV file, `lab`, or `reasoning_gym/<task>`",
-    )
+    datasets = "a name on the Hub, a local JSONL, JSON, Parquet or CSV file, `lab`, or `reasoning_gym/<task>`"
+    parser.add_argument("dataset", nargs="?", help=datasets)
     parser.add_argument("--recipe", metavar="RECIPE.yaml", help="a recipe of `prefix-rft train`")
     parser.add_argument("--config", metavar="NAME", help="configuration of a dataset on the Hub")
-    parser.add_argument("--split", metavar="NAME", help="split to check (train)")
-    parser.add_argument("--prompt_column", metavar="NAME", help="column of the prompts (prompt)")
-    parser.add_argument(
-        "--demonstration_column",
-        metavar="NAME",
-        help="column of the demonstrations (completion), or `none` for plain GRPO",
+    parser.add_argument("--split", metavar="NAME", help="split to check (default: train)")
+    for kind, (contents, default, hint) in COLUMNS.items():
+        parser.add_argument(
+            f"--{kind}_column", metavar="NAME", help=f"column of the {contents} (default: {default}){hint}"
+        )
+    markers = f"markers of a final answer outside a box (default: {', '.join(MARKERS)})"
+    parser.add_argument("--answer_markers", nargs="+", metavar="MARKER", help=markers)
+    benchmarks = (
+        "benchmarks whose problems the dataset must not hold: JSONL files, folders of them, or names among "
+        f"{', '.join(BENCHMARKS)}; without a name, none (default: the files in $PREFIX_RFT_DATA/math_benchmarks)"
     )
-    parser.add_argument(
-        "--answer_column",
-        metavar="NAME",
-        help="column of the gold answers (solution), or `none` if the reward needs none",
-    )
-    parser.add_argument(
-        "--answer_markers",
-        nargs="+",
-        metavar="MARKER",
-        help=f"what a final answer stands behind where there is no box ({', '.join(MARKERS)})",
-    )
-    parser.add_argument(
-        "--benchmarks",
-        nargs="*",
-        metavar="NAME",
-        help="benchmarks that the dataset must not hold: JSONL files, folders of them, or of "
-        f"{', '.join(BENCHMARKS)}; alone for none (the files in $PREFIX_RFT_DATA/math_benchmarks, if there are)",
-    )
-    parser.add_argument("--tokenizer", metavar="PATH", help="a model whose tokens lengths are counted in")
+    parser.add_argument("--benchmarks", nargs="*", metavar="NAME", help=benchmarks)
+    parser.add_argument("--tokenizer", metavar="PATH", help="model whose tokens lengths are counted in")
     parser.add_argument("--max_prompt_tokens", type=int, metavar="N", help="longest prompt that fits")
     parser.add_argument("--max_completion_tokens", type=int, metavar="N", help="longest demonstration that fits")
-    parser.add_argument("--num_workers", type=int, metavar="N", help="processes that verify answers (one a core)")
-    parser.add_argument("--examples", type=int, default=3, metavar="N", help="rows to show of each kind (3)")
-    parser.add_argument("--json", metavar="FILE", help="write the whole report, with all row numbers")
+    workers = "processes that verify answers (default: one per core)"
+    parser.add_argument("--num_workers", type=int, metavar="N", help=workers)
+    parser.add_argument("--examples", type=int, default=3, metavar="N", help="rows to show of each kind (default: 3)")
+    parser.add_argument("--json", metavar="FILE", help="write the complete report, with all row numbers")
     return parser
 
 
-def _load(name: str | None, config: str | None, split: str, recipe: "RecipeSettings") -> "Dataset":
+def _load(name: str | None, config: str | None, split: str, settings: Settings) -> "Dataset":
     if name is None:
-        raise UserError(
-            "no dataset: name one before all flags, or a recipe with `dataset_name` (--recipe RECIPE.yaml)."
-        )
+        raise UserError("no dataset: name one before all flags, or a recipe with `dataset_name` (--recipe FILE).")
     from datasets.exceptions import DatasetsError
 
+    lab_settings = {key.removeprefix("lab_"): value for key, value in settings.items() if key.startswith("lab_")}
     try:
-        splits = load_splits(name, config, lab_settings=recipe.lab, gym_settings=recipe.reasoning_gym)
+        splits = load_splits(name, config, lab_settings=lab_settings, gym_settings=settings.get("reasoning_gym"))
     except StopIteration:
         raise UserError(f"the dataset {name!r} has no rows.") from None
     except (ValueError, OSError, DatasetsError) as error:
@@ -129,26 +128,21 @@ def _load(name: str | None, config: str | None, split: str, recipe: "RecipeSetti
     return dataset
 
 
-def _columns(arguments: argparse.Namespace, recipe: "RecipeSettings", dataset: "Dataset") -> "Columns":
+def _columns(arguments: argparse.Namespace, settings: Settings, dataset: "Dataset") -> "Columns":
     from prefix_rft_trl.data.check import Columns
 
-    demonstration = arguments.demonstration_column or recipe.demonstration_column or Columns.demonstration
-    answer = arguments.answer_column or recipe.answer_column or Columns.answer
-    columns = Columns(
-        arguments.prompt_column or recipe.prompt_column or Columns.prompt,
-        None if demonstration == "none" else demonstration,
-        None if answer == "none" else answer,
-    )
-    held = {"prompt": "prompts", "demonstration": "demonstrations", "answer": "gold answers"}
-    for kind, holds in held.items():
-        column = getattr(columns, kind)
-        if column is not None and column not in dataset.column_names:
-            hint = "" if kind == "prompt" else " With `none` for its name the check does without."
+    names: dict[str, Any] = {}
+    for kind, (contents, default, _) in COLUMNS.items():
+        flag = f"{kind}_column"
+        column = getattr(arguments, flag) or settings.get(flag) or default
+        names[kind] = None if column == "none" and kind != "prompt" else column
+        if names[kind] is not None and column not in dataset.column_names:
+            hint = "" if kind == "prompt" else f" Or check without: --{flag} none."
             raise UserError(
-                f"the dataset has no column '{column}' for the {holds}; its columns are: "
-                f"{', '.join(dataset.column_names)}. Name it with --{kind}_column.{hint}"
+                f"the dataset has no column '{column}' for the {contents}; its columns are: "
+                f"{', '.join(dataset.column_names)}. Name it with --{flag}.{hint}"
             )
-    return columns
+    return Columns(**names)
 
 
 def _benchmarks(sources: list[str] | None) -> dict[str, Any]:
@@ -161,72 +155,72 @@ def _benchmarks(sources: list[str] | None) -> dict[str, Any]:
         raise UserError(str(error)) from error
 
 
-def _measure(arguments: argparse.Namespace, recipe: "RecipeSettings") -> "Tokens | None":
-    path = arguments.tokenizer or recipe.model_name_or_path
-    if path is None:
+def _measure(arguments: argparse.Namespace, settings: Settings) -> "TokenMeasure | None":
+    model = _model_path(arguments, settings)
+    if model is None:
         if arguments.max_prompt_tokens or arguments.max_completion_tokens:
             raise UserError("budgets are counted in tokens: name a model with --tokenizer, or a recipe.")
         return None
-    from prefix_rft_trl.data.check.lengths import Tokens
-    from prefix_rft_trl.data.convert.selection import NO_WARNING_LENGTH, load_tokenizer
+    from prefix_rft_trl.data.check.measures import TokenMeasure
+    from prefix_rft_trl.data.convert.extraction import NO_WARNING_LENGTH, load_tokenizer
 
-    model = _model_path(path, recipe)
+    changes = None if arguments.tokenizer else settings.get("model_changes")
     try:
-        if recipe.model_changes and not arguments.tokenizer:
-            tokenizer = changed_tokenizer(model, ModelChanges.read(recipe.model_changes))
-        else:
-            tokenizer = load_tokenizer(model)
+        tokenizer = changed_tokenizer(model, ModelChanges.read(changes)) if changes else load_tokenizer(model)
     except (ValueError, OSError) as error:
-        raise UserError(f"there is no tokenizer at {path!r}: {error}") from error
+        raise UserError(f"there is no tokenizer at {model!r}: {error}") from error
     tokenizer.model_max_length = NO_WARNING_LENGTH
-    return Tokens(tokenizer, recipe.instruction, recipe.conversational, recipe.chat_template_kwargs)
+    return TokenMeasure(
+        tokenizer,
+        settings.get("instruction"),
+        settings.get("conversational", False),
+        settings.get("chat_template_kwargs"),
+    )
 
 
-def _budgets(arguments: argparse.Namespace, recipe: "RecipeSettings", measure: "Tokens | None") -> "Budgets":
+def _budgets(arguments: argparse.Namespace, settings: Settings) -> "Budgets":
+    """Room in tokens: the flags', and, of a recipe with rollouts, that of its completions and its context."""
     from prefix_rft_trl.data.check.lengths import Budgets
 
     completion, context = arguments.max_completion_tokens, None
-    if arguments.recipe and recipe.rolls_out and measure is not None:
-        completion = completion or recipe.max_completion_length or _default_max_completion_length()
-        context = recipe.vllm_max_model_length or _context_of_model(arguments, recipe)
+    if arguments.recipe and settings.get("trainer") != "sft":
+        from prefix_rft_trl.config import PrefixGRPOConfig
+
+        completion = completion or settings.get("max_completion_length", PrefixGRPOConfig.max_completion_length)
+        context = settings.get("vllm_max_model_length") or _model_context(arguments, settings)
     return Budgets(arguments.max_prompt_tokens, completion, context)
 
 
-def _default_max_completion_length() -> int | None:
-    from prefix_rft_trl.config import PrefixGRPOConfig
-
-    return PrefixGRPOConfig.max_completion_length
-
-
-def _context_of_model(arguments: argparse.Namespace, recipe: "RecipeSettings") -> int | None:
-    if "max_position_embeddings" in recipe.model_changes.get("config", {}) and not arguments.tokenizer:
-        return recipe.model_changes["config"]["max_position_embeddings"]
-    path = arguments.tokenizer or recipe.model_name_or_path
-    assert path is not None  # lengths are measured with it
+def _model_context(arguments: argparse.Namespace, settings: Settings) -> int | None:
+    changes = settings.get("model_changes", {}).get("config", {})
+    if "max_position_embeddings" in changes and not arguments.tokenizer:
+        return changes["max_position_embeddings"]
     from transformers import AutoConfig
 
+    model = _model_path(arguments, settings)
     try:
-        config = AutoConfig.from_pretrained(_model_path(path, recipe))
+        config = AutoConfig.from_pretrained(model)
     except (ValueError, OSError) as error:
-        if arguments.tokenizer:  # a folder of a tokenizer alone says nothing of positions
+        if arguments.tokenizer:  # a folder with nothing but a tokenizer has no context length
             return None
-        raise UserError(f"there is no model at {path!r}: {error}") from error
+        raise UserError(f"there is no model at {model!r}: {error}") from error
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
-def _model_path(path: str, recipe: "RecipeSettings") -> str:
+def _model_path(arguments: argparse.Namespace, settings: Settings) -> str | None:
+    path = arguments.tokenizer or settings.get("model_name_or_path")
     if path != "lab":
         return path
     from prefix_rft_trl import lab
 
-    return lab.base_model_path(recipe.lab.get("level", "easy"))
+    return lab.base_model_path(settings.get("lab_level", "easy"))
 
 
-def _markers(arguments: argparse.Namespace, dataset: str | None, recipe: "RecipeSettings") -> tuple[str, ...]:
+def _markers(arguments: argparse.Namespace, dataset: str | None, settings: Settings) -> tuple[str, ...]:
     if arguments.answer_markers:
         return tuple(arguments.answer_markers)
-    is_of_lab = dataset == "lab" or any(name.startswith("lab_") for name in recipe.reward_funcs)
-    return MARKERS_OF_LAB if is_of_lab else MARKERS
+    rewards = settings.get("reward_funcs", ())
+    return MARKERS_OF_LAB if dataset == "lab" or any(name.startswith("lab_") for name in rewards) else MARKERS
 
 
 def _show(report: "Report", title: str, arguments: argparse.Namespace) -> None:
@@ -239,4 +233,4 @@ def _show(report: "Report", title: str, arguments: argparse.Namespace) -> None:
         path = Path(arguments.json)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"dataset": title, **report.to_json()}, indent=1, ensure_ascii=False), "utf-8")
-        print(f"The whole report is in {path}.")
+        print(f"The complete report is in {path}.")

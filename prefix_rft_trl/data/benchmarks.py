@@ -1,4 +1,4 @@
-"""The benchmarks that models are evaluated on, and that training data must not hold: from the Hub or from a folder."""
+"""Load the benchmarks that models are evaluated on, and that training data must not hold, from the Hub or a folder."""
 
 import json
 import os
@@ -18,13 +18,13 @@ ANSWER_COLUMNS = ("answer", "final_answer", "solution")
 
 
 @dataclass(frozen=True)
-class Benchmark:
-    """Where a benchmark lies on the Hub.
+class HubBenchmark:
+    """A benchmark on the Hub.
 
     Attributes:
         hub_name (`str`): name of its dataset.
         split (`str`): split that is evaluated on.
-        rows (`int`): how many problems that is.
+        rows (`int`): number of its problems.
         config (`str`, *optional*): configuration of the dataset.
         problem_column, answer_column (`str`): its columns.
     """
@@ -38,42 +38,42 @@ class Benchmark:
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A problem of a benchmark, its answer as it comes: text, a number, or a list of texts."""
+class BenchmarkProblem:
+    """A problem of a benchmark, its answer as stored: text, a number, or a list of texts."""
 
     text: str
     answer: Any
 
 
 BENCHMARKS = {
-    "aime24": Benchmark("HuggingFaceH4/aime_2024", "train", 30),
-    "aime25": Benchmark("math-ai/aime25", "test", 30),
-    "amc": Benchmark("AI-MO/aimo-validation-amc", "train", 83),
-    "math500": Benchmark("HuggingFaceH4/MATH-500", "test", 500),
-    "minerva": Benchmark("math-ai/minervamath", "test", 272, problem_column="question"),
-    "olympiadbench": Benchmark(
+    "aime24": HubBenchmark("HuggingFaceH4/aime_2024", "train", 30),
+    "aime25": HubBenchmark("math-ai/aime25", "test", 30),
+    "amc": HubBenchmark("AI-MO/aimo-validation-amc", "train", 83),
+    "math500": HubBenchmark("HuggingFaceH4/MATH-500", "test", 500),
+    "minerva": HubBenchmark("math-ai/minervamath", "test", 272, problem_column="question"),
+    "olympiadbench": HubBenchmark(
         "math-ai/olympiadbench", "test", 675, problem_column="question", answer_column="final_answer"
     ),
 }
 
 
 def local_folder() -> Path | None:
-    """The folder of benchmark files that the environment names, `$PREFIX_RFT_DATA/math_benchmarks`, if it is there."""
+    """The folder `$PREFIX_RFT_DATA/math_benchmarks`; `None` if the variable is not set or there is no such folder."""
     folder = os.environ.get(DATA_FOLDER)
     path = Path(folder) / SUBFOLDER if folder else None
     return path if path is not None and path.is_dir() else None
 
 
-def load_benchmark(name: str, folder: str | Path | None = None) -> list[Problem]:
+def load_benchmark(name: str, folder: str | Path | None = None) -> list[BenchmarkProblem]:
     """The problems of a registered benchmark.
 
     Args:
         name (`str`): one of `BENCHMARKS`.
-        folder (`str` or `Path`, *optional*): where `<name>.jsonl` is looked for before the Hub is asked; defaults to
-            the folder that the environment names.
+        folder (`str` or `Path`, *optional*): folder whose `<name>.jsonl` takes precedence over the Hub; defaults to
+            the one that the environment names.
 
     Raises:
-        ValueError: for a name that is not registered.
+        ValueError: for an unknown name.
     """
     if name not in BENCHMARKS:
         raise ValueError(
@@ -85,41 +85,43 @@ def load_benchmark(name: str, folder: str | Path | None = None) -> list[Problem]
         return read_problems(path)
     from datasets import load_dataset
 
-    found = BENCHMARKS[name]
-    rows = load_dataset(found.hub_name, found.config, split=found.split)
+    benchmark = BENCHMARKS[name]
+    rows = load_dataset(benchmark.hub_name, benchmark.config, split=benchmark.split)
     return [
-        Problem(text, answer)
-        for text, answer in zip(rows[found.problem_column], rows[found.answer_column], strict=True)
+        BenchmarkProblem(text, answer)
+        for text, answer in zip(rows[benchmark.problem_column], rows[benchmark.answer_column], strict=True)
     ]
 
 
-def read_problems(path: str | Path) -> list[Problem]:
-    """The problems of a JSONL file: in `problem`, `question` or `prompt`, answers in `answer`, `final_answer` or
-    `solution`.
+def read_problems(path: str | Path) -> list[BenchmarkProblem]:
+    """The problems of a JSONL file, in the columns `PROBLEM_COLUMNS` and `ANSWER_COLUMNS`.
 
     Raises:
-        ValueError: for a line that is no JSON object or holds no problem, naming it.
+        ValueError: for an empty file, or a line that is no JSON object or has no problem, naming the line.
     """
     path = Path(path)
     with path.open(encoding="utf-8") as lines:
         problems = [
-            _problem_of(line, f"{path.name}, line {number}") for number, line in enumerate(lines, 1) if line.strip()
+            _read_line(line, f"{path.name}, line {number}") for number, line in enumerate(lines, 1) if line.strip()
         ]
     if not problems:
         raise ValueError(f"The benchmark file {str(path)!r} is empty.")
     return problems
 
 
-def find_benchmarks(sources: Sequence[str]) -> dict[str, list[Problem]]:
-    """Benchmarks by what they are called: registered names, JSONL files, or folders of such files.
+def find_benchmarks(sources: Sequence[str]) -> dict[str, list[BenchmarkProblem]]:
+    """Benchmarks by name.
+
+    Args:
+        sources (`Sequence[str]`): names among `BENCHMARKS`, JSONL files, or folders of such files.
 
     Raises:
-        ValueError: if there is none by that name, or the file cannot be read.
+        ValueError: if there is no such benchmark, or a file cannot be read.
     """
-    return {name: problems for source in sources for name, problems in _found_at(source)}
+    return {name: problems for source in sources for name, problems in _problems_at(source)}
 
 
-def _found_at(source: str) -> Iterable[tuple[str, list[Problem]]]:
+def _problems_at(source: str) -> Iterable[tuple[str, list[BenchmarkProblem]]]:
     path = Path(source)
     if path.is_dir():
         files = sorted(path.glob("*.jsonl"))
@@ -133,23 +135,22 @@ def _found_at(source: str) -> Iterable[tuple[str, list[Problem]]]:
     return [(source, load_benchmark(source))]
 
 
-def _problem_of(line: str, place: str) -> Problem:
+def _read_line(line: str, place: str) -> BenchmarkProblem:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"{place}: not JSON ({error}).") from error
     if not isinstance(row, dict):
         raise ValueError(f"{place}: expected an object with `problem` and `answer`, found {type(row).__name__}.")
-    text = _first_of(row, PROBLEM_COLUMNS)
+    text = _first_value(row, PROBLEM_COLUMNS)
     if isinstance(text, list) and text and isinstance(text[-1], dict):
         text = text[-1].get("content")
     if not isinstance(text, str):
         raise ValueError(
-            f"{place}: no problem. It stands in one of the columns {', '.join(PROBLEM_COLUMNS)}; found: "
-            f"{', '.join(row)}."
+            f"{place}: no problem in any of the columns {', '.join(PROBLEM_COLUMNS)}; found: {', '.join(row)}."
         )
-    return Problem(text, _first_of(row, ANSWER_COLUMNS))
+    return BenchmarkProblem(text, _first_value(row, ANSWER_COLUMNS))
 
 
-def _first_of(row: dict[str, Any], columns: tuple[str, ...]) -> Any:
+def _first_value(row: dict[str, Any], columns: tuple[str, ...]) -> Any:
     return next((row[column] for column in columns if column in row), None)

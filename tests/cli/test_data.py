@@ -1,8 +1,8 @@
+"""`prefix-rft data` on files, as a user runs it."""
+
 import json
-import os
 import re
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -14,7 +14,6 @@ from prefix_rft_trl.data.convert import conversion
 from prefix_rft_trl.method.demonstrations import parse_demonstrations
 
 
-REAL = os.environ.get("PREFIX_RFT_DATA")
 GSM8K = [
     {"question": "Two and two?", "answer": "2+2 = <<2+2=4>>4 in all.\n#### 4"},
     {"question": "A thousand and [one]?", "answer": "1,000+1 = <<1000+1=1001>>1,001\n#### 1,001"},
@@ -42,7 +41,7 @@ def rows_of(path):
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-def test_gsm8k_becomes_rows_and_a_table_says_what_was_dropped(capsys, tmp_path, gsm8k):
+def test_gsm8k_becomes_rows_and_a_table_reports_what_was_dropped(capsys, tmp_path, gsm8k):
     output = tmp_path / "new" / "made.jsonl"
     assert data("gsm8k", "--input", gsm8k, "--output", output) == 0
     assert rows_of(output) == [
@@ -66,7 +65,7 @@ def test_gsm8k_becomes_rows_and_a_table_says_what_was_dropped(capsys, tmp_path, 
     assert "Writing: 100%" in shown.err
 
 
-def test_the_flags_of_prompts_and_demonstrations_reach_the_rows(tmp_path):
+def test_flags_of_prompts_and_demonstrations_reach_the_rows(tmp_path):
     rows = [
         {"q": "1+1?", "worked": "<think>x</think>\\boxed{2}", "a": {"gold": 2}},
         {"q": "2+2?", "worked": "\\boxed{4}", "a": {"gold": 4}},
@@ -79,7 +78,7 @@ def test_the_flags_of_prompts_and_demonstrations_reach_the_rows(tmp_path):
     assert rows_of(output) == [{"prompt": "Think.\n\n1+1?\nBox it.", "completion": "\\boxed{2}", "solution": "2"}]
 
 
-def test_the_mark_of_gsm8k_comes_with_its_own_instruction(tmp_path, gsm8k):
+def test_the_mark_of_gsm8k_has_its_own_instruction(tmp_path, gsm8k):
     output = tmp_path / "made.jsonl"
     data("gsm8k", "--input", gsm8k, "--output", output, "--keep_mark")
     row = rows_of(output)[0]
@@ -89,7 +88,7 @@ def test_the_mark_of_gsm8k_comes_with_its_own_instruction(tmp_path, gsm8k):
     assert rows_of(output)[0]["prompt"][0]["content"] == "Two and two?"
 
 
-def test_finished_prompts_get_no_instruction_unless_asked(tmp_path):
+def test_prompts_in_sft_format_get_no_instruction_by_default(tmp_path):
     rows = written(tmp_path / "rows.jsonl", [{"prompt": "1+1?", "completion": "2", "solution": "2"}])
     output = tmp_path / "made.jsonl"
     data("prompt-completion", "--input", rows, "--output", output)
@@ -112,15 +111,12 @@ def test_ablations_are_shares_from_a_seed(capsys, tmp_path):
         assert len(shown) == 20
         assert sum(f"\\boxed{{{row['solution']}}}" not in text for row, text in shown) == 10
     assert made[0] != made[1]
-    assert "damaged 10" in " ".join(capsys.readouterr().out.split())
+    assert "corrupted 10" in " ".join(capsys.readouterr().out.split())
 
 
 def test_lengths_are_counted_with_a_tokenizer(capsys, tmp_path, base_model):
-    rows = [{"prompt": "1+1=", "completion": "1+1=2;#2", "solution": "2"}]
-    rows += [
-        {"prompt": "1+1+1=", "completion": "#3", "solution": "3"},
-        {"prompt": "2+2=", "completion": "2+2=4;2+2=4;#4", "solution": "4"},
-    ]
+    values = [("1+1=", "1+1=2;#2", "2"), ("1+1+1=", "#3", "3"), ("2+2=", "2+2=4;2+2=4;#4", "4")]
+    rows = [dict(zip(("prompt", "completion", "solution"), value, strict=True)) for value in values]
     output = tmp_path / "made.jsonl"
     flags = ["--tokenizer", base_model, "--max_prompt_tokens", 4, "--max_demonstration_tokens", 8, "--plain_text"]
     data("prompt-completion", "--input", written(tmp_path / "rows.jsonl", rows), "--output", output, *flags)
@@ -130,7 +126,7 @@ def test_lengths_are_counted_with_a_tokenizer(capsys, tmp_path, base_model):
     assert "every demonstration longer than 8 tokens" in shown
 
 
-def test_the_trainer_takes_what_was_made(tmp_path, base_model):
+def test_the_trainer_takes_the_converted_rows(tmp_path, base_model):
     output = tmp_path / "lab.parquet"
     flags = ["--plain_text", "--demonstrations", 0.5, "--max_rows", 20]
     assert data("prompt-completion", "--input", "lab", "--output", output, *flags) == 0
@@ -151,7 +147,8 @@ def test_the_trainer_takes_what_was_made(tmp_path, base_model):
     [
         (["gsm9k"], r"no source 'gsm9k'. Did you mean 'gsm8k'\? Known: openr1-math, gsm8k, math, .*columns"),
         (["gsm8k", "--input", "GSM8K", "--output", "made.csv"], r"\.parquet or \.jsonl, found 'made.csv'"),
-        (["gsm8k", "--input", "GSM8K", "--output", "GSM8K"], "exists already"),
+        (["gsm8k", "--input", "GSM8K", "--output", "GSM8K"], "gsm8k.jsonl' exists already.*--overwrite"),
+        (["gsm8k", "--input", "GSM8K", "--output", "folder.jsonl", "--overwrite"], "is a folder"),
         (["gsm8k", "--input", "GSM8K", "--output", "GSM8K", "--overwrite"], "the output is the input"),
         (["gsm8k", "--input", "nowhere.jsonl"], "no dataset file 'nowhere.jsonl'"),
         (["gsm8k", "--input", "GSM8K", "--split", "dev"], "no split 'dev'; it has: train"),
@@ -160,14 +157,14 @@ def test_the_trainer_takes_what_was_made(tmp_path, base_model):
         (["math", "--input", "GSM8K", "--keep_mark"], "--keep_mark is for gsm8k, not for math"),
         (["columns"], "columns needs --input"),
         (["gsm8k", "--input", "GSM8K", "--max_prompt_tokens", "9"], "--max_prompt_tokens counts tokens.*--tokenizer"),
-        (["gsm8k", "--input", "GSM8K", "--corrupt", "30"], "`damaged_share` is from 0 to 1, found 30"),
-        (["gsm8k", "--input", "GSM8K", "--thinking", "<r>"], "name of a tag"),
+        (["gsm8k", "--input", "GSM8K", "--corrupt", "30"], "`corrupt` must be between 0 and 1, found 30"),
+        (["gsm8k", "--input", "GSM8K", "--thinking", "<r>"], "tag name"),
         (["gsm8k", "--input", "BROKEN"], "JSON parse error"),
         (["gsm8k", "--input", "EMPTY"], "no row is left, so nothing was written"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_cannot_be_done_is_said_and_leaves_nothing(capsys, monkeypatch, tmp_path, gsm8k, arguments, message):
+def test_an_error_is_one_sentence_and_leaves_no_file(capsys, monkeypatch, tmp_path, gsm8k, arguments, message):
     monkeypatch.chdir(tmp_path)
     files = {
         "GSM8K": gsm8k,
@@ -175,6 +172,7 @@ def test_what_cannot_be_done_is_said_and_leaves_nothing(capsys, monkeypatch, tmp
         "EMPTY": written(tmp_path / "empty.jsonl", [{"question": "", "answer": "#### 1"}]),
     }
     files["BROKEN"].write_text('{"question": 3')
+    (tmp_path / "folder.jsonl").mkdir()
     before = sorted(tmp_path.iterdir())
     arguments = [str(files.get(argument, argument)) for argument in arguments]
     if "--output" not in arguments:
@@ -189,17 +187,17 @@ def test_a_failure_while_writing_leaves_the_old_file(monkeypatch, tmp_path, gsm8
     output = tmp_path / "made.jsonl"
     output.write_text("old")
 
-    def failing(path, batches, features):
+    def failing(rows, path):
         path.write_text("half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(conversion, "write", failing)
+    monkeypatch.setattr(conversion, "write_rows", failing)
     assert data("gsm8k", "--input", gsm8k, "--output", output, "--overwrite") == 2
     assert output.read_text() == "old"
     assert sorted(tmp_path.iterdir()) == sorted([gsm8k, output])
 
 
-def test_an_old_file_is_not_replaced_by_none(tmp_path):
+def test_an_old_file_stays_if_no_row_is_left(tmp_path):
     output = tmp_path / "made.jsonl"
     output.write_text("old")
     empty = written(tmp_path / "empty.jsonl", [{"question": "", "answer": "#### 1"}])
@@ -207,7 +205,7 @@ def test_an_old_file_is_not_replaced_by_none(tmp_path):
     assert output.read_text() == "old"
 
 
-def test_check_is_handed_on(monkeypatch):
+def test_check_receives_its_own_flags(monkeypatch):
     check = ModuleType("prefix_rft_trl.cli.data_check")
     check.run = lambda argv: {"gsm8k.parquet --flag": 1}[" ".join(argv)]
     monkeypatch.setitem(sys.modules, "prefix_rft_trl.cli.data_check", check)
@@ -219,15 +217,13 @@ def test_help_lists_sources_and_defaults(capsys):
         data("--help")
     assert stop.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
-    for told in ("openr1-math", "gsm8k", "prompt-completion", "columns", "Elliott/Openr1-Math-46k-8192", BOX, "check"):
-        assert told in shown
-
-
-@pytest.mark.skipif(not REAL, reason="PREFIX_RFT_DATA names no folder")
-def test_all_of_gsm8k_is_kept(tmp_path):
-    output = tmp_path / "gsm8k.parquet"
-    assert data("gsm8k", "--input", Path(REAL) / "gsm8k" / "train.jsonl", "--output", output) == 0
-    rows = load_dataset("parquet", data_files=str(output))["train"]
-    assert len(rows) == 7473
-    for completion, solution in zip(rows["completion"], rows["solution"], strict=True):
-        assert completion[0]["content"].endswith(f"\\boxed{{{solution}}}")
+    for expected in (
+        "openr1-math",
+        "gsm8k",
+        "prompt-completion",
+        "columns",
+        "Elliott/Openr1-Math-46k-8192",
+        BOX,
+        "check",
+    ):
+        assert expected in shown

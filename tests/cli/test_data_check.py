@@ -8,11 +8,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer
 
 from prefix_rft_trl.cli.data import run as convert
-from prefix_rft_trl.cli.data_check import run
+from prefix_rft_trl.cli.data_check import run, settings_for_check
 from prefix_rft_trl.rewards.verification.verifier import Verifier
 from prefix_rft_trl.utils.errors import UserError
 
@@ -96,16 +95,11 @@ def write(tmp_path):
 
 
 @pytest.fixture
-def tokenizer(tmp_path) -> str:
-    """A folder with a tokenizer of bytes, whose chat template closes the thinking block before the answer."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    of_bytes = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
-    of_bytes.pre_tokenizer, of_bytes.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    folder = tmp_path / "tokenizer"
-    PreTrainedTokenizerFast(tokenizer_object=of_bytes, eos_token="<|fin|>", chat_template=TEMPLATE).save_pretrained(
-        folder
-    )
-    return str(folder)
+def limits(tmp_path, text_model) -> list[str]:
+    """Budgets in bytes, for a chat template that closes the thinking block before the answer."""
+    folder = str(tmp_path / "tokenizer")
+    AutoTokenizer.from_pretrained(text_model, chat_template=TEMPLATE).save_pretrained(folder)
+    return ["--tokenizer", folder, "--max_prompt_tokens", "260", "--max_completion_tokens", "500"]
 
 
 def found_in(report: Path) -> dict[str, list[int]]:
@@ -113,15 +107,14 @@ def found_in(report: Path) -> dict[str, list[int]]:
     return {kind: about["rows"] for kind, about in findings.items() if about["rows"]}
 
 
-def test_each_planted_fault_is_reported_with_its_row_and_nothing_else(write, tokenizer, tmp_path, capsys):
+def test_each_planted_fault_is_reported_with_its_row_and_nothing_else(write, limits, tmp_path, capsys):
     rows, planted = list(CLEAN), {}
     for kind, faulty in FAULTS.items():
         planted[kind] = [len(rows)]
         rows += [faulty, row(f"A pond has {len(rows)} ducks and one leaves. How many ducks?", f"{len(rows) - 1}")]
     benchmark = write("aime99.jsonl", [{"problem": BENCHMARK, "answer": "13"}])
-    arguments = ["--tokenizer", tokenizer, "--max_prompt_tokens", "260", "--max_completion_tokens", "500"]
     report = tmp_path / "out" / "report.json"
-    code = run([write("rows.jsonl", rows), "--benchmarks", benchmark, *arguments, "--json", str(report)])
+    code = run([write("rows.jsonl", rows), "--benchmarks", benchmark, *limits, "--json", str(report)])
     assert found_in(report) == planted
     assert code == 1
     printed = capsys.readouterr().out
@@ -129,14 +122,13 @@ def test_each_planted_fault_is_reported_with_its_row_and_nothing_else(write, tok
         assert f"row {place}: " in printed
 
 
-def test_the_same_file_without_the_faults_is_clean(write, tokenizer, tmp_path, capsys):
+def test_the_same_file_without_the_faults_is_clean(write, limits, capsys):
     benchmark = write("aime99.jsonl", [{"problem": BENCHMARK, "answer": "13"}])
-    arguments = ["--tokenizer", tokenizer, "--max_prompt_tokens", "260", "--max_completion_tokens", "500"]
-    assert run([write("rows.jsonl", CLEAN), "--benchmarks", benchmark, *arguments]) == 0
+    assert run([write("rows.jsonl", CLEAN), "--benchmarks", benchmark, *limits]) == 0
     assert "Clean." in capsys.readouterr().out
 
 
-def test_values_of_mixed_types_are_told_by_their_rows(write, tmp_path):
+def test_values_of_mixed_types_are_reported_by_row(write, tmp_path):
     rows = [
         {"prompt": "1+1?", "completion": "#### 2", "solution": 2},
         {"prompt": 17, "completion": "#### 2", "solution": "2"},
@@ -158,18 +150,18 @@ def test_columns_with_other_names_are_read(write):
     assert run([path, *names]) == 0
 
 
-def test_a_dataset_of_prompts_alone_is_checked_for_what_it_has(write):
+def test_a_dataset_of_prompts_alone_is_checked(write):
     path = write("rows.jsonl", [{"prompt": f"{number}+1?"} for number in range(3)])
     assert run([path, "--demonstration_column", "none", "--answer_column", "none"]) == 0
 
 
-def test_the_lab_is_clean_with_a_verifier_of_its_own(prefix_rft):
+def test_the_lab_is_clean(prefix_rft):
     done = prefix_rft("data", "check", "lab", "--num_workers", "1")
     assert done.returncode == 0, done.stderr
     assert "Overlap with evaluation benchmarks was not checked" in done.stdout
 
 
-def test_a_recipe_says_what_to_check_and_what_fits(write, tmp_path, capsys):
+def test_a_recipe_gives_dataset_columns_and_budgets(write, tmp_path, capsys):
     path = write(
         "rows.jsonl", [{"question": f"{n}+1=", "work": f"{n}+1={n + 1}#{n + 1}", "gold": n + 1} for n in (1, 7)]
     )
@@ -184,7 +176,7 @@ def test_a_recipe_says_what_to_check_and_what_fits(write, tmp_path, capsys):
     assert "row 0: demonstration has 7 tokens, 6 fit" in capsys.readouterr().out
 
 
-def test_a_context_that_the_prompt_leaves_no_room_in_is_told(write, tmp_path):
+def test_a_prompt_that_leaves_no_room_in_the_context_is_found(write, tmp_path):
     path = write("rows.jsonl", [{"prompt": "1+1=", "completion": "#2", "solution": "2"},
                                 {"prompt": "1+1+1=", "completion": "#3", "solution": "3"}])  # fmt: skip
     recipe = tmp_path / "recipe.yaml"
@@ -195,8 +187,16 @@ def test_a_context_that_the_prompt_leaves_no_room_in_is_told(write, tmp_path):
     assert found_in(report) == {"prompt_too_long": [1]}
 
 
+def test_the_last_stage_with_rollouts_gives_the_settings():
+    stages = {"rft": {"max_completion_length": 20, "instruction": None}, "sft": {"trainer": "sft"}}
+    shared = {"dataset_name": "rows.jsonl", "max_completion_length": 10, "reasoning_gym": '{"size": 10}'}
+    expected = {"dataset_name": "rows.jsonl", "max_completion_length": 20, "reasoning_gym": {"size": 10}}
+    assert settings_for_check({**shared, "stages": stages}) == expected
+    assert settings_for_check({"trainer": "sft"}) == {"trainer": "sft"}
+
+
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "no dataset"),
         (["nothing.jsonl"], "no dataset file 'nothing.jsonl'"),
@@ -211,12 +211,12 @@ def test_a_context_that_the_prompt_leaves_no_room_in_is_told(write, tmp_path):
         (["broken.jsonl"], "cannot be opened.*in row 1"),
     ],
 )
-def test_what_cannot_be_checked_is_said_in_a_sentence(write, tmp_path, monkeypatch, arguments, said):
+def test_an_error_is_one_sentence(write, tmp_path, monkeypatch, arguments, message):
     write("rows.jsonl", CLEAN)
     write("empty.jsonl", [])
     (tmp_path / "broken.jsonl").write_text(json.dumps(CLEAN[0]) + "\n{broken\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         run(arguments)
 
 
@@ -237,7 +237,7 @@ def test_benchmarks_in_the_environment_are_checked_by_default(write, tmp_path, m
     assert run([path, "--benchmarks"]) == 0
 
 
-def test_the_help_does_not_wait_for_torch():
+def test_the_help_does_not_import_torch():
     script = (
         "import sys; from prefix_rft_trl.cli.data_check import run\n"
         "try: run(['--help'])\n"
@@ -251,7 +251,7 @@ GSM8K = Path(os.environ.get("PREFIX_RFT_DATA", "")) / "gsm8k" / "train.jsonl"
 
 
 @pytest.mark.skipif(not ("PREFIX_RFT_DATA" in os.environ and GSM8K.is_file()), reason="PREFIX_RFT_DATA has no GSM8K")
-def test_gsm8k_is_clean_as_it_is_converted(tmp_path):
+def test_converted_gsm8k_is_clean(tmp_path):
     converted, report = str(tmp_path / "gsm8k.parquet"), tmp_path / "report.json"
     assert convert(["gsm8k", "--input", str(GSM8K), "--output", converted]) == 0
     benchmarks = str(GSM8K.parents[1] / "math_benchmarks")

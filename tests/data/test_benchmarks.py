@@ -1,11 +1,11 @@
-"""Where evaluation problems come from."""
+"""Benchmarks from files, folders and the Hub."""
 
 import json
 
 import pytest
 
 from prefix_rft_trl.data import benchmarks
-from prefix_rft_trl.data.benchmarks import BENCHMARKS, Problem, find_benchmarks, load_benchmark, read_problems
+from prefix_rft_trl.data.benchmarks import BENCHMARKS, BenchmarkProblem, find_benchmarks, load_benchmark, read_problems
 
 
 @pytest.fixture
@@ -23,14 +23,14 @@ def test_the_six_benchmarks_of_the_paper_are_known():
     assert set(BENCHMARKS) == {"aime24", "aime25", "amc", "math500", "minerva", "olympiadbench"}
 
 
-def test_a_file_in_the_folder_that_the_environment_names_comes_before_the_hub(write, tmp_path, monkeypatch):
+def test_a_local_file_takes_precedence_over_the_hub(write, tmp_path, monkeypatch):
     write("math_benchmarks/amc.jsonl", {"problem": "1+1?", "answer": 2.0})
     monkeypatch.setenv("PREFIX_RFT_DATA", str(tmp_path))
-    assert load_benchmark("amc") == [Problem("1+1?", 2.0)]
-    assert find_benchmarks(["amc"]) == {"amc": [Problem("1+1?", 2.0)]}
+    assert load_benchmark("amc") == [BenchmarkProblem("1+1?", 2.0)]
+    assert find_benchmarks(["amc"]) == {"amc": [BenchmarkProblem("1+1?", 2.0)]}
 
 
-def test_from_the_hub_the_columns_of_that_dataset_are_read(monkeypatch):
+def test_hub_datasets_are_read_by_their_own_columns(monkeypatch):
     monkeypatch.delenv("PREFIX_RFT_DATA", raising=False)
     asked = []
 
@@ -39,21 +39,21 @@ def test_from_the_hub_the_columns_of_that_dataset_are_read(monkeypatch):
         return {"question": ["1+1?", "2+2?"], "final_answer": [["2"], ["4"]], "solution": [[""], [""]]}
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    assert load_benchmark("olympiadbench") == [Problem("1+1?", ["2"]), Problem("2+2?", ["4"])]
+    assert load_benchmark("olympiadbench") == [BenchmarkProblem("1+1?", ["2"]), BenchmarkProblem("2+2?", ["4"])]
     assert asked == [("math-ai/olympiadbench", None, "test")]
 
 
-def test_a_folder_stands_for_all_its_files(write, tmp_path):
+def test_a_folder_gives_all_its_files(write, tmp_path):
     write("b.jsonl", {"question": "B?", "solution": "2"}, "", {"prompt": [{"role": "user", "content": "C?"}]})
     write("a.jsonl", {"problem": "A?", "answer": "1"})
     assert find_benchmarks([str(tmp_path)]) == {
-        "a": [Problem("A?", "1")],
-        "b": [Problem("B?", "2"), Problem("C?", None)],
+        "a": [BenchmarkProblem("A?", "1")],
+        "b": [BenchmarkProblem("B?", "2"), BenchmarkProblem("C?", None)],
     }
 
 
-def test_lines_are_separated_by_line_breaks_alone(write):
-    assert read_problems(write("a.jsonl", '{"problem": "one\u2028two"}')) == [Problem("one\u2028two", None)]
+def test_only_line_breaks_separate_lines(write):
+    assert read_problems(write("a.jsonl", '{"problem": "one\u2028two"}')) == [BenchmarkProblem("one\u2028two", None)]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_lines_are_separated_by_line_breaks_alone(write):
         ([], "is empty"),
     ],
 )
-def test_a_file_that_is_no_benchmark_is_refused_with_its_line(write, rows, said):
+def test_a_broken_file_is_refused_with_its_line(write, rows, said):
     with pytest.raises(ValueError, match=said):
         read_problems(write("a.jsonl", *rows))
 
@@ -74,7 +74,7 @@ def test_a_file_that_is_no_benchmark_is_refused_with_its_line(write, rows, said)
     ("source", "said"),
     [("math50", "Did you mean 'math500'"), ("nothing.jsonl", "no benchmark file 'nothing.jsonl'")],
 )
-def test_a_benchmark_that_is_not_there_is_named(source, said, monkeypatch):
+def test_an_unknown_benchmark_is_named(source, said, monkeypatch):
     monkeypatch.delenv("PREFIX_RFT_DATA", raising=False)
     with pytest.raises(ValueError, match=said):
         find_benchmarks([source])
@@ -85,7 +85,7 @@ def test_an_empty_folder_is_refused(tmp_path):
         find_benchmarks([str(tmp_path)])
 
 
-def test_the_local_files_have_as_many_problems_as_are_told():
+def test_local_files_have_the_registered_number_of_problems():
     folder = benchmarks.local_folder()
     if folder is None:
         pytest.skip("PREFIX_RFT_DATA names no folder with benchmarks")

@@ -1,3 +1,5 @@
+"""Datasets by name or path, with prompts as they are trained on."""
+
 import json
 
 import pytest

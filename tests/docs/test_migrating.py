@@ -11,7 +11,7 @@ from accelerate.commands.launch import launch_command_parser
 from trl import GRPOConfig, ModelConfig
 
 from prefix_rft_trl import PrefixGRPOConfig
-from prefix_rft_trl.cli.data_options import make_parser
+from prefix_rft_trl.cli.data import make_parser
 from prefix_rft_trl.cli.launch.arguments import PrefixScriptArguments
 from prefix_rft_trl.rewards import load_reward
 

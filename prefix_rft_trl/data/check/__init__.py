@@ -1,8 +1,9 @@
-"""What is wrong with a dataset, row by row, before a run finds out."""
+"""Check a dataset row by row, before a run meets its faults."""
 
 from .check_report import Report
-from .checking import Columns, check_dataset
-from .findings import KINDS, Finding, Kind
+from .checked_rows import Columns
+from .checking import check_dataset
+from .findings import KINDS, Finding, FindingKind
 
 
-__all__ = ["KINDS", "Columns", "Finding", "Kind", "Report", "check_dataset"]
+__all__ = ["KINDS", "Columns", "Finding", "FindingKind", "Report", "check_dataset"]

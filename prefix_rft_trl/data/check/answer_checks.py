@@ -1,65 +1,70 @@
-"""Gold answers that cannot be read, and demonstrations that end in another answer."""
+"""Check that gold answers can be read, and that demonstrations end in them."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from decimal import Decimal
-from typing import Protocol
+from typing import TYPE_CHECKING
 
+from prefix_rft_trl.data.texts import excerpt, last_words
 from prefix_rft_trl.rewards.answers import MARKERS, find_final_answer
 from prefix_rft_trl.rewards.verification.equivalence import Verdict
 
-from .findings import Finding, Row
-from .texts import excerpt, numbered
+from .checked_rows import CheckedRow, RowCheck
+from .findings import Finding
 
 
-class AnswerVerifier(Protocol):
-    """What is needed of [`~prefix_rft_trl.rewards.verification.verifier.Verifier`]."""
-
-    def verify(
-        self, pairs: Sequence[tuple[str | None, tuple[str, ...]]], progress: str | None = None
-    ) -> Sequence[Verdict]: ...
-
-    def unreadable(self, golds: Sequence[tuple[str, ...]], progress: str | None = None) -> list[bool]: ...
+if TYPE_CHECKING:
+    from prefix_rft_trl.rewards.verification.verifier import Verifier
 
 
-class AnswerCheck:
-    """Collects answers row by row, and verifies all of them at the end."""
+class AnswerCheck(RowCheck):
+    """Collects answers row by row, and verifies all of them at the end.
 
-    def __init__(self, verifier: AnswerVerifier, markers: tuple[str, ...] = MARKERS) -> None:
+    Args:
+        verifier (`Verifier`): reads golds, and compares answers with them.
+        markers (`tuple[str, ...]`): markers of a final answer outside a box.
+
+    Attributes:
+        readable (`int`): rows whose gold can be read, known at the end.
+        stated (`int`): demonstrations that state a final answer.
+    """
+
+    def __init__(self, verifier: "Verifier", markers: tuple[str, ...] = MARKERS) -> None:
         self._verifier = verifier
         self._markers = markers
-        self._golds: list[tuple[int, tuple[str, ...]]] = []
-        self._stated: list[tuple[int, str, str, tuple[str, ...]]] = []
+        self._golds: dict[int, tuple[str, ...]] = {}
+        self._answers: list[tuple[int, str, str]] = []
         self.readable = 0
         self.stated = 0
 
-    def read(self, row: Row) -> Iterator[Finding]:
+    def read(self, row: CheckedRow) -> Iterator[Finding]:
         if row.golds:
-            self._golds.append((row.number, row.golds))
-        several = len(row.demonstrations)
-        for number, message in enumerate(row.demonstrations, 1):
-            name = numbered("demonstration", number, several)
-            answer = find_final_answer(message["content"], self._markers)
+            self._golds[row.number] = row.golds
+        for name, message in row.named_demonstrations():
+            text = message["content"]
+            answer = find_final_answer(text, self._markers)
             if answer is None:
-                yield Finding("answer_missing", row.number, f"{name} ends: {_end_of(message['content'])}")
+                yield Finding("answer_missing", row.number, f"{name} ends: {last_words(text)}")
                 continue
             self.stated += 1
-            if not arrives_at(message["content"][: answer.start], answer.text):
-                note = f"{name} ends in {excerpt(answer.text, 40)!r}: {_end_of(message['content'][: answer.start])}"
+            working = text[: answer.start]
+            if not arrives_at(working, answer.text):
+                note = f"{name} ends in {excerpt(answer.text, 40)!r}: {last_words(working)}"
                 yield Finding("answer_unworked", row.number, note)
             if row.golds:
-                self._stated.append((row.number, name, answer.text, row.golds))
+                self._answers.append((row.number, name, answer.text))
 
     def finish(self) -> Iterator[Finding]:
-        unreadable = self._verifier.unreadable([golds for _, golds in self._golds], progress="Reading gold answers")
-        lost = {row: golds for (row, golds), is_lost in zip(self._golds, unreadable, strict=True) if is_lost}
-        self.readable = len(self._golds) - len(lost)
-        for row, golds in lost.items():
-            yield Finding("gold_unreadable", row, f"found {excerpt(', '.join(golds))!r}")
-        stated = [found for found in self._stated if found[0] not in lost]
-        pairs = [(answer, golds) for _, _, answer, golds in stated]
+        unreadable = self._verifier.unreadable(list(self._golds.values()), progress="Reading gold answers")
+        for (row, golds), is_unreadable in zip(list(self._golds.items()), unreadable, strict=True):
+            if is_unreadable:
+                yield Finding("gold_unreadable", row, f"found {excerpt(', '.join(golds))!r}")
+                del self._golds[row]
+        self.readable = len(self._golds)
+        answers = [(row, name, answer, self._golds[row]) for row, name, answer in self._answers if row in self._golds]
+        pairs = [(answer, golds) for *_, answer, golds in answers]
         verdicts = self._verifier.verify(pairs, progress="Verifying demonstrations")
-        for (row, name, answer, golds), verdict in zip(stated, verdicts, strict=True):
+        for (row, name, answer, golds), verdict in zip(answers, verdicts, strict=True):
             note = f"{name} ends in {excerpt(answer, 40)!r}, gold is {excerpt(' or '.join(golds), 40)!r}"
             if verdict is Verdict.DIFFERENT:
                 yield Finding("answer_disagrees", row, note)
@@ -67,30 +72,21 @@ class AnswerCheck:
                 yield Finding("answer_unverified", row, f"{note} ({verdict.name.lower()})")
 
 
-def _end_of(text: str) -> str:
-    line = " ".join(text[-400:].split())
-    return line if len(line) <= 60 else f"…{line[-59:]}"
-
-
 _NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+")
-
 _SPACED_NUMBER = re.compile(r"\d{1,3}(?: \d{3})+(?!\d)")
-
 _PLAIN_NUMBER = re.compile(r"[-+]?\$?(\d[\d,]*(?:\.\d+)?)")
 
 
 def arrives_at(working: str, answer: str) -> bool:
-    """Whether the number stands somewhere in the working.
+    """Whether a final number occurs in the working.
 
-    True as well where nothing can be said: of an answer that is no plain number, and of working without numbers.
+    True as well where that cannot be decided: for an answer that is not a plain number, and working without numbers.
     """
     stated = _PLAIN_NUMBER.fullmatch(answer.strip())
-    numbers = {_value(found) for found in _numbers_in(working)} if stated else set()
-    return not stated or not numbers or _value(stated.group(1)) in numbers
-
-
-def _numbers_in(text: str) -> list[str]:
-    return _NUMBER.findall(text) + _SPACED_NUMBER.findall(text)
+    if not stated:
+        return True
+    numbers = {_value(digits) for digits in _NUMBER.findall(working) + _SPACED_NUMBER.findall(working)}
+    return not numbers or _value(stated.group(1)) in numbers
 
 
 def _value(digits: str) -> Decimal:

@@ -1,4 +1,4 @@
-"""What was found in a dataset, all of it, and what follows."""
+"""Report the findings of a dataset: as tables in the terminal, as JSON, as an exit code."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -13,23 +13,23 @@ from .findings import KINDS, Finding
 from .lengths import Lengths
 
 
-CLEAN, PROBLEMS, UNUSABLE = 0, 1, 2
+BAR_WIDTH = 30
 
 
 @dataclass
 class Report:
-    """What was found in a dataset.
+    """Everything that was found in a dataset.
 
     Attributes:
-        rows (`int`): all of them.
-        demonstrations (`int`): of all rows.
-        findings (`dict[str, list[Finding]]`): by kind, each in the order of the rows.
-        unchecked (`dict[str, str]`): kinds that were not looked for, and why.
-        unit (`str`): what lengths are counted in.
-        lengths (`dict[str, Lengths]`): of `prompts` and `demonstrations`.
-        benchmarks (`dict[str, int]`): number of problems of each benchmark that was compared with.
-        notes (`list[str]`): what else is worth knowing.
-        unusable (`list[str]`): why the dataset cannot be trained on; empty if it can.
+        rows (`int`): number of rows.
+        demonstrations (`int`): number of demonstrations in all rows.
+        findings (`dict[str, list[Finding]]`): by kind, in the order of the rows.
+        unchecked (`dict[str, str]`): kinds that could not be checked, with the reason.
+        unit (`str`): unit of the lengths.
+        lengths (`dict[str, Lengths]`): summaries for `prompts` and `demonstrations`.
+        benchmarks (`dict[str, int]`): number of problems of each benchmark that was compared.
+        notes (`list[str]`): further remarks.
+        unusable (`list[str]`): reasons why the dataset cannot be trained on.
     """
 
     rows: int
@@ -53,10 +53,8 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 clean, 1 problems, 2 unusable."""
-        if self.unusable:
-            return UNUSABLE
-        return PROBLEMS if self.problems else CLEAN
+        """0 for clean, 1 for problems, 2 for unusable."""
+        return 2 if self.unusable else 1 if self.problems else 0
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with all row numbers, for `json.dump`."""
@@ -65,34 +63,30 @@ class Report:
             "unusable": self.unusable,
             "rows": self.rows,
             "demonstrations": self.demonstrations,
-            "findings": {kind: self._kind_to_json(kind) for kind in KINDS},
+            "findings": {
+                kind: {
+                    "title": about.title,
+                    "is_problem": about.is_problem,
+                    "unchecked": self.unchecked.get(kind),
+                    "rows": self.rows_with(kind),
+                    "notes": [{"row": finding.row, "note": finding.note} for finding in self.findings.get(kind, [])],
+                }
+                for kind, about in KINDS.items()
+            },
             "lengths": {"unit": self.unit, **{name: asdict(found) for name, found in self.lengths.items()}},
             "benchmarks": self.benchmarks,
             "notes": self.notes,
         }
-
-    def _kind_to_json(self, kind: str) -> dict[str, Any]:
-        about = KINDS[kind]
-        return {
-            "title": about.title,
-            "is_problem": about.is_problem,
-            "unchecked": self.unchecked.get(kind),
-            "rows": self.rows_with(kind),
-            "notes": [{"row": finding.row, "note": finding.note} for finding in self.findings.get(kind, [])],
-        }
-
-
-BAR_WIDTH = 30
 
 
 def print_report(report: Report, title: str, examples: int, console: Console) -> None:
     """Prints a report.
 
     Args:
-        report (`Report`): what was found.
-        title (`str`): what was looked at.
-        examples (`int`): how many rows to show of each kind.
-        console (`Console`): where to.
+        report (`Report`): the findings.
+        title (`str`): name of the dataset.
+        examples (`int`): rows to show of each kind.
+        console (`Console`): the terminal.
     """
     for part in _parts(report, title, examples):
         console.print(part, highlight=False, soft_wrap=isinstance(part, str))
@@ -100,7 +94,8 @@ def print_report(report: Report, title: str, examples: int, console: Console) ->
 
 def _parts(report: Report, title: str, examples: int) -> Iterator[RenderableType]:
     yield f"\n[bold]{escape(title)}[/]: {report.rows:,} rows, {report.demonstrations:,} demonstrations"
-    yield f"[dim]benchmarks: {_benchmarks(report)}[/]\n"
+    benchmarks = ", ".join(f"{escape(name)} ({size})" for name, size in report.benchmarks.items())
+    yield f"[dim]benchmarks: {benchmarks or 'none'}[/]\n"
     yield _table(report)
     for name, found in report.lengths.items():
         yield (
@@ -116,32 +111,22 @@ def _parts(report: Report, title: str, examples: int) -> Iterator[RenderableType
     yield _verdict(report)
 
 
-def _benchmarks(report: Report) -> str:
-    return ", ".join(f"{escape(name)} ({size})" for name, size in report.benchmarks.items()) or "none"
-
-
 def _table(report: Report) -> Table:
-    table = Table("found", "rows", "share", box=None, pad_edge=False, header_style="dim")
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table("finding", box=None, pad_edge=False, header_style="dim")
+    table.add_column("rows", justify="right")
+    table.add_column("share", justify="right")
     for kind, about in KINDS.items():
         rows = len(report.rows_with(kind))
         style = "dim" if not rows else "bold red" if about.is_problem else "bold"
         number = "not checked" if kind in report.unchecked else f"{rows:,}"
-        table.add_row(about.title, number, _share(rows, report.rows) if rows else "", style=style)
+        share = "" if not rows else "<0.1%" if rows < 0.001 * report.rows else f"{rows / report.rows:.1%}"
+        table.add_row(about.title, number, share, style=style)
     return table
 
 
-def _share(rows: int, of: int) -> str:
-    share = rows / of
-    return f"{share:.1%}" if share >= 0.001 else "<0.1%"
-
-
 def _histogram(found: Lengths) -> Table:
-    bars = Table(box=None, show_header=False, pad_edge=False)
-    bars.add_column(justify="right")
-    bars.add_column()
-    bars.add_column(justify="right")
+    bars = Table.grid("", "", "", padding=(0, 1))
+    bars.columns[0].justify = bars.columns[2].justify = "right"
     most = max(number for *_, number in found.bins)
     for first, last, number in found.bins:
         span = f"{first:,}" if first == last else f"{first:,} to {last:,}"

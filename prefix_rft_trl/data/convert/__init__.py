@@ -1,1 +1,1 @@
-"""Other datasets converted into prompts, demonstrations and answers."""
+"""Conversion of other datasets into prompts, demonstrations and answers."""

@@ -1,15 +1,13 @@
-"""A demonstration with a wrong answer, for the ablation of quality: a slip that is carried through to the end.
+"""Corrupt a demonstration: one number of the final answer is changed, and the slip is carried through to the end.
 
-A number of the final answer is changed, and so is the answer from the place where the working first arrives at it, so
-that it reads like a solution that went wrong in one step.
+The answer changes too wherever the working arrives at it, so that the text reads like a solution that went wrong in
+one step.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import IntEnum
-from hashlib import blake2b
 
 import numpy as np
 
@@ -20,80 +18,68 @@ from .rows import without_separators
 
 ATTEMPTS = 8
 
-
 _NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,18}(?:\.\d{1,6})?"
-
-
 # Digits right after a letter belong to a command (`\frac12`) or to a name (`x2`)
 _NUMBER_INSIDE = re.compile(rf"(?<![A-Za-z\d.,])(?:{_NUMBER})(?![\d])")
-
-
-_PLAIN = re.compile(rf"-?(?:{_NUMBER})")
-
-
+_PLAIN_NUMBER = re.compile(rf"-?(?:{_NUMBER})")
 _CHOICE = re.compile(r"(\(?|\\text\{\(?)([A-E])(\)?\}?)")
-
-
 _STATED = re.compile(r"(?:=|boxed\s*\{?|####|answer is|answer:)[\s$*\\({]*-?$", re.IGNORECASE)
-
-
-_CONTEXT = 24
+_CONTEXT = 24  # characters before an answer in which it is announced
 
 
 @dataclass(frozen=True)
-class Damaged:
-    """A damaged demonstration.
+class Corruption:
+    """A corrupted demonstration.
 
     Attributes:
-        text (`str`): all of it.
+        text (`str`): the complete text.
         answer (`str`): the wrong answer that it ends in.
-        certain (`bool`): whether that is known to be wrong. `False` where two ways to write a value could be the same,
-            so that it is left to a verifier.
+        is_certain (`bool`): whether the answer is known to be wrong. `False` where it may be another way to write the
+            right value, which a verifier has to decide.
     """
 
     text: str
     answer: str
-    certain: bool
+    is_certain: bool
 
 
-def damage(text: str, golds: tuple[str, ...], rng: np.random.Generator) -> Damaged | None:
-    """A demonstration with a slip.
+def corrupt(text: str, golds: Sequence[str], rng: np.random.Generator) -> Corruption | None:
+    """Corrupts a demonstration.
 
     Args:
         text (`str`): the demonstration.
-        golds (`tuple[str, ...]`): the right answers.
-        rng (`np.random.Generator`): what decides upon the slip.
+        golds (`Sequence[str]`): the right answers.
+        rng (`np.random.Generator`): source of the slip.
 
     Returns:
-        `Damaged` or `None`: `None` if the text states no answer, or one in which there is no number or choice to
-        change.
+        `Corruption` or `None`: `None` if the text states no answer, or one without a number or choice to change.
     """
     stated = find_final_answer(text)
     if stated is None:
         return None
-    right = {value for value in map(_value, (stated.text, *golds)) if value is not None}
+    right = {value for value in map(_comparable_value, (stated.text, *golds)) if value is not None}
     for _ in range(ATTEMPTS):
-        answer = _another(stated.text, rng)
-        if answer is None or answer in golds or _value(answer) in right:
+        answer = _change_answer(stated.text, rng)
+        if answer is None or answer in golds or _comparable_value(answer) in right:
             continue
-        damaged = _carried(text, stated.start, stated.text, answer)
-        ends_in = find_final_answer(damaged)
-        if ends_in is not None and ends_in.text == answer:
-            comparable = _value(answer) is not None and all(_value(gold) is not None for gold in golds)
-            return Damaged(damaged, answer, comparable)
+        corrupted = _carry_through(text, stated.start, stated.text, answer)
+        final = find_final_answer(corrupted)
+        if final is not None and final.text == answer:
+            is_certain = all(_comparable_value(each) is not None for each in (answer, *golds))
+            return Corruption(corrupted, answer, is_certain)
     return None
 
 
-def _value(answer: str) -> Decimal | str | None:
-    """What an answer is worth, if two such are equal only when they are the same: a plain number or a choice."""
+def _comparable_value(answer: str) -> Decimal | str | None:
+    """The value of a plain number or a choice, for which equal values mean equal answers; `None` for all others."""
     plain = without_separators(answer.strip().strip("$"))
-    if _PLAIN.fullmatch(plain):
+    if _PLAIN_NUMBER.fullmatch(plain):
         return Decimal(plain)
     choice = _CHOICE.fullmatch(plain)
     return choice.group(2) if choice else None
 
 
-def _another(answer: str, rng: np.random.Generator) -> str | None:
+def _change_answer(answer: str, rng: np.random.Generator) -> str | None:
     """The answer with one of its numbers changed, or another choice."""
     if choice := _CHOICE.fullmatch(answer):
         others = [letter for letter in "ABCDE" if letter != choice.group(2)]
@@ -102,13 +88,13 @@ def _another(answer: str, rng: np.random.Generator) -> str | None:
     if not numbers:
         return None
     number = numbers[rng.integers(len(numbers))]
-    return answer[: number.start()] + _another_number(number.group(), rng) + answer[number.end() :]
+    return answer[: number.start()] + _change_number(number.group(), rng) + answer[number.end() :]
 
 
-def _another_number(number: str, rng: np.random.Generator) -> str:
-    """A number near it, written like it: as many decimals, separators if it has them."""
-    whole, _, decimals = number.replace(",", "").partition(".")
-    units = int(whole + decimals)
+def _change_number(number: str, rng: np.random.Generator) -> str:
+    """A nearby number in the same notation: as many decimals, separators if it has them."""
+    integer, _, decimals = number.replace(",", "").partition(".")
+    units = int(integer + decimals)
     step = int(rng.integers(1, max(3, units // 10) + 1))
     changed = units - step if rng.random() < 0.5 and units - step >= 1 else units + step
     digits = str(changed).zfill(len(decimals) + 1)
@@ -117,20 +103,20 @@ def _another_number(number: str, rng: np.random.Generator) -> str:
     return f"{grouped}.{digits[split:]}" if decimals else grouped
 
 
-def _carried(text: str, statement: int, old: str, new: str) -> str:
-    """The text with the new answer for the old from where the working first arrives at it."""
-    found = [match for match in _occurrences(old).finditer(text) if _is_the_answer(text, match, old)]
-    arrived = next((match.start() for match in found if _is_stated(text, match)), statement)
-    places = [match.span() for match in found if match.start() >= arrived]
+def _carry_through(text: str, statement: int, old: str, new: str) -> str:
+    """Replaces the answer from where the working first arrives at it, at the latest in its statement."""
+    matches = [match for match in _occurrences(old).finditer(text) if len(old) > 1 or _is_stated(text, match)]
+    arrival = next((match.start() for match in matches if _is_stated(text, match)), statement)
     pieces, end = [], 0
-    for start, stop in places:
-        pieces += [text[end:start], new]
-        end = stop
+    for match in matches:
+        if match.start() >= arrival:
+            pieces += [text[end : match.start()], new]
+            end = match.end()
     return "".join(pieces) + text[end:]
 
 
 def _occurrences(answer: str) -> re.Pattern[str]:
-    """Where an answer stands for itself, not inside a longer number or word."""
+    """Pattern of an answer that stands alone, not inside a longer number or word."""
     plain = without_separators(answer)
     spellings = {answer, plain}
     if plain.isdigit():
@@ -139,58 +125,23 @@ def _occurrences(answer: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w.,])(?:{anyone})(?!\w|[.,]\d)")
 
 
-def _is_the_answer(text: str, match: re.Match[str], answer: str) -> bool:
-    """A digit or letter alone means many things in a text; it is the answer only where it is stated."""
-    return len(answer) > 1 or _is_stated(text, match)
-
-
 def _is_stated(text: str, match: re.Match[str]) -> bool:
+    """Whether the match is announced as a result: a single digit or letter has many other meanings in a text."""
     return bool(_STATED.search(text[max(0, match.start() - _CONTEXT) : match.start()]))
 
 
-class Purpose(IntEnum):
-    """What is drawn: draws for one purpose tell nothing about those for another."""
+def confirm_wrong(answers: Sequence[str], golds: Sequence[Sequence[str]]) -> list[bool]:
+    """Whether the verifier confirms that each answer differs from all of its golds.
 
-    DEMONSTRATED = 1
-    DAMAGED = 2
-    DAMAGE = 3
-
-
-Key = tuple[int, ...]
-
-
-def text_key(text: str) -> int:
-    """A number from 0 to 2**64 - 1 that stands for a text, in every run."""
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
-
-
-def generator(seed: int, purpose: Purpose, key: Key) -> np.random.Generator:
-    """The random numbers of one problem, or of one of its demonstrations, for one purpose."""
-    return np.random.default_rng((seed, purpose, *key))
-
-
-def drawn(count: int, keys: Sequence[Key], seed: int, purpose: Purpose) -> set[int]:
-    """Places of `count` of the keys, or of all if there are fewer.
-
-    Those of a smaller count are among those of a larger one, and keys that join or leave do not move the others'
-    order.
-    """
-    draws = [generator(seed, purpose, key).random() for key in keys]
-    return set(sorted(range(len(keys)), key=draws.__getitem__)[:count])
-
-
-def refuted(answers: Sequence[str], solutions: Sequence[str | tuple[str, ...]]) -> list[bool]:
-    """Whether each answer is another than the right ones.
-
-    An answer that the verifier could not judge counts as right, so that no right one passes for wrong; one whose right
-    answer it cannot read is compared by its text, which differs.
+    An answer that it cannot judge counts as right, so that no right answer passes for wrong. Where it cannot read the
+    gold, the texts decide, and they differ.
     """
     if not answers:
         return []
     from prefix_rft_trl.rewards.golds import acceptable_golds
     from prefix_rft_trl.rewards.verification.verifier import Verdict, Verifier
 
-    pairs = [(answer, acceptable_golds(solution)) for answer, solution in zip(answers, solutions, strict=True)]
+    pairs = [(answer, acceptable_golds(list(right))) for answer, right in zip(answers, golds, strict=True)]
     with Verifier() as verifier:
-        verdicts = verifier.verify(pairs, progress="Checking damaged answers")
+        verdicts = verifier.verify(pairs, progress="Checking corrupted answers")
     return [verdict in (Verdict.DIFFERENT, Verdict.UNREADABLE_GOLD) for verdict in verdicts]

@@ -1,4 +1,4 @@
-"""The tasks of reasoning-gym (PyPI) as datasets, with their own scorers as the reward (`gym.scoring`)."""
+"""Tasks of reasoning-gym (PyPI) as datasets, with their own scorers as the reward (`gym.scoring`)."""
 
 from .splits import NAME_PREFIX, load_splits
 

@@ -1,4 +1,4 @@
-"""The tasks of reasoning-gym by name, with their options."""
+"""Make tasks of reasoning-gym by name, with checked options."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -12,30 +12,29 @@ if TYPE_CHECKING:
     from reasoning_gym.dataset import ProceduralDataset
 
 PIP_LINE = 'pip install "prefix_rft_trl[reasoning_gym]"'
-COMPOSITE = "composite"
 
 
 def make_task(name: str, options: Mapping[str, Any], seed: int = 0, size: int = 1) -> "ProceduralDataset":
-    """A task of reasoning-gym, which makes problems by their number.
+    """A task of reasoning-gym, which generates problems by their number.
 
     Args:
-        name (`str`): of the task; `"composite"` mixes those that its option `datasets` lists, each a mapping with
-            `name` and, if wanted, `weight` and `config`.
-        options (`Mapping[str, Any]`): what reasoning-gym's configuration of the task takes, besides seed and size.
-        seed, size (`int`): of the problems.
+        name (`str`): name of the task; `"composite"` mixes the tasks in its option `datasets`, each a mapping with
+            `name` and, optionally, `weight` and `config`.
+        options (`Mapping[str, Any]`): options of the task's configuration, besides seed and size.
+        seed, size (`int`): seed and number of the problems.
 
     Raises:
-        ValueError: if reasoning-gym is not installed, if it has no such task, or if the options do not fit it.
+        ValueError: if reasoning-gym is not installed, has no such task, or refuses the options.
     """
     known = registered_tasks()
     if name not in known:
         near = get_close_matches(name, list(known), n=3)
-        hint = f"Near to it: {', '.join(near)}." if near else f"It has: {', '.join(sorted(known))}."
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"It has: {', '.join(sorted(known))}."
         raise ValueError(f"reasoning-gym has no task {name!r}. {hint}")
     task_class, config_class = known[name]
     _check_options(name, options, config_class)
     try:
-        config = config_class(**_options_of(name, options), seed=seed, size=size)
+        config = config_class(**_config_options(name, options), seed=seed, size=size)
         if hasattr(config, "validate"):
             config.validate()
         return task_class(config=config)
@@ -47,11 +46,13 @@ def make_task(name: str, options: Mapping[str, Any], seed: int = 0, size: int = 
 
 
 def registered_tasks() -> dict[str, tuple[Any, Any]]:
-    """The class of each task and that of its options, by name."""
+    """Task class and configuration class of each task, by name."""
     try:
         from reasoning_gym.factory import DATASETS
     except ImportError as error:
-        raise ValueError(f"tasks of reasoning-gym need a package that is not here ({error}): {PIP_LINE}") from error
+        raise ValueError(
+            f"tasks of reasoning-gym need a package that is not installed ({error}): {PIP_LINE}"
+        ) from error
     return DATASETS
 
 
@@ -65,8 +66,8 @@ def _check_options(name: str, options: Mapping[str, Any], config_class: type) ->
             )
 
 
-def _options_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    if name != COMPOSITE:
+def _config_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    if name != "composite":
         return dict(options)
     from reasoning_gym.composite import DatasetSpec
 

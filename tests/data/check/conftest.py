@@ -1,24 +1,25 @@
+"""Rows to check, a verifier that compares texts, and a tokenizer of bytes."""
+
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from datasets import Dataset
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from prefix_rft_trl.data.check import Columns, Report, check_dataset
 from prefix_rft_trl.rewards.verification.equivalence import Verdict
 
 
 class ByText:
-    """Stands in for the verifier: an answer is right if it is written like a gold; a gold with `?` is unreadable."""
+    """A verifier for which an answer is right if it is written like a gold; a gold with `?` is unreadable."""
 
     def verify(self, pairs: Sequence[tuple[str | None, tuple[str, ...]]], progress=None) -> list[Verdict]:
         return [self._verdict(answer, golds) for answer, golds in pairs]
 
     def unreadable(self, golds: Sequence[tuple[str, ...]], progress=None) -> list[bool]:
-        return ["?" in "".join(of_row) for of_row in golds]
+        return ["?" in "".join(row) for row in golds]
 
     def _verdict(self, answer: str | None, golds: tuple[str, ...]) -> Verdict:
         if answer == "slow":
@@ -28,7 +29,7 @@ class ByText:
 
 @pytest.fixture
 def check() -> Callable[..., Report]:
-    """Checks rows, which have the three columns unless others are named."""
+    """Checks rows, by default of all three columns."""
 
     def run(rows: list[dict[str, Any]], columns: Columns | None = None, **options: Any) -> Report:
         return check_dataset(Dataset.from_list(rows), columns or Columns(), ByText(), **options)
@@ -38,7 +39,7 @@ def check() -> Callable[..., Report]:
 
 @pytest.fixture
 def clean_row() -> Callable[..., dict[str, Any]]:
-    """A row without a fault, its parts replaced by those that are named."""
+    """A row without a fault, with the given parts replaced."""
 
     def row(number: int, **replaced: Any) -> dict[str, Any]:
         parts = {
@@ -52,17 +53,11 @@ def clean_row() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
-def bytes_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
+def bytes_tokenizer(text_model) -> Callable[..., PreTrainedTokenizerBase]:
     """A tokenizer whose tokens are the bytes of a text, with a chat template or without."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
 
-    def make(chat_template: str | None = None) -> PreTrainedTokenizerFast:
-        return PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer, eos_token="<|fin|>", pad_token="<|fin|>", chat_template=chat_template
-        )
+    def make(chat_template: str | None = None) -> PreTrainedTokenizerBase:
+        return AutoTokenizer.from_pretrained(text_model, chat_template=chat_template)
 
     return make
 

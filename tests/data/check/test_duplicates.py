@@ -1,7 +1,7 @@
-"""Prompts that come twice."""
+"""Prompts of an earlier row, with the same gold or another."""
 
 
-def test_a_prompt_that_differs_in_white_space_and_case_alone_is_a_duplicate(check, clean_row):
+def test_white_space_and_case_do_not_hide_a_duplicate(check, clean_row):
     first = clean_row(5)
     report = check([clean_row(2), first, clean_row(3), {**first, "prompt": f"  {first['prompt'].upper()}\n"}])
     (finding,) = report.findings["duplicate"]
@@ -9,7 +9,7 @@ def test_a_prompt_that_differs_in_white_space_and_case_alone_is_a_duplicate(chec
     assert finding.note.startswith("as row 1: TOM HAS 5")
 
 
-def test_each_repetition_names_the_first_row(check, clean_row):
+def test_every_repetition_names_the_first_row(check, clean_row):
     report = check([clean_row(5)] * 3)
     assert [(found.row, found.note[:8]) for found in report.findings["duplicate"]] == [
         (1, "as row 0"),
@@ -17,28 +17,24 @@ def test_each_repetition_names_the_first_row(check, clean_row):
     ]
 
 
-def test_signs_make_another_problem(check, clean_row):
+def test_another_sign_is_another_problem(check, clean_row):
     rows = [clean_row(5, prompt=prompt) for prompt in ("What is 3+2-1?", "What is 3-2+1?")]
     assert check(rows).exit_code == 0
 
 
-def test_another_gold_for_the_same_prompt_is_told_as_what_it_is(check, clean_row):
+def test_another_gold_for_the_same_prompt_is_a_conflict(check, clean_row):
     report = check([clean_row(5), clean_row(5, solution="7", completion="#### 7")])
     assert set(report.findings) == {"conflicting_gold"}
     (finding,) = report.findings["conflicting_gold"]
     assert (finding.row, finding.note) == (1, "as row 0, where the gold is '4', here '7'")
 
 
-def test_one_gold_in_common_is_no_conflict(check, clean_row):
+def test_a_common_gold_is_no_conflict(check, clean_row):
     report = check([clean_row(5, solution=["four", "4"]), clean_row(5, solution=["4"])])
     assert set(report.findings) == {"duplicate"}
 
 
-def test_the_same_question_in_messages_is_a_duplicate_of_the_text(clean_row):
-    from prefix_rft_trl.data.check.checking import DuplicateCheck
-    from prefix_rft_trl.data.check.findings import Row
-
-    check = DuplicateCheck(None)  # golds are the same: nothing to verify
-    messages = [{"role": "user", "content": "What is 1+1?"}]
-    found = [list(check.read(Row(number, prompt, [], "2", ("2",)))) for number, prompt in enumerate([messages] * 2)]
-    assert [len(findings) for findings in found] == [0, 1]
+def test_messages_with_the_same_problem_are_duplicates(check, clean_row):
+    problem = {"role": "user", "content": "5-1?"}
+    prompts = [[problem], [{"role": "system", "content": "Be brief."}, problem]]
+    assert check([clean_row(5, prompt=prompt) for prompt in prompts]).rows_with("duplicate") == [1]

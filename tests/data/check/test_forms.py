@@ -1,10 +1,10 @@
-"""Prompts and demonstrations in forms that a run would stop at, and those that it takes."""
+"""Forms of prompts and demonstrations that a run would stop at, and those that it takes."""
 
 import pytest
 
 from prefix_rft_trl.data.check import Columns
-from prefix_rft_trl.data.check.findings import read_rows
-from prefix_rft_trl.data.check.texts import problem_text
+from prefix_rft_trl.data.check.checked_rows import read_rows
+from prefix_rft_trl.data.texts import problem_text
 
 
 def only_row(**parts):
@@ -17,7 +17,7 @@ def only_row(**parts):
     [None, "", " \n", [], 7, {"role": "user", "content": "hi"}, ["hi"], [{"content": "hi"}],
      [{"role": "user", "content": None}], [{"role": "user", "content": " "}]],
 )  # fmt: skip
-def test_a_prompt_of_no_use_is_found(prompt):
+def test_an_unusable_prompt_is_found(prompt):
     row = only_row(prompt=prompt)
     assert [finding.kind for finding in row.findings] == ["prompt_unusable"]
     assert row.prompt is None
@@ -28,14 +28,14 @@ def test_a_prompt_of_no_use_is_found(prompt):
     ["hi", [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}],
      [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]],
 )  # fmt: skip
-def test_texts_and_messages_are_prompts_and_the_user_asks(prompt):
+def test_texts_and_messages_are_prompts(prompt):
     row = only_row(prompt=prompt)
     assert row.findings == []
     assert problem_text(row.prompt) == "hi"
 
 
 @pytest.mark.parametrize("value", [5, {"a": 1}, [{"role": "user", "content": "hi"}], [1, 2]])
-def test_what_the_trainer_refuses_as_a_demonstration_is_found(value):
+def test_a_demonstration_that_the_trainer_refuses_is_found(value):
     assert [finding.kind for finding in only_row(completion=value).findings] == ["demonstration_unusable"]
 
 

@@ -1,11 +1,12 @@
-"""Lengths, budgets, and the numbers that the report shows of them."""
+"""Lengths, budgets and their summary."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.data.check.lengths import Budgets, Tokens, summarize
+from prefix_rft_trl.data.check.lengths import Budgets, summarize
+from prefix_rft_trl.data.check.measures import TokenMeasure
 
 
 @given(st.lists(st.integers(0, 40_000), min_size=1, max_size=60))
@@ -22,7 +23,7 @@ def test_the_histogram_counts_every_length_once_in_few_bars(lengths):
 
 
 @given(st.lists(st.integers(0, 1_000), min_size=1, max_size=60))
-def test_the_numbers_are_lengths_that_occur(lengths):
+def test_summary_values_are_lengths_that_occur(lengths):
     found = summarize(lengths)
     assert (found.minimum, found.maximum) == (min(lengths), max(lengths))
     ordered = sorted(lengths)
@@ -37,7 +38,7 @@ def test_lengths_are_in_characters_without_a_tokenizer(check, clean_row):
     assert report.lengths["demonstrations"].number == 3
     assert report.lengths["demonstrations"].maximum == 506
     assert report.lengths["prompts"].maximum == len(clean_row(3)["prompt"])
-    assert report.unchecked["demonstration_too_long"] == "no budget"
+    assert report.unchecked["demonstration_too_long"] == "no completion budget"
 
 
 @pytest.fixture
@@ -49,8 +50,8 @@ def rows(clean_row):
     ]
 
 
-def test_rows_that_just_fit_fit_and_the_next_token_does_not(check, rows, bytes_tokenizer):
-    report = check(rows, measure=Tokens(bytes_tokenizer()), budgets=Budgets(prompt=30, completion=51))
+def test_a_budget_is_exact_to_the_token(check, rows, bytes_tokenizer):
+    report = check(rows, measure=TokenMeasure(bytes_tokenizer()), budgets=Budgets(prompt=30, completion=51))
     assert report.rows_with("prompt_too_long") == [1]
     assert report.rows_with("demonstration_too_long") == [2]
     assert report.findings["prompt_too_long"][0].note == "31 tokens, 30 fit"
@@ -58,21 +59,21 @@ def test_rows_that_just_fit_fit_and_the_next_token_does_not(check, rows, bytes_t
     assert report.exit_code == 1
 
 
-def test_prompt_and_a_whole_completion_have_to_fit_the_context(check, rows, bytes_tokenizer):
-    report = check(rows, measure=Tokens(bytes_tokenizer()), budgets=Budgets(completion=100, context=130))
+def test_prompt_and_a_complete_completion_must_fit_the_context(check, rows, bytes_tokenizer):
+    report = check(rows, measure=TokenMeasure(bytes_tokenizer()), budgets=Budgets(completion=100, context=130))
     assert report.rows_with("prompt_too_long") == [1]
 
 
-def test_prompts_are_measured_in_the_template_with_the_instruction_of_the_recipe(bytes_tokenizer, templates):
-    measure = Tokens(bytes_tokenizer(templates.plain), "Think.", conversational=True)
+def test_prompts_are_measured_as_the_trainer_makes_them(bytes_tokenizer, templates):
+    measure = TokenMeasure(bytes_tokenizer(templates.plain), "Think.", conversational=True)
     assert measure.prompt("hi") == len("[user]hi\nThink.[assistant]")
     assert measure.prompt([{"role": "user", "content": "hi"}]) == len("[user]hi[assistant]")
-    assert Tokens(bytes_tokenizer(templates.plain), "Think.").prompt("hi") == len("hi\nThink.")
+    assert TokenMeasure(bytes_tokenizer(templates.plain), "Think.").prompt("hi") == len("hi\nThink.")
 
 
 def test_a_demonstration_is_counted_up_to_its_end_of_sequence(bytes_tokenizer):
-    message = {"role": "assistant", "content": "#### 1<|fin|>after"}
-    assert Tokens(bytes_tokenizer()).demonstration("p", message) == len("#### 1")
+    message = {"role": "assistant", "content": "#### 1<end>after"}
+    assert TokenMeasure(bytes_tokenizer()).demonstration("p", message) == len("#### 1")
 
 
 def test_thinking_that_the_template_has_no_place_for_is_found(check, clean_row, bytes_tokenizer, templates):
@@ -82,18 +83,16 @@ def test_thinking_that_the_template_has_no_place_for_is_found(check, clean_row, 
         clean_row(3, prompt=[{"role": "user", "content": "3-1?"}],
                   completion=[[{"role": "assistant", "content": "<think>hm</think>#### 2"}]]),
     ]  # fmt: skip
-    assert check(rows, measure=Tokens(bytes_tokenizer(templates.plain))).exit_code == 0
-    report = check(rows, measure=Tokens(bytes_tokenizer(templates.closing)))
+    assert check(rows, measure=TokenMeasure(bytes_tokenizer(templates.plain))).exit_code == 0
+    report = check(rows, measure=TokenMeasure(bytes_tokenizer(templates.closing)))
     assert {kind: report.rows_with(kind) for kind in report.problems} == {"no_place_for_thinking": [1]}
 
 
-def test_messages_for_a_tokenizer_without_a_template_are_counted_and_the_report_says_so(
-    check, clean_row, bytes_tokenizer
-):
+def test_messages_without_a_chat_template_are_counted_with_a_note(check, clean_row, bytes_tokenizer):
     rows = [clean_row(2, prompt=[{"role": "user", "content": "hello"}])]
-    report = check(rows, measure=Tokens(bytes_tokenizer()))
+    report = check(rows, measure=TokenMeasure(bytes_tokenizer()))
     assert report.lengths["prompts"].maximum == 5
     assert any("no chat template" in note for note in report.notes)
     assert not any(
-        "no chat template" in note for note in check([clean_row(2)], measure=Tokens(bytes_tokenizer())).notes
+        "no chat template" in note for note in check([clean_row(2)], measure=TokenMeasure(bytes_tokenizer())).notes
     )

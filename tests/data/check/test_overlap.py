@@ -1,4 +1,4 @@
-"""Contamination: the same problem, 13 words in a row, and what is no contamination."""
+"""Contamination: the same problem, 13 words in a row, and phrases that are no contamination."""
 
 import re
 
@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.data.benchmarks import Problem
-from prefix_rft_trl.data.check.overlap import NgramIndex, common_ends
+from prefix_rft_trl.data.benchmarks import BenchmarkProblem
+from prefix_rft_trl.data.check.common_ends import common_ends
+from prefix_rft_trl.data.check.overlap import NgramIndex
 
 
 LONG = (
@@ -16,7 +17,10 @@ LONG = (
 )
 SHORT = "What is $1+1$?"
 INSTRUCTION = "\nPlease reason step by step, and put your final answer within \\boxed{}"
-BENCHMARKS = {"aime99": [Problem("Unrelated.", "1"), Problem(LONG, "204")], "short": [Problem(SHORT, "2")]}
+BENCHMARKS = {
+    "aime99": [BenchmarkProblem("Unrelated.", "1"), BenchmarkProblem(LONG, "204")],
+    "short": [BenchmarkProblem(SHORT, "2")],
+}
 
 
 def sliding(text: str, length: int) -> set[str]:
@@ -28,7 +32,7 @@ words = st.lists(st.sampled_from("abc"), max_size=60).map(" ".join)
 
 
 @given(words, st.lists(words, min_size=1, max_size=3))
-def test_no_shared_run_of_13_words_is_missed_nor_made_up(text, problems):
+def test_the_index_finds_exactly_the_shared_runs(text, problems):
     expected = {
         number: runs for number, problem in enumerate(problems) if (runs := sliding(text, 13) & sliding(problem, 13))
     }
@@ -36,14 +40,14 @@ def test_no_shared_run_of_13_words_is_missed_nor_made_up(text, problems):
 
 
 @pytest.mark.parametrize("offset", range(13))
-def test_a_run_of_exactly_13_words_is_found_wherever_it_stands(offset):
+def test_a_run_of_exactly_13_words_is_found_at_any_offset(offset):
     problem = " ".join(f"word{number}" for number in range(13))
     text = " ".join(["other"] * offset) + f" {problem} end"
     assert NgramIndex([problem]).shared(text) == {0: {problem}}
     assert NgramIndex([problem]).shared(text.replace("word12", "word99")) == {}
 
 
-def test_the_whole_problem_inside_another_text_is_exact(check, clean_row):
+def test_a_complete_problem_inside_another_text_is_exact(check, clean_row):
     report = check([clean_row(3, prompt=f"Question 7. {LONG} Answer in meters.")], benchmarks=BENCHMARKS)
     assert report.rows_with("benchmark_exact") == [0]
 
@@ -68,7 +72,9 @@ def test_a_benchmark_problem_before_the_instruction_of_all_prompts_is_exact(chec
 
 def test_an_instruction_that_the_benchmark_has_too_is_no_overlap(check, clean_row):
     instruction = f"{INSTRUCTION}, as a whole number or as a fraction in lowest terms."
-    problems = [Problem(f"How long is a rope of {number} feet cut in two?{instruction}", "1") for number in range(20)]
+    problems = [
+        BenchmarkProblem(f"How long is a rope of {number} feet cut in two?{instruction}", "1") for number in range(20)
+    ]
     rows = [clean_row(number, prompt=clean_row(number)["prompt"] + instruction) for number in range(2, 8)]
     assert check(rows, benchmarks={"ropes": problems}).exit_code == 0
 
@@ -89,7 +95,7 @@ def test_a_problem_that_a_demonstration_repeats_is_found(check, clean_row):
     assert finding.note.startswith("demonstration has")
 
 
-def test_a_problem_that_prompt_and_demonstration_share_is_told_once(check, clean_row):
+def test_a_problem_in_prompt_and_demonstration_is_reported_once(check, clean_row):
     row = clean_row(3, prompt=LONG, completion=f"{LONG} \\boxed{{2}}")
     assert {kind: len(found) for kind, found in check([row], benchmarks=BENCHMARKS).findings.items()} == {
         "benchmark_exact": 1
@@ -102,7 +108,7 @@ def rows_with_a_phrase(clean_row, times):
     return [clean_row(number, prompt=f"Runner {number} goes {phrase} water.") for number in range(2, 2 + times)]
 
 
-def test_a_phrase_of_more_than_ten_rows_is_reported_apart_and_no_problem(check, clean_row):
+def test_a_phrase_of_more_than_ten_rows_is_no_problem(check, clean_row):
     few, many = rows_with_a_phrase(clean_row, 10), rows_with_a_phrase(clean_row, 11)
     assert check(few, benchmarks=BENCHMARKS).rows_with("benchmark_overlap") == list(range(10))
     report = check(many, benchmarks=BENCHMARKS)
@@ -110,13 +116,13 @@ def test_a_phrase_of_more_than_ten_rows_is_reported_apart_and_no_problem(check, 
     assert report.exit_code == 0
 
 
-def test_a_row_with_most_of_the_problem_counts_however_many_there_are(check, clean_row):
+def test_most_of_a_problem_counts_in_any_number_of_rows(check, clean_row):
     variants = [LONG.replace("Every morning", f"At {number} sharp") for number in range(2, 16)]
     rows = [clean_row(number, prompt=variant) for number, variant in enumerate(variants)]
     assert len(check(rows, benchmarks=BENCHMARKS).rows_with("benchmark_overlap")) == 14
 
 
-def test_without_a_benchmark_the_report_says_so(check, clean_row):
+def test_a_report_without_benchmarks_mentions_it(check, clean_row):
     report = check([clean_row(2)])
     assert report.unchecked["benchmark_exact"] == "no benchmarks"
     assert any("was not checked" in note for note in report.notes)
@@ -135,14 +141,14 @@ def test_common_ends_are_those_of_half_the_texts_and_end_at_white_space(texts, e
     assert ends.suffix == "" or ends.suffix[0].isspace()
 
 
-def test_what_stands_around_the_problem_is_taken_off():
+def test_the_common_ends_are_removed():
     texts = [f"Solve this: how many sides has polygon {number}? Think first." for number in range(30)]
     ends = common_ends([*texts, "Something else entirely"])
     assert "7?" in ends.without_them(texts[7])
     assert ends.without_them("Something else entirely") == {"Something else entirely"}
 
 
-def test_where_all_problems_are_of_one_form_the_instruction_alone_is_taken_off_too():
+def test_of_uniform_problems_the_instruction_alone_is_removed_too():
     texts = [f"Calculate.\nHow many sides has polygon {number}, exactly?\nThink first." for number in range(30)]
     found = common_ends(texts).without_them(texts[7])
     assert "How many sides has polygon 7, exactly?" in {text.strip() for text in found}

@@ -1,4 +1,4 @@
-"""How findings are shown and written."""
+"""The report in the terminal and as JSON."""
 
 import json
 
@@ -30,7 +30,7 @@ def test_each_kind_has_its_rows_and_its_share(printed):
     assert any(line.startswith(KINDS["answer_missing"].title) and line.endswith(" 1  <0.1%") for line in lines)
 
 
-def test_as_many_examples_as_asked_for_are_shown_and_the_rest_is_counted(printed):
+def test_the_requested_examples_are_shown_and_the_rest_counted(printed):
     report = Report(10, 10, found("duplicate", *range(5)))
     text = printed(report, examples=2)
     assert "row 1: note [of] 1" in text
@@ -48,18 +48,18 @@ def test_as_many_examples_as_asked_for_are_shown_and_the_rest_is_counted(printed
         (Report(10, findings=found("duplicate", 1), unusable=["no golds"]), 2, "Unusable: no golds."),
     ],
 )
-def test_the_verdict_and_the_exit_code_say_the_same(printed, report, code, said):
+def test_verdict_and_exit_code_agree(printed, report, code, said):
     assert report.exit_code == code
     assert printed(report).rstrip().splitlines()[-1].startswith(said)
 
 
-def test_what_was_not_checked_does_not_look_as_if_nothing_was_found(printed):
+def test_an_unchecked_kind_does_not_look_clean(printed):
     text = printed(Report(10, unchecked={"benchmark_exact": "no benchmarks"}))
     (line,) = (line for line in text.splitlines() if line.startswith(KINDS["benchmark_exact"].title))
     assert line.rstrip().endswith("not checked")
 
 
-def test_the_written_report_has_every_row():
+def test_the_json_report_has_every_row():
     report = Report(100, 100, found("duplicate", *range(50)) | found("answer_missing", 4))
     written = json.loads(json.dumps(report.to_json()))
     assert set(written["findings"]) == set(KINDS)

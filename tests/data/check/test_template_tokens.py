@@ -2,7 +2,7 @@
 
 import pytest
 
-from prefix_rft_trl.data.check.lengths import Tokens
+from prefix_rft_trl.data.check.measures import TokenMeasure
 
 
 TOKENS = ["<|im_start|>", "<|im_end|>", "<|eot_id|>", "<s>", "</s>", "[INST]", "<start_of_turn>", "<|endoftext|>",
@@ -10,7 +10,7 @@ TOKENS = ["<|im_start|>", "<|im_end|>", "<|eot_id|>", "<s>", "</s>", "[INST]", "
 
 
 @pytest.mark.parametrize("token", TOKENS)
-def test_a_token_of_any_usual_template_is_found_in_the_prompt(check, clean_row, token):
+def test_a_token_of_any_usual_template_is_found(check, clean_row, token):
     report = check([clean_row(2), clean_row(3, prompt=f"user {token} hi")])
     (finding,) = report.findings["template_token"]
     assert finding.row == 1
@@ -25,7 +25,7 @@ def test_a_token_of_any_usual_template_is_found_in_the_prompt(check, clean_row, 
         ({"solution": ["2", "2<|im_end|>"]}, "gold answer"),
     ],
 )
-def test_the_text_that_holds_it_is_named(check, clean_row, replaced, place):
+def test_the_text_with_the_token_is_named(check, clean_row, replaced, place):
     (finding,) = check([clean_row(3, **replaced)]).findings["template_token"]
     assert f"in the {place}:" in finding.note
 
@@ -41,7 +41,7 @@ def test_the_text_that_holds_it_is_named(check, clean_row, replaced, place):
         r"\left[1\right]",
     ],
 )
-def test_mathematics_and_thinking_are_no_templates(check, clean_row, text):
+def test_mathematics_and_thinking_are_no_template_tokens(check, clean_row, text):
     row = clean_row(3, prompt=f"{text} is what?", completion=f"{text} \\boxed{{2}}")
     assert "template_token" not in check([row]).findings
 
@@ -51,4 +51,4 @@ def test_the_tokenizers_own_special_tokens_are_found(check, clean_row, bytes_tok
     tokenizer.add_special_tokens({"additional_special_tokens": ["<<stop>>", "<think>"]})
     rows = [clean_row(2), clean_row(3, prompt="one <<stop>> two"), clean_row(4, prompt="<think> about it")]
     assert check(rows).exit_code == 0
-    assert check(rows, measure=Tokens(tokenizer)).rows_with("template_token") == [1]
+    assert check(rows, measure=TokenMeasure(tokenizer)).rows_with("template_token") == [1]

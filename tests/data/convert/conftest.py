@@ -1,4 +1,4 @@
-"""Datasets to convert, and a tokenizer of one token a word."""
+"""Datasets to convert, and a tokenizer of one token per word."""
 
 import pytest
 from datasets import Dataset
@@ -18,12 +18,13 @@ def word_tokenizer():
 @pytest.fixture
 def sums() -> Dataset:
     """Two hundred problems with a demonstration each."""
-    rows = [
-        {
-            "prompt": f"{row}+{row}?",
-            "completion": f"{row}+{row} = {2 * row}\n\\boxed{{{2 * row}}}",
-            "solution": 2 * row,
-        }
-        for row in range(200)
-    ]
-    return Dataset.from_list(rows)
+    return Dataset.from_list(
+        [
+            {
+                "prompt": f"{row}+{row}?",
+                "completion": f"{row}+{row} = {2 * row}\n\\boxed{{{2 * row}}}",
+                "solution": 2 * row,
+            }
+            for row in range(200)
+        ]
+    )

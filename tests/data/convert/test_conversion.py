@@ -1,32 +1,20 @@
+"""Rows, shares and reasons of a conversion, in both file formats."""
+
+import itertools
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
 from datasets import Dataset, load_dataset
 from trl.data_utils import is_conversational
 
-from prefix_rft_trl.data.convert import conversion as ablating
+from prefix_rft_trl.data.convert import conversion as conversion_module
 from prefix_rft_trl.data.convert.conversion import convert
-from prefix_rft_trl.data.convert.options import Settings
+from prefix_rft_trl.data.convert.options import ConversionOptions
 from prefix_rft_trl.data.convert.sources.by_columns import prompt_completion
 from prefix_rft_trl.data.loading import with_demonstrations
 from prefix_rft_trl.method.demonstrations import check_demonstrations, parse_demonstrations
-
-
-def converted(dataset, tmp_path, suffix="parquet", **settings):
-    path = tmp_path / f"made.{suffix}"
-    reader = prompt_completion(dataset.column_names)
-    outcome = convert(dataset, reader, Settings(**{"instruction": "", **settings}), path)
-    return outcome, path
-
-
-def loaded(path):
-    kind = "json" if path.suffix == ".jsonl" else "parquet"
-    return load_dataset(kind, data_files=str(path), cache_dir=str(path.parent / "cache"))["train"]
-
-
-def contents(rows):
-    """The demonstrations of each row."""
-    return [[message["content"] for message in parse_demonstrations(value)] for value in rows["completion"]]
 
 
 @pytest.fixture(params=["parquet", "jsonl"])
@@ -34,10 +22,40 @@ def suffix(request):
     return request.param
 
 
-def test_rows_are_messages_that_trl_takes_as_they_are(sums, tmp_path, suffix):
-    outcome, path = converted(sums, tmp_path, suffix)
+@pytest.fixture
+def converted(tmp_path):
+    """Converts a dataset, or a list of rows, each time to a new file; returns the conversion and the file."""
+    numbers = itertools.count()
+
+    def run(dataset, suffix="parquet", **options):
+        dataset = Dataset.from_list(dataset) if isinstance(dataset, list) else dataset
+        path = tmp_path / f"{next(numbers)}.{suffix}"
+        reader = prompt_completion(dataset.column_names)
+        return convert(dataset, reader, ConversionOptions(**{"instruction": "", **options}), path), path
+
+    return run
+
+
+def loaded(path):
+    kind = "json" if path.suffix == ".jsonl" else "parquet"
+    return load_dataset(kind, data_files=str(path), cache_dir=str(path.parent / "cache"))["train"]
+
+
+def demonstrations(rows):
+    """The texts of the demonstrations of each row."""
+    return [[message["content"] for message in parse_demonstrations(value)] for value in rows["completion"]]
+
+
+def by_prompt(path):
     rows = loaded(path)
-    assert outcome.rows_kept == len(rows) == 200
+    prompts = [prompt[0]["content"].split("\n")[0] for prompt in rows["prompt"]]
+    return dict(zip(prompts, demonstrations(rows), strict=True))
+
+
+def test_trl_takes_the_rows_as_messages(sums, converted, suffix):
+    conversion, path = converted(sums, suffix)
+    rows = loaded(path)
+    assert conversion.rows_kept == len(rows) == 200
     assert rows.column_names == ["prompt", "completion", "solution"]
     assert rows[3] == {
         "prompt": [{"role": "user", "content": "3+3?"}],
@@ -47,19 +65,20 @@ def test_rows_are_messages_that_trl_takes_as_they_are(sums, tmp_path, suffix):
     assert all(is_conversational({key: row[key]}) for row in rows for key in ("prompt", "completion"))
 
 
-def test_plain_text_is_text(sums, tmp_path, suffix):
-    rows = loaded(converted(sums, tmp_path, suffix, plain_text=True)[1])
+def test_plain_text_is_text(sums, converted, suffix):
+    rows = loaded(converted(sums, suffix, plain_text=True)[1])
     assert rows[3] == {"prompt": "3+3?", "completion": "3+3 = 6\n\\boxed{6}", "solution": "6"}
 
 
 @pytest.mark.parametrize("plain_text", [False, True])
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.333, 1.0])
-def test_a_share_of_the_problems_keeps_its_demonstrations_and_all_stay(sums, tmp_path, suffix, share, plain_text):
-    outcome, path = converted(sums, tmp_path, suffix, demonstrated_share=share, plain_text=plain_text)
+def test_a_share_of_the_problems_keeps_its_demonstrations_and_none_is_dropped(
+    sums, converted, suffix, share, plain_text
+):
+    conversion, path = converted(sums, suffix, demonstrations=share, plain_text=plain_text)
     rows = loaded(path)
     assert len(rows) == 200
-    assert outcome.rows_demonstrated == round(share * 200)
-    assert sum(map(bool, contents(rows))) == round(share * 200)
+    assert conversion.rows_demonstrated == sum(map(bool, demonstrations(rows))) == round(share * 200)
     assert check_demonstrations(rows, "completion") == 200 - round(share * 200)
     for_sft = with_demonstrations(rows, "completion")
     assert len(for_sft) == round(share * 200)
@@ -67,70 +86,66 @@ def test_a_share_of_the_problems_keeps_its_demonstrations_and_all_stay(sums, tmp
 
 
 @pytest.mark.parametrize("plain_text", [False, True])
-def test_rows_without_a_demonstration_do_not_hide_the_form_of_the_others(tmp_path, suffix, plain_text):
-    """JSON is typed by its first megabytes, which may be all without."""
+def test_many_rows_without_a_demonstration_do_not_hide_the_column_type(converted, suffix, plain_text):
+    """JSON is typed by its first megabytes, which may hold none."""
     filler = "What? " * 5000
-    rows = [{"prompt": f"{filler}{row}", "completion": "", "solution": "1"} for row in range(500)]
-    rows += [{"prompt": "last", "completion": ["one", "two"], "solution": "1"}]
-    source = Dataset.from_list([{**row, "completion": [row["completion"]]} for row in rows[:-1]] + rows[-1:])
-    found = loaded(converted(source, tmp_path, suffix, plain_text=plain_text)[1])
-    assert contents(found) == [[]] * 500 + [["one", "two"]]
+    source = [{"prompt": f"{filler}{row}", "completion": [""], "solution": "1"} for row in range(500)]
+    source += [{"prompt": "last", "completion": ["one", "two"], "solution": "1"}]
+    rows = loaded(converted(source, suffix, plain_text=plain_text)[1])
+    assert demonstrations(rows) == [[]] * 500 + [["one", "two"]]
 
 
-def test_several_demonstrations_are_a_list_in_every_row(tmp_path, suffix):
-    source = Dataset.from_list(
-        [
-            {"prompt": "a", "completion": ["one"], "solution": ["1"]},
-            {"prompt": "b", "completion": ["one", "two"], "solution": ["1", "uno"]},
-            {"prompt": "c", "completion": [], "solution": ["1"]},
-        ]
-    )
-    outcome, path = converted(source, tmp_path, suffix)
+def test_several_demonstrations_are_a_list_in_every_row(converted, suffix):
+    source = [
+        {"prompt": "a", "completion": ["one"], "solution": ["1"]},
+        {"prompt": "b", "completion": ["one", "two"], "solution": ["1", "uno"]},
+        {"prompt": "c", "completion": [], "solution": ["1"]},
+    ]
+    conversion, path = converted(source, suffix)
     rows = loaded(path)
-    assert contents(rows) == [["one"], ["one", "two"], []]
+    assert demonstrations(rows) == [["one"], ["one", "two"], []]
     assert rows["completion"][0] == [[{"role": "assistant", "content": "one"}]]
     assert list(rows["solution"]) == [["1"], ["1", "uno"], ["1"]]
-    assert (outcome.rows_demonstrated, outcome.demonstrations) == (2, 3)
-    assert outcome.tally.noted["no demonstration in the source"].row == 2
+    assert (conversion.rows_demonstrated, conversion.demonstrations) == (2, 3)
+    assert conversion.tally.noted["no demonstration in the source"].row == 2
 
 
-def test_the_first_demonstrations_alone_are_what_trl_sft_takes(tmp_path):
-    source = Dataset.from_list([{"prompt": "b", "completion": ["one", "two"], "solution": "1"}])
-    _, path = converted(source, tmp_path, max_demonstrations=1)
+def test_one_demonstration_per_problem_is_what_trl_sft_takes(converted):
+    source = [{"prompt": "b", "completion": ["one", "two"], "solution": "1"}]
+    _, path = converted(source, max_demonstrations=1)
     assert loaded(path)["completion"][0] == [{"role": "assistant", "content": "one"}]
 
 
-def test_the_same_command_makes_the_same_file(sums, tmp_path, suffix):
-    made = []
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        settings = {"demonstrated_share": 0.5, "damaged_share": 0.5}
-        made.append(converted(sums, tmp_path / name, suffix, **settings)[1].read_bytes())
-    assert made[0] == made[1]
-    (tmp_path / "third").mkdir()
-    assert made[0] != converted(sums, tmp_path / "third", suffix, seed=1, **settings)[1].read_bytes()
+def test_the_same_command_makes_the_same_file(sums, converted, suffix):
+    first, second, other = (
+        converted(sums, suffix, demonstrations=0.5, corrupt=0.5, seed=seed)[1].read_bytes() for seed in (0, 0, 1)
+    )
+    assert first == second != other
+
+
+def test_no_intermediate_file_is_left_behind(sums, converted, tmp_path, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    _, path = converted(sums, corrupt=0.5)
+    assert sorted(tmp_path.iterdir()) == sorted([path, scratch])
+    assert list(scratch.iterdir()) == []
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 1.0])
-def test_a_share_of_the_demonstrations_ends_in_a_wrong_answer(sums, tmp_path, share):
-    outcome, path = converted(sums, tmp_path, damaged_share=share)
+def test_a_share_of_the_demonstrations_ends_in_a_wrong_answer(sums, converted, share):
+    conversion, path = converted(sums, corrupt=share)
     rows = loaded(path)
     wrong = [
-        f"\\boxed{{{gold}}}" not in texts[0] for gold, texts in zip(rows["solution"], contents(rows), strict=True)
+        f"\\boxed{{{gold}}}" not in text for gold, (text,) in zip(rows["solution"], demonstrations(rows), strict=True)
     ]
-    assert sum(wrong) == outcome.damaged == round(share * 200)
+    assert sum(wrong) == conversion.corrupted == round(share * 200)
 
 
-def test_fewer_problems_or_another_instruction_do_not_move_the_draws(sums, tmp_path):
-    """So that runs on parts of a dataset, or with other prompts, are ablated alike."""
-    every, some = ({}, {})
-    for found, dataset, instruction in ((every, sums, ""), (some, sums.select(range(199, 99, -1)), "Box it.")):
-        folder = tmp_path / str(len(dataset))
-        folder.mkdir()
-        settings = {"demonstrated_share": 0.5, "damaged_share": 1.0, "instruction": instruction}
-        rows = loaded(converted(dataset, folder, **settings)[1])
-        for prompt, texts in zip(rows["prompt"], contents(rows), strict=True):
-            found[prompt[0]["content"].split("\n")[0]] = texts
+def test_a_part_of_the_dataset_or_another_instruction_is_ablated_alike(sums, converted):
+    options = {"demonstrations": 0.5, "corrupt": 1.0}
+    every = by_prompt(converted(sums, **options)[1])
+    some = by_prompt(converted(sums.select(range(199, 99, -1)), **options, instruction="Box it.")[1])
     demonstrated = [{prompt for prompt in some if found[prompt]} for found in (every, some)]
     assert demonstrated[0] <= demonstrated[1] or demonstrated[1] <= demonstrated[0]
     both = demonstrated[0] & demonstrated[1]
@@ -138,54 +153,50 @@ def test_fewer_problems_or_another_instruction_do_not_move_the_draws(sums, tmp_p
     assert all(every[prompt] == some[prompt] for prompt in both)
 
 
-def test_a_smaller_share_is_part_of_a_larger_one(sums, tmp_path):
-    found = {}
-    for share in (0.1, 0.4):
-        (tmp_path / str(share)).mkdir()
-        rows = loaded(converted(sums, tmp_path / str(share), demonstrated_share=share)[1])
-        found[share] = {
-            prompt[0]["content"] for prompt, texts in zip(rows["prompt"], contents(rows), strict=True) if texts
-        }
-    assert found[0.1] < found[0.4]
+def test_a_smaller_share_is_a_subset_of_a_larger_one(sums, converted):
+    small, large = (
+        {prompt for prompt, texts in by_prompt(converted(sums, demonstrations=share)[1]).items() if texts}
+        for share in (0.1, 0.4)
+    )
+    assert small < large
 
 
-def test_problems_with_the_same_answer_go_wrong_differently(tmp_path):
-    rows = [{"prompt": f"{row}?", "completion": "\\boxed{500}", "solution": "500"} for row in range(20)]
-    _, path = converted(Dataset.from_list(rows), tmp_path, damaged_share=1)
-    assert len({texts[0] for texts in contents(loaded(path))}) > 10
+def test_problems_with_the_same_answer_go_wrong_differently(converted):
+    source = [{"prompt": f"{row}?", "completion": "\\boxed{500}", "solution": "500"} for row in range(20)]
+    _, path = converted(source, corrupt=1)
+    assert len({text for (text,) in demonstrations(loaded(path))}) > 10
 
 
-def test_what_cannot_be_damaged_is_counted_and_others_take_its_place(tmp_path):
-    rows = [{"prompt": f"{row}?", "completion": f"\\boxed{{{row}}}", "solution": str(row)} for row in range(6)]
-    rows += [{"prompt": f"x{row}?", "completion": "\\boxed{x}", "solution": "x"} for row in range(4)]
-    outcome, _ = converted(Dataset.from_list(rows), tmp_path, damaged_share=0.5)
-    assert (outcome.damaged, outcome.beyond_damage) == (5, 0)
-    assert outcome.tally.noted["demonstrations that cannot be damaged"].number == 4
-    (tmp_path / "all").mkdir()
-    outcome, _ = converted(Dataset.from_list(rows), tmp_path / "all", damaged_share=1)
-    assert (outcome.damaged, outcome.beyond_damage) == (6, 4)
+def test_others_replace_demonstrations_that_cannot_be_corrupted(converted):
+    source = [{"prompt": f"{row}?", "completion": f"\\boxed{{{row}}}", "solution": str(row)} for row in range(6)]
+    source += [{"prompt": f"x{row}?", "completion": "\\boxed{x}", "solution": "x"} for row in range(4)]
+    conversion, _ = converted(source, corrupt=0.5)
+    assert (conversion.corrupted, conversion.shortfall) == (5, 0)
+    assert conversion.tally.noted["demonstrations that cannot be corrupted"].number == 4
+    conversion, _ = converted(source, corrupt=1)
+    assert (conversion.corrupted, conversion.shortfall) == (6, 4)
 
 
-def test_a_damaged_answer_that_the_verifier_finds_right_is_not_used(tmp_path, monkeypatch):
+def test_a_corrupted_answer_that_the_verifier_finds_right_is_not_used(converted, monkeypatch):
     asked = []
 
-    def refuted(answers, solutions):
-        asked.extend(zip(answers, solutions, strict=True))
-        return [solution != r"\frac{0}{5}" for solution in solutions]
+    def confirm_wrong(answers, golds):
+        asked.extend(zip(answers, golds, strict=True))
+        return [right != [r"\frac{0}{5}"] for right in golds]
 
-    monkeypatch.setattr(ablating, "refuted", refuted)
+    monkeypatch.setattr(conversion_module, "confirm_wrong", confirm_wrong)
     golds = [r"\frac{0}{5}", r"\frac{3}{4}", "7"]
-    rows = [{"prompt": gold, "completion": f"\\boxed{{{gold}}}", "solution": gold} for gold in golds]
-    outcome, path = converted(Dataset.from_list(rows), tmp_path, damaged_share=1)
-    assert [solution for _, solution in asked] == golds[:2], "a plain number needs no verifier"
-    texts = contents(loaded(path))
-    assert outcome.damaged == 2
+    source = [{"prompt": gold, "completion": f"\\boxed{{{gold}}}", "solution": gold} for gold in golds]
+    conversion, path = converted(source, corrupt=1)
+    assert [right for _, right in asked] == [[gold] for gold in golds[:2]], "a plain number needs no verifier"
+    texts = demonstrations(loaded(path))
+    assert conversion.corrupted == 2
     assert texts[0] == [r"\boxed{\frac{0}{5}}"]
     assert texts[1] == [f"\\boxed{{{asked[1][0]}}}"]
 
 
-def test_rows_are_dropped_for_a_reason_with_the_first_of_them(tmp_path):
-    rows = [
+def test_dropped_rows_are_counted_by_reason_with_the_first_of_them(converted):
+    source = [
         {"prompt": "1+1?", "completion": "2", "solution": "2"},
         {"prompt": " ", "completion": "2", "solution": "2"},
         {"prompt": "3+3?", "completion": "6", "solution": None},
@@ -194,36 +205,45 @@ def test_rows_are_dropped_for_a_reason_with_the_first_of_them(tmp_path):
         {"prompt": "5+5?", "completion": "10", "solution": ""},
         {"prompt": "3+3?", "completion": "6", "solution": "6"},
     ]
-    outcome, path = converted(Dataset.from_list(rows), tmp_path)
-    assert {reason: (found.number, found.row, found.example) for reason, found in outcome.tally.dropped.items()} == {
+    conversion, path = converted(source)
+    dropped = {reason: (found.number, found.row, found.example) for reason, found in conversion.tally.dropped.items()}
+    assert dropped == {
         "no problem": (1, 1, ""),
         "no answer": (2, 2, "3+3?"),
         "the problem of an earlier row": (1, 3, "as row 0: 1+1?"),
         "the problem of an earlier row, with another answer": (1, 4, "as row 0: 1+1?"),
     }
-    assert contents(loaded(path)) == [["2"], ["6"]], "a row that was dropped has no part in the duplicates"
+    assert demonstrations(loaded(path)) == [["2"], ["6"]], "a dropped row does not make a later one a duplicate"
 
 
-def test_reading_stops_when_enough_rows_are_kept(sums, tmp_path):
-    outcome, path = converted(sums, tmp_path, max_rows=7, demonstrated_share=0.5)
-    assert (outcome.rows_read, outcome.rows_kept, outcome.rows_demonstrated) == (7, 7, 4)
-    assert len(loaded(path)) == 7
+def test_a_problem_repeated_thousands_of_rows_later_is_dropped(converted):
+    source = [{"prompt": f"{row % 1500}?", "completion": "1", "solution": "1"} for row in range(1501)]
+    conversion, _ = converted(source)
+    assert conversion.rows_kept == 1500
+    assert conversion.tally.dropped["the problem of an earlier row"].row == 1500
 
 
-def test_demonstrations_without_anything_but_thinking_are_left_out(tmp_path):
-    source = Dataset.from_list(
-        [
-            {"prompt": "a", "completion": ["<think>cut", "<think>x</think>1"], "solution": "1"},
-            {"prompt": "b", "completion": ["<think>cut"], "solution": "1"},
-        ]
-    )
-    outcome, path = converted(source, tmp_path, thinking="strip")
-    assert contents(loaded(path)) == [["1"]]
-    assert outcome.tally.left_out["nothing outside its thinking"].number == 1
-    assert outcome.tally.dropped["no demonstration with anything outside its thinking"].row == 1
+@pytest.mark.parametrize("rows", [7, 120])
+def test_reading_stops_when_enough_rows_are_kept(sums, converted, rows, monkeypatch):
+    monkeypatch.setattr(conversion_module, "ROWS_PER_BATCH", 50)
+    conversion, path = converted(sums, max_rows=rows, demonstrations=0.5)
+    found = (conversion.tally.rows_read, conversion.rows_kept, conversion.rows_demonstrated)
+    assert found == (rows, rows, round(rows / 2))
+    assert len(loaded(path)) == rows
 
 
-def test_lengths_in_tokens_drop_prompts_and_demonstrations(tmp_path, word_tokenizer):
+def test_demonstrations_of_nothing_but_thinking_are_left_out(converted):
+    source = [
+        {"prompt": "a", "completion": ["<think>cut", "<think>x</think>1"], "solution": "1"},
+        {"prompt": "b", "completion": ["<think>cut"], "solution": "1"},
+    ]
+    conversion, path = converted(source, thinking="strip")
+    assert demonstrations(loaded(path)) == [["1"]]
+    assert conversion.tally.left_out["nothing outside its thinking"].number == 1
+    assert conversion.tally.dropped["no demonstration with anything outside its thinking"].row == 1
+
+
+def test_token_limits_drop_prompts_and_demonstrations(converted, word_tokenizer):
     word_tokenizer.chat_template = "{{ 'a b ' + messages[0]['content'] }}"
     rows = [
         ("one two three", ["w " * 5]),
@@ -232,45 +252,36 @@ def test_lengths_in_tokens_drop_prompts_and_demonstrations(tmp_path, word_tokeni
         ("two", ["w " * 6]),
         ("three", []),
     ]
-    source = Dataset.from_list([{"prompt": prompt, "completion": texts, "solution": "1"} for prompt, texts in rows])
+    source = [{"prompt": prompt, "completion": texts, "solution": "1"} for prompt, texts in rows]
     limits = {"tokenizer": word_tokenizer, "max_prompt_tokens": 5, "max_demonstration_tokens": 5}
-    outcome, path = converted(source, tmp_path, **limits)
-    found = loaded(path)
-    assert [prompt[0]["content"] for prompt in found["prompt"]] == ["one two three", "one", "three"]
-    assert contents(found) == [["w " * 5], ["w " * 4, "x"], []]
-    dropped = {reason: count.row for reason, count in outcome.tally.dropped.items()}
+    conversion, path = converted(source, **limits)
+    assert by_prompt(path) == {"one two three": ["w " * 5], "one": ["w " * 4, "x"], "three": []}
+    dropped = {reason: count.row for reason, count in conversion.tally.dropped.items()}
     assert dropped == {"a prompt longer than 5 tokens": 1, "every demonstration longer than 5 tokens": 3}
-    assert outcome.tally.left_out["longer than 5 tokens"].number == 2
-    (tmp_path / "one").mkdir()
-    _, path = converted(source, tmp_path / "one", max_demonstrations=1, **limits)
-    assert contents(loaded(path))[1] == ["w " * 4], "the first of those that fit"
+    assert conversion.tally.left_out["longer than 5 tokens"].number == 2
+    _, path = converted(source, max_demonstrations=1, **limits)
+    assert by_prompt(path)["one"] == ["w " * 4], "the first of those that fit"
 
 
-def test_nothing_is_written_if_nothing_is_left(tmp_path):
-    outcome, path = converted(Dataset.from_list([{"prompt": "", "completion": "", "solution": ""}]), tmp_path)
-    assert outcome.rows_kept == 0
+def test_nothing_is_written_if_nothing_is_left(converted):
+    conversion, path = converted([{"prompt": "", "completion": "", "solution": ""}])
+    assert conversion.rows_kept == 0
     assert not path.exists()
 
 
-def test_other_scripts_stay_readable(tmp_path):
-    source = Dataset.from_list([{"prompt": "一加一?", "completion": "π ≈ 3", "solution": "三"}])
-    _, path = converted(source, tmp_path, "jsonl", plain_text=True)
-    line = path.read_text("utf-8")
+def test_other_scripts_and_slashes_stay_readable_in_jsonl(converted):
+    source = [{"prompt": "一加一?", "completion": "π ≈ 22/7", "solution": "三"}]
+    line = Path(converted(source, "jsonl", plain_text=True)[1]).read_text("utf-8")
     assert "一加一" in line
-    assert json.loads(line)["completion"] == "π ≈ 3"
+    assert "22/7" in line
+    assert json.loads(line)["completion"] == "π ≈ 22/7"
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [
-        {"damaged_share": 1.1},
-        {"demonstrated_share": -0.1},
-        {"seed": -1},
-        {"max_rows": 0},
-        {"max_demonstrations": 0},
-        {"thinking": "<t>"},
-    ],
-)
-def test_settings_that_cannot_be_are_named(settings):
-    with pytest.raises(ValueError, match=next(iter(settings))):
-        Settings(**settings)
+    "options",
+    [{"corrupt": 1.1}, {"demonstrations": -0.1}, {"seed": -1}, {"max_rows": 0}, {"max_demonstrations": 0},
+     {"thinking": "<t>"}],
+)  # fmt: skip
+def test_an_option_out_of_range_is_named(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        ConversionOptions(**options)

@@ -1,4 +1,4 @@
-"""Answers to problems of reasoning-gym are scored by its own scorers, and none of them stops a run."""
+"""reasoning-gym's own scorers as a reward that no answer can stop."""
 
 import ast
 import json
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.data.gym.generating import plain, read_entry, row_of
+from prefix_rft_trl.data.gym.generating import make_row, read_entry, to_literal
 from prefix_rft_trl.data.gym.scoring import ReasoningGymScore, score_answer, stated_answer
 from prefix_rft_trl.data.gym.tasks import make_task, registered_tasks
 from prefix_rft_trl.data.gym.worked import WORKED
@@ -23,9 +23,9 @@ SLOW = {"futoshiki", "knight_swap", "composite"}
 WITHOUT_AN_ANSWER = {"boxnet", "graph_color", "propositional_logic", "rubiks_cube", "rush_hour"}
 
 
-def rows_of(task, number=3, **options):
+def make_rows(task, number=3, **options):
     made = make_task(task, options, seed=5, size=number)
-    return [row_of(made[place], task, options) for place in range(number)]
+    return [make_row(made[place], task, options) for place in range(number)]
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +35,10 @@ def reward():
     made.workers.close()
 
 
-def test_right_answer_of_every_task_scores_one_and_so_does_its_demonstration():
+def test_gold_and_demonstration_of_every_task_score_one():
     below_one, demonstrated = {}, set()
     for task in sorted(set(registered_tasks()) - SLOW - WITHOUT_AN_ANSWER):
-        (row,) = rows_of(task, 1)
+        (row,) = make_rows(task, 1)
         if score_answer(row["solution"].strip(), row["entry"]) != 1:
             below_one[task] = row["solution"]
         if row["completion"] is not None:
@@ -48,18 +48,18 @@ def test_right_answer_of_every_task_scores_one_and_so_does_its_demonstration():
     assert demonstrated == set(WORKED)
 
 
-def test_task_with_several_right_answers_scores_any_of_them(reward):
-    rows = rows_of("graph_color")
+def test_any_of_several_right_answers_scores_one(reward):
+    rows = make_rows("graph_color")
     colours = [read_entry(row["entry"])[2]["metadata"]["possible_answer"] for row in rows]
-    right = [f"<answer>{json.dumps(of_row)}</answer>" for of_row in colours]
+    right = [f"<answer>{json.dumps(colouring)}</answer>" for colouring in colours]
     assert [row["solution"] for row in rows] == [None] * 3
     assert reward(right, entry=[row["entry"] for row in rows]) == [1.0] * 3
 
 
-def test_scorer_knows_the_options_that_a_problem_was_made_with(reward):
+def test_the_scorer_gets_the_options_of_its_problem(reward):
     responses, entries = [], []
     for places in (1, 3):  # of the operands; the scorer allows a difference of one in the last of them
-        row = rows_of("decimal_arithmetic", 1, min_num_decimal_places=places, max_num_decimal_places=places)[0]
+        row = make_rows("decimal_arithmetic", 1, min_num_decimal_places=places, max_num_decimal_places=places)[0]
         responses.append(f"<answer>{Decimal(row['solution']) + Decimal('0.05')}</answer>")
         entries.append(row["entry"])
     assert reward(responses, entry=entries) == [1.0, 0.0]
@@ -82,12 +82,12 @@ def test_scorer_knows_the_options_that_a_problem_was_made_with(reward):
         ("", None),
     ],
 )
-def test_answer_is_read_where_a_response_states_it(response, answer):
+def test_the_answer_is_read_from_its_last_statement(response, answer):
     assert stated_answer(response) == answer
 
 
-def test_right_answers_are_told_from_wrong_ones_and_from_none(reward):
-    row = rows_of("gcd", 1)[0]
+def test_wrong_and_missing_answers_score_zero_in_every_format(reward):
+    row = make_rows("gcd", 1)[0]
     responses = [f"<answer>{row['solution']}</answer>", "<answer>0</answer>", row["solution"], "<answer>0</answer>"]
     messages = [[{"role": "assistant", "content": text}] for text in responses]
     in_parts = [[{"role": "assistant", "content": [{"type": "text", "text": text}]}] for text in responses]
@@ -95,8 +95,8 @@ def test_right_answers_are_told_from_wrong_ones_and_from_none(reward):
         assert reward(completions, entry=[row["entry"]] * 4, solution=["no"] * 4) == [1.0, 0.0, 0.0, 0.0]
 
 
-def test_hostile_answers_cost_themselves_alone(reward):
-    rows = rows_of("polynomial_multiplication", 8)
+def test_hostile_answers_do_not_affect_the_others(reward):
+    rows = make_rows("polynomial_multiplication", 8)
     hostile = ["9**9**9**9", "__import__('os')._exit(1)", "(" * 3000, "9" * 100_000, "\x00", "exit()", "x.(", "[]"]
     responses = [f"<answer>{text}</answer>" for text in hostile]
     responses += [f"<answer>{row['solution']}</answer>" for row in rows]
@@ -116,8 +116,8 @@ def test_hostile_answers_cost_themselves_alone(reward):
     assert reward(responses[8:], entry=[row["entry"] for row in rows]) == [1.0] * 8
 
 
-def test_scorer_that_raises_counts_nothing_and_is_counted(reward):
-    row, logged = rows_of("gcd", 1)[0], {}
+def test_a_scorer_that_raises_scores_zero_and_is_counted(reward):
+    row, logged = make_rows("gcd", 1)[0], {}
     broken = row["entry"].replace("'answer'", "'anwser'")
     responses = ["<answer>1</answer>", "none", f"<answer>{row['solution']}</answer>"]
     scores = reward(responses, entry=[broken, broken, row["entry"]], log_metric=logged.__setitem__)
@@ -126,8 +126,8 @@ def test_scorer_that_raises_counts_nothing_and_is_counted(reward):
     assert logged["reasoning_gym/no_answer"] == pytest.approx(1 / 3)
 
 
-def test_scorers_do_not_run_what_the_policy_wrote(reward, tmp_path):
-    rows = rows_of("spiral_matrix")
+def test_scorers_do_not_execute_the_policys_text(reward, tmp_path):
+    rows = make_rows("spiral_matrix")
     numbers = rows[1]["solution"].split()
     responses = ["oracle_answer.split()", f"[{', '.join(numbers)}]", f"open({str(tmp_path / 'seen')!r}, 'w')"]
     found = reward([f"<answer>{text}</answer>" for text in responses], entry=[row["entry"] for row in rows])
@@ -135,8 +135,8 @@ def test_scorers_do_not_run_what_the_policy_wrote(reward, tmp_path):
     assert not (tmp_path / "seen").exists()
 
 
-def test_reward_works_from_another_thread(reward):
-    row, found = rows_of("gcd", 1)[0], []
+def test_the_reward_works_from_another_thread(reward):
+    row, found = make_rows("gcd", 1)[0], []
     response = f"<answer>{row['solution']}</answer>"
     thread = threading.Thread(target=lambda: found.append(reward([response], entry=[row["entry"]])))
     thread.start()
@@ -144,13 +144,13 @@ def test_reward_works_from_another_thread(reward):
     assert found == [[1.0]]
 
 
-def test_another_dataset_than_that_of_a_task_is_an_error_that_says_so(reward):
+def test_a_dataset_without_entries_is_refused(reward):
     with pytest.raises(ValueError, match=r"no column 'entry'.*`dataset_name: reasoning_gym/<task>`.*solution"):
         reward(["<answer>1</answer>"], solution=["1"])
 
 
 @pytest.mark.parametrize("settings", [{"num_workers": 0}, {"time_limit": 0}, {"time_limit": float("nan")}])
-def test_setting_that_cannot_work_is_refused(settings):
+def test_an_invalid_setting_is_refused(settings):
     (name,) = settings
     with pytest.raises(ValueError, match=f"`{name}` .* found {settings[name]}"):
         ReasoningGymScore(**settings)
@@ -169,12 +169,12 @@ values = st.recursive(
 
 
 @given(value=values)
-def test_nothing_of_an_entry_is_lost_on_the_way_to_its_scorer(value):
-    back = ast.literal_eval(repr(plain(value)))
+def test_an_entry_reaches_its_scorer_unchanged(value):
+    back = ast.literal_eval(repr(to_literal(value)))
     assert back == value
     assert repr(back) == repr(value)
 
 
-def test_values_of_other_types_become_what_can_be_read():
+def test_numpy_values_become_literals():
     value = {"word": np.str_("a"), "number": np.int64(3), "list": [np.float64(0.5)]}
-    assert repr(plain(value)) == "{'word': 'a', 'number': 3, 'list': [0.5]}"
+    assert repr(to_literal(value)) == "{'word': 'a', 'number': 3, 'list': [0.5]}"

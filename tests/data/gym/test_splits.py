@@ -1,4 +1,4 @@
-"""Problems of reasoning-gym become rows: the same for a seed in every process, and none in both splits."""
+"""Splits of reasoning-gym problems: the same in every process, without common problems."""
 
 import pytest
 
@@ -16,33 +16,33 @@ def sums():
     return load_splits("reasoning_gym/chain_sum", {**FEW, "max_terms": 3})
 
 
-def test_rows_are_the_problems_that_reasoning_gym_makes(sums):
+def test_rows_are_the_problems_of_reasoning_gym(sums):
     made = reasoning_gym.create_dataset("chain_sum", seed=0, size=12, max_terms=3)
     assert list(sums["train"]["prompt"]) == [item["question"] for item in made]
     assert list(sums["train"]["solution"]) == [item["answer"] for item in made]
 
 
-def test_test_problems_are_others_than_those_of_training_and_as_many_as_asked_for():
+def test_splits_have_their_sizes_and_no_common_problem():
     splits = load_splits("reasoning_gym/chain_sum", {"size": 40, "test_size": 30})
     prompts = {split: set(rows["prompt"]) for split, rows in splits.items()}
     assert {split: len(found) for split, found in prompts.items()} == {"train": 40, "test": 30}
     assert not prompts["train"] & prompts["test"]
 
 
-def test_problem_of_training_is_taken_out_of_the_test_split(caplog):
+def test_a_training_problem_is_left_out_of_the_test_split(caplog):
     splits = load_splits("reasoning_gym/string_splitting", {"size": 60, "test_size": 40, "max_initial_machines": 2})
     assert 0 < len(splits["test"]) < 40
     assert not set(splits["train"]["prompt"]) & set(splits["test"]["prompt"])
     assert f"{40 - len(splits['test'])} of 40 test problems" in caplog.text
 
 
-def test_task_that_has_no_problem_left_to_test_says_what_to_set():
+def test_a_test_split_without_problems_names_the_settings_to_change():
     options = {"max_initial_machines": 1, "min_initial_machines": 1}
     with pytest.raises(ValueError, match=r"all 5 of the test split .*`size`, or `test_size: 0`"):
         load_splits("reasoning_gym/string_splitting", {**FEW, **options})
 
 
-def test_seed_gives_every_process_the_same_problems(monkeypatch):
+def test_a_seed_gives_every_process_the_same_problems(monkeypatch):
     # A seed alone gives other ones in each process, by the order of a set of letters
     found = []
     for hash_seed in ("1", "2"):
@@ -51,13 +51,10 @@ def test_seed_gives_every_process_the_same_problems(monkeypatch):
     assert found[0] == found[1]
 
 
-def test_another_seed_gives_other_problems_and_no_test_split_where_none_is_wanted(sums):
+def test_another_seed_gives_other_problems_and_test_size_zero_no_test_split(sums):
     others = load_splits("reasoning_gym/chain_sum", {"size": 12, "test_size": 0, "seed": 1000, "max_terms": 3})
     assert set(others) == {"train"}
     assert not set(others["train"]["prompt"]) & set(sums["train"]["prompt"])
-
-
-# Demonstrations
 
 
 def test_demonstrations_are_the_worked_solutions_of_the_task():
@@ -67,11 +64,11 @@ def test_demonstrations_are_the_worked_solutions_of_the_task():
     assert list(rows["completion"]) == expected
 
 
-def test_task_without_worked_solutions_has_no_column_of_demonstrations(sums):
+def test_a_task_without_worked_solutions_has_no_demonstration_column(sums):
     assert sums["train"].column_names == ["prompt", "solution", "entry"]
 
 
-def test_tasks_can_be_mixed_and_keep_the_demonstrations_that_there_are():
+def test_mixed_tasks_keep_their_demonstrations():
     parts = [{"name": "chain_sum", "config": {"max_terms": 2}}, {"name": "count_bits", "weight": 2}]
     rows = load_splits("reasoning_gym/composite", {"size": 30, "test_size": 5, "datasets": parts})["train"]
     is_sum = ["arithmetic problem" in prompt for prompt in rows["prompt"]]
@@ -79,13 +76,10 @@ def test_tasks_can_be_mixed_and_keep_the_demonstrations_that_there_are():
     assert [text is None for text in rows["completion"]] == is_sum
 
 
-# What a user gets wrong
-
-
 @pytest.mark.parametrize(
     ("task", "settings", "message"),
     [
-        ("chain_sums", {}, "no task 'chain_sums'. Near to it: chain_sum"),
+        ("chain_sums", {}, "no task 'chain_sums'. Did you mean chain_sum"),
         ("zzzz", {}, "no task 'zzzz'. It has: ab, .*zebra_puzzles"),
         ("chain_sum", {"max_termz": 3}, "'chain_sum' .* no option 'max_termz'. Did you mean 'max_terms'"),
         ("chain_sum", {"min_terms": 5, "max_terms": 2}, "'chain_sum' .*'min_terms': 5.*max_terms"),
@@ -97,6 +91,6 @@ def test_tasks_can_be_mixed_and_keep_the_demonstrations_that_there_are():
         ("chain_sum", {"seed": 2**30}, "`seed` .* found 1073741824"),
     ],
 )
-def test_setting_that_cannot_work_is_refused_with_what_there_is(task, settings, message):
+def test_an_invalid_setting_is_refused_with_the_valid_ones(task, settings, message):
     with pytest.raises(ValueError, match=message):
         load_splits(f"reasoning_gym/{task}", settings)

@@ -15,7 +15,7 @@ pytest.importorskip("reasoning_gym")
 ON_A_CPU = {"use_cpu": True, "bf16": False, "dtype": "float32", "report_to": "none", "save_strategy": "no"}
 
 
-def recipe_of(folder, model, **settings):
+def write_recipe(folder, model, **settings):
     path = folder / "recipe.yaml"
     recipe = {
         "model_name_or_path": str(model),
@@ -33,7 +33,7 @@ def recipe_of(folder, model, **settings):
 
 
 def test_a_recipe_trains_on_a_task_and_measures_on_its_test_split(text_model, tmp_path):
-    recipe = recipe_of(
+    recipe = write_recipe(
         tmp_path,
         text_model,
         dataset_name="reasoning_gym/count_bits",
@@ -58,13 +58,13 @@ def test_a_recipe_trains_on_a_task_and_measures_on_its_test_split(text_model, tm
     assert [json.loads(line)["accuracy"] for line in lines] == [0.0, 0.0]
 
 
-def test_hybrid_rollouts_of_a_task_without_demonstrations_are_refused_with_the_way_out(text_model, tmp_path, capsys):
+def test_hybrid_rollouts_without_demonstrations_name_the_setting_to_change(text_model, tmp_path, capsys):
     settings = {"dataset_name": "reasoning_gym/gcd", "reasoning_gym": {"size": 4, "test_size": 0}}
-    assert main(["--config", recipe_of(tmp_path, text_model, **settings)]) == 2
+    assert main(["--config", write_recipe(tmp_path, text_model, **settings)]) == 2
     assert "`num_prefix_generations=0` for plain GRPO" in capsys.readouterr().err
 
 
-def test_wrong_option_in_a_recipe_is_said_before_a_model_is_loaded(tmp_path, capsys):
+def test_a_wrong_task_option_stops_a_run_before_a_model_is_loaded(tmp_path, capsys):
     settings = {"dataset_name": "reasoning_gym/gcd", "reasoning_gym": {"num_terms": 4}}
-    assert main(["--config", recipe_of(tmp_path, "no/such/model", **settings)]) == 2
+    assert main(["--config", write_recipe(tmp_path, "no/such/model", **settings)]) == 2
     assert "'gcd' of reasoning-gym has no option 'num_terms'" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Worked solutions from what reasoning-gym keeps of a problem, in its own format."""
+"""Worked solutions from the intermediate results of reasoning-gym, in its own answer format."""
 
 import pytest
 
@@ -47,7 +47,7 @@ ROUNDS = [{"cards": "IKW", "result": "Peng"}, {"cards": "KWA", "result": "Pass"}
     ],
     ids=lambda value: value["metadata"]["source_dataset"] if isinstance(value, dict) else "",
 )
-def test_steps_of_a_task_come_before_its_answer(item, steps):
+def test_the_steps_of_a_task_lead_to_its_answer(item, steps):
     assert worked_solution(item) == f"{steps}\n<answer>{item['answer']}</answer>"
 
 
@@ -62,5 +62,5 @@ def test_steps_of_a_task_come_before_its_answer(item, steps):
     ],
     ids=lambda item: item["metadata"]["source_dataset"],
 )
-def test_nothing_is_shown_that_does_not_lead_to_the_answer(item):
+def test_steps_that_lead_elsewhere_are_no_demonstration(item):
     assert worked_solution(item) is None

@@ -1,92 +1,75 @@
-"""What every source needs: its columns checked, and values that may be messages read."""
+"""Check the columns of a source, and read values that may be text, numbers or messages."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prefix_rft_trl.data.convert.rows import Message, Problem, Unusable
+from prefix_rft_trl.data.convert.rows import Message, SourceProblem, Unusable
 from prefix_rft_trl.method.demonstrations import REASONING_KEYS, parse_demonstrations
 
 
-Row = dict[str, Any]
+SourceRow = dict[str, Any]
 
 _ROLES = ("system", "developer", "user", "assistant")
 
 
 @dataclass(frozen=True)
 class Reader:
-    """How a source is read.
+    """Reads the rows of a source.
 
     Attributes:
-        columns (`list[str]`): the columns that are needed of the dataset, all of which it has.
-        read (`Callable`): from a row, with those columns, to its problem. Raises `Unusable` where there is none.
+        columns (`list[str]`): the columns that it needs, all of which the dataset has.
+        read (`Callable`): makes a problem from a row with those columns; raises `Unusable` for a row without one.
     """
 
     columns: list[str]
-    read: Callable[[Row], Problem]
+    read: Callable[[SourceRow], SourceProblem]
 
 
-def check_columns(source: str, needed: Sequence[str], found: Sequence[str], mend: str = "") -> None:
-    """Raises a ValueError that names the columns that are missing and those that are there."""
+def check_columns(source: str, needed: Sequence[str], found: Sequence[str], hint: str = "") -> list[str]:
+    """The needed columns, each once; raises a ValueError that lists those that are missing and those that exist."""
     missing = [name for name in needed if name not in found]
     if missing:
+        names = f"the column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}"
         raise ValueError(
-            f"`{source}` needs {_columns(missing)}, which the dataset does not have; it has: {', '.join(found)}.{mend}"
+            f"`{source}` needs {names}, which the dataset does not have; it has: {', '.join(found)}.{hint}"
         )
+    return list(dict.fromkeys(needed))
 
 
-def _columns(names: Sequence[str]) -> str:
-    return f"the column{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
-
-
-def value_at(row: Row, path: str) -> Any:
-    """The value of a column; `reward_model.ground_truth` is what `reward_model` holds under `ground_truth`."""
-    if path in row:
-        return row[path]
-    name, *keys = path.split(".")
-    value = row[name]
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def column_of(path: str, found: Sequence[str]) -> str:
-    """The column that holds what a path names."""
-    return path if path in found else path.split(".")[0]
-
-
-def text_of(value: Any, what: str) -> str:
-    """A text without white space around it.
+def read_text(value: Any, name: str) -> str:
+    """A text, stripped.
 
     Raises:
-        Unusable: if it is empty or no text.
+        Unusable: if it is empty or not text.
     """
     if value is not None and not isinstance(value, str):
-        raise Unusable(f"{what} that is no text")
+        raise Unusable(f"{name} that is not text")
     text = (value or "").strip()
     if not text:
-        raise Unusable(f"no {what}")
+        raise Unusable(f"no {name}")
     return text
 
 
-def prompt_at(value: Any) -> str | list[Message]:
-    """A prompt as it is: text, or messages that end with a user's.
+def read_prompt(value: Any) -> str | list[Message]:
+    """A prompt as it is: text, or messages that end with a user message.
 
     Raises:
         Unusable: if it is neither.
     """
     if not isinstance(value, list):
-        text_of(value, "problem")
+        read_text(value, "problem")
         return value
-    messages = [_message(item) for item in value]
+    messages = [_read_message(item) for item in value]
     if not messages or not messages[-1]["content"].strip():
         raise Unusable("no problem")
     if messages[-1]["role"] != "user":
-        raise Unusable("a prompt that does not end with a user's message")
+        raise Unusable("a prompt that does not end with a user message")
     return messages
 
 
-def _message(item: Any) -> Message:
+def _read_message(item: Any) -> Message:
     content = item.get("content") if isinstance(item, dict) else None
     if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
         content = "".join(part["text"] for part in content)
@@ -95,11 +78,11 @@ def _message(item: Any) -> Message:
     return {"role": item["role"], "content": content}
 
 
-def demonstrations_at(value: Any) -> tuple[str, ...]:
+def read_demonstrations(value: Any) -> tuple[str, ...]:
     """The demonstrations of a row, as text.
 
     Raises:
-        Unusable: if it holds something else than text, one assistant message, or a list of either.
+        Unusable: unless it is text, one assistant message, or a list of either.
     """
     try:
         messages = parse_demonstrations(value)
@@ -109,7 +92,28 @@ def demonstrations_at(value: Any) -> tuple[str, ...]:
 
 
 def _with_reasoning(message: dict[str, Any]) -> str:
-    """The content, after the thinking that some datasets keep under a key of its own."""
+    """The content, after the thinking that some datasets store under a key of its own."""
     content = message["content"]
     reasoning = next((message[key] for key in REASONING_KEYS if isinstance(message.get(key), str)), "").strip()
     return content if not reasoning or "</think>" in content else f"<think>\n{reasoning}\n</think>\n\n{content}"
+
+
+def read_solution(value: Any) -> str | tuple[str, ...]:
+    """The answer as text, or several acceptable ones where the row lists more than one.
+
+    Raises:
+        Unusable: if there is none.
+    """
+    values = value if isinstance(value, (list, tuple)) else [value]
+    answers = tuple(dict.fromkeys(text for text in map(_answer_text, values) if text))
+    if not answers:
+        raise Unusable("no answer")
+    return answers[0] if len(answers) == 1 else answers
+
+
+def _answer_text(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # a column of integers with a gap is read as floats
+    return str(value).strip()

@@ -1,22 +1,24 @@
+"""OpenR1-Math in both of its published forms."""
+
 import pytest
 
 from prefix_rft_trl.data.convert.rows import Unusable
 from prefix_rft_trl.data.convert.sources.openr1_math import openr1_math
 
 
-OF_R1 = "<think>\nAdding them.\n</think>\n\nThe sum is \\boxed{5}."
+SOLUTION_OF_R1 = "<think>\nAdding them.\n</think>\n\nThe sum is \\boxed{5}."
 SUBSET = {
     "data_source": "openr1",
     "prompt": [
         {"content": "Your task is to think.", "role": "system"},
         {"content": "What is 2+3?", "role": "user"},
     ],
-    "target": [{"content": OF_R1, "role": "assistant"}],
+    "target": [{"content": SOLUTION_OF_R1, "role": "assistant"}],
     "ability": "math",
     "reward_model": {"ground_truth": "5", "style": "rule"},
     "extra_info": {"index": 0, "split": "default"},
 }
-WHOLE = {
+COMPLETE = {
     "problem": "What is 2+3?",
     "solution": "Five.",
     "answer": "5",
@@ -38,7 +40,7 @@ def read(row, changes=None, **options):
 def test_the_subset_gives_the_problem_alone_its_solution_and_the_answer():
     problem = read(SUBSET)
     assert problem.prompt == "What is 2+3?", "without the system message, as in the paper"
-    assert (problem.demonstrations, problem.solution) == ((OF_R1,), "5")
+    assert (problem.demonstrations, problem.solution) == ((SOLUTION_OF_R1,), "5")
 
 
 @pytest.mark.parametrize(
@@ -52,26 +54,26 @@ def test_the_subset_gives_the_problem_alone_its_solution_and_the_answer():
         ({"prompt": []}, "no problem"),
     ],
 )
-def test_a_row_of_the_subset_that_lacks_something_says_what(changes, reason):
+def test_an_incomplete_row_of_the_subset_says_what_is_missing(changes, reason):
     with pytest.raises(Unusable, match=f"^{reason}"):
         read(SUBSET, changes)
 
 
-def test_of_the_whole_only_right_and_complete_generations_are_kept():
-    problem = read(WHOLE)
+def test_only_correct_and_complete_generations_are_taken():
+    problem = read(COMPLETE)
     assert problem.demonstrations == ("first", "fourth")
     assert problem.left_out == ("not marked correct", "cut off")
 
 
-def test_a_generation_that_ran_into_the_limit_is_cut_off():
+def test_a_generation_that_reached_the_limit_is_left_out():
     changes = {"finish_reasons": ["stop", "stop", "stop", "length"]}
-    assert read(WHOLE, changes).demonstrations == ("first",)
+    assert read(COMPLETE, changes).demonstrations == ("first",)
 
 
-def test_what_only_llama_marked_is_taken_on_request():
+def test_generations_that_only_llama_marked_are_taken_on_request():
     judged = {"correctness_llama": [False, True, False, False], "correctness_math_verify": [False, False, False, True]}
-    assert read(WHOLE, judged).demonstrations == ("fourth",)
-    assert read(WHOLE, judged, llama_marks=True).demonstrations == ("second", "fourth")
+    assert read(COMPLETE, judged).demonstrations == ("fourth",)
+    assert read(COMPLETE, judged, llama_marks=True).demonstrations == ("second", "fourth")
 
 
 @pytest.mark.parametrize(
@@ -86,9 +88,9 @@ def test_what_only_llama_marked_is_taken_on_request():
         {"generations": ["", None, " ", ""]},
     ],
 )
-def test_a_problem_without_a_right_generation_is_dropped(changes):
+def test_a_problem_without_a_correct_generation_is_unusable(changes):
     with pytest.raises(Unusable, match="no generation that is marked correct and complete"):
-        read(WHOLE, changes)
+        read(COMPLETE, changes)
 
 
 def test_other_columns_name_both_forms():
@@ -96,5 +98,5 @@ def test_other_columns_name_both_forms():
         openr1_math(["question", "answer"])
 
 
-def test_long_columns_that_are_not_needed_are_not_read():
-    assert "messages" not in openr1_math(list(WHOLE)).columns
+def test_long_columns_that_are_not_needed_are_not_loaded():
+    assert "messages" not in openr1_math(list(COMPLETE)).columns

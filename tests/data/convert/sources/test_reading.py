@@ -1,6 +1,9 @@
+"""Answers as datasets hold them: text, numbers, lists, gaps."""
+
 import pytest
 
-from prefix_rft_trl.data.convert.rows import Unusable, solution_of, without_separators
+from prefix_rft_trl.data.convert.rows import Unusable, without_separators
+from prefix_rft_trl.data.convert.sources.reading import read_solution
 
 
 @pytest.mark.parametrize(
@@ -16,14 +19,14 @@ from prefix_rft_trl.data.convert.rows import Unusable, solution_of, without_sepa
         (["7", 8, None, "7"], ("7", "8")),
     ],
 )
-def test_an_answer_is_text_or_several(value, solution):
-    assert solution_of(value) == solution
+def test_an_answer_is_text_or_several_texts(value, solution):
+    assert read_solution(value) == solution
 
 
 @pytest.mark.parametrize("value", [None, "", "  ", [], [None, ""], float("nan")])
-def test_no_answer_is_a_reason(value):
+def test_a_row_without_an_answer_is_unusable(value):
     with pytest.raises(Unusable, match="no answer"):
-        solution_of(value)
+        read_solution(value)
 
 
 @pytest.mark.parametrize(
@@ -38,5 +41,5 @@ def test_no_answer_is_a_reason(value):
         ("72", "72"),
     ],
 )
-def test_separators_leave_plain_numbers_alone(answer, plain):
+def test_thousands_separators_are_removed_from_plain_numbers_alone(answer, plain):
     assert without_separators(answer) == plain

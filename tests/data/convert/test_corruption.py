@@ -1,3 +1,5 @@
+"""Demonstrations with a slip: consistent to the end, and wrong for sure."""
+
 import re
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.data.convert.corruption import damage
+from prefix_rft_trl.data.convert.corruption import confirm_wrong, corrupt
 
 
 WORKED = (
@@ -13,8 +15,8 @@ WORKED = (
 )
 
 
-def damaged(text, *golds, seed=0):
-    return damage(text, golds, np.random.default_rng(seed))
+def corrupted(text, *golds, seed=0):
+    return corrupt(text, golds, np.random.default_rng(seed))
 
 
 def boxed(text):
@@ -23,10 +25,10 @@ def boxed(text):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_slip_is_carried_into_the_answer(seed):
-    found = damaged(WORKED, "72", seed=seed)
+    found = corrupted(WORKED, "72", seed=seed)
     wrong = boxed(found.text)
     assert found.answer == wrong != "72"
-    assert found.certain
+    assert found.is_certain
     first, second, third, _ = found.text.split("\n")
     assert [first, second] == WORKED.split("\n")[:2], "what comes before the slip stays"
     assert third == f"48+24 = {wrong} pencils in all, so {wrong}."
@@ -38,10 +40,10 @@ def test_a_slip_is_carried_into_the_answer(seed):
     st.sampled_from([r"\boxed{%s}", "#### %s", "The answer is %s", "**Answer:** $%s$"]),
     st.integers(0, 2**32),
 )
-def test_a_damaged_number_is_never_the_right_one(value, separators, statement, seed):
+def test_a_corrupted_number_is_never_the_right_one(value, separators, statement, seed):
     written = f"{value:,}" if separators else str(value)
-    found = damaged(f"so we get x.\n{statement % written}", str(value), seed=seed)
-    assert found.certain
+    found = corrupted(f"so we get x.\n{statement % written}", str(value), seed=seed)
+    assert found.is_certain
     assert float(found.answer.replace(",", "")) != float(value)
     assert found.answer in found.text
     assert ("," in found.answer) == (separators and float(found.answer.replace(",", "")) >= 1000 and value >= 1000)
@@ -50,24 +52,24 @@ def test_a_damaged_number_is_never_the_right_one(value, separators, statement, s
 
 @given(st.text(max_size=60), st.text(max_size=12), st.integers(0, 100))
 def test_any_text_gives_a_wrong_answer_or_none(working, answer, seed):
-    found = damaged(f"{working}\n\\boxed{{{answer}}}", answer, seed=seed)
+    found = corrupted(f"{working}\n\\boxed{{{answer}}}", answer, seed=seed)
     assert found is None or found.answer not in (answer, answer.strip())
 
 
 @pytest.mark.parametrize("form", ["{}", "{}.0", "${}$"])
-def test_an_answer_that_another_gold_allows_is_no_damage(form):
+def test_an_answer_that_another_gold_allows_is_not_taken(form):
     golds = [form.format(number) for number in range(1, 6)]
     for seed in range(30):
-        found = damaged(r"\boxed{3}", *golds, seed=seed)
+        found = corrupted(r"\boxed{3}", *golds, seed=seed)
         assert found is None or int(found.answer) > 5
 
 
 @pytest.mark.parametrize("answer", ["B", "(B)", r"\text{B}", r"\text{(B)}"])
 def test_a_choice_becomes_another_choice(answer):
-    found = damaged(rf"It is \boxed{{{answer}}}", answer)
+    found = corrupted(rf"It is \boxed{{{answer}}}", answer)
     assert found.answer != answer
     assert re.sub("[ACDE]", "B", found.answer) == answer
-    assert found.certain
+    assert found.is_certain
 
 
 @pytest.mark.parametrize(
@@ -75,47 +77,58 @@ def test_a_choice_becomes_another_choice(answer):
     [(r"\frac{3}{4}", r"$x=\frac{3}{4}$"), ("x^2+3x", "f(x) = x^2+3x"), ("12 apples", "= 12 apples")],
 )
 def test_a_slip_in_a_formula_is_left_to_the_verifier(answer, working):
-    found = damaged(rf"{working}, so \boxed{{{answer}}}", answer)
-    assert not found.certain
+    found = corrupted(rf"{working}, so \boxed{{{answer}}}", answer)
+    assert not found.is_certain
     assert found.text.count(found.answer) == 2
     assert answer not in found.text
 
 
-def test_a_right_answer_that_is_written_differently_is_left_to_the_verifier():
-    assert not damaged(r"\boxed{4}", r"\frac{8}{2}").certain
+def test_a_gold_in_another_notation_is_left_to_the_verifier():
+    assert not corrupted(r"\boxed{4}", r"\frac{8}{2}").is_certain
 
 
 @pytest.mark.parametrize("text", ["No answer.", r"\boxed{\text{yes}}", r"\boxed{\frac12}", r"\boxed{x}", ""])
-def test_without_a_number_or_a_choice_there_is_no_damage(text):
-    assert damaged(text, "yes") is None
+def test_without_a_number_or_a_choice_there_is_no_corruption(text):
+    assert corrupted(text, "yes") is None
 
 
 def test_a_single_digit_is_changed_only_where_it_is_the_answer():
-    found = damaged("Of 2 boxes, 5-3 = 2 are full: x^2, 2 pens.\n\\boxed{2}", "2")
+    found = corrupted("Of 2 boxes, 5-3 = 2 are full: x^2, 2 pens.\n\\boxed{2}", "2")
     assert found.text == f"Of 2 boxes, 5-3 = {found.answer} are full: x^2, 2 pens.\n\\boxed{{{found.answer}}}"
 
 
-def test_a_number_that_is_given_stays_though_it_is_the_answer_later():
-    found = damaged("Of 72 eggs 48 hatch. 72-48 = 24 and 24*3 = 72, again 72.\n\\boxed{72}", "72")
+def test_a_given_number_stays_though_the_answer_later_equals_it():
+    found = corrupted("Of 72 eggs 48 hatch. 72-48 = 24 and 24*3 = 72, again 72.\n\\boxed{72}", "72")
     wrong = found.answer
     assert found.text == f"Of 72 eggs 48 hatch. 72-48 = 24 and 24*3 = {wrong}, again {wrong}.\n\\boxed{{{wrong}}}"
 
 
-def test_an_answer_that_cannot_be_changed_where_it_is_stated_is_left():
-    assert damaged("The answer is5", "5") is None
+def test_an_answer_that_cannot_be_changed_in_its_statement_is_left():
+    assert corrupted("The answer is5", "5") is None
 
 
 def test_an_answer_inside_a_longer_number_is_left():
-    found = damaged("15 + 10 = 25, not 125, 2.25, 25.5 or 1,250.\n\\boxed{25}", "25")
-    assert all(number in found.text for number in ("not 125, 2.25, 25.5 or 1,250.",))
+    found = corrupted("15 + 10 = 25, not 125, 2.25, 25.5 or 1,250.\n\\boxed{25}", "25")
+    assert "not 125, 2.25, 25.5 or 1,250." in found.text
 
 
 def test_thinking_goes_wrong_where_the_answer_does():
-    found = damaged("<think>7*11 = 77. So 77.</think>It is \\boxed{77}.", "77")
+    found = corrupted("<think>7*11 = 77. So 77.</think>It is \\boxed{77}.", "77")
     assert found.text.count(found.answer) == 3
     assert "77" not in found.text
 
 
-def test_the_same_draw_gives_the_same_damage():
-    assert damaged(WORKED, "72", seed=5) == damaged(WORKED, "72", seed=5)
-    assert len({damaged(WORKED, "72", seed=seed).answer for seed in range(20)}) > 5
+def test_the_same_draw_gives_the_same_corruption():
+    assert corrupted(WORKED, "72", seed=5) == corrupted(WORKED, "72", seed=5)
+    assert len({corrupted(WORKED, "72", seed=seed).answer for seed in range(20)}) > 5
+
+
+def test_an_equal_answer_in_another_notation_is_not_confirmed_wrong():
+    answers = [r"\frac{0}{7}", r"\frac{5}{4}", "12", r"\text{even}"]
+    golds = [["0"], [r"\frac{3}{4}"], ["11", "12"], [r"\text{odd}"]]
+    assert confirm_wrong(answers, golds) == [False, True, False, True]
+
+
+def test_without_answers_no_verifier_is_started(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "prefix_rft_trl.rewards.verification.verifier", None)
+    assert confirm_wrong([], []) == []

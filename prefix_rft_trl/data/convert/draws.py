@@ -1,0 +1,38 @@
+"""Seeded draws that depend on a problem's text alone, not on its row or on the other problems."""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from hashlib import blake2b
+
+import numpy as np
+
+
+Key = tuple[int, ...]
+
+
+class Purpose(IntEnum):
+    """Purpose of a draw; draws for different purposes are independent."""
+
+    DEMONSTRATED = 1
+    CORRUPTED = 2
+    CORRUPTION = 3
+
+
+def text_key(text: str) -> int:
+    """A stable 64-bit hash of a text, the same in every run."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+def generator(seed: int, purpose: Purpose, key: Key) -> np.random.Generator:
+    """Random numbers for one problem or demonstration and one purpose."""
+    return np.random.default_rng((seed, purpose, *key))
+
+
+def draw(count: int, keys: Sequence[Key], seed: int, purpose: Purpose) -> set[int]:
+    """Indices of `count` of the keys, or of all if there are fewer.
+
+    A smaller draw is a subset of a larger one, and keys that are added or removed do not change the order of the
+    others.
+    """
+    values = [generator(seed, purpose, key).random() for key in keys]
+    return set(sorted(range(len(keys)), key=values.__getitem__)[:count])

@@ -1,0 +1,59 @@
+"""Write converted rows, whose columns have one type in all rows, to Parquet or JSONL."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SUFFIXES = (".parquet", ".jsonl")
+
+
+@dataclass(frozen=True)
+class RowFormat:
+    """The types that all rows of a file share.
+
+    Attributes:
+        plain_text (`bool`): prompts and completions are text instead of messages.
+        several_demonstrations (`bool`): a completion is a list of demonstrations, since some row has several.
+        several_answers (`bool`): a solution is a list of acceptable answers, since some row has several.
+    """
+
+    plain_text: bool
+    several_demonstrations: bool
+    several_answers: bool
+
+    def columns(self, demonstrations: list[str], golds: list[str]) -> dict[str, Any]:
+        """The columns `completion` and `solution` of a row.
+
+        Without a demonstration, the completion is an empty one: readers that infer types from the first rows, and
+        TRL's test for messages, need it in its place.
+        """
+        texts = demonstrations or [""]
+        completions = texts if self.plain_text else [[{"role": "assistant", "content": text}] for text in texts]
+        return {
+            "completion": completions if self.several_demonstrations else completions[0],
+            "solution": golds if self.several_answers else golds[0],
+        }
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Raises a ValueError if the output has another suffix than those that can be written, or exists already."""
+    if output.suffix not in SUFFIXES:
+        raise ValueError(f"the output must end in {' or '.join(SUFFIXES)}, found {str(output)!r}.")
+    if output.is_dir():
+        raise ValueError(f"the output must be a file, and {str(output)!r} is a folder.")
+    if output.exists() and not overwrite:
+        raise ValueError(f"{str(output)!r} exists already. Name another file, or add --overwrite.")
+
+
+def write_rows(rows: "Dataset", path: Path) -> None:
+    """Writes Parquet or JSONL, by the suffix."""
+    if path.suffix == ".parquet":
+        rows.to_parquet(path)
+        return
+    with path.open("w", encoding="utf-8") as file:  # `to_json` would write every / as \/
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
