@@ -19,7 +19,7 @@ from accelerate.commands.launch import launch_command_parser
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prefix_rft_trl import lab
-from prefix_rft_trl.cli import data_check, data_options, eval
+from prefix_rft_trl.cli import data, data_check, eval
 from prefix_rft_trl.cli.eval import EPILOG as EPILOG_OF_EVAL
 from prefix_rft_trl.cli.inspect import EPILOG
 from prefix_rft_trl.cli.launch.recipe import read_recipe
@@ -219,7 +219,7 @@ def test_a_shown_command_that_is_too_large_to_run_parses(command, monkeypatch):
     elif subcommand == "data" and words[0] == "check":
         data_check._parser().parse_args(words[1:])
     elif subcommand == "data":
-        data_options.make_parser().parse_args(words)
+        data.make_parser().parse_args(words)
     else:
         assert subcommand == "train"
         launcher_flags(make_parser(), launch_command_parser(), *read_recipe(words))

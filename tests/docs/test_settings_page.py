@@ -9,7 +9,8 @@ import pytest
 from trl import ModelConfig
 
 from prefix_rft_trl import PrefixGRPOConfig
-from prefix_rft_trl.cli.launch.training_script import DemonstrationSFTConfig, PrefixScriptArguments
+from prefix_rft_trl.cli.launch.arguments import PrefixScriptArguments
+from prefix_rft_trl.sft import DemonstrationSFTConfig
 
 
 PAGE = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()

@@ -3,9 +3,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prefix_rft_trl import lab
-from prefix_rft_trl.evaluation.held_out import sample_answer_ids
+from prefix_rft_trl.evaluation.samplers import TransformersSampler
+from prefix_rft_trl.evaluation.sampling import Sampling
 from prefix_rft_trl.lab.pretrain import main
 from prefix_rft_trl.lab.task import LEVELS
+from prefix_rft_trl.sampling.generate import encode_prompts
 
 
 ACCURACY, SHOWN, STEP_BY_STEP = "accuracy", "accuracy after a first step is given", "probability of a first step"
@@ -22,10 +24,9 @@ def quality(folder: str, level: str) -> dict[str, float]:
     prompts, solutions = list(rows["prompt"]), list(rows["solution"])
     starts = [demonstration[:6] for demonstration in rows["completion"]]
     given = [prompt + start for prompt, start in zip(prompts, starts, strict=True)]
-    bare, shown = (
-        tokenizer.batch_decode(sample_answer_ids(model, tokenizer, texts, 56), skip_special_tokens=True)
-        for texts in (prompts, given)
-    )
+    sampler, sampling = TransformersSampler(model, tokenizer), Sampling(max_new_tokens=56)
+    sampled = (sampler(encode_prompts(tokenizer, texts), sampling, seeds=[0]) for texts in (prompts, given))
+    bare, shown = (tokenizer.batch_decode(ids, skip_special_tokens=True) for ids in sampled)
     worked = [start + answer for start, answer in zip(starts, shown, strict=True)]
     inputs = tokenizer(prompts, return_tensors="pt", padding=True)
     with torch.no_grad():
