@@ -15,24 +15,23 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from accelerate.commands.launch import launch_command_parser
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prefix_rft_trl import lab
 from prefix_rft_trl.cli import data, data_check, eval
 from prefix_rft_trl.cli.eval import EPILOG as EPILOG_OF_EVAL
 from prefix_rft_trl.cli.inspect import EPILOG
-from prefix_rft_trl.cli.launch.recipe import read_recipe
-from prefix_rft_trl.cli.launch.training_script import make_parser
+from prefix_rft_trl.cli.launch.arguments import split_launcher_flags
+from prefix_rft_trl.cli.launch.recipe import Recipe
 from prefix_rft_trl.cli.main import COMMANDS, main
-from prefix_rft_trl.cli.train import USAGE, launcher_flags
+from prefix_rft_trl.cli.train import USAGE
 
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 README_HEADINGS = """Install, Quickstart, Use it in your script, Train from a recipe, Your own data, Scale, Evaluate,
 Compare, Limitations"""
-SMALL_RECIPES = ["gsm8k", "lab"]
+SMALL_RECIPES = ["gsm8k", "lab", "quickstart"]
 # Commands that take minutes, and the test file that runs them instead
 RUN_ELSEWHERE = {
     "python -m prefix_rft_trl.lab.pretrain": ROOT / "tests" / "lab" / "test_pretrain.py",
@@ -124,6 +123,7 @@ def small_run(tmp_path_factory) -> dict[str, list[str]]:
     return {
         "model": [str(folder)],
         "recipes/lab": [*one_step, "--measure_rows", "8"],
+        "recipes/quickstart": [*one_step, "--measure_rows", "8"],
         "recipes/gsm8k": [*one_step, *cpu.split(), *stand_ins],
     }
 
@@ -222,7 +222,7 @@ def test_a_shown_command_that_is_too_large_to_run_parses(command, monkeypatch):
         data.make_parser().parse_args(words)
     else:
         assert subcommand == "train"
-        launcher_flags(make_parser(), launch_command_parser(), *read_recipe(words))
+        split_launcher_flags(Recipe.read(words))
 
 
 def test_the_shown_commands_are_found():
