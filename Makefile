@@ -34,6 +34,7 @@ benchmark: $(VENV)/installed
 	$(BIN)/python benchmarks/step_time_and_memory.py
 
 docs: $(VENV)/installed-docs
+	$(BIN)/python docs/site/settings_page.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/installed: pyproject.toml constraints.txt

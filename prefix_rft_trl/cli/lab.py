@@ -91,7 +91,8 @@ def _forget_earlier_run(folder: Path) -> None:
 
 def _show_progress(jobs: dict[str, Job], bars: dict[str, Any]) -> None:
     for method, bar in bars.items():
-        if curve := read_curve(jobs[method].folder):
+        curve = read_curve(jobs[method].folder)
+        if curve and (not bar.postfix or curve[-1]["step"] != bar.n):  # or a log would get lines all the time
             bar.n = curve[-1]["step"]
             bar.set_postfix_str(f"held-out accuracy {curve[-1]['accuracy']:.2f}")
 
