@@ -123,12 +123,6 @@ def test_every_page_is_in_the_navigation():
     assert sorted(sources(load_config(str(ROOT / "mkdocs.yml")).nav)) == PAGES
 
 
-def test_make_docs_installs_what_builds_the_site_and_so_do_the_tests():
-    commands = subprocess.run(
-        ["make", "--dry-run", "--always-make", "docs"], cwd=ROOT, capture_output=True, text=True, check=True,
-        env={**os.environ, "MAKEFLAGS": ""},
-    ).stdout  # fmt: skip
-    order = [commands.index(word) for word in ("-m venv", '--editable ".[docs]"', "mkdocs build --strict")]
-    assert order == sorted(order)
+def test_the_tests_install_what_builds_the_site():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(extras["docs"]) <= set(extras["dev"])

@@ -1,10 +1,13 @@
+import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from prefix_rft_trl import lab
@@ -13,6 +16,13 @@ from prefix_rft_trl.inspection.records import HybridRollout, Inspection, Token
 
 
 ROWS = [3, 1, 6]
+
+
+@pytest.fixture
+def make_trainer(make_trainer) -> Callable[..., Any]:
+    """Makes a trainer for 100 steps on eight problems."""
+    rows = lab.load_dataset("train", 8)
+    return functools.partial(make_trainer, train_dataset=rows, max_completion_length=56, max_steps=100)
 
 
 def joined_text(tokens: tuple[Token, ...]) -> str:
@@ -49,20 +59,13 @@ def test_figures_of_a_token_are_the_models_given_the_text_before_it(make_trainer
 
 def test_selected_tokens_are_the_most_uncertain_fifth_of_all_prefixes_on_the_page(make_trainer, base_model):
     inspection = inspect_rows(make_trainer(), ROWS)
-    entropies = torch.cat(
-        [
-            score_by_hand(base_model, group.prompt, rollout.prefix, 1.0)[0]
-            for group in inspection.groups
-            for rollout in group.hybrids
-        ]
-    )
+    shown = [(group.prompt, rollout) for group in inspection.groups for rollout in group.hybrids]
+    entropies = torch.cat([score_by_hand(base_model, prompt, rollout.prefix, 1.0)[0] for prompt, rollout in shown])
     by_hand = entropies >= entropies.quantile(0.8)
-    selected = [token.selected for rollout in all_hybrids(inspection) for token in rollout.prefix]
+    selected = [token.selected for _, rollout in shown for token in rollout.prefix]
     assert selected == by_hand.tolist()
     assert 0 < sum(selected) < len(selected)
-    assert not any(
-        token.selected for rollout in all_hybrids(inspection) for token in rollout.continuation + rollout.rest
-    )
+    assert not any(token.selected for _, rollout in shown for token in rollout.continuation + rollout.rest)
 
 
 def test_rewards_and_advantages_belong_to_the_texts_on_the_page(make_trainer):
@@ -75,10 +78,9 @@ def test_rewards_and_advantages_belong_to_the_texts_on_the_page(make_trainer):
         shown = [*group.hybrids, *group.on_policy]
         assert len(shown) == 4
         assert [rollout.reward for rollout in shown] == pytest.approx(rewards)
-        assert [rollout.advantage for rollout in shown] == pytest.approx(
-            [reward - mean for reward in rewards], abs=1e-6
-        )
-        assert [rollout.prefix_advantage for rollout in group.hybrids] == pytest.approx([rewards[0] - mean], abs=1e-6)
+        advantages = [reward - mean for reward in rewards]
+        assert [rollout.advantage for rollout in shown] == pytest.approx(advantages, abs=1e-6)
+        assert [rollout.prefix_advantage for rollout in group.hybrids] == pytest.approx(advantages[:1], abs=1e-6)
         assert group.mean_reward == pytest.approx(mean)
         differ += len(set(rewards)) > 1
     assert differ
@@ -111,22 +113,22 @@ def test_prefix_lengths_follow_the_schedule_at_that_step(make_trainer, at_step, 
     assert trainer.state.global_step == (50 if at_step is None else at_step)
 
 
-def test_the_default_step_is_the_middle_of_the_decay_not_of_the_run(make_trainer):
-    trainer = make_trainer(prefix_ratio_decay_steps=20)
+@pytest.mark.parametrize(
+    ("settings", "step", "steps"),
+    [
+        ({"prefix_ratio_decay_steps": 20}, 10, 100),
+        ({"max_steps": -1, "num_train_epochs": 10}, 20, 40),  # 2 prompts of 8 a step
+    ],
+)
+def test_the_default_step_is_the_middle_of_the_decay_also_in_a_run_of_epochs(make_trainer, settings, step, steps):
+    trainer = make_trainer(**settings)
     inspect_rows(trainer, [0])
-    assert trainer.state.global_step == 10
-
-
-def test_a_run_measured_in_epochs_has_a_middle(make_trainer):
-    trainer = make_trainer(max_steps=-1, num_train_epochs=10)
-    inspect_rows(trainer, [0])
-    assert (trainer.state.global_step, trainer.state.max_steps) == (20, 40)  # 2 prompts of 8 a step
+    assert (trainer.state.global_step, trainer.state.max_steps) == (step, steps)
 
 
 def test_a_prefix_that_is_only_context_has_no_selected_token(make_trainer):
-    assert [
-        rollout.num_selected for rollout in all_hybrids(inspect_rows(make_trainer(prefix_selection="none"), [0]))
-    ] == [0]
+    (rollout,) = all_hybrids(inspect_rows(make_trainer(prefix_selection="none"), [0]))
+    assert rollout.num_selected == 0
 
 
 def test_randomly_selected_tokens_are_a_fifth_whatever_their_entropy(make_trainer):
@@ -151,7 +153,7 @@ def test_a_fully_given_demonstration_has_no_continuation_and_no_rest(make_traine
 def test_a_row_without_a_demonstration_has_on_policy_rollouts_alone(make_trainer):
     rows = lab.load_dataset("train", 8)
     rows = rows.map(lambda row, place: {"completion": row["completion"] if place else None}, with_indices=True)
-    without, with_one = inspect_rows(make_trainer(rows), [0, 1]).groups
+    without, with_one = inspect_rows(make_trainer(train_dataset=rows), [0, 1]).groups
     assert (len(without.hybrids), len(without.on_policy)) == (0, 4)
     assert (len(with_one.hybrids), len(with_one.on_policy)) == (1, 3)
 
@@ -168,15 +170,13 @@ def test_problems_that_need_a_failure_first_are_attempted_before_they_are_shown(
     assert len(all_hybrids(inspect_rows(trainer, [0]))) == 1
 
 
-@pytest.mark.parametrize("row", [8, -1])
-def test_a_row_outside_the_dataset_is_refused_with_the_number_of_rows(make_trainer, row):
-    with pytest.raises(ValueError, match=f"no row {row}.* 8 rows"):
-        inspect_rows(make_trainer(), [0, row])
-
-
-def test_a_step_after_the_end_of_the_run_is_refused(make_trainer):
-    with pytest.raises(ValueError, match=r"no step 101.*100 steps"):
-        inspect_rows(make_trainer(), [0], at_step=101)
+@pytest.mark.parametrize(
+    ("row", "at_step", "named"),
+    [(8, None, "no row 8.* 8 rows"), (-1, None, "no row -1.* 8 rows"), (0, 101, "no step 101.*100 steps")],
+)
+def test_a_row_outside_the_dataset_or_a_step_after_the_end_is_refused(make_trainer, row, at_step, named):
+    with pytest.raises(ValueError, match=named):
+        inspect_rows(make_trainer(), [0, row], at_step)
 
 
 def test_rows_of_a_streaming_dataset_come_in_the_requested_order():
@@ -186,40 +186,26 @@ def test_rows_of_a_streaming_dataset_come_in_the_requested_order():
         pick_rows(dataset.to_iterable_dataset(), [9])
 
 
-BYTES = {byte: i for i, byte in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-
-
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.BPE(vocab=BYTES, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
-
-
-def word_tokenizer() -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.WordLevel({"▁one": 0, "▁two": 1, "?": 2}, unk_token="?"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+@pytest.fixture(scope="module")
+def bytes_alone(byte_tokenizer) -> PreTrainedTokenizerFast:
+    return byte_tokenizer(use_regex=False)
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufffd")))
-def test_a_character_of_several_tokens_is_shown_once_at_the_last_one(text):
-    tokenizer = byte_tokenizer()
-    ids = tokenizer(text)["input_ids"]
-    texts = token_texts(tokenizer, ids)
+def test_a_character_of_several_tokens_is_shown_once_at_the_last_one(bytes_alone, text):
+    ids = bytes_alone(text)["input_ids"]
+    texts = token_texts(bytes_alone, ids)
     assert len(texts) == len(ids) == len(text.encode())
     assert "".join(texts) == text
     assert [shown for shown in texts if shown] == list(text)
 
 
 def test_the_space_before_a_word_is_shown_although_a_lone_word_is_decoded_without_it():
-    tokenizer = word_tokenizer()
-    assert token_texts(tokenizer, [1, 0], before=[0]) == [" two", " one"]
+    words = Tokenizer(models.WordLevel({"▁one": 0, "▁two": 1, "?": 2}, unk_token="?"))
+    words.decoder = decoders.Metaspace()
+    assert token_texts(PreTrainedTokenizerFast(tokenizer_object=words), [1, 0], before=[0]) == [" two", " one"]
 
 
 @pytest.mark.parametrize("before", [[], list(b"x" * 20)])
-def test_texts_exclude_the_tokens_before(before):
-    tokenizer = byte_tokenizer()
-    ids = tokenizer("a b")["input_ids"]
-    assert token_texts(tokenizer, ids, before) == ["a", " ", "b"]
+def test_texts_exclude_the_tokens_before(bytes_alone, before):
+    assert token_texts(bytes_alone, bytes_alone("a b")["input_ids"], before) == ["a", " ", "b"]

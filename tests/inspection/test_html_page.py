@@ -53,6 +53,10 @@ def make_inspection(text: str, **changes) -> Inspection:
     return Inspection((("name", text),), (group,))
 
 
+def read(text: str, **changes) -> Reader:
+    return Reader(page(make_inspection(text, **changes)))
+
+
 MARKUP = ["<b>", "</div>", "<script>alert(1)</script>", "</style>", "<!--", "&lt;", "{{ 7 }}", "<|end|>", *"&\"'> \n"]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 HOSTILE = st.lists(st.one_of(st.sampled_from(MARKUP), TEXT), max_size=5).map("".join)
@@ -70,7 +74,7 @@ def test_text_of_a_model_or_dataset_never_becomes_a_tag(text):
 
 @given(text=st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=20))
 def test_the_text_of_a_token_is_shown_unchanged(text):
-    tokens = Reader(page(make_inspection(text))).tokens
+    tokens = read(text).tokens
     assert all(token[3].startswith(text) and token[2].startswith(text) for token in tokens)
 
 
@@ -83,13 +87,13 @@ def test_white_space_is_visible_and_lines_wrap_and_break():
 
 
 def test_a_token_that_is_part_of_a_character_is_visible():
-    (first, *_) = Reader(page(make_inspection(""))).tokens
+    (first, *_) = read("").tokens
     assert first[3].startswith("◌")
     assert first[2].startswith("part of a character")
 
 
 def test_selected_tokens_are_recognisable_without_colour():
-    tokens = Reader(page(make_inspection("x"))).tokens
+    tokens = read("x").tokens
     assert [token[0] for token in tokens] == ["span", "b", "span", "span", "span"]
     assert [token[2].endswith("kept") for token in tokens] == [False, True, False, False, False]
     style = re.search(r"b\.t\{([^}]*)\}", page(make_inspection("x")))[1]
@@ -104,20 +108,11 @@ def test_given_written_and_remaining_tokens_follow_each_other_with_the_cut_in_be
     assert html.index("</b>", html.index("<section>")) < html.index("policy goes on<") < html.index('class="t w" tab')
 
 
-def test_figures_of_a_token_need_no_script():
-    html = page(make_inspection("x"))
-    assert "<script" not in html
+def test_the_page_needs_no_script_and_no_other_file_and_fits_a_phone_and_dark_mode():
+    html = page(make_inspection("x"), [("model", "lab")])
+    assert not re.search(r"<script|https?:|//\w|src=|href=|url\(|@import|<link|<iframe|<img", html)
     assert html.count('tabindex="-1" title="x  entropy 0.30 nats, probability 50.0%') == 5
     assert ".t:focus::after{content:attr(title)" in html
-
-
-def test_the_page_refers_to_nothing_outside_it():
-    html = page(make_inspection("x"), [("model", "lab")])
-    assert not re.search(r"https?:|//\w|src=|href=|url\(|@import|<link|<iframe|<img", html)
-
-
-def test_the_page_fits_a_phone_and_dark_mode():
-    html = page(make_inspection("x"))
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in html
     assert "prefers-color-scheme:dark" in html
     assert "overflow-wrap:anywhere" in html
@@ -128,28 +123,25 @@ def test_the_page_fits_a_phone_and_dark_mode():
     [(0.75, "+0.75 ▲ reinforced"), (-0.125, "−0.125 ▼ pushed away"), (0.0, "0 ● nothing to learn")],  # noqa: RUF001
 )
 def test_the_sign_of_the_advantage_is_spelled_out(advantage, expected):
-    shown = Reader(page(make_inspection("x", prefix_advantage=advantage, advantage=advantage))).text
-    assert f"advantage{expected}" in shown
+    assert f"advantage{expected}" in read("x", prefix_advantage=advantage, advantage=advantage).text
     assert expected.endswith(verdict(advantage))
 
 
-def test_prefix_and_continuation_show_their_own_advantages_if_they_differ():
-    shown = Reader(page(make_inspection("x", prefix_advantage=-0.5, advantage=0.25))).text
-    assert "of the kept tokens−0.5 ▼ pushed away" in shown  # noqa: RUF001
-    assert "of what it wrote+0.25 ▲ reinforced" in shown
-
-
-def test_imitation_and_context_are_not_called_reinforced():
-    imitated = Reader(page(make_inspection("x", prefix_advantage=None, advantage=-0.5))).text
-    assert "imitated, whatever the reward" in imitated
-    context = Reader(page(make_inspection("x", prefix=(Token("x", 0.3, 0.5),)))).text
-    assert "context only" in context
-
-
-def test_a_fully_given_demonstration_has_no_cut():
-    shown = Reader(page(make_inspection("x", continuation=(), rest=()))).text
-    assert "given whole" in shown
-    assert "✂" not in shown
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"prefix_advantage": -0.5, "advantage": 0.25}, "of the kept tokens−0.5 ▼ pushed away"),  # noqa: RUF001
+        ({"prefix_advantage": -0.5, "advantage": 0.25}, "of what it wrote+0.25 ▲ reinforced"),
+        ({"prefix_advantage": None, "advantage": -0.5}, "imitated, whatever the reward"),
+        ({"prefix": (Token("x", 0.3, 0.5),)}, "context only"),
+        ({"continuation": (), "rest": ()}, "given whole"),
+        ({}, "mean 0.5;"),  # of all rollouts of the group
+    ],
+)
+def test_a_group_says_how_its_rollouts_are_trained(changes, expected):
+    shown = read("x", **changes).text
+    assert expected in shown
+    assert ("✂" in shown) == (expected != "given whole")
 
 
 def test_a_group_without_a_prefix_says_so_and_many_hybrids_are_folded():
@@ -160,10 +152,6 @@ def test_a_group_without_a_prefix_says_so_and_many_hybrids_are_folded():
     assert "3 more with a prefix" in many.text
     assert many.tags["details"] == 1
     assert len(many.tokens) == 20
-
-
-def test_the_mean_covers_all_rollouts_of_the_group():
-    assert "mean 0.5;" in Reader(page(make_inspection("x"))).text
 
 
 def test_colours_change_at_the_edges_of_the_legend():

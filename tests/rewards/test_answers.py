@@ -13,122 +13,65 @@ def stated(text: str, markers: tuple[str, ...] = MARKERS) -> str | None:
     return None if found is None else found.text
 
 
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        (r"So it is \boxed{42}.", "42"),
-        (r"First \boxed{1}, no, \boxed{2}.", "2"),
-        (r"\boxed{ \frac{1}{2} }", r"\frac{1}{2}"),
-        (r"\boxed{\frac{\sqrt{3}}{\sqrt{2}}}", r"\frac{\sqrt{3}}{\sqrt{2}}"),
-        (r"\fbox{7}", "7"),
-        (r"\boxed {7}", "7"),
-        (r"\boxed 5 apples", "5"),
-        (r"\boxed{1} and \boxed 2", "2"),
-        (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
-        (r"\boxed{x \mid x \} y}", r"x \mid x \} y"),
-        (r"\\\boxed{3}", "3"),
-        (r"\boxed{a \\ b}", r"a \\ b"),
-        (r"{\boxed{3}", "3"),
-        (r"} \boxed{3}", "3"),
-        (r"\boxed{1} and then \boxed{2 with no end", "1"),
-        (r"\boxed{1} and then \boxed{\frac{2}{3}", "1"),
-        (r"\boxed{\boxed{5}}", r"\boxed{5}"),
-        ("\\boxed{\n42\n}", "42"),
-        (r"\boxed{}", ""),
-        (r"\boxed{42", None),
-        (r"\boxed", None),
-        (r"\boxedin{42}", None),
-        (r"\\boxed{42}", None),
-        ("nothing", None),
-        ("", None),
-    ],
-)
-def test_last_complete_box_is_the_answer(text, answer):
+STATEMENTS = [  # an answer, and texts that state it
+    # Boxes: the last complete one counts
+    ("42", [r"So it is \boxed{42}.", "\\boxed{\n42\n}"]),
+    ("2", [r"First \boxed{1}, no, \boxed{2}.", r"\boxed{1} and \boxed 2"]),
+    (r"\frac{1}{2}", [r"\boxed{ \frac{1}{2} }"]),
+    (r"\frac{\sqrt{3}}{\sqrt{2}}", [r"\boxed{\frac{\sqrt{3}}{\sqrt{2}}}"]),
+    ("7", [r"\fbox{7}", r"\boxed {7}"]),
+    ("5", [r"\boxed 5 apples"]),
+    (r"\{1, 2\}", [r"\boxed{\{1, 2\}}"]),
+    (r"x \mid x \} y", [r"\boxed{x \mid x \} y}"]),
+    (r"a \\ b", [r"\boxed{a \\ b}"]),
+    ("3", [r"\\\boxed{3}", r"{\boxed{3}", r"} \boxed{3}"]),
+    ("1", [r"\boxed{1} and then \boxed{2 with no end", r"\boxed{1} and then \boxed{\frac{2}{3}"]),
+    (r"\boxed{5}", [r"\boxed{\boxed{5}}"]),
+    ("", [r"\boxed{}"]),
+    (None, [r"\boxed{42", r"\boxed", r"\boxedin{42}", r"\\boxed{42}", "nothing", ""]),
+    # Text after the last marker
+    ("7", ["3 + 4 = 7\n#### 7", "#### 7\n\nThanks.", "####7", "#### The answer:\n**7**"]),
+    ("42", ["The answer is 42.", "THE ANSWER IS 42", "Answer: 42", "#### Final Answer\n42"]),
+    ("42", ["**Final Answer:** 42", "**Answer: 42**", "The answer is: **42**.", "The answer is:\n\n42\n\nQ.E.D."]),
+    ("42", ["The answer is $42$.", "The answer is $ 42 $, as wanted."]),
+    ("42", ["The answer is 41. No: the answer is 42.", "#### 41\nThe answer is 42"]),
+    ("42", ["The answer is 42. It isn't 41, as the answer isn't odd."]),
+    (r"\frac{1}{2}", ["The answer is $$\\frac{1}{2}$$ and so on."]),
+    ("x + 1", [r"The answer is \(x + 1\).", "The answer is\n\\[\n  x + 1\n\\]\nIndeed."]),
+    ("3.5", ["The answer is 3.5.", "The answer is 3.5. It was 4.5 before."]),
+    (".5", ["The answer is .5"]),
+    ("-3", ["The answer is -3!"]),
+    ("1,234,567", ["The answer is 1,234,567."]),
+    ("(C)", ["The answer is (C)."]),
+    (r"\text{east}", [r"The answer is \text{east}. Go there."]),
+    ("42 dollars", ["The answer is 42 dollars\nand no more."]),
+    ("$18", ["The answer is $18. (She makes $9 * 2 = $18.)"]),
+    ("$18.50", ["The answer is $18.50."]),
+    (r"\$18", [r"The answer is \$18."]),
+    ("5", ["The answer is 5, since 2+3=5."]),
+    ("6", ["The answer is `6`"]),
+    ("6, 7", ["The answer is $6$ or $7$."]),
+    ("5, 6, 7", ["The answer is $5$, $6$ and $7$."]),
+    ("1", [r"\boxed{1}. The answer is 2. #### 3"]),  # a box precedes a marker
+    (None, ["The answer is", "####", "####\n  \n", "42"]),
+    # Tags count like a box
+    ("42", ["<answer> 42 </answer>", r"<answer>So \boxed{42}.</answer>", "<answer>41</answer> <answer>42</answer>"]),
+    ("42", [r"\boxed{41}, that is <answer>42</answer>", r"<answer>41</answer>, no, \boxed{42}"]),
+    ("41", ["<answer>41</answer> The answer is 43."]),
+    ("6", ["<answer>The answer is 6</answer>"]),
+    (None, ["<answer>42", "</answer>42<answer>"]),
+    # Thoughts are no answer once their block is closed
+    ("42", ["<think><answer>41</answer></think> The answer is 42."]),
+    ("2", [r"<think>\boxed{1}</think> The answer is 2.", r"<think>#### 1</think>\boxed{2}"]),
+    ("1", [r"<think>So it is \boxed{1}", "<think>The answer is 1"]),
+    (None, [r"<think>\boxed{1} #### 2</think> I do not know.", r"\boxed{1}</think>"]),
+    (None, [r"<think>a</think>\boxed{1}<think>\boxed{2}</think> 3"]),
+]
+
+
+@pytest.mark.parametrize(("answer", "text"), [(answer, text) for answer, texts in STATEMENTS for text in texts])
+def test_final_answer_is_found_in_a_box_in_tags_or_after_a_marker(answer, text):
     assert stated(text) == answer
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        ("3 + 4 = 7\n#### 7", "7"),
-        ("#### 7\n\nThanks.", "7"),
-        ("####7", "7"),
-        ("The answer is 42.", "42"),
-        ("THE ANSWER IS 42", "42"),
-        ("Answer: 42", "42"),
-        ("**Final Answer:** 42", "42"),
-        ("**Answer: 42**", "42"),
-        ("The answer is: **42**.", "42"),
-        ("The answer is $42$.", "42"),
-        ("The answer is $ 42 $, as wanted.", "42"),
-        ("The answer is $$\\frac{1}{2}$$ and so on.", r"\frac{1}{2}"),
-        (r"The answer is \(x + 1\).", "x + 1"),
-        ("The answer is\n\\[\n  x + 1\n\\]\nIndeed.", "x + 1"),
-        ("The answer is:\n\n42\n\nQ.E.D.", "42"),
-        ("The answer is 3.5.", "3.5"),
-        ("The answer is 3.5. It was 4.5 before.", "3.5"),
-        ("The answer is .5", ".5"),
-        ("The answer is -3!", "-3"),
-        ("The answer is 1,234,567.", "1,234,567"),
-        ("The answer is (C).", "(C)"),
-        (r"The answer is \text{east}. Go there.", r"\text{east}"),
-        ("The answer is 42 dollars\nand no more.", "42 dollars"),
-        ("The answer is 41. No: the answer is 42.", "42"),
-        ("#### 41\nThe answer is 42", "42"),
-        ("The answer is 42. It isn't 41, as the answer isn't odd.", "42"),
-        ("The answer is $18. (She makes $9 * 2 = $18.)", "$18"),
-        ("The answer is $18.50.", "$18.50"),
-        (r"The answer is \$18.", r"\$18"),
-        ("The answer is 5, since 2+3=5.", "5"),
-        ("The answer is `6`", "6"),
-        ("#### Final Answer\n42", "42"),
-        ("#### The answer:\n**7**", "7"),
-        ("The answer is $6$ or $7$.", "6, 7"),
-        ("The answer is $5$, $6$ and $7$.", "5, 6, 7"),
-        ("The answer is", None),
-        ("####", None),
-        ("####\n  \n", None),
-        ("42", None),
-    ],
-)
-def test_text_after_the_last_marker_is_the_answer_where_there_is_no_box(text, answer):
-    assert stated(text) == answer
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        ("<answer> 42 </answer>", "42"),
-        (r"<answer>So \boxed{42}.</answer>", "42"),
-        (r"\boxed{41}, that is <answer>42</answer>", "42"),
-        (r"<answer>41</answer>, no, \boxed{42}", "42"),
-        ("<answer>41</answer> <answer>42</answer>", "42"),
-        ("<answer>41</answer> The answer is 43.", "41"),
-        ("<think><answer>41</answer></think> The answer is 42.", "42"),
-        ("<answer>The answer is 6</answer>", "6"),
-        ("<answer>42", None),
-        ("</answer>42<answer>", None),
-    ],
-)
-def test_answer_tags_count_like_a_box(text, answer):
-    assert stated(text) == answer
-
-
-def test_a_box_precedes_a_marker_anywhere_in_the_text():
-    assert stated(r"\boxed{1}. The answer is 2. #### 3") == "1"
-
-
-def test_thoughts_are_no_answer_once_the_thinking_block_is_closed():
-    assert stated(r"<think>\boxed{1} #### 2</think> I do not know.") is None
-    assert stated(r"<think>\boxed{1}</think> The answer is 2.") == "2"
-    assert stated(r"<think>#### 1</think>\boxed{2}") == "2"
-    assert stated(r"<think>a</think>\boxed{1}<think>\boxed{2}</think> 3") is None
-    assert stated(r"\boxed{1}</think>") is None
-
-
-def test_an_answer_in_an_unclosed_thinking_block_counts():
-    assert stated(r"<think>So it is \boxed{1}") == "1"
-    assert stated("<think>The answer is 1") == "1"
 
 
 def test_custom_markers_are_plain_text_and_apply_inside_tags():

@@ -23,18 +23,20 @@ def messages(content) -> list[dict]:
     return [{"role": "assistant", "content": content}]
 
 
-@pytest.fixture
-def reward(verifier):
-    made = MathAccuracyReward()
+def make_reward(verifier, **settings) -> MathAccuracyReward:
+    made = MathAccuracyReward(**settings)
     made.verifier = verifier
     return made
 
 
 @pytest.fixture
+def reward(verifier):
+    return make_reward(verifier)
+
+
+@pytest.fixture
 def scripted():
-    made = MathAccuracyReward()
-    made.verifier = Scripted()
-    return made
+    return make_reward(Scripted())
 
 
 RESPONSES = [
@@ -42,12 +44,8 @@ RESPONSES = [
     (r"So $\frac{2}{4} = \boxed{\frac{2}{3}}$.", r"\dfrac{1}{2}", 0.0),
     (r"It is \boxed{\text{(A)}}.", "A", 1.0),
     (r"It is \boxed{B}.", "A", 0.0),
-    (r"\boxed{42}", "$42$", 1.0),
-    (r"\boxed{42}", r"$\boxed{42}$", 1.0),
-    (r"\boxed{42}", "6 * 7 = <<6*7=42>>42\n#### 42", 1.0),
-    (r"\boxed{42}", 42, 1.0),
-    (r"\boxed{42}", 42.0, 1.0),
-    (r"\boxed{42}", ["41", "42"], 1.0),
+    *((r"\boxed{42}", gold, 1.0) for gold in ("$42$", r"$\boxed{42}$", "6 * 7 = <<6*7=42>>42\n#### 42")),
+    *((r"\boxed{42}", gold, 1.0) for gold in (42, 42.0, ["41", "42"])),
     (r"\boxed{42}", ["41", "???"], 0.0),
     ("6 * 7 = 42\n#### 42", "#### 42", 1.0),
     ("The answer is $x + 1$.", "1 + x", 1.0),
@@ -55,10 +53,7 @@ RESPONSES = [
     (r"<think>\boxed{41}</think> \boxed{42}", "42", 1.0),
     ("6 * 7 = 42", "42", 0.0),
     ("", "42", 0.0),
-    (r"\boxed{42}", None, None),
-    (r"\boxed{42}", "", None),
-    (r"\boxed{42}", [], None),
-    (r"\boxed{42}", "???", None),
+    *((r"\boxed{42}", no_gold, None) for no_gold in (None, "", [], "???")),
     (r"\boxed{???}", "???", None),
     ("nothing", r"\frac{1}{2", None),
 ]
@@ -97,15 +92,8 @@ def test_shares_of_unverified_answers_are_logged(scripted):
     completions = [rf"\boxed{{{name}}}" for name, number in counts.items() for _ in range(number)]
     log = Log()
     scripted(completions=[*completions, "", "", "", "", ""], solution=["1"] * 25, **log.loggers)
-    assert log.metrics == pytest.approx(
-        {
-            "math_accuracy/unreadable_gold": 4 / 25,
-            "math_accuracy/timeout": 3 / 25,
-            "math_accuracy/refused": 2 / 25,
-            "math_accuracy/crashed": 1 / 25,
-            "math_accuracy/no_answer": 5 / 25,
-        }
-    )
+    shares = {"unreadable_gold": 4 / 25, "timeout": 3 / 25, "refused": 2 / 25, "crashed": 1 / 25, "no_answer": 5 / 25}
+    assert log.metrics == pytest.approx({f"math_accuracy/{name}": share for name, share in shares.items()})
 
 
 def test_extracted_answers_go_to_the_completions_table(reward):
@@ -137,8 +125,7 @@ def test_a_missing_column_is_reported_with_those_that_exist(reward):
     ],
 )
 def test_markers_are_settable(verifier, markers, rewards):
-    reward = MathAccuracyReward(answer_markers=markers)
-    reward.verifier = verifier
+    reward = make_reward(verifier, answer_markers=markers)
     completions = ["#### 42", "The answer is 42.", "So x = 42.", r"\boxed{42}"]
     assert reward(completions=completions, solution=["42"] * 4) == rewards
 
@@ -159,9 +146,7 @@ def test_a_copy_keeps_the_settings_and_no_workers(reward):
     assert copy.__name__ == "math_accuracy_reward"
 
 
-def test_it_is_registered_under_its_name_in_the_log():
-    assert load_reward("math_accuracy_reward").__name__ == math_accuracy_reward.__name__ == "math_accuracy_reward"
-
-
-def test_constructing_it_starts_no_worker():
-    assert not MathAccuracyReward().verifier.workers.is_running
+def test_constructing_it_starts_no_worker_and_gives_it_its_name_in_the_log():
+    for made in (MathAccuracyReward(), load_reward("math_accuracy_reward")):
+        assert not made.verifier.workers.is_running
+        assert made.__name__ == math_accuracy_reward.__name__ == "math_accuracy_reward"

@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 
@@ -18,13 +17,6 @@ def as_messages(*texts: str) -> list[list[dict[str, str]]]:
     return [[{"role": "assistant", "content": text}] for text in texts]
 
 
-@pytest.mark.parametrize("name", REWARDS)
-def test_every_registered_reward_loads_and_has_a_name_for_the_log(name):
-    reward = load_reward(name, NEEDED.get(name))
-    assert callable(reward)
-    assert isinstance(reward.__name__, str)
-
-
 READS = {
     "math_accuracy_reward": ["solution"],
     "gsm8k_final_number": ["answer"],
@@ -37,8 +29,11 @@ READS = {
 
 
 @pytest.mark.parametrize("name", REWARDS)
-def test_every_registered_reward_names_the_columns_that_it_reads(name):
-    assert required_columns(load_reward(name, NEEDED.get(name))) == READS.get(name, [])
+def test_every_registered_reward_loads_with_a_name_for_the_log_and_the_columns_that_it_reads(name):
+    reward = load_reward(name, NEEDED.get(name))
+    assert callable(reward)
+    assert isinstance(reward.__name__, str)
+    assert required_columns(reward) == READS.get(name, [])
 
 
 def test_required_columns_are_parameters_without_default_and_declared_ones():
@@ -62,22 +57,13 @@ def test_steps_are_rewarded_whether_or_not_they_are_right():
 
 
 def test_listing_the_rewards_waits_for_no_slow_import():
-    code = (
-        "import json, sys; from prefix_rft_trl.rewards import REWARDS, load_reward; print(json.dumps([*sys.modules]))"
-    )
-    loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    code = "import sys; from prefix_rft_trl.rewards import REWARDS, load_reward; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "transformers", "trl", "datasets", "math_verify", "pebble"} & set(loaded)
 
 
 def test_a_dotted_path_loads_that_function():
     assert load_reward("prefix_rft_trl.lab.exact_answer_reward") is lab.exact_answer_reward
-
-
-def test_a_reward_in_a_file_of_the_working_folder_loads(tmp_path, monkeypatch):
-    (tmp_path / "my_rewards_of_this_test.py").write_text("def short(completions, **kwargs): return [1.0]\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", [])
-    assert load_reward("my_rewards_of_this_test.short")(["a"]) == [1.0]
 
 
 @pytest.mark.parametrize("name", ["nope", "prefix_rft_trl.rewards.nope", "no_such_module.nope"])
@@ -94,14 +80,17 @@ def test_a_class_is_constructed_with_its_arguments():
     assert reward.__name__ == "math_accuracy_reward"
 
 
-def test_a_users_class_or_factory_is_called_with_its_arguments(tmp_path, monkeypatch):
+def test_functions_classes_and_factories_in_a_file_of_the_working_folder_load(tmp_path, monkeypatch):
     (tmp_path / "my_made_rewards.py").write_text(
+        "def short(completions, **kwargs): return [1.0]\n"
         "class Constant:\n"
         "    def __init__(self, value=0.0): self.value = value\n"
         "    def __call__(self, completions, **columns): return [self.value] * len(completions)\n"
         "def get_constant(value): return Constant(value)\n"
     )
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [])
+    assert load_reward("my_made_rewards.short")(["a"]) == [1.0]
     assert load_reward("my_made_rewards.Constant", {"value": 2.0})(["a"]) == [2.0]
     assert load_reward("my_made_rewards.Constant")(["a"]) == [0.0]
     assert load_reward("my_made_rewards.get_constant", {"value": 3.0})(["a", "b"]) == [3.0, 3.0]

@@ -7,6 +7,8 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import MagicMock
 
 import psutil
 import pytest
@@ -35,24 +37,17 @@ def workers(request) -> Iterator[WorkerPool]:
     pool.close()
 
 
-def kill(processes: set[int]) -> None:
-    for process in processes:
-        os.kill(process, signal.SIGKILL)
-
-
 def test_each_item_has_its_own_result_or_failure(workers):
-    found = workers.results([("1 + 1",), ("1 / 0",), ("'a' * 3",), ("None",), ("a syntax error",)])
-    assert [*found.items()] == [
-        (("1 + 1",), 2),
-        (("1 / 0",), Failure.RAISED),
-        (("'a' * 3",), "aaa"),
-        (("None",), None),
-        (("a syntax error",), Failure.RAISED),
-    ]
-
-
-def test_a_result_that_cannot_be_pickled_is_a_failure(workers):
-    assert workers.results([("lambda: 1",), ("2",)]) == {("lambda: 1",): Failure.RAISED, ("2",): 2}
+    expected = {
+        ("1 + 1",): 2,
+        ("1 / 0",): Failure.RAISED,
+        ("'a' * 3",): "aaa",
+        ("None",): None,
+        ("a syntax error",): Failure.RAISED,
+        ("lambda: 1",): Failure.RAISED,  # cannot be pickled
+        ("2",): 2,
+    }
+    assert [*workers.results([*expected]).items()] == [*expected.items()]
 
 
 def test_an_item_that_takes_too_long_loses_its_worker_in_time(workers, worker_ids):
@@ -69,43 +64,24 @@ def test_a_worker_that_dies_costs_its_item_alone(workers):
 
 
 @needs_kill
-@pytest.mark.parametrize("seconds", [0.0, 0.09, 0.5])
-def test_workers_that_die_between_two_calls_cost_nothing(workers, worker_ids, seconds):
-    kill(worker_ids(workers))
+@pytest.mark.parametrize(("number", "seconds"), [(1, 0.0), (2, 0.0), (2, 0.09), (2, 0.5)])
+def test_workers_that_die_between_two_calls_are_replaced_at_no_cost(workers, worker_ids, number, seconds):
+    processes = len(multiprocessing.active_children())
+    dead = sorted(worker_ids(workers))[:number]
+    for process in dead:
+        os.kill(process, signal.SIGKILL)
     time.sleep(seconds)
     assert workers.results(SUMS) == SUMMED
     time.sleep(0.3)
     assert workers.results(SUMS) == SUMMED
-    assert len(worker_ids(workers)) == workers.num_workers
-
-
-@needs_kill
-def test_one_worker_that_dies_between_two_calls_is_replaced(workers, worker_ids):
-    processes = len(multiprocessing.active_children())
-    dead = min(worker_ids(workers))
-    kill({dead})
-    assert workers.results(SUMS) == SUMMED
-    time.sleep(0.3)
-    assert workers.results(SUMS) == SUMMED
-    assert dead not in worker_ids(workers)
+    assert worker_ids(workers).isdisjoint(dead)
     assert len(worker_ids(workers)) == workers.num_workers
     assert len(multiprocessing.active_children()) == processes
 
 
 def test_several_threads_may_call_at_once(workers):
-    found: dict[int, dict] = {}
-
-    def call(thread: int) -> None:
-        found[thread] = workers.results([(f"{thread} * {number}",) for number in range(10)])
-
-    threads = [threading.Thread(target=call, args=(thread,)) for thread in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-    assert found == {
-        thread: {(f"{thread} * {number}",): thread * number for number in range(10)} for thread in range(4)
-    }
+    products = [{(f"{thread} * {number}",): thread * number for number in range(10)} for thread in range(4)]
+    assert [*ThreadPoolExecutor(4).map(workers.results, map(list, products), timeout=60)] == products
 
 
 def test_closing_does_not_hang_a_thread_that_waits(workers):
@@ -157,27 +133,13 @@ def test_workers_are_prepared_with_the_given_arguments():
 
 
 def test_progress_is_shown_on_request(workers, monkeypatch):
-    class Bar:
-        shown: list = []
-
-        def __init__(self, total, desc, disable):
-            self.shown.append([total, desc, disable])
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def update(self):
-            self.shown[-1].append("item")
-
-    monkeypatch.setattr("tqdm.auto.tqdm", Bar)
+    bar = MagicMock()
+    monkeypatch.setattr("tqdm.auto.tqdm", bar)
     workers.results([("1",), ("2",)], progress="Reading")
+    bar.assert_called_once_with(total=2, desc="Reading", disable=False)
+    assert bar().__enter__().update.call_count == 2
     workers.results([("1",)])
-    requested, default = Bar.shown
-    assert requested == [2, "Reading", False, "item", "item"]
-    assert default[2] is True
+    assert bar.call_args.kwargs["disable"] is True
 
 
 def test_a_copy_keeps_the_settings_and_no_workers(workers):

@@ -2,6 +2,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -39,11 +40,9 @@ def test_starting_a_worker_leaves_the_main_module_in_place():
     assert sys.modules["__main__"] is main
 
 
-def run(script, source: str, timeout: float) -> subprocess.CompletedProcess:
+def run(script: Path, source: str) -> subprocess.CompletedProcess:
     script.write_text(source)
-    return subprocess.run(
-        [sys.executable, script], cwd=script.parent, capture_output=True, text=True, timeout=timeout, check=False
-    )
+    return subprocess.run([sys.executable, script], cwd=script.parent, capture_output=True, text=True, timeout=60)
 
 
 def test_a_script_without_a_main_guard_runs_once_and_ends_by_itself(tmp_path):
@@ -54,7 +53,7 @@ with Path("starts.txt").open("a") as starts:
 from prefix_rft_trl.rewards import math_accuracy_reward
 print(math_accuracy_reward(completions=[r"\boxed{x + 1}", r"\boxed{x}"], solution=["1 + x", "y"]))
 """
-    done = run(tmp_path / "train.py", source, timeout=60)
+    done = run(tmp_path / "train.py", source)
     assert (done.returncode, done.stdout, done.stderr) == (0, "[1.0, 0.0]\n", "")
     assert (tmp_path / "starts.txt").read_text() == "started "
 
@@ -76,7 +75,7 @@ if __name__ == "__main__":
     print("ended", child.exitcode, flush=True)
     train("z")
 """
-    done = run(tmp_path / "train.py", source, timeout=60)
+    done = run(tmp_path / "train.py", source)
     assert (done.returncode, done.stdout) == (0, "[1.0]\n[1.0]\nended 0\n[1.0]\n")
 
 
@@ -109,17 +108,16 @@ def test_any_exception_in_the_algebra_is_a_refusal(own_alarm, monkeypatch, error
 
 
 def test_idle_and_busy_workers_end_with_a_killed_parent(tmp_path):
-    script = tmp_path / "killed.py"
-    script.write_text(
-        "import os\n"
-        "from prefix_rft_trl.rewards import Verifier\n"
-        "workers = Verifier(num_workers=2).workers.running()\n"
-        "workers.schedule(exec, args=('while True: pass',))\n"
-        "assert workers.schedule(eval, args=('1 + 1',)).result() == 2\n"
-        "print(*workers._pool_manager.worker_manager.workers, flush=True)\n"
-        "os.kill(os.getpid(), 9)\n"
-    )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    source = """
+import os
+from prefix_rft_trl.rewards import Verifier
+workers = Verifier(num_workers=2).workers.running()
+workers.schedule(exec, args=("while True: pass",))
+assert workers.schedule(eval, args=("1 + 1",)).result() == 2
+print(*workers._pool_manager.worker_manager.workers, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    done = run(tmp_path / "killed.py", source)
     assert done.returncode == -signal.SIGKILL
     workers = [int(number) for number in done.stdout.split()]
     assert len(workers) == 2
@@ -129,12 +127,11 @@ def test_idle_and_busy_workers_end_with_a_killed_parent(tmp_path):
     assert not any(psutil.pid_exists(number) for number in workers)
 
 
-def test_the_system_ends_a_worker_that_nothing_interrupts():
-    source = (
-        "from prefix_rft_trl.rewards.verification.workers import _interrupt_after\n"
-        "import math\n"
-        "one, other = 3 ** 3000000 + 1, 2 ** 4753000 + 1\n"
-        "with _interrupt_after(0.2): math.gcd(one, other)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", source], timeout=60, check=False)
-    assert done.returncode == -signal.SIGPROF
+def test_the_system_ends_a_worker_that_nothing_interrupts(tmp_path):
+    source = """
+from prefix_rft_trl.rewards.verification.workers import _interrupt_after
+import math
+one, other = 3 ** 3000000 + 1, 2 ** 4753000 + 1
+with _interrupt_after(0.2): math.gcd(one, other)
+"""
+    assert run(tmp_path / "endless.py", source).returncode == -signal.SIGPROF

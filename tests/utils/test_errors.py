@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -6,10 +7,7 @@ from prefix_rft_trl.utils import errors
 
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-
-
-class Arguments:
-    deepspeed_plugin: object | None = object()
+WITH_DEEPSPEED = SimpleNamespace(deepspeed_plugin=object())
 
 
 def install_deepspeed(monkeypatch, version: str) -> None:
@@ -20,20 +18,19 @@ def install_deepspeed(monkeypatch, version: str) -> None:
 def test_deepspeed_that_loses_micro_batches_is_refused(monkeypatch, version):
     install_deepspeed(monkeypatch, version)
     with pytest.raises(ValueError, match=r"DeepSpeed 0\.\S+ can silently lose .*install deepspeed>=0\.19"):
-        errors.refuse_old_deepspeed(Arguments())
+        errors.refuse_old_deepspeed(WITH_DEEPSPEED)
 
 
-@pytest.mark.parametrize("version", ["0.19.0", "0.19.8", "1.0"])
-def test_newer_deepspeed_is_accepted(monkeypatch, version):
+@pytest.mark.parametrize(
+    ("version", "arguments"),
+    [
+        *((newer, WITH_DEEPSPEED) for newer in ("0.19.0", "0.19.8", "1.0")),
+        *(("0.18.5", without) for without in (SimpleNamespace(deepspeed_plugin=None), object())),
+    ],
+)
+def test_newer_deepspeed_and_a_run_without_it_are_accepted(monkeypatch, version, arguments):
     install_deepspeed(monkeypatch, version)
-    errors.refuse_old_deepspeed(Arguments())
-
-
-def test_old_deepspeed_is_no_matter_to_a_run_without_it(monkeypatch):
-    install_deepspeed(monkeypatch, "0.18.5")
-    monkeypatch.setattr(Arguments, "deepspeed_plugin", None)
-    errors.refuse_old_deepspeed(Arguments())
-    errors.refuse_old_deepspeed(object())
+    errors.refuse_old_deepspeed(arguments)
 
 
 @pytest.mark.parametrize("recipe", ["prefix_rft", "sft"])
