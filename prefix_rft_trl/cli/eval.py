@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from prefix_rft_trl.data.benchmarks import BENCHMARKS
 from prefix_rft_trl.evaluation.sampling import EvalOverrides, Sampling
 from prefix_rft_trl.utils.documented import parameter_texts
-from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.errors import UserError, as_user_error
 
-from .json_flags import read_dict
+from .flags import command_parser, read_dict
 
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ n, majority vote, and how many answers end and state a result. Samples are writt
 which was killed resumes when the same command is given again. Settings that are left open are those of the run that
 made the model."""
 
+USAGE = """\
+prefix-rft eval --model MODEL [MODEL ...] --benchmarks NAME[,NAME ...] [--num_samples N] [...]
+       prefix-rft eval --compare FOLDER FOLDER"""
+
 EPILOG = """\
   prefix-rft eval --model runs/lab-prefix-rft --benchmarks lab --num_samples 64
   prefix-rft eval --model Qwen/Qwen2.5-Math-7B runs/prefix-rft \\
@@ -39,26 +43,17 @@ EPILOG = """\
 def run(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     try:
-        if arguments.compare:
-            return _compare([Path(folder) for folder in arguments.compare])
-        return _evaluate(arguments)
-    except (ValueError, OSError, RuntimeError) as error:
-        raise UserError(str(error)) from error
+        with as_user_error(ValueError, OSError, RuntimeError):
+            if arguments.compare:
+                return _compare([Path(folder) for folder in arguments.compare])
+            return _evaluate(arguments)
     except KeyboardInterrupt:
         print("\nStopped. The samples so far are kept: the same command resumes.", file=sys.stderr)
         return 130
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="prefix-rft eval",
-        usage="prefix-rft eval --model MODEL [MODEL ...] --benchmarks NAME[,NAME ...] [--num_samples N] [...]\n"
-        "       prefix-rft eval --compare FOLDER FOLDER",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser("eval", DESCRIPTION, USAGE, EPILOG)
     parser.add_argument(
         "--model", nargs="+", help="folders, names on the Hub, adapters or `lab`; as NAME=MODEL to name one"
     )
@@ -168,11 +163,12 @@ def _prepare(
     source: "ModelSource", names: list[str], overrides: EvalOverrides, engine: "Engine"
 ) -> tuple[list["Benchmark"], "Engine"]:
     """The benchmarks of a model and what runs it, with all that can be wrong reported before it is loaded."""
-    from prefix_rft_trl.evaluation.engines import fit_budgets, load_tokenizer
+    from prefix_rft_trl.evaluation.engines import fit_budgets
     from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
+    from prefix_rft_trl.models.sources import load_tokenizer
     from prefix_rft_trl.run.settings import settings_of_run
 
-    found = find_benchmarks(names, overrides, settings_of_run(source.path), load_tokenizer(source))
+    found = find_benchmarks(names, overrides, settings_of_run(source.path), load_tokenizer(source.tokenizer_path))
     is_given = overrides.max_new_tokens is not None
     fitting, needed = fit_budgets(found, engine.context_length(source), is_given, _report)
     for benchmark in fitting:

@@ -13,7 +13,7 @@ from typing import Any
 from prefix_rft_trl.utils.files import atomic_folder
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
 
-from .sources import ADAPTER_CONFIG, CONFIG, explain_missing_model
+from .sources import ADAPTER_CONFIG, CONFIG, explain_missing_model, resolve_model
 
 
 RECORD = "model_changes.json"
@@ -57,6 +57,12 @@ class ModelChanges:
     @property
     def template_text(self) -> str | None:
         return find_recipe_file(self.chat_template).read_text() if self.chat_template else None
+
+
+def starting_model(model: str, lab_level: str, setting: dict[str, Any] | None, revision: str | None = None) -> str:
+    """The model that a recipe starts from: with `model_changes`, the changed copy ([`changed_model`])."""
+    model = resolve_model(model, lab_level)
+    return changed_model(model, ModelChanges.read(setting), revision) if setting else model
 
 
 def changed_tokenizer(model: str, changes: ModelChanges, revision: str | None = None) -> Any:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from datasets import Features
     from transformers import PreTrainedTokenizerBase
 
-NO_WARNING_LENGTH = 10**30
-
 
 @dataclass
 class Count:
@@ -213,15 +211,6 @@ def drop_too_long(candidates: Sequence[Candidate], options: ConversionOptions) -
             candidate.left_out += [reason] * len(too_long)
             for place in too_long:
                 del candidate.demonstrations[place]
-
-
-def load_tokenizer(path: str) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a model, by name or folder, which counts long texts without a warning."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(path)
-    tokenizer.model_max_length = NO_WARNING_LENGTH
-    return tokenizer
 
 
 def count_tokens(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[int]:
