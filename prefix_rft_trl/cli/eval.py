@@ -7,12 +7,13 @@ from collections.abc import Container, Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 from prefix_rft_trl.data.benchmarks import BENCHMARKS
 from prefix_rft_trl.evaluation.sampling import EvalOverrides, Sampling
 from prefix_rft_trl.utils.documented import parameter_texts
 from prefix_rft_trl.utils.errors import UserError, as_user_error
+from prefix_rft_trl.utils.tables import print_wide
 
 from .flags import command_parser, read_dict
 
@@ -210,7 +211,7 @@ def _show(evaluated: dict[str, dict[str, "Scores"]], ks: list[int], folder: Path
     }
     write_atomically(folder / "results.json", json.dumps(results) + "\n")
     draw_pass_at_k(evaluated, folder / "pass_at_k.png")
-    _print(scores_table(evaluated, ks))
+    print_wide(scores_table(evaluated, ks))
     for benchmark in dict.fromkeys(name for by_benchmark in evaluated.values() for name in by_benchmark):
         _warn(benchmark, differing_settings(folder / model / benchmark for model in evaluated))
     print(f"The results are in {folder}: results.json, pass_at_k.png, and the samples of each model as Parquet.")
@@ -221,7 +222,7 @@ def _compare(folders: list[Path]) -> int:
 
     names = [folder.resolve().name for folder in folders]
     found = differences(folders[0], folders[1])
-    _print(differences_table(names[0], names[1], found))
+    print_wide(differences_table(names[0], names[1], found))
     for one in found:
         _warn(one.benchmark, one.differing_settings)
     print("Positive: the second is better. 95% intervals of the mean difference over problems.")
@@ -231,12 +232,3 @@ def _compare(folders: list[Path]) -> int:
 def _warn(benchmark: str, differing: list[str]) -> None:
     if differing:
         print(f"Not asked alike on {benchmark}: {'; '.join(differing)}.")
-
-
-def _print(table: Any) -> None:
-    """Prints a table at its full width, also in a narrower terminal, where rich would cut its cells off."""
-    from rich.console import Console
-
-    console, wide = Console(), Console(width=1000)
-    console.width = max(console.width, wide.measure(table).maximum)
-    console.print(table)

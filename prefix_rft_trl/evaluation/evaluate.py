@@ -1,6 +1,5 @@
 """Evaluate a model on benchmarks: sample what is not on disk yet, and score all of it."""
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from tqdm import tqdm
 
 from prefix_rft_trl.models.sources import ModelSource
 from prefix_rft_trl.utils.files import exclusive_lock, write_atomically
+from prefix_rft_trl.utils.hashing import stable_hash
 
 from .benchmark import Benchmark
 from .data_parallel import sample_chunks
@@ -103,7 +103,7 @@ def _settings(benchmark: Benchmark, source: ModelSource, engine: Engine) -> dict
 
 
 def _hash(content: Any) -> str:
-    return hashlib.blake2b(json.dumps(content, default=str, sort_keys=True).encode(), digest_size=8).hexdigest()
+    return f"{stable_hash(json.dumps(content, default=str, sort_keys=True)):016x}"
 
 
 def differing_settings(folders: Iterable[Path]) -> list[str]:

@@ -65,7 +65,7 @@ def starting_model(model: str, lab_level: str, setting: dict[str, Any] | None, r
     return changed_model(model, ModelChanges.read(setting), revision) if setting else model
 
 
-def changed_tokenizer(model: str, changes: ModelChanges, revision: str | None = None) -> Any:
+def changed_tokenizer(model: str, changes: ModelChanges) -> Any:
     """The tokenizer of a model, with the chat template and end of turn of its changes.
 
     Raises:
@@ -73,7 +73,7 @@ def changed_tokenizer(model: str, changes: ModelChanges, revision: str | None = 
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
+    tokenizer = AutoTokenizer.from_pretrained(model)
     if changes.chat_template:
         tokenizer.chat_template = changes.template_text
     if changes.eos_token:

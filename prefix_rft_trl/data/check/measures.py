@@ -2,15 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from prefix_rft_trl.data.prompts import make_prompt
+from prefix_rft_trl.data.prompts import Prompt, make_prompt
 from prefix_rft_trl.data.texts import prompt_texts
 from prefix_rft_trl.method.demonstrations import Message, demonstration_ids
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-Prompt = str | list[Message]
 
 
 class Measure:

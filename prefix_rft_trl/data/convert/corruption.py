@@ -138,7 +138,7 @@ def confirm_wrong(answers: Sequence[str], golds: Sequence[Sequence[str]]) -> lis
     """
     if not answers:
         return []
-    from prefix_rft_trl.rewards.golds import acceptable_golds
+    from prefix_rft_trl.rewards.answers import acceptable_golds
     from prefix_rft_trl.rewards.verification.verifier import Verdict, Verifier
 
     pairs = [(answer, acceptable_golds(list(right))) for answer, right in zip(answers, golds, strict=True)]

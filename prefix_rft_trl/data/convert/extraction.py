@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.data.prompts import make_prompt
 from prefix_rft_trl.data.texts import excerpt
+from prefix_rft_trl.utils.hashing import stable_hash
 
 from .corruption import Corruption, corrupt
-from .draws import Purpose, generator, text_key
+from .draws import Purpose, generator
 from .options import ConversionOptions
 from .rows import Message, Unusable
 from .sources.reading import Reader
@@ -186,7 +187,7 @@ def read_candidate(row: dict[str, Any], reader: Reader, options: ConversionOptio
         return Candidate(excerpt(str(value)), dropped=str(error))
     return Candidate(
         excerpt(problem.text),
-        key=text_key(problem.text),
+        key=stable_hash(problem.text),
         prompt=prompt,
         demonstrations=dict(enumerate(nonempty)),
         golds=[problem.solution] if isinstance(problem.solution, str) else list(problem.solution),
