@@ -133,7 +133,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _lab_level(models: list[str]) -> str:
-    """The level of the lab's task that the runs were trained on; the lab's base model is asked the same."""
+    """The level of the lab's task that the runs were trained on; the lab's base model is evaluated on the same."""
     from prefix_rft_trl.run.settings import settings_of_run
 
     runs = [settings_of_run(model if Path(model).exists() else model.partition("=")[2]) for model in models]

@@ -16,11 +16,7 @@ def command_parser(
 
 
 def read_dict(setting: str, value: Any) -> Any:
-    """The value of a setting, as such from a recipe; text, from the command line, is read as JSON.
-
-    Args:
-        setting (`str`): its name, for the error message.
-        value: a dictionary, `None`, or text.
+    """The value of a setting: a dictionary of a recipe, or text of the command line, which is read as JSON.
 
     Raises:
         UserError: if the text is no JSON object.

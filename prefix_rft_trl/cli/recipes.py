@@ -103,13 +103,7 @@ def _with_new_name(path: Path, original: Path) -> str:
 
 
 def make_model(recipe: str, flags: list[str]) -> str:
-    """
-    The folder or name of the model that a recipe starts from, made first if it has `model_changes`.
-
-    Args:
-        recipe (`str`): its path or name.
-        flags (`list[str]`): settings that override it, as for `prefix-rft train`.
-    """
+    """The folder or name of the model that a recipe with flags starts from, made first if it has `model_changes`."""
     from .launch.arguments import is_setting, split_launcher_flags
 
     first = Recipe(load_recipe(recipe), flags).trainings(is_setting)[0]

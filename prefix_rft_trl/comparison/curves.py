@@ -100,10 +100,7 @@ def points(method: Method, view: View) -> Points:
 def draw(methods: Sequence[Method], view: View, threshold: float, apart: bool = False) -> str | None:
     """The methods' means over seeds with bands of the 95% interval, as SVG; `None` if none has such values.
 
-    Args:
-        methods, view: what to draw.
-        threshold (`float`): marked on the axis of a share.
-        apart (`bool`): for more methods than can be told apart: a panel for each, the others grey behind it.
+    More methods than can be told apart get a panel each (`apart`), the others grey behind it.
     """
     curves = [(method, line) for method in methods if (line := points(method, view))]
     if not curves:

@@ -106,13 +106,7 @@ def _escape(text: str, characters: str) -> str:
 
 
 def to_html(title: str, markdown: str, figures: Mapping[str, str]) -> str:
-    """One HTML file that fetches nothing.
-
-    Args:
-        title (`str`): of the page.
-        markdown (`str`): the report.
-        figures (`Mapping[str, str]`): SVG by the path that the Markdown links.
-    """
+    """One HTML file that fetches nothing, from Markdown and the SVG behind each path that it links."""
     from jinja2 import Environment
     from markdown_it import MarkdownIt
 
@@ -159,7 +153,7 @@ def print_table(table: ReportTable) -> None:
 
 def format_accuracy(estimate: Estimate | None) -> str:
     """`0.912 ± 0.013`, without the interval for a single seed."""
-    return MISSING if estimate is None else estimate.text(decimals=3)
+    return MISSING if estimate is None else estimate.text(3)
 
 
 def format_tokens(count: float) -> str:

@@ -1,4 +1,4 @@
-"""Make the prompt that a model is asked with, in training, evaluation, conversion and data check."""
+"""Make the prompt of a problem, the same in training, evaluation, conversion and data check."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ def make_prompt(
             paragraph in front, unless the text begins with it.
 
     Raises:
-        Unusable: if text is asked for, and the messages are of several turns.
+        Unusable: if messages of several turns are to be one text.
     """
     messages = [{"role": "user", "content": problem}] if isinstance(problem, str) else list(problem)
     content = messages[-1]["content"]

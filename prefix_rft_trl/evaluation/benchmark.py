@@ -1,4 +1,4 @@
-"""Ask a model the problems of a benchmark, and score its answers."""
+"""Sample a model's answers to the problems of a benchmark, and score them."""
 
 import math
 from collections.abc import Callable

@@ -83,7 +83,7 @@ class Engine:
         return given if isinstance(given, int) and given > 0 else context_length(source.base or source.path)
 
     def with_room_for(self, tokens: int) -> "Engine":
-        """The engine, with vLLM's memory limited to so many tokens of prompt and answer."""
+        """The engine, with vLLM's memory limited to this number of tokens, prompt and answer together."""
         return replace(self, vllm_kwargs={"max_model_len": tokens, **self.vllm_kwargs})
 
     @contextmanager

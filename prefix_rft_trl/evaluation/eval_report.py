@@ -41,7 +41,7 @@ def scores_table(evaluated: Evaluated, ks: Sequence[int]) -> "Table":
             benchmark,
             f"{scores.problems}" + (f" (+{scores.unscored})" if scores.unscored else ""),
             f"{scores.num_samples}",
-            scores.mean.text(decimals=1, scale=100),
+            scores.mean.text(1, 100),
             *(f"{100 * scores.pass_at_k[k - 1]:.1f}" if k <= scores.num_samples else "" for k in ks),
             *(f"{100 * share:.1f}" for share in (scores.majority, scores.answered, scores.truncated)),
             f"{scores.mean_tokens:.0f}",
@@ -130,6 +130,6 @@ def _difference(name: str, *evaluated: tuple[Path, Scores]) -> Difference:
             f"The problems of {name} are not those of both models, or were put differently: evaluate both with the "
             "same benchmark, instruction and `num_problems`."
         )
-    paired = paired_difference(first.of_problems, second.of_problems)
+    paired = paired_difference(first.problem_accuracies, second.problem_accuracies)
     differing = differing_settings(folder / name for folder, _ in evaluated)
     return Difference(name, first.mean.mean, second.mean.mean, paired, differing)

@@ -21,7 +21,7 @@ from .scores import Scores, compute_scores
 
 SETTINGS, SCORES, MERGED = "settings.json", "figures.json", "merged_model"
 
-# Models that are asked alike may still differ in these
+# Models that are evaluated alike may still differ in these
 OWN_SETTINGS = {"weights", "prompt_ids", "first_prompt", "seed", "batch_size", "num_samples"}
 
 
@@ -31,7 +31,7 @@ def evaluate(source: ModelSource, benchmarks: list[Benchmark], engine: Engine, o
 
     Args:
         source (`ModelSource`): the model.
-        benchmarks (`list[Benchmark]`): what it is asked, with the prompts in its tokens.
+        benchmarks (`list[Benchmark]`): with the prompts in its tokens.
         engine (`Engine`): what runs it.
         output_dir (`Path`): `<model>/<benchmark>` in it gets samples (Parquet), their settings and the scores.
 

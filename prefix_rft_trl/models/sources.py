@@ -174,10 +174,7 @@ def context_length(model: str) -> int | None:
 @contextmanager
 def explain_missing_model(model: str | None) -> Iterator[None]:
     """
-    Turns a failed download into an error that names the model.
-
-    Args:
-        model (`str`): the model that the block loads: a folder, or a name on the Hub.
+    Turns a failed download into an error that names the model which the block loads.
 
     Raises:
         ValueError: for an `OSError` in the block, if there is no such folder.

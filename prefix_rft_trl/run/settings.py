@@ -1,4 +1,4 @@
-"""Record how a run asks its model for answers and verifies them, so that an evaluation does the same."""
+"""Record how a run prompts its model and verifies its answers, so that an evaluation does the same."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Settings = TypeVar("Settings", bound="AnswerSettings")
 @dataclass(frozen=True, kw_only=True)
 class AnswerSettings:
     """
-    How a model is asked for answers, and how they are verified. `None` leaves a setting open.
+    How answers are prompted for and verified. `None` leaves a setting open.
 
     Args:
         instruction (`str`, *optional*): text on a line of its own after each problem; empty for none.

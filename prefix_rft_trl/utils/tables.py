@@ -15,14 +15,7 @@ def text_table(
     bold: Container[tuple[int, int]] = (),
     **look: Any,
 ) -> "Table":
-    """A table of plain text, without markup.
-
-    Args:
-        header, rows: titles and cells.
-        text_columns (`int`): number of columns to the left; the others, numbers, are aligned to the right.
-        bold (`Container[tuple[int, int]]`): cells in bold, as (row, column).
-        look: further arguments of rich's `Table`.
-    """
+    """A rich `Table` of plain text, some cells, (row, column), in bold; columns after those of text hold numbers."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

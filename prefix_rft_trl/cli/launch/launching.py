@@ -23,11 +23,7 @@ NUM_PROCESSES = "PREFIX_RFT_NUM_PROCESSES"
 
 def launch(flags: list[str], script_line: list[str]) -> int:
     """
-    Runs the training script under `accelerate launch`.
-
-    Args:
-        flags (`list[str]`): flags of the launcher.
-        script_line (`list[str]`): command line of the script.
+    Runs the training script with its command line under `accelerate launch` with its flags.
 
     Returns:
         `int`: 0; 1 if it failed; 130 if the user stopped it.

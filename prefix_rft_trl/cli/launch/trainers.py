@@ -22,7 +22,7 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
     splits, rewards = splits_of(script_args), _load_rewards(script_args)
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
     _check_columns(rewards, rows)
-    # Benchmarks are asked in place of the test split, but the trainer wants to have a dataset for an evaluation
+    # Benchmarks replace the test split, but the trainer requires a dataset for an evaluation
     eval_rows = rows.take(0) if script_args.eval_benchmarks else _eval_rows(splits, script_args, training_args)
 
     from prefix_rft_trl import PrefixGRPOTrainer

@@ -167,7 +167,7 @@ class Extraction:
 
 
 def read_candidate(row: dict[str, Any], reader: Reader, options: ConversionOptions) -> Candidate:
-    """A row in the form that was asked for, or with the reason why it is unusable."""
+    """A row in the form of the options, or with the reason why it is unusable."""
     try:
         problem = reader.read(row)
         texts = [convert_thinking(text, options.thinking) for text in problem.demonstrations]
