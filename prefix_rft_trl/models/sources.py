@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,11 +158,14 @@ def load_tokenizer(model: str) -> "PreTrainedTokenizerBase":
 
 def context_length(model: str) -> int | None:
     """Tokens that a model takes, prompt and answer together; `None` if its config does not say."""
-    from transformers import PreTrainedConfig
+    from transformers import AutoConfig, PreTrainedConfig
 
     config, _ = PreTrainedConfig.get_config_dict(model)
     config = config.get("text_config", config)
     length = config.get("max_position_embeddings", config.get("n_positions"))
+    if length is None:  # then it is the default of the architecture
+        with suppress(ValueError, OSError):
+            length = getattr(AutoConfig.from_pretrained(model).get_text_config(), "max_position_embeddings", None)
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     kind = rope.get("rope_type", rope.get("type"))
     if length is None or kind not in ("linear", "dynamic", "yarn"):

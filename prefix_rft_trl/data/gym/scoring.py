@@ -110,6 +110,3 @@ def _task(entry: str) -> Any:
 @cache
 def _cached_task(task: str, options: str) -> Any:
     return make_task(task, ast.literal_eval(options), seed=0)
-
-
-reasoning_gym_score = ReasoningGymScore()
