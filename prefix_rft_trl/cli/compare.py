@@ -12,10 +12,11 @@ from prefix_rft_trl.comparison.jobs import LOG, end_runs_on_sigterm, jobs_for, r
 from prefix_rft_trl.comparison.report import print_summary, write_report
 from prefix_rft_trl.comparison.results_io import collect
 from prefix_rft_trl.comparison.spec import SPECIFICATION, Specification, Trial, read_specification
-from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.files import exclusive_lock
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
 
+from .flags import command_parser
 from .launch.recipe import Recipe, grouped, load_recipe
 
 
@@ -32,12 +33,7 @@ Recipes = dict[Path, dict[str, Any]]
 
 
 def run(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="prefix-rft compare",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser("compare", DESCRIPTION)
     parser.add_argument("recipes", nargs="+", type=Path, help="recipes, or a folder of them")
     parser.add_argument("--seeds", type=int, default=3, help="runs of a recipe, with the seeds 0, 1, ... (3)")
     parser.add_argument("--output_dir", type=Path, help="folder of runs and report (runs/compare-NAME)")
@@ -52,7 +48,7 @@ def run(argv: list[str]) -> int:
         contents["threshold"] = arguments.threshold
     folder = arguments.output_dir or Path("runs") / f"compare-{given[0].stem}"
     command = f"prefix-rft compare {shlex.join(argv)}"
-    try:
+    with as_user_error(ValueError):
         specification = read_specification(recipes, contents, arguments.seeds, _parse_flags(settings))
         measured = _check(specification, recipes)
         jobs = jobs_for(specification.trials, folder)
@@ -62,8 +58,6 @@ def run(argv: list[str]) -> int:
             failed = run_jobs(jobs, at_a_time)
             comparison = collect(specification, folder, command, measured)
             write_report(comparison, folder)
-    except ValueError as error:
-        raise UserError(str(error)) from error
     print_summary(comparison)
     print(f"The report is in {folder}: report.html, report.md and results.json.")
     if failed:

@@ -11,7 +11,9 @@ from prefix_rft_trl.data.convert.sources import SOURCES, KnownSource
 from prefix_rft_trl.data.loading import LOCAL_FORMATS, load_splits, pick_split
 from prefix_rft_trl.data.prompts import MARK_INSTRUCTION
 from prefix_rft_trl.utils.documented import parameter_texts
-from prefix_rft_trl.utils.errors import UserError, nearest
+from prefix_rft_trl.utils.errors import UserError, as_user_error, nearest
+
+from .flags import command_parser
 
 
 if TYPE_CHECKING:
@@ -59,12 +61,11 @@ def run(argv: list[str]) -> int:
     from prefix_rft_trl.data.convert.conversion_report import print_conversion
 
     output = Path(arguments.output)
-    try:
-        conversion = _convert(arguments, source, output)
-    except DatasetsError as error:  # says only that there was an error, its cause says which
-        raise UserError(f"{error} {error.__cause__ or ''}".rstrip()) from error
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
+    with as_user_error(ValueError, OSError):
+        try:
+            conversion = _convert(arguments, source, output)
+        except DatasetsError as error:  # says only that there was an error, its cause says which
+            raise UserError(f"{error} {error.__cause__ or ''}".rstrip()) from error
     configs = f", configuration {' '.join(arguments.config)}" if arguments.config else ""
     print_conversion(conversion, f"{arguments.input or source.input}{configs}, split {arguments.split}", output)
     if not conversion.rows_kept:
@@ -73,14 +74,8 @@ def run(argv: list[str]) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="prefix-rft data",
-        usage="prefix-rft data SOURCE --output FILE [--OPTION VALUE ...]",
-        description=DESCRIPTION.format(sources=_sources_text()),
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    usage = "prefix-rft data SOURCE --output FILE [--OPTION VALUE ...]"
+    parser = command_parser("data", DESCRIPTION.format(sources=_sources_text()), usage, EPILOG)
     parser.add_argument("source", metavar="SOURCE", help="one of the above")
     _add_files(parser.add_argument_group("files"))
     _add_source_options(parser.add_argument_group("sources"))
@@ -178,7 +173,7 @@ def _conversion_options(arguments: argparse.Namespace, source: KnownSource) -> C
     options = ConversionOptions(**given)
     if not tokenizer:
         return options
-    from prefix_rft_trl.data.convert.extraction import load_tokenizer
+    from prefix_rft_trl.models.sources import load_tokenizer
 
     return replace(options, tokenizer=load_tokenizer(tokenizer))
 

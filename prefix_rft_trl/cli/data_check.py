@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.data.benchmarks import BENCHMARKS, find_benchmarks, local_folder
-from prefix_rft_trl.data.loading import load_splits, pick_split
+from prefix_rft_trl.data.loading import check_column, load_splits, pick_split
 from prefix_rft_trl.models.changes import ModelChanges, changed_tokenizer
+from prefix_rft_trl.models.sources import NO_WARNING_LENGTH, context_length, load_tokenizer, resolve_model
 from prefix_rft_trl.rewards.answers import MARKERS
-from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.errors import UserError, as_user_error
 
+from .flags import command_parser
 from .launch.recipe import load_recipe
 
 
@@ -77,13 +79,7 @@ def settings_for_check(recipe: Settings) -> Settings:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="prefix-rft data check",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser("data check", DESCRIPTION, epilog=EPILOG)
     datasets = "a name on the Hub, a local JSONL, JSON, Parquet or CSV file, `lab`, or `reasoning_gym/<task>`"
     parser.add_argument("dataset", nargs="?", help=datasets)
     parser.add_argument("--recipe", metavar="RECIPE.yaml", help="a recipe of `prefix-rft train`")
@@ -115,9 +111,8 @@ def _load(name: str | None, config: str | None, split: str, settings: Settings) 
         raise UserError("no dataset: name one before all flags, or a recipe with `dataset_name` (--recipe FILE).")
     from datasets.exceptions import DatasetsError
 
-    lab_settings = {key.removeprefix("lab_"): value for key, value in settings.items() if key.startswith("lab_")}
     try:
-        splits = load_splits(name, config, lab_settings=lab_settings, gym_settings=settings.get("reasoning_gym"))
+        splits = load_splits(name, config, settings=settings)
     except StopIteration:
         raise UserError(f"the dataset {name!r} has no rows.") from None
     except (ValueError, OSError, DatasetsError) as error:
@@ -136,12 +131,9 @@ def _columns(arguments: argparse.Namespace, settings: Settings, dataset: "Datase
         flag = f"{kind}_column"
         column = getattr(arguments, flag) or settings.get(flag) or default
         names[kind] = None if column == "none" and kind != "prompt" else column
-        if names[kind] is not None and column not in dataset.column_names:
+        if names[kind] is not None:
             hint = "" if kind == "prompt" else f" Or check without: --{flag} none."
-            raise UserError(
-                f"the dataset has no column '{column}' for the {contents}; its columns are: "
-                f"{', '.join(dataset.column_names)}. Name it with --{flag}.{hint}"
-            )
+            check_column(dataset, column, contents, f"Name it with --{flag}.{hint}")
     return Columns(**names)
 
 
@@ -149,10 +141,8 @@ def _benchmarks(sources: list[str] | None) -> dict[str, Any]:
     if sources is None:
         folder = local_folder()
         sources = [str(folder)] if folder else []
-    try:
+    with as_user_error(ValueError, OSError):
         return find_benchmarks(sources)
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
 
 
 def _measure(arguments: argparse.Namespace, settings: Settings) -> "TokenMeasure | None":
@@ -162,7 +152,6 @@ def _measure(arguments: argparse.Namespace, settings: Settings) -> "TokenMeasure
             raise UserError("budgets are counted in tokens: name a model with --tokenizer, or a recipe.")
         return None
     from prefix_rft_trl.data.check.measures import TokenMeasure
-    from prefix_rft_trl.data.convert.extraction import NO_WARNING_LENGTH, load_tokenizer
 
     changes = None if arguments.tokenizer else settings.get("model_changes")
     try:
@@ -195,25 +184,17 @@ def _model_context(arguments: argparse.Namespace, settings: Settings) -> int | N
     changes = settings.get("model_changes", {}).get("config", {})
     if "max_position_embeddings" in changes and not arguments.tokenizer:
         return changes["max_position_embeddings"]
-    from transformers import AutoConfig
-
-    model = _model_path(arguments, settings)
+    model = str(_model_path(arguments, settings))
     try:
-        config = AutoConfig.from_pretrained(model)
+        return context_length(model)
     except (ValueError, OSError) as error:
         if arguments.tokenizer:  # a folder with nothing but a tokenizer has no context length
             return None
         raise UserError(f"there is no model at {model!r}: {error}") from error
-    return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def _model_path(arguments: argparse.Namespace, settings: Settings) -> str | None:
-    path = arguments.tokenizer or settings.get("model_name_or_path")
-    if path != "lab":
-        return path
-    from prefix_rft_trl import lab
-
-    return lab.base_model_path(settings.get("lab_level", "easy"))
+    return resolve_model(arguments.tokenizer or settings.get("model_name_or_path"), settings.get("lab_level", "easy"))
 
 
 def _markers(arguments: argparse.Namespace, dataset: str | None, settings: Settings) -> tuple[str, ...]:

@@ -7,14 +7,15 @@ from collections.abc import Container, Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 from prefix_rft_trl.data.benchmarks import BENCHMARKS
 from prefix_rft_trl.evaluation.sampling import EvalOverrides, Sampling
 from prefix_rft_trl.utils.documented import parameter_texts
-from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.errors import UserError, as_user_error
+from prefix_rft_trl.utils.tables import print_wide
 
-from .json_flags import read_dict
+from .flags import command_parser, read_dict
 
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ n, majority vote, and how many answers end and state a result. Samples are writt
 which was killed resumes when the same command is given again. Settings that are left open are those of the run that
 made the model."""
 
+USAGE = """\
+prefix-rft eval --model MODEL [MODEL ...] --benchmarks NAME[,NAME ...] [--num_samples N] [...]
+       prefix-rft eval --compare FOLDER FOLDER"""
+
 EPILOG = """\
   prefix-rft eval --model runs/lab-prefix-rft --benchmarks lab --num_samples 64
   prefix-rft eval --model Qwen/Qwen2.5-Math-7B runs/prefix-rft \\
@@ -39,26 +44,17 @@ EPILOG = """\
 def run(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     try:
-        if arguments.compare:
-            return _compare([Path(folder) for folder in arguments.compare])
-        return _evaluate(arguments)
-    except (ValueError, OSError, RuntimeError) as error:
-        raise UserError(str(error)) from error
+        with as_user_error(ValueError, OSError, RuntimeError):
+            if arguments.compare:
+                return _compare([Path(folder) for folder in arguments.compare])
+            return _evaluate(arguments)
     except KeyboardInterrupt:
         print("\nStopped. The samples so far are kept: the same command resumes.", file=sys.stderr)
         return 130
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="prefix-rft eval",
-        usage="prefix-rft eval --model MODEL [MODEL ...] --benchmarks NAME[,NAME ...] [--num_samples N] [...]\n"
-        "       prefix-rft eval --compare FOLDER FOLDER",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser("eval", DESCRIPTION, USAGE, EPILOG)
     parser.add_argument(
         "--model", nargs="+", help="folders, names on the Hub, adapters or `lab`; as NAME=MODEL to name one"
     )
@@ -137,7 +133,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _lab_level(models: list[str]) -> str:
-    """The level of the lab's task that the runs were trained on; the lab's base model is asked the same."""
+    """The level of the lab's task that the runs were trained on; the lab's base model is evaluated on the same."""
     from prefix_rft_trl.run.settings import settings_of_run
 
     runs = [settings_of_run(model if Path(model).exists() else model.partition("=")[2]) for model in models]
@@ -168,11 +164,12 @@ def _prepare(
     source: "ModelSource", names: list[str], overrides: EvalOverrides, engine: "Engine"
 ) -> tuple[list["Benchmark"], "Engine"]:
     """The benchmarks of a model and what runs it, with all that can be wrong reported before it is loaded."""
-    from prefix_rft_trl.evaluation.engines import fit_budgets, load_tokenizer
+    from prefix_rft_trl.evaluation.engines import fit_budgets
     from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
+    from prefix_rft_trl.models.sources import load_tokenizer
     from prefix_rft_trl.run.settings import settings_of_run
 
-    found = find_benchmarks(names, overrides, settings_of_run(source.path), load_tokenizer(source))
+    found = find_benchmarks(names, overrides, settings_of_run(source.path), load_tokenizer(source.tokenizer_path))
     is_given = overrides.max_new_tokens is not None
     fitting, needed = fit_budgets(found, engine.context_length(source), is_given, _report)
     for benchmark in fitting:
@@ -214,7 +211,7 @@ def _show(evaluated: dict[str, dict[str, "Scores"]], ks: list[int], folder: Path
     }
     write_atomically(folder / "results.json", json.dumps(results) + "\n")
     draw_pass_at_k(evaluated, folder / "pass_at_k.png")
-    _print(scores_table(evaluated, ks))
+    print_wide(scores_table(evaluated, ks))
     for benchmark in dict.fromkeys(name for by_benchmark in evaluated.values() for name in by_benchmark):
         _warn(benchmark, differing_settings(folder / model / benchmark for model in evaluated))
     print(f"The results are in {folder}: results.json, pass_at_k.png, and the samples of each model as Parquet.")
@@ -225,7 +222,7 @@ def _compare(folders: list[Path]) -> int:
 
     names = [folder.resolve().name for folder in folders]
     found = differences(folders[0], folders[1])
-    _print(differences_table(names[0], names[1], found))
+    print_wide(differences_table(names[0], names[1], found))
     for one in found:
         _warn(one.benchmark, one.differing_settings)
     print("Positive: the second is better. 95% intervals of the mean difference over problems.")
@@ -235,12 +232,3 @@ def _compare(folders: list[Path]) -> int:
 def _warn(benchmark: str, differing: list[str]) -> None:
     if differing:
         print(f"Not asked alike on {benchmark}: {'; '.join(differing)}.")
-
-
-def _print(table: Any) -> None:
-    """Prints a table at its full width, also in a narrower terminal, where rich would cut its cells off."""
-    from rich.console import Console
-
-    console, wide = Console(), Console(width=1000)
-    console.width = max(console.width, wide.measure(table).maximum)
-    console.print(table)

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.errors import UserError, as_user_error
 
-from . import command_parser
+from .flags import command_parser
 from .launch.recipe import DEFAULT_TRAINER, Recipe
 
 
@@ -41,11 +41,9 @@ def run(argv: list[str]) -> int:
 
     from .launch.training_script import make_trainer
 
-    try:
+    with as_user_error(ValueError, OSError):
         trainer, _ = make_trainer(script_args, training_args, model_args)
         inspection = inspect_rows(trainer, arguments.rows, arguments.at_step)
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
     origin = (
         ("model", str(model_args.model_name_or_path)),
         ("recipe", arguments.config or "none"),
@@ -86,10 +84,8 @@ def _parse(recipe: Recipe) -> tuple[Any, Any, Any]:
         raise _no_prefix(f"`trainer: {recipe.trainer}`")
     from .launch.arguments import split_launcher_flags
 
-    try:
+    with as_user_error(ValueError):
         script_args, training_args, model_args = split_launcher_flags(recipe)[1].parse()
-    except ValueError as error:
-        raise UserError(str(error)) from error
     if not training_args.num_prefix_generations:
         raise _no_prefix("`num_prefix_generations: 0`")
     return script_args, training_args, model_args
@@ -111,10 +107,8 @@ def _check_rows(rows: list[int], script_args: Any) -> None:
 
     if script_args.dataset_streaming:
         return
-    try:
+    with as_user_error(ValueError, OSError):
         check_rows(rows, len(pick_split(splits_of(script_args), script_args.dataset_train_split)))
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
 
 
 def _write_nothing_but_the_page(script_args: Any, training_args: Any, folder: Path) -> None:

@@ -1,6 +1,5 @@
 """`prefix-rft lab`, the quickstart: Prefix-RFT and plain GRPO from the same base model, side by side."""
 
-import argparse
 import json
 import random
 from contextlib import ExitStack
@@ -13,25 +12,25 @@ from prefix_rft_trl.comparison.spec import Trial
 from prefix_rft_trl.lab.picture import LABELS, draw
 from prefix_rft_trl.lab.task import sample_prompt
 from prefix_rft_trl.run.folder import STATE, read_curve
-from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.files import exclusive_lock
 from prefix_rft_trl.utils.recipe_files import FOLDER
 
+from .flags import command_parser
 from .launch.launching import sampling_command
 from .launch.recipe import load_recipe
 
 
 RECIPES = FOLDER / "quickstart"
+DESCRIPTION = """\
+Train the lab's base model with Prefix-RFT and with plain GRPO (recipes/quickstart) on the same problems, with the same
+number of rollouts. Writes a table, a plot of the curves and both models."""
 
 
 def run(argv: list[str]) -> int:
     recipe = load_recipe(RECIPES / "prefix_rft.yaml")
     steps, interval = recipe["max_steps"], recipe["measure_steps"]
-    parser = argparse.ArgumentParser(
-        prog="prefix-rft lab",
-        description="Train the lab's base model with Prefix-RFT and with plain GRPO (recipes/quickstart) on the same "
-        "problems, with the same number of rollouts. Writes a table, a plot of the curves and both models.",
-    )
+    parser = command_parser("lab", DESCRIPTION)
     parser.add_argument("--seed", type=int, default=0, help="seed of both runs (0)")
     parser.add_argument("--steps", type=int, default=steps, help=f"optimizer steps of each run ({steps})")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/lab"), help="where everything goes (runs/lab)")
@@ -63,17 +62,14 @@ def _train(folder: Path, seed: int, steps: int) -> dict[str, list[dict[str, Any]
         method: Job(Trial(RECIPES / f"{method}.yaml", {"max_steps": steps}, {}, 1), seed, folder / method, offline)
         for method in LABELS
     }
-    try:
-        with exclusive_lock(folder), end_runs_on_sigterm(), ExitStack() as stack:
-            for job in jobs.values():
-                _forget_earlier_run(job.folder)
-            bars = {
-                method: stack.enter_context(tqdm(total=steps, desc=f"{label:<10}", position=place, unit="step"))
-                for place, (method, label) in enumerate(LABELS.items())
-            }
-            failed = run_jobs(list(jobs.values()), len(jobs), on_poll=partial(_show_progress, jobs, bars))
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    with as_user_error(ValueError), exclusive_lock(folder), end_runs_on_sigterm(), ExitStack() as stack:
+        for job in jobs.values():
+            _forget_earlier_run(job.folder)
+        bars = {
+            method: stack.enter_context(tqdm(total=steps, desc=f"{label:<10}", position=place, unit="step"))
+            for place, (method, label) in enumerate(LABELS.items())
+        }
+        failed = run_jobs(list(jobs.values()), len(jobs), on_poll=partial(_show_progress, jobs, bars))
     for job in failed:
         label = LABELS[job.trial.path.stem]
         raise UserError(f"{label} failed: {job.last_log_line()} The full log is {job.folder / LOG}.")

@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.recipe_files import FOLDER, find_recipe_file, recipe_names
 
-from . import command_parser
+from .flags import command_parser, read_dict
 from .launch.recipe import Recipe, load_recipe, recipe_path
 
 
@@ -103,14 +103,7 @@ def _with_new_name(path: Path, original: Path) -> str:
 
 
 def make_model(recipe: str, flags: list[str]) -> str:
-    """
-    The folder or name of the model that a recipe starts from, made first if it has `model_changes`.
-
-    Args:
-        recipe (`str`): its path or name.
-        flags (`list[str]`): settings that override it, as for `prefix-rft train`.
-    """
-    from .json_flags import read_dict
+    """The folder or name of the model that a recipe with flags starts from, made first if it has `model_changes`."""
     from .launch.arguments import is_setting, split_launcher_flags
 
     first = Recipe(load_recipe(recipe), flags).trainings(is_setting)[0]
@@ -119,15 +112,7 @@ def make_model(recipe: str, flags: list[str]) -> str:
     model, changes = settings.model_name_or_path, read_dict("model_changes", settings.model_changes)
     if not model:
         raise UserError(f"{recipe} names no model: add `--model_name_or_path NAME`.")
-    if model == "lab":
-        from prefix_rft_trl import lab
+    from prefix_rft_trl.models.changes import starting_model
 
-        model = lab.base_model_path(settings.lab_level)
-    if not changes:
-        return model
-    from prefix_rft_trl.models.changes import ModelChanges, changed_model
-
-    try:
-        return changed_model(model, ModelChanges.read(changes), settings.model_revision)
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
+    with as_user_error(ValueError, OSError):
+        return starting_model(model, settings.lab_level, changes, settings.model_revision)

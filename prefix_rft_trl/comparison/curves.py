@@ -84,6 +84,7 @@ def styles(figures: Sequence[Sequence[str]]) -> dict[str, Style]:
 
 
 Points = list[tuple[Estimate, Estimate]]
+Curves = list[tuple[Method, Points]]
 
 
 def points(method: Method, view: View) -> Points:
@@ -96,56 +97,51 @@ def points(method: Method, view: View) -> Points:
     return [(across[step], value) for step, value in mean_curve(runs, view.y).items() if step in across]
 
 
-def _curves(methods: Sequence[Method], view: View) -> list[tuple[Method, Points]]:
-    """The methods that have values of a view, with those."""
-    return [(method, line) for method in methods if (line := points(method, view))]
+def draw(methods: Sequence[Method], view: View, threshold: float, apart: bool = False) -> str | None:
+    """The methods' means over seeds with bands of the 95% interval, as SVG; `None` if none has such values.
 
-
-def draw_together(methods: Sequence[Method], view: View, threshold: float) -> str | None:
-    """The methods' means over seeds with bands of the 95% interval, as SVG; `None` if none has such values."""
-    curves = _curves(methods, view)
+    More methods than can be told apart get a panel each (`apart`), the others grey behind it.
+    """
+    curves = [(method, line) for method in methods if (line := points(method, view))]
     if not curves:
         return None
     from matplotlib import style
     from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
     with style.context(MATPLOTLIB_STYLE):
-        legend_rows = (len(curves) + 1 + 1) // 2
-        figure = Figure(figsize=(WIDTH, 3.5 + 0.2 * legend_rows), layout="constrained")
-        axes = figure.subplots()
-        for method, curve in curves:
-            _draw_curve(axes, method, curve)
-        _format_axes(axes, view, threshold)
-        figure.legend(loc="outside lower center", ncols=2, handlelength=3.4)
-        return _to_svg(figure)
+        figure, svg = Figure(layout="constrained"), io.StringIO()
+        (_draw_apart if apart else _draw_together)(figure, curves, view, threshold)
+        figure.savefig(svg, format="svg", metadata=NO_METADATA)
+    return round_coordinates(svg.getvalue())
 
 
-def draw_apart(methods: Sequence[Method], view: View, threshold: float) -> str | None:
-    """As `draw_together` for more methods than can be told apart: a panel for each, the others grey behind it."""
-    curves = _curves(methods, view)
-    if not curves:
-        return None
+def _draw_together(figure: Any, curves: Curves, view: View, threshold: float) -> None:
+    legend_rows = (len(curves) + 1 + 1) // 2
+    figure.set_size_inches(WIDTH, 3.5 + 0.2 * legend_rows)
+    axes = figure.subplots()
+    for method, curve in curves:
+        _draw_curve(axes, method, curve)
+    _format_axes(axes, view, threshold)
+    figure.legend(loc="outside lower center", ncols=2, handlelength=3.4)
+
+
+def _draw_apart(figure: Any, curves: Curves, view: View, threshold: float) -> None:
     rows = -(-len(curves) // PANEL_COLUMNS)
-    from matplotlib import style
-    from matplotlib.figure import Figure
-
-    with style.context(MATPLOTLIB_STYLE):
-        figure = Figure(figsize=(WIDTH, 0.4 + 1.6 * rows), layout="constrained")
-        panels = list(figure.subplots(rows, PANEL_COLUMNS, sharex=True, sharey=True, squeeze=False).flat)
-        for number, (panel, (method, curve)) in enumerate(zip(panels, curves, strict=False)):
-            for _, line in curves:
-                panel.plot([x.mean for x, _ in line], [y.mean for _, y in line], color=RULE, linewidth=1)
-            _draw_curve(panel, method, curve)
-            _format_axes(panel, view, threshold)
-            title = "\n".join(textwrap.wrap(method.label, 36)[:2])
-            panel.set_title(title, fontsize=9, fontweight="normal")
-            panel.set_xlabel("")
-            panel.tick_params(labelbottom=number + PANEL_COLUMNS >= len(curves))
-        for panel in panels[len(curves) :]:
-            panel.remove()
-        figure.suptitle(view.title, x=0.02, ha="left", fontsize=11, fontweight="bold")
-        figure.supxlabel(X_TITLES[view.x], fontsize=10)
-        return _to_svg(figure)
+    figure.set_size_inches(WIDTH, 0.4 + 1.6 * rows)
+    panels = list(figure.subplots(rows, PANEL_COLUMNS, sharex=True, sharey=True, squeeze=False).flat)
+    for number, (panel, (method, curve)) in enumerate(zip(panels, curves, strict=False)):
+        for _, line in curves:
+            panel.plot([x.mean for x, _ in line], [y.mean for _, y in line], color=RULE, linewidth=1)
+        _draw_curve(panel, method, curve)
+        _format_axes(panel, view, threshold)
+        title = "\n".join(textwrap.wrap(method.label, 36)[:2])
+        panel.set_title(title, fontsize=9, fontweight="normal")
+        panel.set_xlabel("")
+        panel.tick_params(labelbottom=number + PANEL_COLUMNS >= len(curves))
+    for panel in panels[len(curves) :]:
+        panel.remove()
+    figure.suptitle(view.title, x=0.02, ha="left", fontsize=11, fontweight="bold")
+    figure.supxlabel(X_TITLES[view.x], fontsize=10)
 
 
 def _draw_curve(axes: Any, method: Method, curve: Points) -> None:
@@ -172,12 +168,6 @@ def short_number(value: float, position: int | None = None) -> str:
     if abs(value) >= 1e6:
         return f"{value / 1e6:g}M"
     return f"{value / 1e3:g}k" if abs(value) >= 10_000 else f"{value:g}"
-
-
-def _to_svg(figure: Any) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=NO_METADATA)
-    return round_coordinates(buffer.getvalue())
 
 
 def round_coordinates(svg: str) -> str:

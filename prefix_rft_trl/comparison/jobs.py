@@ -12,14 +12,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from prefix_rft_trl.run.folder import is_finished, last_checkpoint
 from prefix_rft_trl.utils.files import LOCK
+from prefix_rft_trl.utils.processes import handled_signals
 
 from .spec import Trial
 
@@ -72,18 +73,13 @@ def jobs_for(trials: list[Trial], folder: Path) -> list[Job]:
     ]
 
 
-@contextmanager
-def end_runs_on_sigterm() -> Iterator[None]:
+def end_runs_on_sigterm() -> AbstractContextManager[None]:
     """Turn SIGTERM, which schedulers send, into an exit that ends the runs, as an interrupt from the keyboard does."""
 
     def end(number: int, frame: object) -> None:
         sys.exit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return handled_signals(end, signal.SIGTERM)
 
 
 def run_jobs(jobs: list[Job], at_a_time: int, on_poll: Callable[[], None] | None = None) -> list[Job]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from prefix_rft_trl.utils.intervals import Estimate
+from prefix_rft_trl.utils.tables import print_wide, text_table
 
 
 MISSING = "-"
@@ -105,13 +106,7 @@ def _escape(text: str, characters: str) -> str:
 
 
 def to_html(title: str, markdown: str, figures: Mapping[str, str]) -> str:
-    """One HTML file that fetches nothing.
-
-    Args:
-        title (`str`): of the page.
-        markdown (`str`): the report.
-        figures (`Mapping[str, str]`): SVG by the path that the Markdown links.
-    """
+    """One HTML file that fetches nothing, from Markdown and the SVG behind each path that it links."""
     from jinja2 import Environment
     from markdown_it import MarkdownIt
 
@@ -148,37 +143,21 @@ def _inline_figure(renderer: Any, tokens: Sequence[Any], place: int, options: An
 
 
 def print_table(table: ReportTable) -> None:
-    """Print a table at its full width: in a narrower terminal rich would cut off its cells."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    """Print a table with its caption in the terminal."""
     from rich.text import Text
 
-    shown = Table(
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, caption=Text(table.caption), caption_justify="left"
-    )
-    for column, title in enumerate(table.header):
-        shown.add_column(Text(title), justify="right" if table.numbers and column else "left", no_wrap=True)
-    for place, row in enumerate(table.rows):
-        styles = ["bold" if (place, column) in table.bold else "" for column in range(len(row))]
-        shown.add_row(*(Text(cell, style) for cell, style in zip(row, styles, strict=True)))
-    console = Console(force_jupyter=False)
-    console.width = max(console.width, Console(width=1000).measure(shown).maximum)
-    console.print(shown)
+    text_columns = 1 if table.numbers else len(table.header)
+    look = {"show_edge": False, "caption": Text(table.caption), "caption_justify": "left"}
+    print_wide(text_table(table.header, table.rows, text_columns, table.bold, **look))
 
 
 def format_accuracy(estimate: Estimate | None) -> str:
     """`0.912 ± 0.013`, without the interval for a single seed."""
-    if estimate is None:
-        return MISSING
-    interval = "" if estimate.half_width is None else f" ± {estimate.half_width:.3f}"
-    return f"{estimate.mean:.3f}{interval}"
+    return MISSING if estimate is None else estimate.text(3)
 
 
-def format_tokens(count: float | None) -> str:
+def format_tokens(count: float) -> str:
     """Three digits: `950`, `9.87k`, `412k`, `1.24M`."""
-    if count is None:
-        return MISSING
     rounded = float(f"{count:.3g}")
     for unit, suffix in UNITS:
         if rounded >= unit:
@@ -191,10 +170,8 @@ def format_count(count: float | None) -> str:
     return MISSING if count is None else f"{count:,.0f}"
 
 
-def format_seconds(duration: float | None) -> str:
+def format_seconds(duration: float) -> str:
     """`31 s`, below ten seconds `4.2 s`."""
-    if duration is None:
-        return MISSING
     return f"{duration:.1f} s" if duration < 9.95 else f"{duration:,.0f} s"
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from prefix_rft_trl.utils.files import write_atomically
 from prefix_rft_trl.utils.intervals import Estimate, estimate
 
 from . import curves
@@ -45,7 +46,6 @@ def write_report(comparison: Comparison, folder: Path) -> None:
     Figures of an earlier report in the folder are removed.
     """
     report = build_report(comparison)
-    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
     for old in (folder / FIGURES).glob("*.svg"):
         old.unlink()
     figures = {figure.path: figure.svg for figure in report.figures}
@@ -53,7 +53,7 @@ def write_report(comparison: Comparison, folder: Path) -> None:
     page = to_html(report.title, markdown, figures)
     files = {**figures, "report.md": markdown, "report.html": page, "results.json": to_json(comparison)}
     for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_atomically(folder / name, text)
 
 
 def print_summary(comparison: Comparison) -> None:
@@ -226,14 +226,11 @@ def _figures(table: ResultTable, threshold: float, styles: dict[str, curves.Styl
         curves.Method(row.label, styles.get(row.experiments[0].name, curves.OTHER), row.experiments[0].runs)
         for row in table.rows
     ]
-    if _is_drawn_together(table):
-        drawn = [(view, curves.draw_together(methods, view, threshold)) for view in curves.VIEWS]
-    else:
-        drawn = [(curves.ACCURACY, curves.draw_apart(methods, curves.ACCURACY, threshold))]
+    together = _is_drawn_together(table)
     return [
         ReportFigure(f"{FIGURES}/{prefix}-{view.name}.svg", svg, _describe_figure(methods, view))
-        for view, svg in drawn
-        if svg
+        for view in (curves.VIEWS if together else [curves.ACCURACY])
+        if (svg := curves.draw(methods, view, threshold, apart=not together))
     ]
 
 

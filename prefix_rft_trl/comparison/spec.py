@@ -16,9 +16,10 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+
+from prefix_rft_trl.utils.hashing import stable_hash
 
 
 SPECIFICATION = "comparison.yaml"
@@ -50,7 +51,7 @@ class Trial:
     def name(self) -> str:
         """Name of its folder: the same for the same settings, in whatever table."""
         text = repr(sorted((name, repr(value)) for name, value in self.settings.items()))
-        return f"{self.path.stem}-{blake2b(text.encode(), digest_size=4).hexdigest()}"
+        return f"{self.path.stem}-{stable_hash(text, size=4):08x}"
 
     def flags(self) -> list[str]:
         """The overrides as a command line."""

@@ -64,13 +64,8 @@ def local_folder() -> Path | None:
     return path if path is not None and path.is_dir() else None
 
 
-def load_benchmark(name: str, folder: str | Path | None = None) -> list[BenchmarkProblem]:
-    """The problems of a registered benchmark.
-
-    Args:
-        name (`str`): one of `BENCHMARKS`.
-        folder (`str` or `Path`, *optional*): folder whose `<name>.jsonl` takes precedence over the Hub; defaults to
-            the one that the environment names.
+def load_benchmark(name: str) -> list[BenchmarkProblem]:
+    """The problems of one of `BENCHMARKS`: of `<name>.jsonl` in the [`local_folder`], or else on the Hub.
 
     Raises:
         ValueError: for an unknown name.
@@ -80,7 +75,7 @@ def load_benchmark(name: str, folder: str | Path | None = None) -> list[Benchmar
             f"There is no benchmark {name!r}.{nearest(name, BENCHMARKS)} Known: {', '.join(BENCHMARKS)}; or give a "
             "JSONL file or a folder."
         )
-    folder = local_folder() if folder is None else Path(folder)
+    folder = local_folder()
     if folder is not None and (path := folder / f"{name}.jsonl").is_file():
         return read_problems(path)
     from datasets import load_dataset

@@ -1,6 +1,8 @@
 """Load the dataset of a recipe, and give its rows the prompts and demonstrations that a trainer takes."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.utils.errors import UserError
@@ -19,8 +21,7 @@ def load_splits(
     name: str | None,
     config: str | None = None,
     streaming: bool = False,
-    lab_settings: dict[str, Any] | None = None,
-    gym_settings: dict[str, Any] | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> "DatasetDict":
     """The splits of a dataset.
 
@@ -29,8 +30,8 @@ def load_splits(
             the Hub.
         config (`str`, *optional*): configuration of a dataset on the Hub; a local file has none.
         streaming (`bool`, *optional*, defaults to `False`): whether to stream it.
-        lab_settings (`dict`, *optional*): level and demonstrations of the lab, as `lab.load_dataset` takes them.
-        gym_settings (`dict`, *optional*): sizes, seed and options of a task, as `gym.load_splits` takes them.
+        settings (`Mapping`, *optional*): those of a recipe, of which `lab_level` and the like are for
+            `lab.load_dataset`, and `reasoning_gym` is for `gym.load_splits`.
 
     Raises:
         UserError: if no name is given, or there is no such file.
@@ -44,13 +45,12 @@ def load_splits(
     if name.startswith(NAME_PREFIX):
         from . import gym
 
-        return gym.load_splits(name, gym_settings)
+        return gym.load_splits(name, settings.get("reasoning_gym"))
     if name == "lab":
         from prefix_rft_trl import lab
 
-        return datasets.DatasetDict(
-            {split: lab.load_dataset(split, **lab_settings or {}) for split in ("train", "test")}
-        )
+        own = {key.removeprefix("lab_"): value for key, value in settings.items() if key.startswith("lab_")}
+        return datasets.DatasetDict({split: lab.load_dataset(split, **own) for split in ("train", "test")})
     file_format = LOCAL_FORMATS.get(Path(name).suffix)
     if file_format:
         if not Path(name).is_file():
@@ -72,6 +72,15 @@ def pick_split(splits: "DatasetDict", split: str) -> Any:
     return splits[split]
 
 
+def check_column(dataset: Any, column: str, contents: str, hint: str) -> None:
+    """Raises `UserError`, with the columns that there are and a hint, if a dataset lacks one."""
+    if dataset.column_names is not None and column not in dataset.column_names:
+        raise UserError(
+            f"the dataset has no column '{column}' for the {contents}; its columns are: "
+            f"{', '.join(dataset.column_names)}. {hint}"
+        )
+
+
 def with_prompts(
     dataset: Any, column: str, instruction: str | None, conversational: bool, system_prompt: str | None = None
 ) -> Any:
@@ -82,11 +91,7 @@ def with_prompts(
     Raises:
         UserError: if there is no such column.
     """
-    if dataset.column_names is not None and column not in dataset.column_names:
-        raise UserError(
-            f"the dataset has no column '{column}' for the prompts; its columns are: "
-            f"{', '.join(dataset.column_names)}. Set `prompt_column`."
-        )
+    check_column(dataset, column, "prompts", "Set `prompt_column`.")
 
     def with_prompt(row: dict[str, Any]) -> dict[str, Any]:
         problem = row[column]

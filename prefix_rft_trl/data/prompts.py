@@ -1,7 +1,8 @@
-"""Make the prompt that a model is asked with, in training, evaluation, conversion and data check."""
+"""Make the prompt of a problem, the same in training, evaluation, conversion and data check."""
 
 from collections.abc import Sequence
-from itertools import takewhile
+
+from prefix_rft_trl.utils.shared_start import shared_start
 
 from .convert.rows import Message, Unusable
 
@@ -26,7 +27,7 @@ def make_prompt(
             paragraph in front, unless the text begins with it.
 
     Raises:
-        Unusable: if text is asked for, and the messages are of several turns.
+        Unusable: if messages of several turns are to be one text.
     """
     messages = [{"role": "user", "content": problem}] if isinstance(problem, str) else list(problem)
     content = messages[-1]["content"]
@@ -64,15 +65,11 @@ def shared_parts(prompts: Sequence[Prompt]) -> tuple[str, str] | None:
     texts = [prompt if isinstance(prompt, str) else prompt[-1]["content"] for prompt in prompts]
     if not all(isinstance(text, str) for text in texts) or len(set(texts)) < 2:
         return None
-    instruction = _shared_start([text.split("\n")[:0:-1] for text in texts])[::-1]
+    instruction = shared_start(*(text.split("\n")[:0:-1] for text in texts))[::-1]
     if messages:
-        system = _shared_start(
-            [[turn["content"] for turn in prompt if turn["role"] == "system"] for prompt in messages]
+        system = shared_start(
+            *([turn["content"] for turn in prompt if turn["role"] == "system"] for prompt in messages)
         )
     else:
-        system = _shared_start([text.split("\n\n")[:-1] for text in texts])
+        system = shared_start(*(text.split("\n\n")[:-1] for text in texts))
     return "\n\n".join(system), "\n".join(instruction)
-
-
-def _shared_start(sequences: list[list[str]]) -> list[str]:
-    return [values[0] for values in takewhile(lambda values: len(set(values)) == 1, zip(*sequences, strict=False))]

@@ -2,26 +2,20 @@
 
 from typing import Any
 
+from prefix_rft_trl.rewards.answers import message_text
+
 
 def prompt_texts(prompt: str | list[dict[str, Any]]) -> list[str]:
     """The text itself, or the texts of all messages."""
-    return [prompt] if isinstance(prompt, str) else [_content(message) for message in prompt]
+    return [prompt] if isinstance(prompt, str) else [message_text(message) for message in prompt]
 
 
 def problem_text(prompt: str | list[dict[str, Any]]) -> str:
     """The problem: the text, or the user's messages."""
     if isinstance(prompt, str):
         return prompt
-    user_messages = [_content(message) for message in prompt if message["role"] == "user"]
+    user_messages = [message_text(message) for message in prompt if message["role"] == "user"]
     return "\n".join(user_messages or prompt_texts(prompt))
-
-
-def _content(message: dict[str, Any]) -> str:
-    content = message.get("content")
-    if isinstance(content, list):
-        parts = (part.get("text") for part in content if isinstance(part, dict))
-        return "".join(part for part in parts if isinstance(part, str))
-    return content if isinstance(content, str) else ""
 
 
 def excerpt(text: str, width: int = 70) -> str:

@@ -1,6 +1,5 @@
-"""Ask a model the problems of a benchmark, and score its answers."""
+"""Sample a model's answers to the problems of a benchmark, and score them."""
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -10,6 +9,7 @@ from prefix_rft_trl.rewards.answers import MARKERS, find_final_answer
 from prefix_rft_trl.rewards.verification.equivalence import LONGEST
 from prefix_rft_trl.rewards.verification.normal_form import normal_form
 from prefix_rft_trl.sampling.generate import encode_prompts
+from prefix_rft_trl.utils.hashing import stable_hash
 
 from .samples import Sample
 from .sampling import Chunk, Loaded, Place, Sampling
@@ -69,7 +69,8 @@ class Benchmark:
 
     def seeds(self, chunk: Chunk) -> list[int]:
         """A seed for each sample, from (seed, benchmark, problem, sample)."""
-        return [_hash(self.sampling.seed, self.name, place.problem, place.sample) for place in chunk.places]
+        keys = [(self.sampling.seed, self.name, place.problem, place.sample) for place in chunk.places]
+        return [stable_hash(repr(key), size=4) >> 1 for key in keys]  # engines take signed numbers
 
     def sample(self, model: Loaded, chunk: Chunk) -> list[Answer]:
         """A model's answers."""
@@ -139,8 +140,3 @@ class HeldOutSplit(Benchmark):
 
 def name_of_reward(reward: Any) -> str:
     return getattr(reward, "__name__", type(reward).__name__)
-
-
-def _hash(*parts: object) -> int:
-    digest = hashlib.blake2b(repr(parts).encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "big") >> 1  # engines take signed numbers

@@ -28,7 +28,7 @@ def sample_chunks(source: ModelSource, missing: Share, folder: Path, engine: Eng
 
     Args:
         source (`ModelSource`): the model.
-        missing (`list[tuple[Benchmark, Chunk]]`): what it is asked.
+        missing (`list[tuple[Benchmark, Chunk]]`): the chunks to sample, with their benchmarks.
         folder (`Path`): the model's; each benchmark has a folder of its name in it.
         engine (`Engine`): what runs the model.
         on_progress (`Callable`): called with the number of samples written since the call before.

@@ -33,7 +33,7 @@ class BenchmarkCallback(TrainerCallback):
 
     Args:
         trainer ([`~transformers.Trainer`]): with a `processing_class`.
-        benchmarks (`list[Benchmark]`): what is asked, and how.
+        benchmarks (`list[Benchmark]`): problems, with their sampling and verifier.
     """
 
     def __init__(self, trainer: Any, benchmarks: list[Benchmark]):
@@ -132,7 +132,7 @@ class TrainingVLLMSampler:
 
     def __call__(self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]) -> list[list[int]]:
         generation, number = self.trainer.vllm_generation, len(prompts)
-        most = max(gather_object([number]))  # TRL slices what comes back as if all processes had asked for as many
+        most = max(gather_object([number]))  # TRL slices what comes back as if all processes had sent as many
         prompts, seeds = prompts + prompts[:1] * (most - number), seeds + seeds[:1] * (most - number)
         settings: dict[str, Any] = {
             "temperature": sampling.temperature,

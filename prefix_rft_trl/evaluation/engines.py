@@ -8,10 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedConfig
-
 from prefix_rft_trl.models.adapters import merge_adapter
-from prefix_rft_trl.models.sources import ModelSource, explain_missing_model
+from prefix_rft_trl.models.sources import ModelSource, context_length, load_tokenizer
 
 from .benchmark import Benchmark
 from .sampling import Loaded
@@ -82,10 +80,10 @@ class Engine:
     def context_length(self, source: ModelSource) -> int | None:
         """Tokens that a model takes, prompt and answer together; `None` if nothing says."""
         given = self.vllm_kwargs.get("max_model_len") if self.uses_vllm else None
-        return given if isinstance(given, int) and given > 0 else context_length(source)
+        return given if isinstance(given, int) and given > 0 else context_length(source.base or source.path)
 
     def with_room_for(self, tokens: int) -> "Engine":
-        """The engine, with vLLM's memory limited to so many tokens of prompt and answer."""
+        """The engine, with vLLM's memory limited to this number of tokens, prompt and answer together."""
         return replace(self, vllm_kwargs={"max_model_len": tokens, **self.vllm_kwargs})
 
     @contextmanager
@@ -120,7 +118,7 @@ class Engine:
 
         from .samplers import TransformersSampler
 
-        tokenizer = load_tokenizer(source)
+        tokenizer = load_tokenizer(source.tokenizer_path)
         model = AutoModelForCausalLM.from_pretrained(source.base or source.path, dtype=self._dtype())
         if source.base is not None:
             from peft import PeftModel
@@ -132,7 +130,7 @@ class Engine:
     def _vllm(self, source: ModelSource) -> Loaded:
         from .samplers import VLLMSampler
 
-        tokenizer = load_tokenizer(source)
+        tokenizer = load_tokenizer(source.tokenizer_path)
         settings = {"tensor_parallel_size": self.tensor_parallel_size, "dtype": self._dtype(), **self.vllm_kwargs}
         return Loaded(sampler := VLLMSampler(source, tokenizer, settings), tokenizer, sampler.stop_ids)
 
@@ -150,28 +148,8 @@ def _naming_fault(source: ModelSource) -> Iterator[None]:
         raise ValueError(f"The model {source.path} could not be loaded: {error}") from error
 
 
-def load_tokenizer(source: ModelSource) -> Any:
-    from transformers import AutoTokenizer
-
-    with explain_missing_model(source.tokenizer_path):
-        return AutoTokenizer.from_pretrained(source.tokenizer_path)
-
-
 def _has_vllm() -> bool:
     return importlib.util.find_spec("vllm") is not None
-
-
-def context_length(source: ModelSource) -> int | None:
-    """Tokens that a model takes, prompt and answer together; `None` if its config does not say."""
-    config, _ = PreTrainedConfig.get_config_dict(source.base or source.path)
-    config = config.get("text_config", config)
-    length = config.get("max_position_embeddings", config.get("n_positions"))
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type"))
-    if length is None or kind not in ("linear", "dynamic", "yarn"):
-        return length  # other kinds of scaling have it already
-    before = rope.get("original_max_position_embeddings") if kind == "yarn" else None
-    return max(length, int((before or length) * rope["factor"]))
 
 
 def fit_budgets(

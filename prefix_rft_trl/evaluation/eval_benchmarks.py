@@ -1,4 +1,4 @@
-"""Find benchmarks by name, and make them what one model is asked: prompts, budget and verifier."""
+"""Find benchmarks by name, and fit prompts, budget and verifier to the model that is evaluated."""
 
 import json
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ def find_benchmarks(
     names: str | Iterable[str], overrides: EvalOverrides, run: RunSettings | None, tokenizer: Any
 ) -> list[Benchmark]:
     """
-    The benchmarks as one model is asked them.
+    The benchmarks with the prompts, budget and verifier for one model.
 
     Args:
         names (`str` or `Iterable[str]`): registered names, paths of files, names of datasets on the Hub, or `lab`;

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefix_rft_trl.utils.intervals import Estimate
+from prefix_rft_trl.utils.tables import text_table
 
 from .evaluate import SCORES, SETTINGS, differing_settings
 from .scores import Scores, paired_difference
@@ -40,7 +41,7 @@ def scores_table(evaluated: Evaluated, ks: Sequence[int]) -> "Table":
             benchmark,
             f"{scores.problems}" + (f" (+{scores.unscored})" if scores.unscored else ""),
             f"{scores.num_samples}",
-            percent(scores.mean),
+            scores.mean.text(1, 100),
             *(f"{100 * scores.pass_at_k[k - 1]:.1f}" if k <= scores.num_samples else "" for k in ks),
             *(f"{100 * share:.1f}" for share in (scores.majority, scores.answered, scores.truncated)),
             f"{scores.mean_tokens:.0f}",
@@ -48,47 +49,34 @@ def scores_table(evaluated: Evaluated, ks: Sequence[int]) -> "Table":
         for model, by_benchmark in evaluated.items()
         for benchmark, scores in by_benchmark.items()
     ]
-    return _table(head, rows, text_columns=2)
+    return text_table(head, rows, text_columns=2)
 
 
 def differences_table(first: str, second: str, found: Sequence[Difference]) -> "Table":
     """A line for each benchmark: both means and second - first, in percent."""
     rows = [
-        [one.benchmark, f"{100 * one.first:.1f}", f"{100 * one.second:.1f}", percent(one.difference, sign="+")]
+        [
+            one.benchmark,
+            f"{100 * one.first:.1f}",
+            f"{100 * one.second:.1f}",
+            one.difference.text(decimals=1, scale=100, sign="+"),
+        ]
         for one in found
     ]
-    return _table(["benchmark", first, second, f"{second} - {first}"], rows, text_columns=1)
-
-
-def percent(value: Estimate, sign: str = "") -> str:
-    mean = f"{100 * value.mean:{sign}.1f}"
-    return mean if value.half_width is None else f"{mean} ± {100 * value.half_width:.1f}"
-
-
-def _table(head: list[str], rows: list[list[str]], text_columns: int) -> "Table":
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, name in enumerate(head):
-        table.add_column(name, justify="left" if place < text_columns else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    return table
+    return text_table(["benchmark", first, second, f"{second} - {first}"], rows)
 
 
 def draw_pass_at_k(evaluated: Evaluated, file: Path) -> None:
     """Draws the curves of all models, a panel for each benchmark, k on a logarithmic scale."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
     from prefix_rft_trl.utils.plot_style import COLOURS, SETTINGS
 
     benchmarks = list(dict.fromkeys(name for by_benchmark in evaluated.values() for name in by_benchmark))
-    with pyplot.rc_context(SETTINGS):
-        figure, axes = pyplot.subplots(1, len(benchmarks), figsize=(5.4 * len(benchmarks), 3.8), squeeze=False)
+    with rc_context(SETTINGS):
+        figure = Figure(figsize=(5.4 * len(benchmarks), 3.8))
+        axes = figure.subplots(1, len(benchmarks), squeeze=False)
         for axis, benchmark in zip(axes[0], benchmarks, strict=True):
             for place, (model, by_benchmark) in enumerate(evaluated.items()):
                 if benchmark in by_benchmark:
@@ -103,7 +91,6 @@ def draw_pass_at_k(evaluated: Evaluated, file: Path) -> None:
             axis.legend(loc="best")
         figure.tight_layout()
         figure.savefig(file, dpi=150, metadata={"Software": None})
-        pyplot.close(figure)
 
 
 def read_scores(folder: Path) -> dict[str, Scores]:
@@ -143,6 +130,6 @@ def _difference(name: str, *evaluated: tuple[Path, Scores]) -> Difference:
             f"The problems of {name} are not those of both models, or were put differently: evaluate both with the "
             "same benchmark, instruction and `num_problems`."
         )
-    paired = paired_difference(first.of_problems, second.of_problems)
+    paired = paired_difference(first.problem_accuracies, second.problem_accuracies)
     differing = differing_settings(folder / name for folder, _ in evaluated)
     return Difference(name, first.mean.mean, second.mean.mean, paired, differing)

@@ -1,6 +1,5 @@
 """Evaluate a model on benchmarks: sample what is not on disk yet, and score all of it."""
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from tqdm import tqdm
 
 from prefix_rft_trl.models.sources import ModelSource
 from prefix_rft_trl.utils.files import exclusive_lock, write_atomically
+from prefix_rft_trl.utils.hashing import stable_hash
 
 from .benchmark import Benchmark
 from .data_parallel import sample_chunks
@@ -21,7 +21,7 @@ from .scores import Scores, compute_scores
 
 SETTINGS, SCORES, MERGED = "settings.json", "figures.json", "merged_model"
 
-# Models that are asked alike may still differ in these
+# Models that are evaluated alike may still differ in these
 OWN_SETTINGS = {"weights", "prompt_ids", "first_prompt", "seed", "batch_size", "num_samples"}
 
 
@@ -31,7 +31,7 @@ def evaluate(source: ModelSource, benchmarks: list[Benchmark], engine: Engine, o
 
     Args:
         source (`ModelSource`): the model.
-        benchmarks (`list[Benchmark]`): what it is asked, with the prompts in its tokens.
+        benchmarks (`list[Benchmark]`): with the prompts in its tokens.
         engine (`Engine`): what runs it.
         output_dir (`Path`): `<model>/<benchmark>` in it gets samples (Parquet), their settings and the scores.
 
@@ -103,7 +103,7 @@ def _settings(benchmark: Benchmark, source: ModelSource, engine: Engine) -> dict
 
 
 def _hash(content: Any) -> str:
-    return hashlib.blake2b(json.dumps(content, default=str, sort_keys=True).encode(), digest_size=8).hexdigest()
+    return f"{stable_hash(json.dumps(content, default=str, sort_keys=True)):016x}"
 
 
 def differing_settings(folders: Iterable[Path]) -> list[str]:

@@ -1,6 +1,5 @@
 """Keep samples on disk: one Parquet file for each chunk, complete or not there at all."""
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -45,10 +44,8 @@ class SampleFolder:
 
         types = {"problem": pa.int32(), "sample": pa.int32(), "text": pa.string(), "answer": pa.string()}
         types |= {"reward": pa.float64(), "tokens": pa.int32(), "is_truncated": pa.bool_()}
-        with atomic_file(self._file(chunk)) as partial, partial.open("wb") as file:
-            pq.write_table(pa.Table.from_pylist([asdict(sample) for sample in samples], pa.schema(types)), file)
-            file.flush()
-            os.fsync(file.fileno())  # or the name could outlive the content when the machine goes down
+        with atomic_file(self._file(chunk)) as partial:
+            pq.write_table(pa.Table.from_pylist([asdict(sample) for sample in samples], pa.schema(types)), partial)
 
     def has(self, chunk: Chunk) -> bool:
         return self._file(chunk).is_file()

@@ -45,7 +45,7 @@ class Sampling:
             )
 
     def chunks(self, problems: int) -> list["Chunk"]:
-        """All samples of so many problems, problem by problem, so that equal prompts are sampled together."""
+        """The samples of a number of problems, problem by problem, so that equal prompts are sampled together."""
         places = [Place(problem, sample) for problem in range(problems) for sample in range(self.num_samples)]
         starts = range(0, len(places), self.batch_size)
         return [Chunk(index, tuple(places[start : start + self.batch_size])) for index, start in enumerate(starts)]
@@ -59,7 +59,7 @@ class EvalOverrides(AnswerSettings):
 
     Args:
         num_samples (`int`, *optional*): answers to each problem.
-        num_problems (`int`, *optional*): first problems of each benchmark that are asked; all if not set.
+        num_problems (`int`, *optional*): number of problems of each benchmark, from the first; defaults to all.
         prompt_column (`str`, *optional*): column of a file or dataset; by default problem, question or prompt.
         answer_column (`str`, *optional*): the same for right answers; by default answer, final_answer or solution.
         dataset_config (`str`, *optional*): configuration of a dataset on the Hub.

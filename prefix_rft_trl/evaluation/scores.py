@@ -26,7 +26,7 @@ class Scores:
         answered (`float`): share of the answers that state a final answer.
         truncated (`float`): share of the answers that the budget has cut off.
         mean_tokens (`float`): mean length of an answer.
-        of_problems (`list[float]`): share of right answers to each problem, for paired comparisons.
+        problem_accuracies (`list[float]`): share of right answers to each problem, for paired comparisons.
         problem_indices (`list[int]`): the numbers of those problems in the benchmark.
     """
 
@@ -39,16 +39,18 @@ class Scores:
     answered: float
     truncated: float
     mean_tokens: float
-    of_problems: list[float]  # by this name in results.json
+    problem_accuracies: list[float]  # `of_problems` in results.json, as in 0.6.0
     problem_indices: list[int]
 
     def as_json(self) -> dict[str, Any]:
-        mean = {"mean": self.mean.mean, "half_width": self.mean.half_width}
-        return {**asdict(self), "mean": mean}
+        content = {**asdict(self), "mean": {"mean": self.mean.mean, "half_width": self.mean.half_width}}
+        return {"of_problems" if name == "problem_accuracies" else name: value for name, value in content.items()}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Scores":
-        return cls(**{**content, "mean": Estimate(**content["mean"], seeds=content["problems"])})
+        mean = Estimate(**content["mean"], seeds=content["problems"])
+        others = {name: value for name, value in content.items() if name != "of_problems"}
+        return cls(**{**others, "mean": mean, "problem_accuracies": content["of_problems"]})
 
 
 def compute_scores(samples: Iterable[Sample]) -> Scores:
@@ -85,7 +87,7 @@ def compute_scores(samples: Iterable[Sample]) -> Scores:
         answered=sum(sample.answer is not None for sample in every) / len(every),
         truncated=sum(sample.is_truncated for sample in every) / len(every),
         mean_tokens=sum(sample.tokens for sample in every) / len(every),
-        of_problems=shares,
+        problem_accuracies=shares,
         problem_indices=list(rewards),
     )
 

@@ -6,7 +6,6 @@ entropies and the selection of prefix tokens.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from prefix_rft_trl.method.schedules import MAX_SLICES
 from prefix_rft_trl.method.token_weights import CROSS_ENTROPY, prefix_token_mask
 from prefix_rft_trl.rollouts import scheduled_bounds
+from prefix_rft_trl.utils.shared_start import shared_start
 
 from .records import Group, HybridRollout, Inspection, OnPolicyRollout, Token
 
@@ -260,5 +260,4 @@ def _added_text(tokenizer: Any, context: list[int], token: int) -> str:
         for ids in (context, [*context, token])
     )
     unfinished = after.endswith("\N{REPLACEMENT CHARACTER}")
-    common = (old == new for old, new in zip(before, after, strict=False))
-    return "" if unfinished else after[sum(takewhile(bool, common)) :]
+    return "" if unfinished else after.removeprefix(shared_start(before, after))

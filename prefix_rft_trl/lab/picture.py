@@ -11,12 +11,7 @@ Curve = list[dict[str, Any]]
 
 
 def draw(curves: dict[str, Curve], path: Path) -> None:
-    """Draw held-out accuracy of each method, and length and advantage of the prefixes, over the training steps.
-
-    Args:
-        curves (`dict`): the lines of `curve.jsonl` by method.
-        path (`Path`): the PNG file to write.
-    """
+    """Draw the lines of each method's `curve.jsonl` over the training steps, into a PNG file."""
     from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
     figure = Figure(figsize=(10, 3.8), layout="constrained")

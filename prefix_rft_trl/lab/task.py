@@ -38,11 +38,7 @@ _OPERATIONS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, 
 
 
 def base_model_path(level: str = "easy") -> str:
-    """Folder of a level's base model and its character tokenizer, for `from_pretrained`.
-
-    Args:
-        level (`str`, *optional*, defaults to `"easy"`): `"easy"` or `"hard"`.
-    """
+    """Folder of a level's base model (`"easy"` or `"hard"`) with its character tokenizer, for `from_pretrained`."""
     return str(Path(__file__).parent / _choose("level", level, LEVELS).base_model)
 
 
@@ -111,21 +107,18 @@ def load_dataset(
     """The problems of a split with their demonstrations.
 
     Args:
-        split (`str`, *optional*, defaults to `"train"`):
-            `"train"` or `"test"`; no problem is in both.
-        size (`int`, *optional*):
-            Number of problems. Defaults to 512; a smaller split is the start of a larger one.
-        level (`str`, *optional*, defaults to `"easy"`):
-            `"easy"`, six digits, or `"hard"`, eight.
-        style (`str`, *optional*, defaults to `"worked"`):
-            Style of the demonstrations: `"worked"` writes each step as the base model can, `3+4=7;7*2=4;4-5=9;#9`;
-            `"brief"`, the style of another policy, leaves the last step out, `3+4=7;7*2=4;#9`.
-        damaged_share (`float`, *optional*, defaults to 0.0):
-            Share of the demonstrations with a wrong step, which mostly leads to a wrong answer.
-        demonstrated_share (`float`, *optional*, defaults to 1.0):
-            Share of the problems that have a demonstration; the others have an empty one.
-        seed (`int`, *optional*, defaults to 0):
-            Decides which demonstrations are damaged or missing. A larger share includes those of a smaller one.
+        split (`str`, *optional*, defaults to `"train"`): `"train"` or `"test"`; no problem is in both.
+        size (`int`, *optional*): number of problems; defaults to 512. A smaller split is the start of a larger one.
+        level (`str`, *optional*, defaults to `"easy"`): `"easy"`, six digits, or `"hard"`, eight.
+        style (`str`, *optional*, defaults to `"worked"`): `"worked"` demonstrations have each step as the base model
+            can write it, `3+4=7;7*2=4;4-5=9;#9`; `"brief"` ones, in the style of another policy, leave the last step
+            out, `3+4=7;7*2=4;#9`.
+        damaged_share (`float`, *optional*, defaults to 0.0): share of the demonstrations with a wrong step, which
+            mostly leads to a wrong answer.
+        demonstrated_share (`float`, *optional*, defaults to 1.0): share of the problems that have a demonstration; the
+            others have an empty one.
+        seed (`int`, *optional*, defaults to 0): decides which demonstrations are damaged or missing. A larger share
+            includes those of a smaller one.
 
     Returns:
         [`~datasets.Dataset`]: columns `prompt`, `completion` (the demonstration) and `solution` (the answer).

@@ -13,7 +13,7 @@ from typing import Any
 from prefix_rft_trl.utils.files import atomic_folder
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
 
-from .sources import ADAPTER_CONFIG, CONFIG, explain_missing_model
+from .sources import ADAPTER_CONFIG, CONFIG, explain_missing_model, resolve_model
 
 
 RECORD = "model_changes.json"
@@ -59,7 +59,13 @@ class ModelChanges:
         return find_recipe_file(self.chat_template).read_text() if self.chat_template else None
 
 
-def changed_tokenizer(model: str, changes: ModelChanges, revision: str | None = None) -> Any:
+def starting_model(model: str, lab_level: str, setting: dict[str, Any] | None, revision: str | None = None) -> str:
+    """The model that a recipe starts from: with `model_changes`, the changed copy ([`changed_model`])."""
+    model = resolve_model(model, lab_level)
+    return changed_model(model, ModelChanges.read(setting), revision) if setting else model
+
+
+def changed_tokenizer(model: str, changes: ModelChanges) -> Any:
     """The tokenizer of a model, with the chat template and end of turn of its changes.
 
     Raises:
@@ -67,7 +73,7 @@ def changed_tokenizer(model: str, changes: ModelChanges, revision: str | None = 
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
+    tokenizer = AutoTokenizer.from_pretrained(model)
     if changes.chat_template:
         tokenizer.chat_template = changes.template_text
     if changes.eos_token:

@@ -4,13 +4,20 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl import lab
 
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+LAB = "lab"
+NO_WARNING_LENGTH = 10**30  # of a tokenizer that counts long texts
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 
 _NAME = re.compile(r"^\w[\w.-]*$")
@@ -84,8 +91,8 @@ def find_models(given: Iterable[str], base: str | None = None, lab_level: str = 
 
 
 def _find(name: str | None, path: str, base: str | None, lab_level: str) -> ModelSource:
-    if path == "lab":
-        return ModelSource(name or "base", lab.base_model_path(lab_level))
+    if path == LAB:
+        return ModelSource(name or "base", resolve_model(path, lab_level))
     folder = Path(path)
     if not folder.is_dir():
         if folder.is_file() or not _HUB_NAME.match(path):
@@ -119,8 +126,8 @@ def _base_of_adapter(config: Path, given: str | None, lab_level: str) -> str:
         raise ValueError(
             f"{config.parent} is an adapter that does not say of which model. Name its base: --base_model MODEL."
         )
-    if base == "lab":
-        return lab.base_model_path(lab_level)
+    if base == LAB:
+        return resolve_model(base, lab_level)
     is_local = Path(base).is_absolute() or (Path(base).parent.name and Path(base).parent.is_dir())
     if not (Path(base) / CONFIG).is_file() and (is_local or not _HUB_NAME.match(base)):
         raise ValueError(
@@ -130,13 +137,47 @@ def _base_of_adapter(config: Path, given: str | None, lab_level: str) -> str:
     return base
 
 
+def resolve_model(model: Any, lab_level: str = "easy") -> Any:
+    """The folder of the lab's base model for `lab`; anything else is returned as it is."""
+    return lab.base_model_path(lab_level) if model == LAB else model
+
+
+def load_tokenizer(model: str) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a model, by folder or name, which counts long texts without a warning.
+
+    Raises:
+        ValueError: if there is no such model.
+    """
+    from transformers import AutoTokenizer
+
+    with explain_missing_model(model):
+        tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.model_max_length = NO_WARNING_LENGTH
+    return tokenizer
+
+
+def context_length(model: str) -> int | None:
+    """Tokens that a model takes, prompt and answer together; `None` if its config does not say."""
+    from transformers import AutoConfig, PreTrainedConfig
+
+    config, _ = PreTrainedConfig.get_config_dict(model)
+    config = config.get("text_config", config)
+    length = config.get("max_position_embeddings", config.get("n_positions"))
+    if length is None:  # then it is the default of the architecture
+        with suppress(ValueError, OSError):
+            length = getattr(AutoConfig.from_pretrained(model).get_text_config(), "max_position_embeddings", None)
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    kind = rope.get("rope_type", rope.get("type"))
+    if length is None or kind not in ("linear", "dynamic", "yarn"):
+        return length  # other kinds of scaling have it already
+    before = rope.get("original_max_position_embeddings") if kind == "yarn" else None
+    return max(length, int((before or length) * rope["factor"]))
+
+
 @contextmanager
 def explain_missing_model(model: str | None) -> Iterator[None]:
     """
-    Turns a failed download into an error that names the model.
-
-    Args:
-        model (`str`): the model that the block loads: a folder, or a name on the Hub.
+    Turns a failed download into an error that names the model which the block loads.
 
     Raises:
         ValueError: for an `OSError` in the block, if there is no such folder.

@@ -1,17 +1,20 @@
 """Find the final answer that a text states: in its last box or answer tags, or else after its last marker.
 
-Once a thinking block is closed, nothing inside it counts as an answer.
+Once a thinking block is closed, nothing inside it counts as an answer. A row's right answers are read the same way.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 
+LONGEST_IN_TABLE = 80  # characters of an answer in the completions table
 MARKERS = ("####", "answer is", "answer:")
 
+_NO_ANSWER = {"", "none", "null", "nan", "n/a", "na", "-"}
 _THINKING_CLOSER = "</think>"
 _TAG_OPENER, _TAG_CLOSER = "<answer>", "</answer>"
 _BOX_OR_BRACE = re.compile(r"\\(?:boxed|fbox)\s*\{|\\(?:boxed|fbox)\s+(\w+)|\\.|[{}]", re.DOTALL)
@@ -58,19 +61,50 @@ def find_final_answer(text: str, markers: tuple[str, ...] = MARKERS) -> FinalAns
 
 
 def completion_text(completion: str | list[dict[str, Any]]) -> str:
-    """The text of a completion: itself, or the content (text or parts) of its last message."""
+    """The text of a completion: itself, or that of its last message."""
     if isinstance(completion, str):
         return completion
-    content = completion[-1].get("content") if completion else None
+    return message_text(completion[-1]) if completion else ""
+
+
+def message_text(message: dict[str, Any]) -> str:
+    """The content of a message, or the text in its parts; empty if there is none."""
+    content = message.get("content")
     if isinstance(content, list):
-        return "".join(part.get("text") or "" for part in content)
-    return content or ""
+        texts = (part.get("text") for part in content if isinstance(part, dict))
+        return "".join(text for text in texts if isinstance(text, str))
+    return content if isinstance(content, str) else ""
 
 
 def stated_answer(completion: str | list[dict[str, Any]], markers: tuple[str, ...] = MARKERS) -> str | None:
     """The final answer of a completion, as found by [`find_final_answer`]."""
     final = find_final_answer(completion_text(completion), markers)
     return None if final is None else final.text
+
+
+def log_answers(log_extra: Callable[[str, list[str]], None], answers: list[str | None]) -> None:
+    """Puts the beginnings of extracted answers into the completions table, by the trainer's `log_extra`."""
+    log_extra("extracted_answer", [(answer or "")[:LONGEST_IN_TABLE] for answer in answers])
+
+
+def acceptable_golds(solution: Any) -> tuple[str, ...]:
+    r"""The bare answers that count as right.
+
+    Args:
+        solution: a row's text or number, or a list of either, of which any one is right. From a text with a
+            `\boxed{}` or a `####`, the content of the last one is taken.
+
+    Returns:
+        `tuple[str, ...]`: empty if the row names no answer, or a placeholder such as `None` or `n/a`.
+    """
+    if isinstance(solution, (list, tuple)):
+        return tuple(dict.fromkeys(gold for item in solution for gold in acceptable_golds(item)))
+    if solution is None or isinstance(solution, bool) or not isinstance(solution, (str, int, float)):
+        return ()
+    text = f"{Decimal(f'{solution:.15g}'):f}" if isinstance(solution, float) else str(solution)  # 0.00001, not 1e-05
+    stated = find_final_answer(text, markers=("####",))
+    gold = (stated.text if stated else text).strip()
+    return () if gold.lower() in _NO_ANSWER else (gold,)
 
 
 def last_statement(text: str, right_answer: object = None) -> int | None:

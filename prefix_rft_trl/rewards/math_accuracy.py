@@ -4,13 +4,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .answers import MARKERS, completion_text, stated_answer
-from .golds import acceptable_golds
+from .answers import MARKERS, acceptable_golds, completion_text, log_answers, stated_answer
 from .verification.equivalence import Verdict
 from .verification.verifier import Verifier
 
-
-LONGEST_IN_TABLE = 80  # characters of an answer in the completions table
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
@@ -71,7 +68,7 @@ class MathAccuracyReward:
         golds = [acceptable_golds(solution) for solution in columns[self.solution_column]]
         verdicts = self.verifier.verify(list(zip(answers, golds, strict=True)))
         if log_extra is not None:
-            log_extra("extracted_answer", [(answer or "")[:LONGEST_IN_TABLE] for answer in answers])
+            log_answers(log_extra, answers)
         if log_metric is not None and verdicts:
             for name, share in _shares(answers, verdicts).items():
                 log_metric(f"math_accuracy/{name}", share)

@@ -5,10 +5,12 @@ Here the figures of a rollout are one line, with its texts below.
 """
 
 import random
-from itertools import takewhile
 from typing import Any
 
 from transformers import TrainerCallback
+
+from prefix_rft_trl.rewards.answers import completion_text
+from prefix_rft_trl.utils.shared_start import shared_start
 
 
 PREFIX_END = "▌"
@@ -21,12 +23,7 @@ def prefix_characters(completion: Completion, prefix_text: str) -> int:
 
     A prefix may end inside a character of several tokens, hence the longest common start.
     """
-    common = (ours == theirs for ours, theirs in zip(completion_text(completion), prefix_text, strict=False))
-    return sum(takewhile(bool, common))
-
-
-def completion_text(completion: Completion) -> str:
-    return completion if isinstance(completion, str) else str(completion[0].get("content") or "")
+    return len(shared_start(completion_text(completion), prefix_text))
 
 
 class CompletionsPrinter(TrainerCallback):
@@ -67,8 +64,7 @@ def print_rollouts(logs: dict[str, Any], step: int, number: int | None) -> None:
         console.print(Text(rollout_line(logs, row), style="bold"))
         prompt, text = logs["prompt"][row], completion_text(logs["completion"][row])
         end = logs["extra"].get("prefix_characters", {row: 0})[row]
-        last_turn = prompt if isinstance(prompt, str) else str(prompt[-1].get("content") or "")
-        console.print(Text(last_turn, style="dim"))
+        console.print(Text(completion_text(prompt), style="dim"))
         prefix = Text(text[:end] + PREFIX_END, style="cyan") if end else Text()
         console.print(prefix + Text(text[end:], style="green"), Text(), sep="\n")
 

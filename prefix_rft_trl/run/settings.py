@@ -1,4 +1,4 @@
-"""Record how a run asks its model for answers and verifies them, so that an evaluation does the same."""
+"""Record how a run prompts its model and verifies its answers, so that an evaluation does the same."""
 
 import json
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from prefix_rft_trl.data.gym import NAME_PREFIX
 from prefix_rft_trl.data.prompts import Prompt, shared_parts
 from prefix_rft_trl.rewards.registry import FORMAT_REWARDS
+from prefix_rft_trl.utils.files import write_atomically
 
 
 RUN_SETTINGS = "run_settings.json"
@@ -18,7 +19,7 @@ Settings = TypeVar("Settings", bound="AnswerSettings")
 @dataclass(frozen=True, kw_only=True)
 class AnswerSettings:
     """
-    How a model is asked for answers, and how they are verified. `None` leaves a setting open.
+    How answers are prompted for and verified. `None` leaves a setting open.
 
     Args:
         instruction (`str`, *optional*): text on a line of its own after each problem; empty for none.
@@ -78,8 +79,8 @@ class RunSettings(AnswerSettings):
         )
 
     def write(self, folder: str | Path) -> None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / RUN_SETTINGS).write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        write_atomically(Path(folder) / RUN_SETTINGS, f"{text}\n")
 
 
 def settings_of_run(model: str) -> RunSettings | None:

@@ -1,13 +1,14 @@
 """The policy's success on each problem so far, for prefixes that adapt to it."""
 
 import json
-from hashlib import blake2b
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
+
+from prefix_rft_trl.utils.hashing import stable_hash
 
 
 NAME_IN_0_6_0 = "ProblemMemory"
@@ -16,7 +17,7 @@ NAME_IN_0_6_0 = "ProblemMemory"
 def problem_key(prompt: Any) -> int:
     """A number from 0 to 2**63 - 1 that identifies a prompt, text or messages, on every process and in every run."""
     text = prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True, default=str)
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+    return stable_hash(text) >> 1
 
 
 def success_rates(

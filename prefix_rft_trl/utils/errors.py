@@ -1,7 +1,7 @@
 """Errors that a user can fix: reported in a sentence, without a traceback."""
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -16,10 +16,19 @@ class UserError(Exception):
     """A recipe, a flag or a dataset cannot be used; the message says why and how to fix it."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'learning_rate'?` for a name that is close to a known one, otherwise an empty string."""
-    matches = get_close_matches(name, list(known), n=1)
-    return f" Did you mean '{matches[0]}'?" if matches else ""
+@contextmanager
+def as_user_error(*kinds: type[Exception]) -> Iterator[None]:
+    """Raises errors of these kinds in the block as a `UserError` in the same words."""
+    try:
+        yield
+    except kinds as error:
+        raise UserError(str(error)) from error
+
+
+def nearest(name: str, known: Iterable[str], most: int = 1) -> str:
+    """` Did you mean 'learning_rate'?` for a name that is close to known ones, otherwise an empty string."""
+    matches = [repr(match) for match in get_close_matches(name, list(known), most)]
+    return f" Did you mean {' or '.join(matches)}?" if matches else ""
 
 
 def refuse_old_deepspeed(args: Any) -> None:

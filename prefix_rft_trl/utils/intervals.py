@@ -31,6 +31,11 @@ class Estimate:
     def high(self) -> float:
         return self.mean + (self.half_width or 0.0)
 
+    def text(self, decimals: int, scale: float = 1.0, sign: str = "") -> str:
+        """`0.912 ± 0.013`, without the interval for a single seed; `sign="+"` writes that of a positive mean."""
+        mean = f"{scale * self.mean:{sign}.{decimals}f}"
+        return mean if self.half_width is None else f"{mean} ± {scale * self.half_width:.{decimals}f}"
+
     def overlaps(self, other: "Estimate") -> bool:
         """Whether the two intervals share a point."""
         return self.low <= other.high and other.low <= self.high

@@ -6,13 +6,7 @@ from typing import Any
 
 
 def lazy_front(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Makes the `__getattr__` and `__dir__` of a package that exports names from its modules.
-
-    Args:
-        package (`str`): the package's `__name__`.
-        homes (`Mapping[str, str]`): the module that defines each exported name, relative to the package, such as
-            `{"PrefixGRPOConfig": ".config"}`.
-    """
+    """Makes the `__getattr__` and `__dir__` of a package that exports names of modules: `{"Run": ".run"}`."""
 
     def get(name: str) -> Any:
         if name in homes:

@@ -1,8 +1,12 @@
 """Worker processes that do not outlive their parent. Imports nothing slow: every worker imports it first."""
 
 import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing import active_children, parent_process
 from threading import Thread
+from typing import Any
 
 
 def end_with_parent() -> None:
@@ -11,6 +15,17 @@ def end_with_parent() -> None:
     Called at the start of a worker, which would otherwise wait for work forever.
     """
     Thread(target=_exit_after_parent, daemon=True).start()
+
+
+@contextmanager
+def handled_signals(handle: Callable[[int, Any], None], *numbers: signal.Signals) -> Iterator[None]:
+    """Has a function handle signals while the block runs."""
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def end_workers() -> None:

@@ -98,7 +98,7 @@ def test_the_model_of_a_recipe_is_made_with_its_changes(capsys):
         (["show", "lab/sft", "--seed", "1"], "unknown: --seed 1"),
         (["show", "lab/sft", "lab/uft"], "unknown: lab/uft"),
         (["model", "lab/sft", "--model_nam", "foo"], "unknown setting 'model_nam'"),
-        (["model", "lab/sft", "--model_changes", "{"], "`model_changes` is not JSON"),
+        (["model", "lab/sft", "--model_changes", "{"], "--model_changes takes a JSON object"),
     ],
 )
 def test_a_wrong_command_line_is_refused_with_the_fix(line, found, refusal):

@@ -16,18 +16,18 @@ def methods(comparison):
 
 
 def test_the_same_results_give_the_same_bytes_whatever_the_users_own_settings(comparison):
-    first = curves.draw_together(methods(comparison), curves.ACCURACY, 0.8)
+    first = curves.draw(methods(comparison), curves.ACCURACY, 0.8)
     with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 20, "svg.fonttype": "none"}):
-        second = curves.draw_together(methods(comparison), curves.ACCURACY, 0.8)
+        second = curves.draw(methods(comparison), curves.ACCURACY, 0.8)
         assert matplotlib.rcParams["font.size"] == 20
     assert first == second
     assert "<dc:date>" not in first
     assert "<text" not in first  # glyphs are drawn, so that no font is needed
 
 
-@pytest.mark.parametrize("draw", [curves.draw_together, curves.draw_apart])
-def test_a_figure_has_each_method_in_its_colour(comparison, draw):
-    drawn = draw(methods(comparison), curves.ACCURACY, 0.8)
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_figure_has_each_method_in_its_colour(comparison, apart):
+    drawn = curves.draw(methods(comparison), curves.ACCURACY, 0.8, apart)
     ElementTree.fromstring(drawn)
     for method in methods(comparison):
         assert f"stroke: {method.style.colour}" in drawn
@@ -36,16 +36,16 @@ def test_a_figure_has_each_method_in_its_colour(comparison, draw):
 
 def test_one_seed_is_drawn_without_a_band(comparison):
     single = [replace(method, runs=method.runs[:1]) for method in methods(comparison)]
-    drawn = curves.draw_together(single, curves.ACCURACY, 0.8)
+    drawn = curves.draw(single, curves.ACCURACY, 0.8)
     assert "fill-opacity: 0.14" not in drawn
 
 
 def test_a_quantity_that_no_method_logged_is_not_drawn(comparison):
     rft = methods(comparison)[1:2]
     prefix = next(view for view in curves.VIEWS if view.y == "prefix/length")
-    assert curves.draw_together(rft, prefix, 0.8) is None
-    assert curves.draw_together(methods(comparison), prefix, 0.8) is not None
-    assert curves.draw_apart([], curves.ACCURACY, 0.8) is None
+    assert curves.draw(rft, prefix, 0.8) is None
+    assert curves.draw(methods(comparison), prefix, 0.8) is not None
+    assert curves.draw([], curves.ACCURACY, 0.8) is None
 
 
 def test_tokens_on_an_axis_are_those_generated_and_trained():

@@ -8,10 +8,10 @@ import pytest
 
 from prefix_rft_trl import lab
 from prefix_rft_trl.cli import eval as evaluation
-from prefix_rft_trl.evaluation.engines import Engine, context_length, fit_budgets, load_tokenizer
+from prefix_rft_trl.evaluation.engines import Engine, fit_budgets
 from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
 from prefix_rft_trl.evaluation.sampling import EvalOverrides
-from prefix_rft_trl.models.sources import ModelSource
+from prefix_rft_trl.models.sources import ModelSource, context_length, load_tokenizer
 from prefix_rft_trl.utils.errors import UserError
 
 
@@ -39,7 +39,7 @@ def nothing_is_loaded(monkeypatch) -> None:
 def fitted(budget: int, is_given: bool = False, context: int | None = CONTEXT) -> tuple[int, int, list[str]]:
     """Budget and need of the lab, whose prompts have 12 tokens each, and what was reported."""
     reported: list[str] = []
-    benchmarks = find_benchmarks(["lab"], EvalOverrides(max_new_tokens=budget), None, load_tokenizer(LAB))
+    benchmarks = find_benchmarks(["lab"], EvalOverrides(max_new_tokens=budget), None, load_tokenizer(LAB.path))
     (benchmark,), needed = fit_budgets(benchmarks, context, is_given, reported.append)
     return benchmark.sampling.max_new_tokens, needed, reported
 
@@ -86,11 +86,12 @@ def test_a_prompt_that_leaves_no_room_is_named_whoever_set_the_budget():
 )
 def test_the_context_is_what_the_config_says(tmp_path: Path, config: dict[str, Any], length: int | None):
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert context_length(ModelSource("model", str(tmp_path))) == length
+    assert context_length(str(tmp_path)) == length
 
 
 def test_the_context_of_an_adapter_is_that_of_its_base(tmp_path):
-    assert context_length(ModelSource("adapter", str(tmp_path), lab.base_model_path())) == CONTEXT
+    adapter = ModelSource("adapter", str(tmp_path), lab.base_model_path())
+    assert Engine("transformers").context_length(adapter) == CONTEXT
 
 
 def test_vllm_reserves_memory_for_what_is_asked_unless_the_user_says_how_much(monkeypatch):

@@ -128,7 +128,7 @@ SAMPLES = [
 def test_figures_are_those_of_a_computation_by_hand():
     found = compute_scores(SAMPLES)
     assert (found.problems, found.unscored, found.num_samples) == (3, 1, 3)
-    assert found.of_problems == [2 / 3, 1 / 3, 0]
+    assert found.problem_accuracies == [2 / 3, 1 / 3, 0]
     assert found.problem_indices == [0, 2, 3]
     assert found.mean.mean == pytest.approx(1 / 3)
     # Deviations of 1/3, 0 and -1/3 from the mean: a variance of 1/9 between 3 problems

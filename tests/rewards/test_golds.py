@@ -1,6 +1,6 @@
 import pytest
 
-from prefix_rft_trl.rewards.golds import acceptable_golds
+from prefix_rft_trl.rewards.answers import acceptable_golds
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from trl import ModelConfig, ScriptArguments, TrlParser
 from trl.cli.accelerate_config import resolve_accelerate_config_argument
 from trl.cli.commands.training import _subtract_subsequence
 
-from prefix_rft_trl.cli.json_flags import read_dict
+from prefix_rft_trl.cli.flags import read_dict
 from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.sft import DemonstrationSFTConfig
 from prefix_rft_trl.utils.documented import documented
-from prefix_rft_trl.utils.errors import UserError, nearest
+from prefix_rft_trl.utils.errors import UserError, as_user_error, nearest
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
 
 from .recipe import DEFAULT_TRAINER, Recipe
@@ -132,8 +132,6 @@ def split_launcher_flags(recipe: Recipe) -> tuple[list[str], Recipe]:
     for place, flag in enumerate(flags[:-1], 1):
         if flag == "--accelerate_config":
             flags[place] = str(find_recipe_file(flags[place]))
-    try:
+    with as_user_error(ValueError):
         flags = resolve_accelerate_config_argument(flags)
-    except ValueError as error:
-        raise UserError(str(error)) from error
     return flags, replace(recipe, flags=_subtract_subsequence(recipe.flags, from_line))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.processes import handled_signals
 
 
 SECONDS_TO_STOP = 600  # for a step and a checkpoint after a signal; torch allows 30
@@ -22,11 +23,7 @@ NUM_PROCESSES = "PREFIX_RFT_NUM_PROCESSES"
 
 def launch(flags: list[str], script_line: list[str]) -> int:
     """
-    Runs the training script under `accelerate launch`.
-
-    Args:
-        flags (`list[str]`): flags of the launcher.
-        script_line (`list[str]`): command line of the script.
+    Runs the training script with its command line under `accelerate launch` with its flags.
 
     Returns:
         `int`: 0; 1 if it failed; 130 if the user stopped it.
@@ -102,12 +99,8 @@ def _launch_one_process(arguments: argparse.Namespace) -> NoReturn:
     def pass_on(number: int, frame: Any) -> None:
         process.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    try:
+    with handled_signals(pass_on, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         code = process.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     sys.exit(code)
 
 

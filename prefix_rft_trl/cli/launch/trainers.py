@@ -5,7 +5,7 @@ from typing import Any
 from trl import ModelConfig
 
 from prefix_rft_trl.data.loading import load_splits, pick_split, with_demonstrations, with_prompts
-from prefix_rft_trl.models.changes import ModelChanges, changed_model
+from prefix_rft_trl.models.changes import starting_model
 from prefix_rft_trl.models.sources import explain_missing_model
 from prefix_rft_trl.rewards import RewardFunction, load_reward
 from prefix_rft_trl.rewards.registry import required_columns
@@ -22,7 +22,7 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
     splits, rewards = splits_of(script_args), _load_rewards(script_args)
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
     _check_columns(rewards, rows)
-    # Benchmarks are asked in place of the test split, but the trainer wants to have a dataset for an evaluation
+    # Benchmarks replace the test split, but the trainer requires a dataset for an evaluation
     eval_rows = rows.take(0) if script_args.eval_benchmarks else _eval_rows(splits, script_args, training_args)
 
     from prefix_rft_trl import PrefixGRPOTrainer
@@ -67,7 +67,9 @@ def _make(
     if not prompts:
         raise UserError(f"the split '{script_args.dataset_train_split}', which is to be trained on, is empty.")
     held_out = _find_held_out(splits, script_args, training_args, arguments.get("reward_funcs"))
-    model = _model_path(script_args, model_args)
+    model = starting_model(
+        model_args.model_name_or_path, script_args.lab_level, script_args.model_changes, model_args.model_revision
+    )
     benchmarks = _find_eval_benchmarks(script_args, training_args, prompts, model)
 
     from trl import get_peft_config, get_quantization_config
@@ -92,19 +94,8 @@ def _make(
 
 def splits_of(script_args: Any) -> Any:
     """The splits of the dataset that a recipe names."""
-    lab_settings = {
-        "level": script_args.lab_level,
-        "style": script_args.lab_style,
-        "damaged_share": script_args.lab_damaged_share,
-        "demonstrated_share": script_args.lab_demonstrated_share,
-    }
-    return load_splits(
-        script_args.dataset_name,
-        script_args.dataset_config,
-        script_args.dataset_streaming,
-        lab_settings,
-        script_args.reasoning_gym,
-    )
+    source = (script_args.dataset_name, script_args.dataset_config, script_args.dataset_streaming)
+    return load_splits(*source, settings=vars(script_args))
 
 
 def _with_prompts(splits: Any, split: str, script_args: Any) -> Any:
@@ -145,16 +136,6 @@ def _check_columns(rewards: list[RewardFunction], dataset: Any) -> None:
             f"the reward {reward.__name__!r} reads the column '{missing[0]}', and the dataset has: "
             f"{', '.join(columns)}. {remedy}."
         )
-
-
-def _model_path(script_args: Any, model_args: ModelConfig) -> str:
-    from prefix_rft_trl import lab
-
-    is_lab = model_args.model_name_or_path == "lab"
-    model = lab.base_model_path(script_args.lab_level) if is_lab else model_args.model_name_or_path
-    if not script_args.model_changes or not model:
-        return model
-    return changed_model(model, ModelChanges.read(script_args.model_changes), model_args.model_revision)
 
 
 def _find_held_out(splits: Any, script_args: Any, training_args: Any, rewards: list[RewardFunction] | None) -> Any:
@@ -204,18 +185,18 @@ def _find_eval_benchmarks(script_args: Any, training_args: Any, prompts: list[An
     if training_args.eval_strategy == "no":
         raise UserError("`eval_benchmarks` are asked by `eval_strategy: steps`, with `eval_steps`. Set both.")
 
-    from prefix_rft_trl.evaluation.engines import context_length, fit_budgets, load_tokenizer
+    from prefix_rft_trl.evaluation.engines import fit_budgets
     from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
     from prefix_rft_trl.evaluation.sampling import EvalOverrides
-    from prefix_rft_trl.models.sources import find_models
+    from prefix_rft_trl.models.sources import context_length, find_models, load_tokenizer
     from prefix_rft_trl.run.settings import RunSettings
 
     run = RunSettings.from_recipe(script_args, training_args, prompts)
     overrides = EvalOverrides(num_samples=script_args.eval_num_samples, num_problems=script_args.eval_num_problems)
     source = find_models([model], lab_level=script_args.lab_level)[0]
-    found = find_benchmarks(script_args.eval_benchmarks, overrides, run, load_tokenizer(source))
+    found = find_benchmarks(script_args.eval_benchmarks, overrides, run, load_tokenizer(source.tokenizer_path))
     in_vllm = getattr(training_args, "use_vllm", False) and training_args.vllm_max_model_length
-    fit_budgets(found, in_vllm or context_length(source), is_given=True, report=print)
+    fit_budgets(found, in_vllm or context_length(source.base or source.path), is_given=True, report=print)
     for benchmark in found:
         benchmark.check_golds()
     return found

@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 class AnswerCheck(RowCheck):
     """Collects answers row by row, and verifies all of them at the end.
 
-    Args:
-        verifier (`Verifier`): reads golds, and compares answers with them.
-        markers (`tuple[str, ...]`): markers of a final answer outside a box.
-
     Attributes:
         readable (`int`): rows whose gold can be read, known at the end.
         stated (`int`): demonstrations that state a final answer.

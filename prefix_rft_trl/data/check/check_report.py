@@ -80,14 +80,7 @@ class Report:
 
 
 def print_report(report: Report, title: str, examples: int, console: Console) -> None:
-    """Prints a report.
-
-    Args:
-        report (`Report`): the findings.
-        title (`str`): name of the dataset.
-        examples (`int`): rows to show of each kind.
-        console (`Console`): the terminal.
-    """
+    """Prints a report under the name of the dataset, with a number of examples of each kind of finding."""
     for part in _parts(report, title, examples):
         console.print(part, highlight=False, soft_wrap=isinstance(part, str))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from prefix_rft_trl.data.texts import excerpt, prompt_texts
 from prefix_rft_trl.method.demonstrations import Message, parse_demonstrations
-from prefix_rft_trl.rewards.golds import acceptable_golds
+from prefix_rft_trl.rewards.answers import acceptable_golds
 
 from .findings import Finding
 

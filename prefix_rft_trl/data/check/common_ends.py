@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from prefix_rft_trl.utils.shared_start import shared_start
+
 
 MIN_TEXTS = 8  # of fewer, the shared part may be the problem itself
 
@@ -25,9 +27,9 @@ class CommonEnds:
         Where all problems have one form, the instruction is only the first or the last lines of what they share: the
         text is cut at each of these lines, and at the end of the shared part.
         """
-        shared = _shared_beginning(text, self.prefix)
+        shared = shared_start(text, self.prefix)
         starts = {0, len(shared) if shared == self.prefix else 0, *(cut.end() for cut in re.finditer("\n", shared))}
-        shared = _shared_beginning(text[::-1], self.suffix[::-1])[::-1]
+        shared = shared_start(text[::-1], self.suffix[::-1])[::-1]
         ends = {0, len(_from_white_space(shared)), *(len(shared) - cut.start() for cut in re.finditer("\n", shared))}
         return {text[start : len(text) - end] for start in starts for end in ends if start + end < len(text)} | {text}
 
@@ -46,12 +48,7 @@ def _shared_by_half(texts: list[str]) -> str:
     """The longest beginning that half of the sorted texts share: sorting puts those that share one side by side."""
     half = (len(texts) + 1) // 2
     pairs = zip(texts, texts[half - 1 :], strict=False)
-    return max((_shared_beginning(first, last) for first, last in pairs), key=len)
-
-
-def _shared_beginning(first: str, second: str) -> str:
-    differing = (place for place, (one, other) in enumerate(zip(first, second, strict=False)) if one != other)
-    return first[: next(differing, min(len(first), len(second)))]
+    return max((shared_start(first, last) for first, last in pairs), key=len)
 
 
 def _from_white_space(text: str) -> str:

@@ -36,7 +36,7 @@ class DuplicateCheck(RowCheck):
             yield finding
 
     def finish(self) -> Iterator[Finding]:
-        """The pairs whose golds are written differently, told apart by the verifier."""
+        """The pairs whose golds are written differently, compared by the verifier."""
         verdicts = self._verifier.verify([(own[0], golds) for *_, golds, own in self._doubtful])
         for (finding, first, golds, own), verdict in zip(self._doubtful, verdicts, strict=True):
             if verdict is Verdict.DIFFERENT:

@@ -79,12 +79,7 @@ class Budgets:
 
 
 class LengthCheck(RowCheck):
-    """Measures all rows, and compares them with the budgets.
-
-    Args:
-        measure (`Measure`): in characters or in tokens.
-        budgets (`Budgets`): in the same unit.
-    """
+    """Measures all rows, in characters or in tokens, and compares them with budgets in the same unit."""
 
     def __init__(self, measure: Measure, budgets: Budgets) -> None:
         self._measure = measure

@@ -2,15 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from prefix_rft_trl.data.prompts import make_prompt
+from prefix_rft_trl.data.prompts import Prompt, make_prompt
 from prefix_rft_trl.data.texts import prompt_texts
 from prefix_rft_trl.method.demonstrations import Message, demonstration_ids
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-Prompt = str | list[Message]
 
 
 class Measure:
@@ -64,18 +62,22 @@ class TokenMeasure(Measure):
         return len(self._encoded(prompt)[1])
 
     def demonstration(self, prompt: Prompt, message: Message) -> int:
-        asked, ids = self._encoded(prompt)
+        trained_prompt, ids = self._encoded(prompt)
         end = self._tokenizer.eos_token_id
         stop_ids = () if end is None else (end,)
-        return len(demonstration_ids(self._tokenizer, asked, ids, message, stop_ids, **self._template_kwargs))
+        return len(demonstration_ids(self._tokenizer, trained_prompt, ids, message, stop_ids, **self._template_kwargs))
 
     def _encoded(self, prompt: Prompt) -> tuple[Prompt, list[int]]:
         """The prompt as it is trained on, and its ids; cached for the demonstrations of the same prompt."""
         from prefix_rft_trl.sampling.generate import encode_prompts
 
         if self._last[0] is not prompt:
-            asked = self._as_trained(prompt)
-            self._last = (prompt, asked, encode_prompts(self._tokenizer, [asked], self._template_kwargs)[0])
+            trained_prompt = self._as_trained(prompt)
+            self._last = (
+                prompt,
+                trained_prompt,
+                encode_prompts(self._tokenizer, [trained_prompt], self._template_kwargs)[0],
+            )
         return self._last[1:]
 
     def _as_trained(self, prompt: Prompt) -> Prompt:

@@ -34,12 +34,7 @@ class _SharedRuns:
 
 
 class OverlapCheck(RowCheck):
-    """Looks for problems of benchmarks in the prompts and demonstrations of a dataset.
-
-    Args:
-        benchmarks (`Mapping[str, Sequence[BenchmarkProblem]]`): their problems by name.
-        ends (`CommonEnds`): what the dataset's prompts have before and after the problem.
-    """
+    """Looks for problems of benchmarks in a dataset whose prompts have common ends around the problem."""
 
     def __init__(self, benchmarks: Mapping[str, Sequence[BenchmarkProblem]], ends: CommonEnds | None = None) -> None:
         self._ends = ends or CommonEnds()
@@ -101,11 +96,7 @@ def _normalized(text: str) -> str:
 
 
 class NgramIndex:
-    """Index of the runs of 13 words of some texts, which are identified by their numbers.
-
-    Args:
-        texts (`Sequence[str]`): texts; those of fewer than 13 words are never found.
-    """
+    """Index of the runs of 13 words of texts, by their numbers; texts of fewer words are never found."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts_with: dict[str, set[int]] = defaultdict(set)

@@ -44,16 +44,7 @@ class Corruption:
 
 
 def corrupt(text: str, golds: Sequence[str], rng: np.random.Generator) -> Corruption | None:
-    """Corrupts a demonstration.
-
-    Args:
-        text (`str`): the demonstration.
-        golds (`Sequence[str]`): the right answers.
-        rng (`np.random.Generator`): source of the slip.
-
-    Returns:
-        `Corruption` or `None`: `None` if the text states no answer, or one without a number or choice to change.
-    """
+    """Corrupts a demonstration; `None` if it states no answer, or one without a number or choice to change."""
     stated = find_final_answer(text)
     if stated is None:
         return None
@@ -138,7 +129,7 @@ def confirm_wrong(answers: Sequence[str], golds: Sequence[Sequence[str]]) -> lis
     """
     if not answers:
         return []
-    from prefix_rft_trl.rewards.golds import acceptable_golds
+    from prefix_rft_trl.rewards.answers import acceptable_golds
     from prefix_rft_trl.rewards.verification.verifier import Verdict, Verifier
 
     pairs = [(answer, acceptable_golds(list(right))) for answer, right in zip(answers, golds, strict=True)]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from enum import IntEnum
-from hashlib import blake2b
 
 import numpy as np
 
@@ -16,11 +15,6 @@ class Purpose(IntEnum):
     DEMONSTRATED = 1
     CORRUPTED = 2
     CORRUPTION = 3
-
-
-def text_key(text: str) -> int:
-    """A stable 64-bit hash of a text, the same in every run."""
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def generator(seed: int, purpose: Purpose, key: Key) -> np.random.Generator:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.data.prompts import make_prompt
 from prefix_rft_trl.data.texts import excerpt
+from prefix_rft_trl.utils.hashing import stable_hash
 
 from .corruption import Corruption, corrupt
-from .draws import Purpose, generator, text_key
+from .draws import Purpose, generator
 from .options import ConversionOptions
 from .rows import Message, Unusable
 from .sources.reading import Reader
@@ -18,8 +19,6 @@ from .thinking import convert_thinking
 if TYPE_CHECKING:
     from datasets import Features
     from transformers import PreTrainedTokenizerBase
-
-NO_WARNING_LENGTH = 10**30
 
 
 @dataclass
@@ -168,7 +167,7 @@ class Extraction:
 
 
 def read_candidate(row: dict[str, Any], reader: Reader, options: ConversionOptions) -> Candidate:
-    """A row in the form that was asked for, or with the reason why it is unusable."""
+    """A row in the form of the options, or with the reason why it is unusable."""
     try:
         problem = reader.read(row)
         texts = [convert_thinking(text, options.thinking) for text in problem.demonstrations]
@@ -188,7 +187,7 @@ def read_candidate(row: dict[str, Any], reader: Reader, options: ConversionOptio
         return Candidate(excerpt(str(value)), dropped=str(error))
     return Candidate(
         excerpt(problem.text),
-        key=text_key(problem.text),
+        key=stable_hash(problem.text),
         prompt=prompt,
         demonstrations=dict(enumerate(nonempty)),
         golds=[problem.solution] if isinstance(problem.solution, str) else list(problem.solution),
@@ -213,15 +212,6 @@ def drop_too_long(candidates: Sequence[Candidate], options: ConversionOptions) -
             candidate.left_out += [reason] * len(too_long)
             for place in too_long:
                 del candidate.demonstrations[place]
-
-
-def load_tokenizer(path: str) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a model, by name or folder, which counts long texts without a warning."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(path)
-    tokenizer.model_max_length = NO_WARNING_LENGTH
-    return tokenizer
 
 
 def count_tokens(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[int]:

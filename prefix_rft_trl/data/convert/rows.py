@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from prefix_rft_trl.method.demonstrations import Message
 
-Message = dict[str, str]
 
 _GROUPED = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 

@@ -9,15 +9,12 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from prefix_rft_trl.rewards.answers import stated_answer
+from prefix_rft_trl.rewards.answers import log_answers, stated_answer
 from prefix_rft_trl.rewards.verification.worker_pool import Failure, WorkerPool
 from prefix_rft_trl.rewards.verification.workers import limit_worker
 
 from .generating import read_entry
 from .tasks import make_task, registered_tasks
-
-
-LONGEST_IN_TABLE = 80  # characters of an answer in the completions table
 
 
 class ReasoningGymScore:
@@ -68,7 +65,7 @@ class ReasoningGymScore:
         results = self.workers.results(distinct, prepare_with=tuple(entry[:1]))
         scores = [0.0 if pair[0] is None else results[pair] for pair in pairs]
         if log_extra is not None:
-            log_extra("extracted_answer", [(answer or "")[:LONGEST_IN_TABLE] for answer in answers])
+            log_answers(log_extra, answers)
         if log_metric is not None and scores:
             log_metric("reasoning_gym/no_answer", answers.count(None) / len(answers))
             for failure in Failure:
@@ -113,6 +110,3 @@ def _task(entry: str) -> Any:
 @cache
 def _cached_task(task: str, options: str) -> Any:
     return make_task(task, ast.literal_eval(options), seed=0)
-
-
-reasoning_gym_score = ReasoningGymScore()

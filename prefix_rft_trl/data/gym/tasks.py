@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.utils.errors import nearest
@@ -28,9 +27,8 @@ def make_task(name: str, options: Mapping[str, Any], seed: int = 0, size: int = 
     """
     known = registered_tasks()
     if name not in known:
-        near = get_close_matches(name, list(known), n=3)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"It has: {', '.join(sorted(known))}."
-        raise ValueError(f"reasoning-gym has no task {name!r}. {hint}")
+        hint = nearest(name, known, most=3) or f" It has: {', '.join(sorted(known))}."
+        raise ValueError(f"reasoning-gym has no task {name!r}.{hint}")
     task_class, config_class = known[name]
     _check_options(name, options, config_class)
     try:

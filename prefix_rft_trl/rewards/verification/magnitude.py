@@ -25,9 +25,6 @@ class TooLarge(Exception):
 def refuse_too_high(text: str) -> None:
     """Refuse LaTeX that Math-Verify would evaluate while parsing it.
 
-    Args:
-        text (`str`): an answer in LaTeX.
-
     Raises:
         TooLarge: for a tower of `HIGHEST_TOWER` exponents, and for a binomial of a large number.
     """
@@ -45,10 +42,7 @@ def refuse_too_high(text: str) -> None:
 
 
 def refuse_too_large(expression: Any) -> None:
-    """Refuse an expression whose evaluation would be too large.
-
-    Args:
-        expression: a sympy expression, matrix or set, left unevaluated by `math_verify.parse`.
+    """Refuse an expression, left unevaluated by `math_verify.parse`, whose evaluation would be too large.
 
     Raises:
         TooLarge: if a number in it has more than `MOST_DIGITS` digits, if a sum or product has more than `MOST_TERMS`

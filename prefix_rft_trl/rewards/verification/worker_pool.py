@@ -129,7 +129,7 @@ class WorkerPool:
         from pebble import ProcessPool
 
         with self._lock:
-            if self._pool is None or not self._pool.active:
+            if not self.is_running:
                 if self._end_pool is not None:
                     self._end_pool()
                 self._pool = ProcessPool(
@@ -138,6 +138,7 @@ class WorkerPool:
                 self._end_pool = util.Finalize(
                     None, _end, args=(self._pool,), exitpriority=_BEFORE_CHILDREN_ARE_JOINED
                 )
+            assert self._pool is not None
             return self._pool
 
 

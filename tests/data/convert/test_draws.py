@@ -5,7 +5,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.data.convert.draws import Purpose, draw, text_key
+from prefix_rft_trl.data.convert.draws import Purpose, draw
+from prefix_rft_trl.utils.hashing import stable_hash
 
 
 KEYS = st.lists(st.tuples(st.integers(0, 2**64 - 1)), unique=True, max_size=30)
@@ -35,13 +36,13 @@ def ranking(keys):
 
 
 def test_seeds_and_purposes_draw_differently():
-    keys = [(text_key(f"problem {row}"),) for row in range(100)]
+    keys = [(stable_hash(f"problem {row}"),) for row in range(100)]
     draws = [drawn_keys(50, keys), drawn_keys(50, keys, seed=1), drawn_keys(50, keys, purpose=Purpose.CORRUPTED)]
     for one, other in [(0, 1), (0, 2), (1, 2)]:
         assert 10 < len(draws[one] & draws[other]) < 40
 
 
 def test_a_draw_is_the_same_in_every_run():
-    assert text_key("1+1?") == 7682684029972028730
-    keys = [(text_key(str(row)),) for row in range(12)]
+    assert stable_hash("1+1?") == 7682684029972028730
+    keys = [(stable_hash(str(row)),) for row in range(12)]
     assert draw(4, keys, 3, Purpose.CORRUPTED) == {3, 4, 8, 9}

@@ -17,7 +17,8 @@ class KnownSource:
 
     Attributes:
         purpose (`str`): one line for the help.
-        reader (`Callable`): makes a reader from the columns of the dataset and the options of the source.
+        reader (`Callable`): makes a reader from the columns of the dataset and the options of the source; raises a
+            `ValueError` if a column is missing.
         options (`tuple[str, ...]`): names of those options.
         input (`str`, *optional*): name on the Hub; `None` where the user has to name one.
         config (`str`, *optional*): configuration on the Hub.

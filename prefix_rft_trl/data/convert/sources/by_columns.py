@@ -14,17 +14,7 @@ def columns(
     demonstration_column: str = "completion",
     answer_column: str = "solution",
 ) -> Reader:
-    """A reader of named columns; `a.b` is the value under `b` in column `a`.
-
-    Args:
-        found (`Sequence[str]`): columns of the dataset.
-        prompt_column (`str`): text or messages.
-        demonstration_column (`str`): text, one assistant message, or a list of either.
-        answer_column (`str`): text, a number, or a list of acceptable answers.
-
-    Raises:
-        ValueError: if a column is missing.
-    """
+    """A reader of named columns; `a.b` is the value under `b` in column `a`."""
     needed = [_outer_column(path, found) for path in (prompt_column, demonstration_column, answer_column)]
     hint = " Set `--prompt_column`, `--demonstration_column` and `--answer_column`."
 
@@ -39,15 +29,7 @@ def columns(
 
 
 def prompt_completion(found: Sequence[str], answer_column: str = "solution") -> Reader:
-    """A reader of TRL's SFT formats: `prompt` and `completion`, or `messages`, the last of which is the demonstration.
-
-    Args:
-        found (`Sequence[str]`): columns of the dataset.
-        answer_column (`str`): text, a number, or a list of acceptable answers.
-
-    Raises:
-        ValueError: if a column is missing.
-    """
+    """A reader of TRL's SFT formats: `prompt` and `completion`, or `messages` that end with the demonstration."""
     has_messages = "messages" in found and "completion" not in found
     needed = [*(["messages"] if has_messages else ["prompt", "completion"]), _outer_column(answer_column, found)]
     needed = check_columns("prompt-completion", needed, found, " Name that of the answers with `--answer_column`.")

@@ -19,15 +19,7 @@ _OPTIONAL_COLUMNS = ["correctness_llama", "is_reasoning_complete", "finish_reaso
 
 
 def openr1_math(found: Sequence[str], llama_marks: bool = False) -> Reader:
-    """A reader of either form, by the columns.
-
-    Args:
-        found (`Sequence[str]`): columns of the dataset.
-        llama_marks (`bool`): accept a generation that only Llama marked correct too.
-
-    Raises:
-        ValueError: if the columns are those of neither.
-    """
+    """A reader of either form, by the columns; `llama_marks` accepts what only Llama marked correct too."""
     if set(SUBSET_COLUMNS) <= set(found):
         return Reader(SUBSET_COLUMNS, read_subset_row)
     if set(COMPLETE_COLUMNS) <= set(found):

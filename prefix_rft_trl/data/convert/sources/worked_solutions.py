@@ -17,12 +17,7 @@ _CALCULATOR_MARK = re.compile(r"<<[^<>]*>>")
 def gsm8k(found: Sequence[str], keep_mark: bool = False) -> Reader:
     """A reader of GSM8K as published; calculator marks and thousands separators in the answer are removed.
 
-    Args:
-        found (`Sequence[str]`): columns of the dataset.
-        keep_mark (`bool`): end a demonstration with `#### 72` instead of a box.
-
-    Raises:
-        ValueError: if a column is missing.
+    With `keep_mark` a demonstration ends in `#### 72` instead of a box.
     """
 
     def read(row: SourceRow) -> SourceProblem:
@@ -39,11 +34,7 @@ def gsm8k(found: Sequence[str], keep_mark: bool = False) -> Reader:
 
 
 def competition_math(found: Sequence[str]) -> Reader:
-    """A reader of MATH as published: the solution is the demonstration, its last box the answer.
-
-    Raises:
-        ValueError: if a column is missing.
-    """
+    """A reader of MATH as published: the solution is the demonstration, its last box the answer."""
 
     def read(row: SourceRow) -> SourceProblem:
         problem, worked = read_text(row["problem"], "problem"), read_text(row["solution"], "solution")

@@ -1,0 +1,32 @@
+"""Parse the flags of a command, among them settings that are dictionaries."""
+
+import json
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from typing import Any
+
+from prefix_rft_trl.utils.errors import UserError
+
+
+def command_parser(
+    command: str, description: str, usage: str | None = None, epilog: str | None = None
+) -> ArgumentParser:
+    """The parser of a command; description and epilog keep their line breaks."""
+    formatting: dict[str, Any] = {"formatter_class": RawDescriptionHelpFormatter, "allow_abbrev": False}
+    return ArgumentParser(f"prefix-rft {command}", usage, description, epilog, **formatting)
+
+
+def read_dict(setting: str, value: Any) -> Any:
+    """The value of a setting: a dictionary of a recipe, or text of the command line, which is read as JSON.
+
+    Raises:
+        UserError: if the text is no JSON object.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        found = json.loads(value)
+    except json.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"--{setting} takes a JSON object, such as '{{\"name\": 1}}', found {value!r}.")
+    return found
