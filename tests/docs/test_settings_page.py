@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from prefix_rft_trl.cli.launch.arguments import PrefixScriptArguments
 from prefix_rft_trl.sft import DemonstrationSFTConfig
 
 
-PAGE = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "settings.md").read_text()
 SETTING = re.compile(r"^\| `(\w+)` \| `([^`]*)` \|", re.MULTILINE)
 
 
@@ -28,6 +30,10 @@ def documented(section: str) -> dict[str, object]:
 
 def defaults(config: type) -> dict[str, object]:
     return {setting.name: setting.default for setting in fields(config)}
+
+
+def test_the_page_is_what_the_docstrings_say():
+    assert runpy.run_path(str(DOCS / "site" / "settings_page.py"))["page"]() == PAGE
 
 
 @pytest.mark.parametrize("config", [PrefixGRPOConfig, DemonstrationSFTConfig])
