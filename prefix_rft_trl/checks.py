@@ -1,4 +1,4 @@
-"""Checks before training starts: arguments and data that hybrid rollouts cannot be trained with."""
+"""Checks before training starts: refuse arguments and data that do not work with hybrid rollouts."""
 
 import inspect
 from collections.abc import Callable
@@ -17,7 +17,7 @@ logger = get_logger(__name__)
 
 
 def refuse_other_generators(*args: Any, **named: Any) -> None:
-    """Raises a ValueError if the arguments of a trainer hand generation over to something else."""
+    """Raises a ValueError if a trainer's arguments replace its generation."""
     given = inspect.signature(GRPOTrainer).bind(*args, **named).arguments
     for name in ("tools", "rollout_func", "environment_factory"):
         if given.get(name):
@@ -32,14 +32,14 @@ def check_prefixes(
     args: PrefixGRPOConfig,
     tokenizer: PreTrainedTokenizerBase,
     longest_prefix: Callable[[int, Message], list[int]],
-    without_demonstration: int,
+    num_missing: int,
 ) -> None:
-    """Tokenizes the rows that may not yield a prefix, and warns of those that do not.
+    """Tokenizes the rows that may not yield a prefix, and warns about those that do not.
 
     Args:
         dataset, args, tokenizer: those of the trainer.
         longest_prefix (`Callable`): from a row index and one of its demonstrations to its longest possible prefix.
-        without_demonstration (`int`): number of rows that have none.
+        num_missing (`int`): number of rows without a demonstration.
 
     Raises:
         ValueError: naming the row, if the chat template has no room for a demonstration; if whole demonstrations are
@@ -54,10 +54,10 @@ def check_prefixes(
         too_short += not any(prefixes)
     if args.gives_whole_demonstrations:
         _check_shortest_fits(dataset, args, longest_prefix)
-    if without_demonstration or too_short:
+    if num_missing or too_short:
         logger.warning(
-            f"{without_demonstration + too_short} of {len(dataset)} rows train as plain GRPO: "
-            f"{without_demonstration} have no demonstration or an empty one in column '{column}', {too_short} "
+            f"{num_missing + too_short} of {len(dataset)} rows train as plain GRPO: "
+            f"{num_missing} have no demonstration or an empty one in column '{column}', {too_short} "
             "have one that cannot be cut: a single token, or one that starts with its answer."
         )
 

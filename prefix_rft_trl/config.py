@@ -1,4 +1,4 @@
-"""Settings of Prefix-RFT: each documented once, and validated."""
+"""Settings of Prefix-RFT, documented and validated."""
 
 import math
 import warnings
@@ -23,7 +23,7 @@ class PrefixGRPOConfig(GRPOConfig):
     It has all settings of [`~trl.GRPOConfig`] and those below. The defaults are the values of the paper (Huang et al.,
     2025, https://huggingface.co/papers/2507.01679). The paper's other values are TRL's defaults as well:
     `learning_rate` 1e-6, `num_generations` 8, `temperature` 1, `beta` 0, `epsilon` 0.2. The paper trains for 500
-    steps of 128 prompts; how a machine reaches that is left to a recipe.
+    steps of 128 prompts; the batch sizes for that depend on the machine and are left to recipes.
 
     Parameters:
         > Parameters that control the hybrid rollouts
@@ -41,53 +41,53 @@ class PrefixGRPOConfig(GRPOConfig):
             Prompts that get hybrid rollouts: `"all"` (paper), or `"failed"`, those that were tried before and that no
             on-policy rollout has solved so far.
         prefix_success_reward (`float`, *optional*, defaults to `1.0`):
-            Reward from which a rollout counts as a success, for `prefix_prompts="failed"` and
+            Minimum reward of a rollout that counts as a success, for `prefix_prompts="failed"` and
             `prefix_ratio_schedule="adaptive"`.
         answer_column (`str`, *optional*, defaults to `"solution"`):
-            Dataset column with the right answer, for the metrics `prefix/holds_answer` and `prefix/states_answer` and
-            for `prefix_exclude_answer`. Ignored if the dataset does not have it.
+            Dataset column with the correct answer, for the metrics `prefix/holds_answer` and `prefix/states_answer`
+            and for `prefix_exclude_answer`. Ignored if the dataset does not have it.
 
         > Parameters that control the length of the prefix
 
         prefix_ratio_schedule (`str`, *optional*, defaults to `"cosine"`):
             How the lower bound of the prefix ratio decays from `prefix_ratio_high` to `prefix_ratio_low`: `"cosine"`
             (paper), `"linear"`, or `"constant"`, which stays at `prefix_ratio_low` from the start. `"adaptive"` draws
-            the ratio from U[low, high * (1 - s)] with s the share of on-policy rollouts that solved the problem when
-            it was last tried: no prefix where all did. `"whole"` makes hybrid rollouts of whole demonstrations up to
-            the end of sequence, without sampling (LUFFY); one that does not fit `max_completion_length` is left out.
+            the ratio from U[low, high * (1 - s)], where s is the fraction of on-policy rollouts that solved the
+            problem on its last attempt: no prefix if all did. `"whole"` takes whole demonstrations with the end of
+            sequence as hybrid rollouts, without sampling (LUFFY); those above `max_completion_length` are left out.
         prefix_ratio_distribution (`str`, *optional*, defaults to `"uniform"`):
             Distribution of the ratio: `"uniform"` between the two bounds of the schedule (paper), or `"binomial"`
-            (UFT): the demonstration is cut into at most 5 slices of sentences, of which k ~ Binomial(5, p) are given,
-            p being the lower bound of the schedule, and none after the decay.
+            (UFT): the demonstration is cut into at most 5 slices of sentences, and the first k ~ Binomial(5, p) are
+            the prefix, where p is the lower bound of the schedule. After the decay there is no prefix.
         prefix_ratio_high (`float`, *optional*, defaults to `0.95`):
-            Upper bound of the share of a demonstration that is given. Paper: 0.95.
+            Upper bound of the prefix ratio, the fraction of a demonstration used as a prefix. Paper: 0.95.
         prefix_ratio_low (`float`, *optional*, defaults to `0.05`):
-            Final lower bound of that share. Paper: 0.05.
+            Final lower bound of the prefix ratio. Paper: 0.05.
         prefix_ratio_decay_steps (`int`, *optional*):
             Optimizer steps after which the lower bound stays at `prefix_ratio_low`. Defaults to the length of the run.
             Paper: 500 of 500 steps.
         prefix_exclude_answer (`bool`, *optional*, defaults to `False`):
-            Whether a prefix ends before the demonstration's last statement of the answer, after which nothing is left
-            to find (not in the paper): the last `\boxed{}`, or else the last marker such as `####` or "answer is", or
-            else the last place where the right answer of `answer_column` stands as a word of its own. The ratio still
+            Whether to end each prefix before the demonstration's last statement of its answer, so that the policy has
+            to find it (not in the paper). The statement is the last `\boxed{}`, else the last marker such as `####` or
+            "answer is", else the last occurrence of the answer in `answer_column` as a separate word. The ratio still
             refers to the whole demonstration; only a prefix that would reach into the statement is shortened. Where
-            nothing comes before the statement, the rollout is on-policy.
+            nothing precedes the statement, the rollout gets no prefix.
 
         > Parameters that control the training of prefix tokens
 
         prefix_advantage (`str`, *optional*, defaults to `"group"`):
-            Advantage of the rollouts of a group with hybrid ones: `"group"` (paper) is the reward minus the mean of
-            all rollouts; `"on_policy"` subtracts the mean of the rollouts without a prefix; `"dr_grpo_prefix"` and
+            Advantage estimator for groups with hybrid rollouts: `"group"` (paper) is the reward minus the mean of all
+            rollouts; `"on_policy"` subtracts the mean of the rollouts without a prefix; `"dr_grpo_prefix"` and
             `"dr_grpo_prefix_v2"` are the estimators of the authors' code, which treat prefix and continuation
             separately (`prefix_rft_trl/method/advantages.py`; the second never reinforces a demonstration that
             succeeds).
         prefix_selection (`str`, *optional*, defaults to `"top_entropy"`):
-            Prefix tokens that are trained: `"top_entropy"` (paper) ranks those of all rows and ranks of a forward
-            batch by the policy's entropy, `"top_entropy_per_rollout"` ranks within each hybrid rollout;
+            Prefix tokens that are trained: those on which the policy has the highest entropy, in a forward batch over
+            all processes (`"top_entropy"`, paper) or within each hybrid rollout (`"top_entropy_per_rollout"`).
             `"bottom_entropy"`, `"random"` and `"none"`, which leaves prefixes as context only, are the paper's
             ablations.
         prefix_top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
-            Share of prefix tokens that is trained; 1.0 trains all of them. Paper: 0.2.
+            Fraction of the prefix tokens that is trained; 1.0 trains all of them. Paper: 0.2.
         prefix_loss_type (`str`, *optional*, defaults to `"ppo"`):
             Weight of the prefix tokens that are trained: `"ppo"` (paper, Eq. 3) leaves them to `loss_type`, clip
             included, like sampled tokens; `"ppo_unclipped"` (authors' code) is advantage times ratio; `"shaped"` is
@@ -174,7 +174,7 @@ class PrefixGRPOConfig(GRPOConfig):
         _check_known("prefix_prompts", self.prefix_prompts, ("all", "failed"))
         for name in ("prefix_ratio_low", "prefix_ratio_high", "prefix_top_entropy_quantile"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"`{name}` must be a share from 0 to 1, found {getattr(self, name)}.")
+                raise ValueError(f"`{name}` must be from 0 to 1, found {getattr(self, name)}.")
         if self.prefix_top_entropy_quantile == 0:
             raise ValueError("`prefix_top_entropy_quantile=0` trains no prefix token: set `prefix_selection='none'`.")
         if not self.prefix_shaping_gamma > 0:
@@ -242,7 +242,7 @@ class PrefixGRPOConfig(GRPOConfig):
         if self.gives_whole_demonstrations and self.num_prefix_generations == self.num_generations:
             raise ValueError(
                 "`prefix_ratio_schedule='whole'` with `num_prefix_generations` equal to `num_generations` "
-                f"({self.num_generations}) samples nothing. Lower the first, or take TRL's `SFTTrainer`."
+                f"({self.num_generations}) samples nothing. Lower `num_prefix_generations`, or use TRL's `SFTTrainer`."
             )
         if self.gives_whole_demonstrations and self.prefix_exclude_answer:
             raise ValueError(
@@ -257,7 +257,7 @@ class PrefixGRPOConfig(GRPOConfig):
                 f"`prefix_loss_type='{self.prefix_loss_type}'` gives each prefix token its own weight, but "
                 f"`loss_type='{self.loss_type}'` with `importance_sampling_level='{self.importance_sampling_level}'` "
                 "multiplies it by another one. Set `prefix_loss_type='ppo'`, which leaves prefix tokens to the loss, "
-                "or a loss that weighs token by token, such as `loss_type='dr_grpo'` with "
+                "or a token-level loss, such as `loss_type='dr_grpo'` with "
                 "`importance_sampling_level='token'`."
             )
 

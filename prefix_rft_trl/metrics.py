@@ -1,4 +1,4 @@
-"""Metrics of prefixes, from sums that are added up over processes before they are divided."""
+"""Metrics of hybrid rollouts: sums are reduced over processes first and divided then."""
 
 from collections.abc import Sequence
 
@@ -39,15 +39,15 @@ def token_sums(
 
 
 def token_metrics(sums: torch.Tensor) -> dict[str, float]:
-    """Metrics of a forward batch; NaN, which TRL leaves out of its averages, where nothing was counted."""
-    prefix, kept, sampled, entropy_kept, entropy_dropped, entropy_sampled, advantage, rollouts = sums.tolist()
+    """Metrics of a forward batch; NaN where nothing was counted, which TRL leaves out of its averages."""
+    prefix, selected, sampled, entropy_selected, entropy_others, entropy_sampled, advantage, rollouts = sums.tolist()
     return {
         "prefix/advantage": _ratio(advantage, prefix),
-        "prefix/trained_token_share": _ratio(kept, kept + sampled),
-        "prefix/trained_tokens": _ratio(kept, rollouts),
-        "prefix/kept_share": _ratio(kept, prefix),
-        "prefix/entropy_kept": _ratio(entropy_kept, kept),
-        "prefix/entropy_dropped": _ratio(entropy_dropped, prefix - kept),
+        "prefix/trained_token_share": _ratio(selected, selected + sampled),
+        "prefix/trained_tokens": _ratio(selected, rollouts),
+        "prefix/kept_share": _ratio(selected, prefix),
+        "prefix/entropy_kept": _ratio(entropy_selected, selected),
+        "prefix/entropy_dropped": _ratio(entropy_others, prefix - selected),
         "policy_entropy": _ratio(entropy_sampled, sampled),
     }
 
@@ -75,7 +75,7 @@ def rollout_rows(
 def completion_columns(
     batch: RolloutBatch, completions: Sequence[Completion], prefix_texts: Sequence[str]
 ) -> dict[str, list[bool] | list[int]]:
-    """Columns of the logged completions of one process: is it hybrid, and its prefix in tokens and characters."""
+    """Columns of the logged completions of one process: whether hybrid, and prefix length in tokens and characters."""
     lengths = [len(prefix.ids) for prefix in batch.prefixes]
     return {
         "hybrid": [length > 0 for length in lengths],
@@ -113,10 +113,10 @@ def rollout_metrics(batch: RolloutBatch, rows: torch.Tensor) -> dict[str, float]
 
 
 def holds_answer(prefix_text: str, answer: object) -> float:
-    """1 if a prefix contains the right answer as a word or number of its own, 0 if not, NaN for any other answer.
+    """1 if a prefix contains the correct answer as a separate word or number, 0 if not, NaN if it is neither.
 
-    In `... #### 42` the answer is what follows the final mark. A short answer can occur in a prefix by accident, so
-    the share of prefixes that contain it is an upper bound.
+    In `... #### 42` the answer is what follows the final mark. A short answer can occur in a prefix by chance, so the
+    fraction of prefixes that contain it is an upper bound.
     """
     if not isinstance(answer, (str, int, float)):
         return float("nan")

@@ -11,9 +11,9 @@ from transformers import TrainerState
 from .config import PrefixGRPOConfig
 from .method.demonstrations import parse_demonstrations
 from .method.prefixes import (
+    LEFT_ON_POLICY,
     NO_PREFIX,
     ON_POLICY,
-    WITHOUT_PREFIX,
     Assignment,
     Decode,
     Prefix,
@@ -37,8 +37,8 @@ class RolloutBatch:
         step (`int`): optimizer steps done when it was planned; -1 in evaluation.
         index (`int`): generation batches planned earlier in the same step.
         ratio_bounds (`tuple[float, float]`): bounds of the prefix ratio at that step.
-        prefixes (`list[Prefix]`): what each rollout starts from, once prompts are tokenized.
-        rewards (`torch.Tensor`): shape (rollouts of all processes,), NaN where none could be computed, once scored.
+        prefixes (`list[Prefix]`): what each rollout starts from; set when prompts are tokenized.
+        rewards (`torch.Tensor`): shape (rollouts of all processes,), NaN where no function gave one; set when scored.
     """
 
     assignments: list[Assignment]
@@ -76,7 +76,7 @@ def plan_batch(
         examples (`list[dict]`): one dataset row per rollout.
         args, history: settings, and the success of each problem so far.
         state, accelerator: step of the run, and this process among all.
-        previous (`RolloutBatch`): the batch before; draws repeat neither within a step nor after a resume.
+        previous (`RolloutBatch`): the batch planned before, so that a second one in the same step draws anew.
     """
     step = state.global_step
     index = previous.index + 1 if previous.step == step else 0
@@ -119,7 +119,7 @@ def plan_rollouts(
             continue
         problem_bounds = bounds_of_problem(example["prompt"], bounds, args, history)
         if problem_bounds is None:
-            assignments.append(WITHOUT_PREFIX)
+            assignments.append(LEFT_ON_POLICY)
             continue
         column = args.demonstration_column
         found = parse_demonstrations(example.get(column), f"with the prompt {example['prompt']!r:.80}", column)
@@ -161,10 +161,10 @@ def cut_prefix(
 
     Args:
         ids (`list[int]`): of the demonstration.
-        assignment (`Assignment`): the share that is given, and the right answer.
+        assignment (`Assignment`): the prefix ratio, and the correct answer.
         args: the settings.
         eos_token_id (`int`): of the policy's tokenizer.
-        decode (`Callable`): from ids to their text, special tokens included.
+        decode (`Callable`): from ids to text, special tokens included.
     """
     drawn = cut_demonstration(ids, assignment.ratio, args, eos_token_id, decode)
     if not drawn:
@@ -181,10 +181,10 @@ def cut_prefix(
 def cut_demonstration(
     ids: list[int], ratio: float, args: PrefixGRPOConfig, eos_token_id: int, decode: Decode
 ) -> list[int]:
-    """The first tokens of a demonstration; with the schedule `whole` all of them and the end of sequence.
+    """The first tokens of a demonstration; with the schedule `whole`, all of them and the end of sequence.
 
-    A whole demonstration that does not fit the completion budget is left out: truncated, it would be scored as a
-    wrong answer.
+    A whole demonstration that does not fit the completion budget is left out, since a truncated one would be scored
+    as a wrong answer.
     """
     assert args.max_completion_length is not None
     if args.gives_whole_demonstrations:

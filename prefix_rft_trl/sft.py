@@ -21,10 +21,13 @@ class DemonstrationSFTConfig(SFTConfig):
     [`~trl.SFTConfig`] for the datasets of Prefix-RFT.
 
     Args:
-        max_length (`int`, *optional*): Tokens to which a row is cut. By default none is, unlike in TRL, or a long
-            demonstration would lose its answer.
-        chat_template_kwargs (`dict`, *optional*): Further arguments of the chat template, as in [`~trl.GRPOConfig`].
-        demonstration_column (`str`, *optional*, defaults to `"completion"`): Column that holds the demonstrations.
+        max_length (`int`, *optional*):
+            Length in tokens to which rows are truncated. Unlike in TRL, by default none is, since a long demonstration
+            would lose its answer.
+        chat_template_kwargs (`dict`, *optional*):
+            Further arguments of the chat template, as in [`~trl.GRPOConfig`].
+        demonstration_column (`str`, *optional*, defaults to `"completion"`):
+            Column that holds the demonstrations.
     """
 
     _VALID_DICT_FIELDS = [*SFTConfig._VALID_DICT_FIELDS, "chat_template_kwargs"]

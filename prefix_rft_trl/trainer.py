@@ -1,8 +1,8 @@
-"""PrefixGRPOTrainer: wires the stations of a demonstration to the seams of TRL's GRPOTrainer.
+"""GRPOTrainer with hybrid rollouts: runs each part of Prefix-RFT at its place in TRL's training step.
 
 A demonstration is read (`method.demonstrations`), assigned to a rollout and cut (`rollouts`, `method.prefixes`),
 continued by the policy (`sampling`), scored by the reward functions, given an advantage (`method.advantages`), and
-turned into a loss (`method.token_weights`). This file says only when; each station says how.
+turned into a loss (`method.token_weights`). This file says when, those modules say how.
 """
 
 from typing import Any
@@ -86,11 +86,11 @@ class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
             args = PrefixGRPOConfig(f"{name.split('/')[-1]}-Prefix-RFT")
         self.num_prefix_generations = getattr(args, "num_prefix_generations", 0)
         self.rollout_batch = RolloutBatch.on_policy(0)
-        without_demonstration = None
+        num_missing = None
         if self.num_prefix_generations:
             refuse_other_generators(model, reward_funcs, args, train_dataset, *others, **named)
             if isinstance(train_dataset, (Dataset, IterableDataset)):  # TRL refuses anything else
-                without_demonstration = check_demonstrations(train_dataset, args.demonstration_column)
+                num_missing = check_demonstrations(train_dataset, args.demonstration_column)
         else:
             self._tag_names, self._name, self._paper = GRPOTrainer._tag_names, GRPOTrainer._name, GRPOTrainer._paper
         super().__init__(model, reward_funcs, args, train_dataset, *others, **named)
@@ -104,8 +104,8 @@ class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
                 "Hybrid rollouts are spliced from text, and the processing class is a processor for images. Pass the "
                 "tokenizer alone as `processing_class`, or set `num_prefix_generations=0`."
             )
-        if without_demonstration is not None:
-            check_prefixes(self.train_dataset, self.args, self._tokenizer, self._longest_prefix, without_demonstration)
+        if num_missing is not None:
+            check_prefixes(self.train_dataset, self.args, self._tokenizer, self._longest_prefix, num_missing)
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -128,15 +128,15 @@ class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
     def _success_history(self) -> SuccessHistory:  # looked up, since a resume may replace it
         return next(callback for callback in self.callback_handler.callbacks if isinstance(callback, SuccessHistory))
 
-    # Length: each demonstration is encoded after its prompt, and cut
+    # Length: each demonstration is encoded after its prompt and cut to its prefix
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], Any, dict[str, Any]]:
         prompt_ids, images, multimodal_fields = super()._tokenize_prompts(prompts)
         rows = zip(prompts, prompt_ids, self.rollout_batch.assignments, strict=self.num_prefix_generations > 0)
-        self.rollout_batch.prefixes = [self._prefix(*row) for row in rows]
+        self.rollout_batch.prefixes = [self._encode_prefix(*row) for row in rows]
         return prompt_ids, images, multimodal_fields
 
-    def _prefix(self, prompt: Any, prompt_ids: list[int], assignment: Assignment) -> Prefix:
+    def _encode_prefix(self, prompt: Any, prompt_ids: list[int], assignment: Assignment) -> Prefix:
         if assignment.demonstration is None:
             return NO_PREFIX
         ids = self.demonstration_ids(prompt, prompt_ids, assignment.demonstration)
@@ -153,7 +153,9 @@ class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
         example = self.train_dataset[row]
         prompt_ids = super()._tokenize_prompts([example["prompt"]])[0][0]
         assignment = Assignment(True, message, ratio=1.0, answer=example.get(self.args.answer_column))
-        return self._prefix(example["prompt"], prompt_ids, assignment).ids
+        return self._encode_prefix(example["prompt"], prompt_ids, assignment).ids
+
+    # Sampling: the policy continues each prefix
 
     def _generate_single_turn(
         self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False
@@ -168,7 +170,7 @@ class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
                 return sample(prompt_ids, num_generations)
         return sample_continuations(self, sample, prompt_ids, self.rollout_batch.prefix_ids, num_generations)
 
-    # Advantage: of the prefix and of the continuation, from the rewards of all ranks
+    # Advantage: one for the prefix and one for the continuation, from the rewards of all processes
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list) -> torch.Tensor:
         rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
@@ -190,7 +192,7 @@ class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
         return rewards_per_func
 
     def _prefix_tensors(self, outputs: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """What the loss needs of the prefixes, each of shape (rollouts, ...), next to TRL's own tensors."""
+        """Tensors about prefixes that the loss reads, each of shape (rollouts, ...), in addition to TRL's."""
         lengths = self.rollout_batch.prefix_lengths(self.accelerator.device)
         prefix_mask = prefix_token_mask(lengths, outputs["completion_mask"])
         prefix_advantages, advantages = self._advantages(outputs["advantages"], lengths)
@@ -204,41 +206,41 @@ class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
         if self.args.prefix_selection == "random":
             tensors["prefix_noise"] = token_noise(self.rollout_batch.assignments, lengths, prefix_mask.size(1))
         if (ratio := outputs.get("importance_sampling_ratio")) is not None:
-            # It corrects for the sampler of the continuation, and must neither scale nor drop the demonstration
+            # It corrects for the engine that sampled the continuation, so prefix tokens are neither scaled nor dropped
             tensors["importance_sampling_ratio"] = torch.where(prefix_mask, 1.0, ratio)
         return tensors
 
-    def _advantages(self, group: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _advantages(self, group_advantages: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self.args.prefix_advantage == "group":
-            return group, group
+            return group_advantages, group_advantages
         prefix_advantages, advantages = on_policy_baseline_advantages(
             self.args.prefix_advantage,
             self.rollout_batch.rewards,
             self.accelerator.gather(lengths) > 0,
             self.num_generations,
         )
-        # The log holds one generation batch: this pushes out the group's advantages, which are not trained on
+        # The log is a deque of one generation batch: this replaces the group's advantages, which are not trained on
         self._logs["advantages"].extend(advantages.tolist())
         first = self.accelerator.process_index * len(lengths)
         own_rows = slice(first, first + len(lengths))
         return prefix_advantages[own_rows], advantages[own_rows]
 
-    # Clipping, ratio and loss: TRL's own loss, with a weight for each prefix token. The weights need the entropies of
-    # the loss's own forward pass, and TRL reads the advantages after it, so they are set in between.
+    # Clipping, ratio and loss: TRL's loss, with a weight for each prefix token. The weights need the entropies of the
+    # loss's forward pass, and TRL reads the advantages after that pass, so they are set in between.
 
     def _compute_loss(self, model, inputs: dict[str, Any]) -> torch.Tensor:
         if "prefix_mask" not in inputs:
             return super()._compute_loss(model, inputs)
         inputs, forward = dict(inputs), self._get_per_token_logps_and_entropies
 
-        def weighed_forward(*args, **kwargs):
+        def forward_and_weight(*args, **kwargs):
             logps, entropies, aux_loss = forward(*args, **kwargs)
-            return *self._weigh_prefix_tokens(inputs, logps, entropies), aux_loss
+            return *self._apply_prefix_weights(inputs, logps, entropies), aux_loss
 
-        with replaced(self, "_get_per_token_logps_and_entropies", weighed_forward):
+        with replaced(self, "_get_per_token_logps_and_entropies", forward_and_weight):
             return super()._compute_loss(model, inputs) + inputs["prefix_loss"]
 
-    def _weigh_prefix_tokens(
+    def _apply_prefix_weights(
         self, inputs: dict[str, Any], logps: torch.Tensor, entropies: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         rule, prefix_mask, detached = self.args.prefix_token_rule, inputs["prefix_mask"], entropies.detach()
@@ -246,10 +248,10 @@ class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
         sampled = inputs["completion_mask"].bool() & ~prefix_mask
         sums = token_sums(prefix_mask, selected, sampled, detached, inputs["prefix_advantages"])
         self._append_metrics(token_metrics(self.accelerator.reduce(sums, reduction="sum")))
-        # TRL's count spans the generation batch on all processes: scale it to one process and accumulation window
+        # The number of prefix tokens is that of a generation batch, all processes: scale it to what one loss averages
         window = self.current_gradient_accumulation_steps / self.args.steps_per_generation
-        share = window / self.accelerator.num_processes
-        logps, entropies, updates = rule.weigh(inputs, logps, entropies, selected, share)
+        fraction = window / self.accelerator.num_processes
+        logps, entropies, updates = rule.apply(inputs, logps, entropies, selected, fraction)
         inputs |= updates
         return logps, entropies
 

@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     if "--check" in arguments:
         if PAGE.read_text() == page():
             return 0
-        print("docs/settings.md differs from the docstrings. Run: make docs", file=sys.stderr)
+        print("docs/settings.md differs from the docstrings. Run: python docs/site/settings_page.py", file=sys.stderr)
         return 1
     PAGE.write_text(page())
     return 0

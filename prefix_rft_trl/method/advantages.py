@@ -1,6 +1,6 @@
-"""Advantages of hybrid groups: one for a rollout's prefix tokens, one for its sampled tokens.
+"""Advantages in groups with hybrid rollouts: one for a rollout's prefix tokens, one for its sampled tokens.
 
-With m the mean reward of the on-policy rollouts of the prompt and r the hybrid rollout's own reward:
+With m the mean reward of the prompt's on-policy rollouts and r the rollout's own reward:
 
 | estimator             | prefix tokens   | continuation    | on-policy rollouts |
 | --------------------- | --------------- | --------------- | ------------------ |
@@ -10,7 +10,7 @@ With m the mean reward of the on-policy rollouts of the prompt and r the hybrid 
 | `dr_grpo_prefix_v2`   | -m              | 0               | r - m              |
 
 `group` is the paper's text and GRPO's own computation, so nothing is computed for it here. The two `dr_grpo_prefix`
-are those of the authors' code. In the first the continuation is not centred: with 0/1 rewards it is never pushed away.
+are those of the authors' code. In the first the continuation has no baseline: with 0/1 rewards it is never penalized.
 In the second a demonstration that leads to the right answer is never reinforced.
 """
 
@@ -60,7 +60,7 @@ def on_policy_baseline_advantages(
 
     Args:
         estimator (`str`): name in `ON_POLICY_BASELINE_ESTIMATORS`.
-        rewards (`torch.Tensor`): shape (rollouts,), complete groups in a row; NaN where a rollout could not be scored.
+        rewards (`torch.Tensor`): shape (rollouts,), group after group; NaN where a rollout could not be scored.
         hybrid (`torch.Tensor`): shape (rollouts,), True for rollouts that started with a prefix.
         num_generations (`int`): rollouts in a group.
 

@@ -28,7 +28,7 @@ def parse_demonstrations(value: Any, row: int | str = "?", column: str = "comple
     """Reads the demonstrations of a row, each as one assistant message; empty ones are left out.
 
     Args:
-        value: what the row holds: text, messages, a list of either, or `None`.
+        value: text, messages, a list of either, or `None`.
         row, column: where the value comes from, for the error message.
 
     Raises:
@@ -114,7 +114,7 @@ def doubtful_rows(
     dataset: "Dataset", column: str, tokenizer: "PreTrainedTokenizerBase"
 ) -> Iterator[tuple[int, list[Message]]]:
     """Finds the rows to tokenize before training: those with a demonstration that may be too short to cut, and the
-    first row for each way of writing thinking, which the chat template may not support.
+    first row of each thinking format, which the chat template may not support.
 
     Returns:
         `Iterator`: pairs of a row index and its demonstrations.

@@ -26,11 +26,11 @@ class Assignment:
     """The demonstration and the prefix ratio that are drawn for one rollout.
 
     Attributes:
-        planned (`bool`): whether it is one of the hybrid places of its group.
+        planned (`bool`): whether it is one of the `num_prefix_generations` rollouts of its group.
         demonstration (`dict` or `None`): the message it starts from; `None` makes it an on-policy rollout.
-        ratio (`float`): share of the demonstration that is given.
+        ratio (`float`): fraction of the demonstration that the prefix has.
         key (`tuple[int, int, int]`): (seed, step, row), which seeds its draws.
-        answer: the right answer to its problem, as the row has it.
+        answer: the correct answer, as in the dataset row.
     """
 
     planned: bool = False
@@ -41,7 +41,7 @@ class Assignment:
 
 
 ON_POLICY = Assignment()
-WITHOUT_PREFIX = Assignment(planned=True)
+LEFT_ON_POLICY = Assignment(planned=True)  # no demonstration, or none wanted for this problem
 
 
 def is_hybrid(row: int, num_generations: int, num_prefix_generations: int) -> bool:
@@ -56,7 +56,7 @@ def assign(
     distribution: str = "uniform",
     answer: object = None,
 ) -> Assignment:
-    """Draws one of a prompt's demonstrations and the share of it that the rollout is given.
+    """Draws one of a prompt's demonstrations, and the prefix ratio of the rollout.
 
     Args:
         demonstrations (`list[dict]`): those of the prompt; without any the rollout stays on-policy.
@@ -64,14 +64,14 @@ def assign(
             that are generated in this step, over all processes.
         ratio_bounds (`tuple[float, float]`): bounds of the ratio's distribution at this step.
         distribution (`str`): name in `DISTRIBUTIONS`.
-        answer: the right answer, as the row has it.
+        answer: the correct answer, as in the dataset row.
     """
     if not demonstrations:
-        return WITHOUT_PREFIX
+        return LEFT_ON_POLICY
     rng = np.random.default_rng(key)
     demonstration = demonstrations[rng.integers(len(demonstrations))]
     ratio = DISTRIBUTIONS[distribution](rng, *ratio_bounds)
-    return Assignment(True, demonstration, ratio, key, answer) if ratio > 0 else WITHOUT_PREFIX
+    return Assignment(True, demonstration, ratio, key, answer) if ratio > 0 else LEFT_ON_POLICY
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Prefix:
     """The tokens that a rollout starts from.
 
     Attributes:
-        ids (`list[int]`): token ids; none make the rollout on-policy.
+        ids (`list[int]`): token ids; an empty list makes the rollout on-policy.
         states_answer (`float`): 1 if they reach into the demonstration's last statement of its answer, 0 if not, NaN
             where that cannot be determined.
     """
@@ -110,10 +110,10 @@ def slices_length(ratio: float, ids: list[int], max_completion_length: int, deco
 
 
 def slice_end(text: str, ratio: float) -> int:
-    """Characters of a text's first slices: at most five, of complete sentences, as equal in number as possible (UFT).
+    """Index of the character at which a text's first slices end (UFT).
 
-    A sentence ends with `.`, `!` or `?` before white space, with a semicolon, or with its line. The ratio is the share
-    of the slices that is given; their number is rounded.
+    A text has at most five slices, with about the same number of sentences. A sentence ends with `.`, `!` or `?`
+    before white space, with a semicolon, or with its line. Of the slices, the fraction `ratio` counts.
     """
     ends = [found.end() for found in _SENTENCE_END.finditer(text)]
     if not ends or ends[-1] < len(text):
@@ -150,6 +150,6 @@ def token_noise(assignments: list[Assignment], lengths: torch.Tensor, width: int
     """
     noise = np.zeros((len(lengths), width), dtype=np.float32)
     for row, (assignment, length) in enumerate(zip(assignments, lengths.tolist(), strict=True)):
-        rng = np.random.default_rng([*assignment.key, 1])  # a stream of its own: `key` alone drew the prefix
+        rng = np.random.default_rng([*assignment.key, 1])  # `key` alone seeds the draw of the prefix
         noise[row, :length] = rng.random(length, dtype=np.float32)
     return torch.from_numpy(noise).to(lengths.device)

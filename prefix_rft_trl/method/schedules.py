@@ -1,6 +1,6 @@
-"""Schedules of the prefix ratio: the share of a demonstration that a hybrid rollout is given, over training.
+"""Schedules of the prefix ratio: the fraction of a demonstration that a hybrid rollout starts with, over training.
 
-The paper (section on prefix sampling) draws that share from U[low_t, high]. The upper bound is fixed. A schedule in
+The paper (section on prefix sampling) draws it from U[low_t, high]. The upper bound is fixed. A schedule in
 `SCHEDULES` says how the lower bound decays from `high` to its final value.
 """
 
@@ -56,9 +56,9 @@ def ratio_bounds(schedule: str, step: int, decay_steps: int, low: float, high: f
 
 
 def adaptive_bounds(success_rate: float, low: float, high: float) -> tuple[float, float]:
-    """U[low, high * (1 - s)] with s the success rate of the problem: long prefixes where the policy fails.
+    """Bounds low and high * (1 - s), with s the success rate of the problem: long prefixes where the policy fails.
 
-    Not part of the paper. Both bounds are 0 once every on-policy rollout succeeds.
+    Not in the paper. Both bounds are 0 once every on-policy rollout succeeds.
     """
     top = high * (1 - success_rate)
     return min(low, top), top

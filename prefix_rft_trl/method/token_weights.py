@@ -1,4 +1,4 @@
-"""Weights beta on prefix tokens: which of them are trained, and how strongly.
+"""Weights beta on prefix tokens: which of them are trained, and with what weight.
 
 Every update is a weighted sum of score functions. On sampled tokens the weight is that of the loss type. On prefix
 tokens it is
@@ -35,14 +35,14 @@ def prefix_token_mask(prefix_lengths: torch.Tensor, completion_mask: torch.Tenso
 def top_entropy(
     entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
 ) -> torch.Tensor:
-    """The paper's entropy clipping: one threshold for the prefix tokens of all rows and ranks of a forward batch."""
-    return high_entropy_mask(entropies.float(), prefix_mask, 1 - quantile)  # the precision of its threshold
+    """The paper's entropy clipping: one threshold for all prefix tokens of a forward batch, over all processes."""
+    return high_entropy_mask(entropies.float(), prefix_mask, 1 - quantile)  # TRL's threshold is in float32
 
 
 def top_entropy_per_rollout(
     entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
 ) -> torch.Tensor:
-    """One threshold per hybrid rollout, so that the selection does not depend on how a batch is divided."""
+    """One threshold per hybrid rollout, so that the selection does not depend on the micro-batches."""
     prefix_entropies = entropies.float().masked_fill(~prefix_mask, torch.nan)
     thresholds = torch.nanquantile(prefix_entropies, 1 - quantile, dim=1, keepdim=True)
     return (prefix_entropies >= thresholds) & prefix_mask
@@ -51,7 +51,7 @@ def top_entropy_per_rollout(
 def bottom_entropy(
     entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
 ) -> torch.Tensor:
-    """The tokens about which the policy is most certain (the paper's ablation)."""
+    """The tokens with the lowest entropy (the paper's ablation)."""
     return high_entropy_mask(-entropies.float(), prefix_mask, 1 - quantile)
 
 
@@ -89,7 +89,7 @@ def shaped(advantages: torch.Tensor, ratios: torch.Tensor, probabilities: torch.
 
 
 Weight = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
-# None leaves prefix tokens to the loss type, which weighs them like sampled ones (paper, Eq. 3).
+# None leaves prefix tokens to the loss type, which treats them like sampled ones (paper, Eq. 3).
 PREFIX_WEIGHTS: dict[str, Weight | None] = {"ppo": None, "ppo_unclipped": unclipped_ppo, "shaped": shaped}
 CROSS_ENTROPY = "cross_entropy"
 PREFIX_LOSSES = (*PREFIX_WEIGHTS, CROSS_ENTROPY)
@@ -109,7 +109,7 @@ def cross_entropy(logps: torch.Tensor, selected: torch.Tensor, normalizer: torch
     return -(logps * selected).sum() / normalizer
 
 
-def weigh_prefix_tokens(
+def apply_prefix_weights(
     prefix_loss_type: str,
     logps: torch.Tensor,
     old_logps: torch.Tensor | None,
@@ -156,7 +156,7 @@ class PrefixTokenRule:
 
     Attributes:
         selection (`str`): name in `SELECTIONS`.
-        quantile (`float`): share of prefix tokens that is selected.
+        quantile (`float`): fraction of prefix tokens that is selected.
         loss_type (`str`): name in `PREFIX_LOSSES`.
         coef (`float`): coefficient of `"cross_entropy"`.
         gamma (`float`): probability at which the weight of `"shaped"` is largest.
@@ -183,13 +183,13 @@ class PrefixTokenRule:
         """
         return SELECTIONS[self.selection](scores, prefix_mask, self.quantile, high_entropy_mask)
 
-    def weigh(
+    def apply(
         self,
         batch: Mapping[str, torch.Tensor],
         logps: torch.Tensor,
         entropies: torch.Tensor,
         selected: torch.Tensor,
-        share: float,
+        fraction: float,
     ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor | None]]:
         """Prepares a batch for TRL's loss, so that its gradient has the weight beta on prefix tokens.
 
@@ -198,19 +198,19 @@ class PrefixTokenRule:
                 policy has changed since sampling, `old_per_token_logps`.
             logps, entropies (`torch.Tensor`): shape (batch, tokens), of the policy that is trained.
             selected (`torch.Tensor`): boolean, same shape, from [`select`].
-            share (`float`): share of the generation batch that one normalizer of the loss covers.
+            fraction (`float`): part of the generation batch that one loss averages over.
 
         Returns:
-            `tuple`: log-probabilities and entropies for the loss, and what replaces entries of the batch, with the
-            separate term `prefix_loss`.
+            `tuple`: log-probabilities and entropies for the loss, and entries to update the batch with, `prefix_loss`,
+            a separate loss term, among them.
         """
         prefix_loss = torch.zeros((), device=logps.device)
         if self.loss_type == CROSS_ENTROPY:
-            normalizer = batch["num_prefix_tokens"].clamp(min=1) * share
+            normalizer = batch["num_prefix_tokens"].clamp(min=1) * fraction
             prefix_loss = self.coef * cross_entropy(logps, selected, normalizer)
             selected = torch.zeros_like(selected)  # in the policy-gradient loss the prefix is context
         prefix_mask = batch["prefix_mask"]
-        logps, old_logps, advantages = weigh_prefix_tokens(
+        logps, old_logps, advantages = apply_prefix_weights(
             self.loss_type,
             logps,
             batch.get("old_per_token_logps"),

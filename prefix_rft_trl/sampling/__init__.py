@@ -1,1 +1,1 @@
-"""Sampling a batch with hybrid rows, one file an engine."""
+"""Sample a batch with hybrid rows: one file per engine."""

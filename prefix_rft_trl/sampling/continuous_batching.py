@@ -14,8 +14,8 @@ def limit_new_tokens_per_row(model: PreTrainedModel, budgets: list[int]) -> Iter
     """Within the block each row of `model.generate_batch` decodes at most its budget of tokens, at least 1.
 
     Raises:
-        RuntimeError: if a row could not be generated. It would be missing from the result, and the rows after it
-            would take each other's places.
+        RuntimeError: if a row could not be generated. It would be missing from the result, and later results would be
+            assigned to the wrong rows.
     """
     open_manager = model.continuous_batching_context_manager
 

@@ -11,7 +11,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 def encode_prompts(
     tokenizer: PreTrainedTokenizerBase, prompts: list[Any], template_kwargs: dict[str, Any] | None = None
 ) -> list[list[int]]:
-    """Token ids of prompts, all text or all messages, with what asks the model for an answer.
+    """Token ids of prompts, all text or all messages, with the generation prompt.
 
     Args:
         template_kwargs (`dict`, *optional*): further arguments of the chat template.
@@ -44,9 +44,9 @@ def sampling_config(
 
 @contextmanager
 def sampling_with(config: GenerationConfig, model: PreTrainedModel) -> Iterator[None]:
-    """Has the model sample with a config in place of its own, which `generate` would take all unset values from.
+    """Within the block the model samples with this config alone: `generate` takes unset values from the model's own.
 
-    Leaves the model's mode and the global random state as they were.
+    The model's mode and the global random state are restored.
     """
     own, training = model.generation_config, model.training
     model.generation_config = config

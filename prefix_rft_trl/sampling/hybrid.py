@@ -29,13 +29,13 @@ def sample_continuations(
 
     Args:
         trainer ([`~trl.GRPOTrainer`]): whose engine and completion budget are used.
-        sample (`Callable`): from prompt ids and generations per prompt to completion ids and log-probabilities.
+        sample (`Callable`): maps prompt ids and generations per prompt to completion ids and log-probabilities.
         prompt_ids, prefixes (`list[list[int]]`): token ids of each row.
         num_generations (`int`): rows that share a prompt.
 
     Returns:
-        `tuple`: completion ids, prefixes included, and their log-probabilities, NaN for prefix tokens, which TRL
-        treats as a ratio of 1; `None` where the engine gives none.
+        `tuple`: completion ids, prefixes included, and their log-probabilities, or `None` if the engine gives none.
+        They are NaN for prefix tokens, which TRL treats as a ratio of 1.
     """
     budget, training = trainer.max_completion_length, trainer.model.training
     rows = rows_to_sample(prefixes, trainer.args.gives_whole_demonstrations)
@@ -49,7 +49,7 @@ def sample_continuations(
     # requested as a group of its own.
     with limit_new_tokens(trainer, [budget - len(prefix) for prefix in given], forced):
         ids, logps = sample(prepend(prompts, given), 1 if training else num_generations)
-    trainer.model.train(training)  # continuous batching switches it on, and evaluation would continue with prefixes
+    trainer.model.train(training)  # continuous batching turns training mode on, and an evaluation would use prefixes
     completions = put_back(rows, prepend(given, ids, budget), prefixes)
     if logps is not None:
         unknown = [[math.nan] * len(prefix) for prefix in prefixes]
@@ -64,9 +64,9 @@ def rows_to_sample(prefixes: list[list[int]], prefixes_are_complete: bool) -> li
 
 
 def pad_to_longest_process(rows: list[int], trainer: Any) -> list[int]:
-    """As many rows on every process, by repeating row 0: engines make collective calls and slice what comes back.
+    """Repeats row 0 until every process has the same number of rows, as the collective calls of engines require.
 
-    There is always a row to sample, since some rollout of each group is.
+    There is always a row to sample, since each group has a rollout without a prefix.
     """
     number = torch.tensor([len(rows)], device=trainer.accelerator.device)
     most = int(trainer.accelerator.gather(number).max())

@@ -2,8 +2,8 @@
 
 `generate` pads all prompts to the longest. If hybrid rows simply had longer prompts, seven on-policy rows of eight
 would be padded by the length of a prefix, in the prefill and in the cache of every decoded token. So a prefix fills
-the padding that its row has anyway, and the rest of it is forced during decoding: in the steps that the on-policy rows
-take at the same time, the row's next token is set, not sampled. Engines without padding do not need this.
+the padding that its row has anyway, and the rest is forced during decoding: while the on-policy rows sample their
+first tokens, the row's next token is set, not sampled. Engines without padding do not need this.
 
 Prefix and continuation share one token budget. A row that has used its budget is finished, however long the others
 still are, so a batch whose rows are all finished takes no further step.
@@ -30,7 +30,7 @@ def split_at_padding(
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Splits each prefix into the part that fits into the padding of its row's prompt and the part to be forced.
 
-    If every row has a prefix, no row is padded for another's sake: all of it goes into the prompts.
+    If every row has a prefix, there is no on-policy row to pad, and all prefixes go into the prompts.
     """
     if all(prefixes):
         return prefixes, [[] for _ in prefixes]

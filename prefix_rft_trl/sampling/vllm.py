@@ -27,8 +27,8 @@ def limit_new_tokens_per_row(vllm_generation: Any, budgets: list[int]) -> Iterat
 
     Args:
         vllm_generation ([`~trl.generation.vllm_generation.VLLMGeneration`]): the trainer's engine, or its client.
-        budgets (`list[int]`): tokens for each prompt of this process, at least 1. If on no process one is smaller than
-            `vllm_generation.max_completion_length`, TRL's request stays as it is.
+        budgets (`list[int]`): tokens for each prompt of this process, at least 1. If none on any process is smaller
+            than `vllm_generation.max_completion_length`, TRL's request is not changed.
 
     Raises:
         RuntimeError: on every process, if the server goes away (`fail_together`).
@@ -111,8 +111,8 @@ def _by_row(order: list[int], answers: list[list[Any] | None]) -> list[Any] | No
 
 
 def gather_over_tensor_parallel_group(vllm_generation: Any, values: list[Any]) -> list[Any]:
-    """Values of all rows that an engine is given: those of its tensor-parallel group, each of whose processes has to
-    request every row.
+    """Gathers one value per row over the tensor-parallel group of an engine, whose processes all have to request the
+    rows of all.
     """
     if vllm_generation.tensor_parallel_size == 1:
         return values
@@ -124,7 +124,7 @@ def gather_over_tensor_parallel_group(vllm_generation: Any, values: list[Any]) -
 @contextmanager
 def change_sampling_params_per_row(llm: Any, changes: Sequence[Callable[[Any], None]]) -> Iterator[None]:
     """Within the block each prompt of `llm.generate` has its own copy of the sampling parameters, changed by the
-    function at its place.
+    function at the prompt's index.
     """
     generate = llm.generate
 

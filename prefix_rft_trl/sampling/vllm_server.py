@@ -44,7 +44,7 @@ def fail_together(vllm_generation: Any) -> Iterator[None]:
     message = [_advice(client.base_url, failures[0]) if failures else None]
     broadcast_object_list(message, from_process=0)
     if message[0] is not None:
-        vllm_generation.accelerator.wait_for_everyone()  # or the first to exit takes the message away
+        vllm_generation.accelerator.wait_for_everyone()  # or the first to exit ends the others before they report
         raise RuntimeError(message[0]) from (failures[0] if failures else None)
 
 
@@ -65,9 +65,8 @@ def _guarded(failures: list[Exception], call: Callable[..., Any], otherwise: Cal
 
 
 def _is_server_error(error: Exception) -> bool:
-    return (
-        isinstance(error, OSError) or type(error) is Exception
-    )  # from requests; TRL raises a bare Exception for a status other than 200
+    # `requests` raises an OSError, TRL a bare Exception for a status other than 200
+    return isinstance(error, OSError) or type(error) is Exception
 
 
 def _generate_nothing(*, prompts: list[list[int]], n: int = 1, **others: Any) -> dict[str, Any]:
@@ -76,7 +75,7 @@ def _generate_nothing(*, prompts: list[list[int]], n: int = 1, **others: Any) ->
 
 
 def _consume(metadata: Any, named_params: Iterator[Any]) -> None:
-    deque(named_params, maxlen=0)  # the other processes take part in gathering each parameter
+    deque(named_params, maxlen=0)  # gathering each parameter is a collective call
 
 
 def _do_nothing() -> None:

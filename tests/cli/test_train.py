@@ -124,7 +124,7 @@ def test_a_missing_extra_is_named(refusal, monkeypatch):
 def test_an_error_in_the_script_is_one_sentence_and_exit_code_2(prefix_rft, tmp_path):
     done = prefix_rft("train", "--config", LAB, "--prefix_ratio_high", "3")
     assert done.returncode == 2
-    assert "`prefix_ratio_high` is a share from 0 to 1, found 3.0" in done.stderr
+    assert "`prefix_ratio_high` must be from 0 to 1, found 3.0" in done.stderr
     assert "Traceback" not in done.stderr
 
 

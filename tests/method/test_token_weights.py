@@ -6,11 +6,11 @@ import torch
 
 from prefix_rft_trl.method.token_weights import (
     PREFIX_WEIGHTS,
+    apply_prefix_weights,
     bottom_entropy,
     prefix_token_mask,
     top_entropy,
     top_entropy_per_rollout,
-    weigh_prefix_tokens,
 )
 
 
@@ -105,7 +105,7 @@ def beta_by_hand(prefix_loss_type: str, advantage: float, ratio: float, probabil
 
 
 def weigh(prefix_loss_type: str, logps: torch.Tensor, old_logps: torch.Tensor | None) -> tuple:
-    return weigh_prefix_tokens(
+    return apply_prefix_weights(
         prefix_loss_type, logps, old_logps, ADVANTAGES, PREFIX_ADVANTAGES, PREFIX_MASK, SELECTED, GAMMA
     )
 

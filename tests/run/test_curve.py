@@ -46,7 +46,7 @@ def counted(monkeypatch) -> list[tuple[str, int, int]]:
         PrefixGRPOTrainer._generate_and_score_completions,
         PrefixGRPOTrainer.compute_loss,
         CountingSFTTrainer.compute_loss,
-        token_weights.weigh_prefix_tokens,
+        token_weights.apply_prefix_weights,
     )
 
     def sampled_tokens(batch) -> int:
@@ -75,7 +75,7 @@ def counted(monkeypatch) -> list[tuple[str, int, int]]:
         return sft_loss(trainer, model, inputs, *args, **named)
 
     for module in (trainer_module, token_weights):
-        monkeypatch.setattr(module, "weigh_prefix_tokens", note_selected, raising=False)
+        monkeypatch.setattr(module, "apply_prefix_weights", note_selected, raising=False)
     monkeypatch.setattr(PrefixGRPOTrainer, "_generate_and_score_completions", count_generated)
     monkeypatch.setattr(PrefixGRPOTrainer, "compute_loss", count_grpo)
     monkeypatch.setattr(CountingSFTTrainer, "compute_loss", count_sft)

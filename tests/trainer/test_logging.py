@@ -79,7 +79,7 @@ def test_token_metrics_are_those_of_the_policy(one_step, completion_scores, esti
 )
 def test_trained_prefix_tokens_are_counted_a_rollout(one_step, monkeypatch, settings):
     # What a token's log-probability gets of the gradient says whether it is trained
-    trained, weigh = [], PrefixGRPOTrainer._weigh_prefix_tokens
+    trained, weigh = [], PrefixGRPOTrainer._apply_prefix_weights
 
     def watch(trainer, inputs, logps, entropies):
         leaf = logps.detach().requires_grad_()
@@ -89,7 +89,7 @@ def test_trained_prefix_tokens_are_counted_a_rollout(one_step, monkeypatch, sett
         trained.append(((gradient != 0) & places).sum().item() / len(leaf))
         return weigh(trainer, inputs, logps, entropies)
 
-    monkeypatch.setattr(PrefixGRPOTrainer, "_weigh_prefix_tokens", watch)
+    monkeypatch.setattr(PrefixGRPOTrainer, "_apply_prefix_weights", watch)
     run = one_step(**settings)
     assert run.logged("prefix/tokens") == pytest.approx([np.mean(run.generation.prefix_lengths)])
     assert run.logged("prefix/trained_tokens") == pytest.approx([np.mean(trained)])

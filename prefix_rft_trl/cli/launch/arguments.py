@@ -25,7 +25,7 @@ CONFIGS = {"prefix_grpo": PrefixGRPOConfig, "sft": DemonstrationSFTConfig}
 @dataclass
 class PrefixScriptArguments(ScriptArguments):
     """
-    Arguments of the training script, besides those of the trainer and the model.
+    Arguments of the training script, in addition to those of the trainer and the model.
 
     Args:
         trainer (`str`, *optional*, defaults to `"prefix_grpo"`): `prefix_grpo`, or `sft` for TRL's `SFTTrainer`.
@@ -33,24 +33,24 @@ class PrefixScriptArguments(ScriptArguments):
         reward_kwargs (`dict`, *optional*): arguments of the rewards as JSON, such as
             `{"math_accuracy_reward": {"time_limit": 2}}`.
         model_changes (`dict`, *optional*): longer context, chat template or end of turn for the model, as JSON such as
-            `{"folder": "models/mine", "config": {"rope_theta": 40000}}`. They are made in a copy whose weights are
-            links (`prefix_rft_trl/models/changes.py`).
+            `{"folder": "models/mine", "config": {"rope_theta": 40000}}`. The changed model is a folder with links to
+            the weights (`prefix_rft_trl/models/changes.py`).
         prompt_column (`str`, *optional*, defaults to `"prompt"`): column with the prompts.
-        instruction (`str`, *optional*): text put after each plain-text prompt, on a line of its own.
-        conversational (`bool`, *optional*, defaults to `False`): whether plain-text prompts become messages of a user.
+        instruction (`str`, *optional*): text appended to each plain-text prompt, on a separate line.
+        conversational (`bool`, *optional*, defaults to `False`): whether plain-text prompts become user messages.
         measure_steps (`int`, *optional*, defaults to `0`): optimizer steps between two measurements of held-out
             accuracy, without any prefix and by the first reward, written to `curve.jsonl`; 0 measures nothing.
         measure_split (`str`, *optional*, defaults to `"test"`): split with the held-out problems.
         measure_rows (`int`, *optional*): number of held-out problems, from the first; defaults to all.
-        measure_max_new_tokens (`int`, *optional*, defaults to `512`): maximum length of a held-out answer in tokens.
+        measure_max_new_tokens (`int`, *optional*, defaults to `512`): token budget of each answer in a measurement.
         eval_benchmarks (`list[str]`, *optional*): benchmarks of `prefix-rft eval` for each evaluation of
             `eval_strategy`, instead of the test split. SFT also computes its loss on the test split.
         eval_num_samples (`int`, *optional*): answers to each problem of `eval_benchmarks`.
         eval_num_problems (`int`, *optional*): number of problems of each benchmark, from the first; defaults to all.
         lab_level (`str`, *optional*, defaults to `"easy"`): level of the lab's task and base model, `easy` or `hard`.
-        lab_style (`str`, *optional*, defaults to `"worked"`): style of its demonstrations, `worked` or `brief`.
-        lab_damaged_share (`float`, *optional*, defaults to `0.0`): share of its demonstrations with a wrong step.
-        lab_demonstrated_share (`float`, *optional*, defaults to `1.0`): share of its problems with a demonstration.
+        lab_style (`str`, *optional*, defaults to `"worked"`): style of lab demonstrations, `worked` or `brief`.
+        lab_damaged_share (`float`, *optional*, defaults to `0.0`): share of lab demonstrations with a wrong step.
+        lab_demonstrated_share (`float`, *optional*, defaults to `1.0`): share of lab problems with a demonstration.
         reasoning_gym (`dict`, *optional*): options of `dataset_name: reasoning_gym/<task>` as JSON: `size` (1000),
             `test_size` (200), `seed` (0), and those of the task, such as `{"max_terms": 3}`.
     """

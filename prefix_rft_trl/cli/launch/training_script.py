@@ -59,7 +59,7 @@ def train(recipe: Recipe) -> int:
 
 
 def make_trainer(script_args: PrefixScriptArguments, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
-    """The trainer of a recipe and its first prompt. Data and rewards are checked before the model is loaded."""
+    """The trainer of a recipe and its first prompts. Data and rewards are checked before the model is loaded."""
     if not model_args.model_name_or_path:
         raise UserError("no model: set `model_name_or_path` to a folder, a name on the Hub, or `lab`.")
     return TRAINERS[script_args.trainer](script_args, training_args, model_args)
