@@ -41,7 +41,7 @@ def train(folder: Path, kind: str, run: dict[str, Any]) -> None:
     rank = trainer.accelerator.process_index
     (folder / f"rollouts-{rank}.json").write_text(json.dumps(recorded))
     (folder / f"kept-{rank}.json").write_text(json.dumps(kept))
-    (folder / f"memory-{rank}.json").write_text(json.dumps(trainer._problems.state()))
+    (folder / f"memory-{rank}.json").write_text(json.dumps(trainer._success_history.state()))
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # whole, from all processes
     if rank == 0:
         torch.save({name: weight.clone() for name, weight in weights.items()}, folder / "weights.pt")

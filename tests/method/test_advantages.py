@@ -6,7 +6,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from prefix_rft_trl.method.advantages import (
-    ESTIMATORS,
     ON_POLICY_BASELINE_ESTIMATORS,
     on_policy_baseline_advantages,
     total_rewards,
@@ -58,21 +57,6 @@ def test_advantages_are_those_of_the_table(estimator, groups):
     expected = [pair for group in groups for pair in advantages_by_hand(estimator, group)]
     for found, by_hand in zip(advantages_of(estimator, groups), expected, strict=True):
         assert found == pytest.approx(by_hand, abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("estimator", "prefix", "continuation"),
-    [("on_policy", 0.75, 0.75), ("dr_grpo_prefix", 0.75, 1.0), ("dr_grpo_prefix_v2", -0.25, 0.0)],
-)
-def test_successful_prefix_of_a_hard_prompt_has_the_documented_advantage(estimator, prefix, continuation):
-    group = [(1.0, True), (1.0, False), (0.0, False), (0.0, False), (0.0, False)]
-    found = advantages_of(estimator, [group])
-    assert found[0] == (prefix, continuation)
-    assert [of_sampled for _, of_sampled in found[1:]] == [0.75, -0.25, -0.25, -0.25]
-
-
-def test_the_papers_estimator_is_the_first_choice():
-    assert ESTIMATORS == ("group", "on_policy", "dr_grpo_prefix", "dr_grpo_prefix_v2")
 
 
 def test_total_reward_weighs_functions_and_skips_missing_rewards():

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from prefix_rft_trl.method.prefixes import Assignment
-from prefix_rft_trl.rollouts import cut_prefix, plan_rollouts, scheduled_bounds
-from prefix_rft_trl.run.success_history import SuccessHistory
+from prefix_rft_trl.rollouts import cut_prefix
 
 
 EOS = 0
@@ -135,28 +134,3 @@ def test_complete_demonstration_states_its_answer(cutters):
     )
     assert whole.ids[-1] == EOS
     assert whole.states_answer == 1
-
-
-def test_processes_cut_what_one_process_cuts(cutters):
-    examples = [
-        {"prompt": f"{row // 4}?", "completion": ["So 42.", f"It is {row}: \\boxed{{42}}. " * 3], "solution": "42"}
-        for row in range(24)
-    ]
-    args = settings(
-        seed=3, num_generations=4, num_prefix_generations=3, demonstration_column="completion", prefix_prompts="all",
-        prefix_shared_in_group=False, prefix_ratio_schedule="constant", prefix_ratio_low=0.1, prefix_ratio_high=0.9,
-        prefix_ratio_decay_steps=None, answer_column="solution",
-    )  # fmt: skip
-
-    bounds = scheduled_bounds(args, 0, 9)
-
-    def prefixes(rows):
-        planned = plan_rollouts(examples[rows], args, SuccessHistory(), 0, bounds, first_row=rows.start, rows_before=0)
-        cutter = cutters["words"]
-        ids = [cutter.ids(row.demonstration["content"]) if row.demonstration else [] for row in planned]
-        rows = zip(ids, planned, strict=True)
-        return [cut_prefix(row_ids, row, args, EOS, cutter.tokenizer.decode).ids for row_ids, row in rows]
-
-    whole = prefixes(slice(0, 24))
-    assert whole == [ids for start in range(0, 24, 6) for ids in prefixes(slice(start, start + 6))]
-    assert any(whole)

@@ -102,12 +102,6 @@ def test_group_that_straddles_two_processes_has_its_hybrid_rollouts():
     assert hybrid == [[True, True, False, False], [False, False, True, True], [False] * 4]
 
 
-@pytest.mark.parametrize("num_prefix_generations", [0, 1, 8])
-def test_group_has_as_many_hybrid_rollouts_as_asked_for(num_prefix_generations):
-    hybrid = [is_hybrid(row, 8, num_prefix_generations) for row in range(32)]
-    assert [sum(hybrid[start : start + 8]) for start in range(0, 32, 8)] == [num_prefix_generations] * 4
-
-
 ids = st.lists(st.integers(0, 9), max_size=8)
 
 

@@ -1,5 +1,4 @@
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GenerationConfig
@@ -33,26 +32,6 @@ def generate(model, tokenizer, prompts, **settings):
     inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
     config = GenerationConfig(max_new_tokens=40, eos_token_id=1, pad_token_id=0, **settings)
     return model.generate(**inputs, generation_config=config)[:, inputs["input_ids"].size(1) :]
-
-
-def test_row_continues_as_if_its_start_had_been_in_the_prompt(model, tokenizer):
-    starts = ["3+4=7;7*2=4;", "", "1*9"]
-    prompts = ["3+4*2=", "5-5*3+1=", "1*9-4="]
-    with force_prefixes(model, [tokenizer(start)["input_ids"] for start in starts]):
-        found = tokenizer.batch_decode(generate(model, tokenizer, prompts, do_sample=False), skip_special_tokens=True)
-    for prompt, start, text in zip(prompts, starts, found, strict=True):
-        alone = generate(model, tokenizer, [prompt + start], do_sample=False)
-        assert text == start + tokenizer.decode(alone[0], skip_special_tokens=True)
-
-
-def test_sampling_settings_do_not_move_a_start(model, tokenizer):
-    torch.manual_seed(0)
-    start = tokenizer("0*0=1;")["input_ids"]  # wrong, so that the model would not write it
-    with force_prefixes(model, [start, []]):
-        found = generate(
-            model, tokenizer, ["3+4*2=", "1+1="], do_sample=True, temperature=0.3, top_p=0.5, top_k=2, min_p=0.2
-        )
-    assert found[0, : len(start)].tolist() == start
 
 
 @pytest.mark.parametrize(

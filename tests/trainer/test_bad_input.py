@@ -92,7 +92,7 @@ def test_dataset_of_another_type_is_refused_as_grpo_refuses_it(make_trainer):
 @pytest.mark.parametrize("argument", ["tools", "rollout_func", "environment_factory"])
 def test_argument_that_replaces_generation_is_refused(make_trainer, argument):
     value = [len] if argument == "tools" else lambda *args: None
-    with pytest.raises(ValueError, match=rf"`{argument}` takes generation out of.*num_prefix_generations=0"):
+    with pytest.raises(ValueError, match=rf"`{argument}` takes over generation.*num_prefix_generations=0"):
         make_trainer(model=NO_MODEL, others={argument: value})
 
 
@@ -131,6 +131,6 @@ def test_demonstration_longer_than_the_budget_is_cut(make_trainer, train, caplog
     assert "plain GRPO" not in caplog.text  # as each row has a demonstration
     run = train(trainer=trainer)
     for generation in run.generations:
-        assert all(1 <= length <= 4 for length in generation.prefix_lengths)
-        assert max(map(len, generation.completion_ids)) == 5
+        rows = zip(generation.prefix_lengths, generation.completion_ids, strict=True)
+        assert all(1 <= length < len(ids) <= 5 for length, ids in rows)
     assert run.logged("prefix/demonstration_share") == [1.0, 1.0]

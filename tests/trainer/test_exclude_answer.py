@@ -37,18 +37,6 @@ def test_rollouts_start_from_the_answer_only_where_that_is_allowed(
         assert [length for length in generation.prefix_lengths if length] == [answer_starts] * 2
 
 
-def test_share_of_prefixes_that_state_the_answer_falls_with_the_schedule(run, rows_ending_in):
-    found = run(train_dataset=rows_ending_in("####{}"), max_steps=4, prefix_ratio_low=0.05, num_prefix_generations=4)
-    expected = []
-    for generation in found.generations:
-        rows = zip(generation.prefix_lengths, generation.inputs, strict=True)
-        reach = [length > len(row["completion"]) - 5 for length, row in rows]
-        expected.append(sum(reach) / len(reach))
-    assert found.logged("prefix/states_answer") == pytest.approx(expected)
-    assert expected[0] == 1.0
-    assert expected[-1] < 1.0
-
-
 def test_demonstration_that_starts_with_its_answer_leaves_its_rollout_on_policy(run, lab_rows, rows_ending_in):
     texts = rows_ending_in("####{}")["completion"]
     rows = lab_rows(completion=[text if place % 2 else "####9;" for place, text in enumerate(texts)])
@@ -59,15 +47,3 @@ def test_demonstration_that_starts_with_its_answer_leaves_its_rollout_on_policy(
         assert sum(hybrid) == 8
     assert found.logged("prefix/demonstration_share") == [0.5, 0.5]
     assert found.logged("prefix/states_answer") == [0.0, 0.0]
-
-
-def test_excluding_the_answer_changes_nothing_where_no_prefix_reaches_it(run):
-    # The lab's demonstrations end with their answer, one token, and a prefix leaves a token to sample
-    allowing, excluding = run(), run(prefix_exclude_answer=True)
-    assert allowing.logged("prefix/states_answer") == [0.0, 0.0]
-    for name in ("loss", "prefix/length"):
-        assert allowing.logged(name) == excluding.logged(name)
-
-
-def test_share_is_left_out_where_the_answer_is_unknown(run):
-    assert run(answer_column=None).logged("prefix/states_answer") == [None, None]

@@ -43,9 +43,3 @@ def test_hints_end_with_a_step_and_stop_after_the_decay(train):
     assert run.logged("prefix/demonstration_share") == pytest.approx([number / 32 for number in numbers_of_hints])
     assert run.logged("prefix/tokens")[3] == 0.0
     assert run.logged("prefix/length")[3] is None
-
-
-def test_hint_longer_than_the_budget_leaves_a_token_to_sample(train):
-    generation = train(**HINTS, max_steps=1, max_completion_length=8).generation
-    assert max(generation.prefix_lengths) == 7
-    assert max(map(len, generation.completion_ids)) == 8

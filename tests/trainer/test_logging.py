@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from trl import GRPOConfig
 
 from prefix_rft_trl import PrefixGRPOTrainer, lab
 from prefix_rft_trl.run.completions import PREFIX_END
@@ -115,7 +116,8 @@ def test_share_of_prefixes_that_hold_the_answer(one_step, lab_rows):
 
 @pytest.mark.parametrize("answer_column", ["no_such_column", None])
 def test_prefixes_hold_no_answer_when_there_is_none_to_look_for(one_step, answer_column):
-    assert one_step(answer_column=answer_column).logged("prefix/holds_answer") == [None]
+    run = one_step(answer_column=answer_column)
+    assert run.logged("prefix/holds_answer") == run.logged("prefix/states_answer") == [None]
 
 
 @pytest.mark.parametrize(
@@ -198,8 +200,9 @@ def test_printed_rollouts_can_be_read_at_80_columns_and_mark_where_the_prefix_en
     # Printed once for the step and once for the run's summary
     assert printed.count(PREFIX_END) == printed.count("hybrid, prefix of") == 2 * 4
     texts = run.trainer._tokenizer.batch_decode(run.generation.completion_ids, skip_special_tokens=True)
-    assert all(text in printed.replace(PREFIX_END, "") for text in texts)
-    assert max(map(len, printed.splitlines())) <= 80
+    shown = "".join(printed.replace(PREFIX_END, "").split())  # long texts are wrapped
+    assert [text for text in texts if "".join(text.split()) not in shown] == []
+    assert max(len(line) for line in printed.splitlines() if not line.startswith("{'")) <= 80  # those are the logs
 
 
 @pytest.mark.parametrize("number", [3, 8])
@@ -217,10 +220,11 @@ def test_log_before_any_rollout_prints_none(make_trainer):
 # The model card
 
 
-def test_model_card_cites_the_paper(make_trainer, tmp_path):
-    make_trainer().create_model_card()
+@pytest.mark.parametrize("settings", [{}, {"config_class": GRPOConfig}, {"num_prefix_generations": 0}], ids=str)
+def test_model_card_cites_the_paper_of_the_method(make_trainer, tmp_path, settings):
+    make_trainer(**settings).create_model_card()
     card = (tmp_path / "README.md").read_text()
-    assert "2507.01679" in card
-    assert "Prefix-RFT" in card
-    assert "- prefix-rft" in card
-    assert "2402.03300" not in card
+    of_prefix_rft, of_grpo = ("2507.01679", "Prefix-RFT", "- prefix-rft"), ("2402.03300",)
+    cited, others = (of_grpo, of_prefix_rft) if settings else (of_prefix_rft, of_grpo)
+    assert all(text in card for text in cited)
+    assert not any(text in card for text in others)

@@ -34,10 +34,14 @@ def test_advantages_are_those_of_the_estimator(train, lab_rows, estimator):
         scored.append([len(text) % 5 / 4 for text in completions])
         return scored[-1]
 
+    def place_reward(completions, **kwargs):
+        return [float(row) for row, _ in enumerate(completions)]
+
     # Half of the prompts have no demonstration: their first rollout counts in the mean of the on-policy ones
     some = [text if place % 2 else None for place, text in enumerate(lab_rows()["completion"])]
     run = train(
-        reward_funcs=record_rewards,
+        reward_funcs=[place_reward, record_rewards],
+        reward_weights=[0.25, 2.0],
         train_dataset=lab_rows(demonstration=some),
         demonstration_column="demonstration",
         prefix_advantage=estimator,
@@ -48,7 +52,8 @@ def test_advantages_are_those_of_the_estimator(train, lab_rows, estimator):
         hybrid = [place % 4 < 2 and bool(row["demonstration"]) for place, row in enumerate(generation.inputs)]
         assert 0 < sum(hybrid) < 8
         assert [length > 0 for length in generation.prefix_lengths] == hybrid
-        prefix, continuation = torch.tensor(list(expected_advantages(estimator, rewards, hybrid))).T
+        totals = [0.25 * row + 2.0 * reward for row, reward in enumerate(rewards)]
+        prefix, continuation = torch.tensor(list(expected_advantages(estimator, totals, hybrid))).T
         torch.testing.assert_close(generation.outputs["advantages"], continuation)
         torch.testing.assert_close(generation.outputs["prefix_advantages"][hybrid], prefix[hybrid])
 

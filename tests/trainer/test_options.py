@@ -8,8 +8,6 @@ import pytest
 from peft import LoraConfig
 from trl import GRPOConfig
 
-from prefix_rft_trl import lab
-
 
 LOSS_TYPES_HELP = GRPOConfig.__dataclass_fields__["loss_type"].metadata["help"]
 LOSS_TYPES = re.findall(r"'(\w+)'", LOSS_TYPES_HELP.partition("Supported values are")[2].partition(". ")[0])
@@ -100,16 +98,6 @@ def test_streamed_dataset_trains(assert_learns, lab_rows):
     assert_learns(train_dataset=lab_rows().to_iterable_dataset(), max_steps=3)
 
 
-def test_continuous_batching_evaluates_without_prefixes(make_trainer, record):
-    rows = {"eval_dataset": lab.load_dataset("test", 6)}
-    trainer = make_trainer(others=rows, per_device_eval_batch_size=8, **CONTINUOUS_BATCHING)
-    generations = record(trainer)
-    metrics = trainer.evaluate()
-    assert ["prefix_lengths" in generation.outputs for generation in generations] == [False] * 3
-    assert not any("prefix/" in name for name in metrics)
-    assert "eval_reward" in metrics
-
-
 # Rewards
 
 
@@ -144,27 +132,6 @@ def test_rewards_of_every_kind_train(assert_learns, reward_funcs, prefix_advanta
         # All prompts in one batch, so that a batch of unlucky groups without any advantage cannot occur
         per_device_train_batch_size=16,
     )
-
-
-def test_reward_weights_enter_the_on_policy_baseline(train):
-    lengths = []
-
-    def place_reward(completions, **kwargs):
-        return [float(row) for row, _ in enumerate(completions)]
-
-    def record_lengths(completions, **kwargs):
-        lengths.append(length_reward(completions))
-        return lengths[-1]
-
-    run = train(
-        reward_funcs=[place_reward, record_lengths],
-        reward_weights=[0.25, 2.0],
-        prefix_advantage="on_policy",
-        max_steps=1,
-    )
-    totals = [0.25 * row + 2.0 * reward for row, reward in enumerate(lengths[0])]
-    expected = [total - sum(totals[row // 4 * 4 + 1 : row // 4 * 4 + 4]) / 3 for row, total in enumerate(totals)]
-    assert run.generation.outputs["advantages"].tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("prefix_advantage", ["group", "on_policy"])

@@ -71,18 +71,12 @@ def test_group_shares_a_prefix_and_groups_differ():
     assert len({group[0][0] for group in drawn}) == 2
 
 
-def test_rollouts_of_a_group_differ_without_sharing():
-    groups = in_groups(plan(settings(num_prefix_generations=4), problems(10), step=400))
-    assert all(len({of_row.ratio for of_row in group}) == NUM_GENERATIONS for group in groups)
-
-
 @pytest.mark.parametrize("shared", [False, True])
 def test_process_draws_what_one_process_draws_for_its_rows(shared):
     examples, args = problems(6), settings(num_prefix_generations=3, prefix_shared_in_group=shared)
     whole = plan(args, examples, step=3, rows_before=24)
     parts = [plan(args, examples[at : at + 6], step=3, first_row=at, rows_before=24) for at in range(0, 24, 6)]
-    of_row = [(row.planned, row.key, row.demonstration) for row in whole]
-    assert of_row == [(row.planned, row.key, row.demonstration) for part in parts for row in part]
+    assert list(map(repr, whole)) == [repr(row) for part in parts for row in part]  # as text a NaN is itself
 
 
 # Slices of sentences
@@ -107,19 +101,6 @@ def test_number_of_slices_is_binomial(step):
     common = {k: number for k, number in expected.items() if number > 5}
     assert len(common) > 2
     assert chi_squared(counts, common) < 20.5  # one in a thousand with 5 degrees of freedom
-
-
-def test_no_hints_are_given_after_the_decay():
-    args = settings(
-        prefix_ratio_distribution="binomial", prefix_ratio_decay_steps=300, prefix_ratio_low=0.5, prefix_ratio_high=1.0
-    )
-    hints = [
-        sum(of_row.demonstration is not None for of_row in plan(args, problems(50), step=step))
-        for step in (0, 299, 300, 499)
-    ]
-    assert hints[0] == 50
-    assert hints[1] > 40
-    assert hints[2:] == [0, 0]
 
 
 # Prefixes that follow the problem
@@ -220,15 +201,3 @@ def test_complete_demonstration_has_its_end_of_sequence_or_is_left_out(ids, budg
     args = settings(prefix_ratio_schedule="whole", max_completion_length=budget)
     found = cut_demonstration(ids, ratio, args, 1, text_of)
     assert found == ([*ids, 1] if len(ids) < budget else [])
-
-
-@given(
-    ids=st.lists(st.integers(2, 99), max_size=30),
-    budget=st.integers(2, 40),
-    ratio=st.floats(0.01, 1, exclude_max=True),
-)
-def test_cut_leaves_a_token_to_sample(ids, budget, ratio):
-    found = cut_demonstration(ids, ratio, settings(max_completion_length=budget), 1, text_of)
-    available = min(len(ids), budget)
-    assert found == ids[: len(found)]
-    assert len(found) == (min(max(math.floor(ratio * available), 1), available - 1) if available > 1 else 0)

@@ -54,39 +54,6 @@ def test_reward_that_counts_as_success_can_be_set(train, success_reward, has_pre
     assert [any(generation.prefix_lengths) for generation in run.generations] == has_prefixes
 
 
-@pytest.mark.parametrize(("solved", "has_prefixes"), [({1, 2, 3}, False), (set(), True)])
-def test_new_prompt_is_treated_like_those_before_it(train, solved, has_prefixes):
-    run = train(reward_funcs=place_reward(lambda prompt: solved), prefix_ratio_schedule="adaptive")
-    first, second = map(lengths_by_prompt, run.generations)
-    assert not set(first) & set(second)
-    assert all(first.values())
-    assert [length > 0 for length in second.values()] == [has_prefixes] * 2
-
-
-def test_prompts_get_prefixes_after_they_failed_and_until_they_are_solved(train):
-    rows = lab.load_dataset("train", 3)
-    solved_from = dict(zip(rows["prompt"], (99, 0, 2), strict=True))
-
-    def reward(prompts, trainer_state, **kwargs):
-        step = trainer_state.global_step
-        # The last of a group is on-policy. The hybrid rollout, the first, is right from step 1 on: that does not count
-        return [
-            float((step >= 1 and row % 4 == 0) or (step >= solved_from[prompt] and row % 4 == 3))
-            for row, prompt in enumerate(prompts)
-        ]
-
-    run = train(
-        train_dataset=rows, reward_funcs=reward, prefix_prompts="failed", per_device_train_batch_size=12, max_steps=5
-    )
-    steps = list(map(lengths_by_prompt, run.generations))
-    assert [[step[prompt] > 0 for step in steps] for prompt in rows["prompt"]] == [
-        [False, True, True, True, True],
-        [False, False, False, False, False],
-        [False, True, True, False, False],
-    ]
-    assert run.logged("prefix/demonstration_share") == pytest.approx([0, 2 / 3, 2 / 3, 1 / 3, 1 / 3])
-
-
 def test_problems_of_messages_are_remembered(train, lab_rows, as_message, chat_model):
     run = train(
         model=chat_model,
@@ -114,7 +81,7 @@ def test_resumed_run_remembers_the_problems_of_the_first_part(train_and_resume, 
     # Both problems come in each step, and the one that failed alone has a prefix
     assert [[length > 0 for length in plan[::4]] for plan in plans[2:]] == [[True, False]] * 2
     assert [generation.prefix_lengths for generation in resumed.generations] == plans[2:]
-    assert resumed.trainer._success_history.state() == unbroken.trainer._problems.state()
+    assert resumed.trainer._success_history.state() == unbroken.trainer._success_history.state()
 
 
 def test_new_run_in_an_old_folder_remembers_nothing(train, make_trainer):

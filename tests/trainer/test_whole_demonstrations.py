@@ -4,11 +4,7 @@ import functools
 import math
 
 import pytest
-import torch
 from transformers import AutoModelForCausalLM
-
-from prefix_rft_trl import lab
-from prefix_rft_trl.sampling import hybrid
 
 
 WHOLE = {"prefix_ratio_schedule": "whole", "max_steps": 1}
@@ -69,25 +65,6 @@ def test_rollouts_without_a_demonstration_are_sampled_too(make_whole, train, lab
     assert len(calls[0][0]) == 32 - len(known)
 
 
-def test_reward_function_sees_the_text_of_the_demonstration(train_whole):
-    seen = []
-
-    def seeing_reward(completions, **kwargs):
-        seen.extend(completions)
-        return lab.exact_answer_reward(completions, **kwargs)
-
-    run = train_whole(reward_funcs=seeing_reward)
-    assert [seen[row] for row in (0, 4)] == [run.generation.inputs[row]["completion"] for row in (0, 4)]
-    assert run.logged("prefix/reward_hybrid") == [1.0]
-
-
-def test_demonstration_too_long_for_the_budget_is_left_out(train_whole, lab_rows):
-    rows = lab_rows(2, completion=["3+4=7;#7", "3+4=7;;#7"])
-    generation = train_whole(train_dataset=rows, max_completion_length=9).generation
-    found = {generation.inputs[row]["completion"]: generation.prefix_lengths[row] for row in (0, 4)}
-    assert found == {"3+4=7;#7": 9, "3+4=7;;#7": 0}
-
-
 def test_budget_in_which_no_demonstration_fits_is_refused(make_whole):
     with pytest.raises(ValueError, match=r"max_completion_length.*\(10\).*row \d+"):
         make_whole(max_completion_length=10)
@@ -131,33 +108,3 @@ def test_server_samples_the_on_policy_rollouts_alone(make_whole, train, serve, m
         else:
             assert all(map(math.isnan, logps[row]))
             assert generation.outputs["importance_sampling_ratio"][row, : len(ids)].unique().tolist() == [1.0]
-
-
-def test_rollouts_sampled_for_other_processes_start_from_a_bare_prompt(make_whole, train, watch_generate, monkeypatch):
-    # With a demonstration in front, one that fills the budget would leave nothing to sample
-    trainer = make_whole(max_completion_length=33, num_prefix_generations=3)
-    monkeypatch.setattr(hybrid, "pad_to_longest_process", lambda rows, trainer: [*rows, 0, 0, 0])
-    calls, run = watch_generate(trainer), train(trainer=trainer)
-    (prompts, sampled), generation = calls[0], run.generation
-    assert prompts == [run.input_ids("prompt")[row] for row in (3, 7, 0, 0, 0)]
-    assert [generation.completion_ids[row] for row in (3, 7)] == sampled[:2]
-    assert not any(ids[:6] == generation.completion_ids[0][:6] for ids in sampled[2:])
-    assert generation.prefix_lengths == [33, 33, 33, 0] * 2
-
-
-def test_evaluation_samples_every_rollout(train_whole, record, watch_generate):
-    rows = {"eval_dataset": lab.load_dataset("test", 4)}
-    trainer = train_whole(others=rows, per_device_eval_batch_size=8, learning_rate=0.0).trainer
-    generations, calls = record(trainer), watch_generate(trainer)
-    metrics = trainer.evaluate()
-    assert [len(prompts) for prompts, _ in calls] == [8, 8]
-    assert [generation.completion_ids for generation in generations] == [sampled for _, sampled in calls]
-    assert not any("prefix/" in name for name in metrics)
-
-
-def test_sampled_rollouts_are_those_of_their_own_prompts(train_whole):
-    run = train_whole(learning_rate=0.0, generation_kwargs={"do_sample": False})
-    prompts = run.input_ids("prompt")
-    for row in (1, 2, 3, 5, 6, 7):
-        alone = run.trainer.model.generate(torch.tensor([prompts[row]]), do_sample=False, max_new_tokens=40)
-        assert alone[0, len(prompts[row]) :].tolist() == run.generation.completion_ids[row]

@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -24,8 +25,8 @@ SAMPLING = {
 }
 
 
-@pytest.fixture(scope="session", autouse=True)
-def vllm_on_a_cpu() -> Iterator[None]:
+@contextmanager
+def on_a_cpu() -> Iterator[None]:
     """Lets TRL colocate vLLM on a CPU: full precision, and linear layers whose weights can be set."""
     import vllm._custom_ops
 
@@ -33,8 +34,14 @@ def vllm_on_a_cpu() -> Iterator[None]:
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
         patch.setenv("VLLM_NO_USAGE_STATS", "1")  # or it reports them over the network
         patch.setattr(vllm._custom_ops, "_supports_onednn", False)  # packs the weights and empties the originals
-        on_cpu = functools.partial(trl_vllm.LLM, dtype="float32", enforce_eager=True, block_size=32)
-        patch.setattr(trl_vllm, "LLM", on_cpu)
+        engine = functools.partial(trl_vllm.LLM, dtype="float32", enforce_eager=True, block_size=32)
+        patch.setattr(trl_vllm, "LLM", engine)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def vllm_on_a_cpu() -> Iterator[None]:
+    with on_a_cpu():
         yield
 
 
