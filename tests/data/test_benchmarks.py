@@ -57,7 +57,7 @@ def test_only_line_breaks_separate_lines(write):
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         (["{broken"], r"a\.jsonl, line 1: not JSON"),
         ([{"problem": "1?"}, ["x"]], r"line 2: expected an object"),
@@ -65,18 +65,18 @@ def test_only_line_breaks_separate_lines(write):
         ([], "is empty"),
     ],
 )
-def test_a_broken_file_is_refused_with_its_line(write, rows, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_broken_file_is_refused_with_its_line(write, rows, message):
+    with pytest.raises(ValueError, match=message):
         read_problems(write("a.jsonl", *rows))
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [("math50", "Did you mean 'math500'"), ("nothing.jsonl", "no benchmark file 'nothing.jsonl'")],
 )
-def test_an_unknown_benchmark_is_named(source, said, monkeypatch):
+def test_an_unknown_benchmark_is_named(source, message, monkeypatch):
     monkeypatch.delenv("PREFIX_RFT_DATA", raising=False)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         find_benchmarks([source])
 
 

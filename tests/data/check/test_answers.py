@@ -59,47 +59,31 @@ def test_a_reward_without_golds_needs_no_answer_column(check, clean_row):
 
 
 @pytest.mark.parametrize(
-    ("replaced", "said"),
-    [
-        ({"prompt": ""}, "prompt"),
-        ({"completion": None}, "demonstration"),
-        ({"solution": ""}, "gold"),
-        ({"solution": "?"}, "gold"),
-    ],
-)
-def test_a_column_without_any_usable_value_makes_the_dataset_unusable(check, clean_row, replaced, said):
+    ("replaced", "message"),
+    [({"prompt": ""}, "prompt"), ({"completion": None}, "demonstration"), ({"solution": ""}, "gold"),
+     ({"solution": "?"}, "gold")],
+)  # fmt: skip
+def test_a_column_without_any_usable_value_makes_the_dataset_unusable(check, clean_row, replaced, message):
     report = check([clean_row(number, **replaced) for number in (2, 3)])
     assert report.exit_code == 2
-    assert said in " ".join(report.unusable)
+    assert message in " ".join(report.unusable)
 
 
 @pytest.mark.parametrize(
     ("working", "answer"),
-    [
-        ("48 + 16 = <<48+16=64>>64 points.", "66"),
-        ("so the stockings cost 162+45 = $207.00", "1035"),
-        ("each load costs 40/160 = $0.25", "25"),
-        ("12 and 21", "2"),
-    ],
-)
+    [("48 + 16 = <<48+16=64>>64 points.", "66"), ("so the stockings cost 162+45 = $207.00", "1035"),
+     ("each load costs 40/160 = $0.25", "25"), ("12 and 21", "2")],
+)  # fmt: skip
 def test_a_final_number_missing_from_the_working_is_found(working, answer):
     assert not arrives_at(working, answer)
 
 
 @pytest.mark.parametrize(
     ("working", "answer"),
-    [
-        ("she has 5.", "5"),
-        ("that is $1,234.50 in all", "1234.5"),
-        ("17 000/5 = 3 400.", "3400"),
-        ("so x=-7", "-7"),
-        ("2400/200 = 12 200-kilobyte videos", "12"),
-        ("costs .75 each", "0.75"),
-        ("no number at all", "12"),
-        ("2 and 3", "x+1"),
-        ("2 and 3", r"\frac{1}{2}"),
-    ],
-)
+    [("she has 5.", "5"), ("that is $1,234.50 in all", "1234.5"), ("17 000/5 = 3 400.", "3400"), ("so x=-7", "-7"),
+     ("2400/200 = 12 200-kilobyte videos", "12"), ("costs .75 each", "0.75"), ("no number at all", "12"),
+     ("2 and 3", "x+1"), ("2 and 3", r"\frac{1}{2}")],
+)  # fmt: skip
 def test_a_final_number_in_the_working_and_other_answers_are_not(working, answer):
     assert arrives_at(working, answer)
 

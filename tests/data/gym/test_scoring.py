@@ -67,21 +67,12 @@ def test_the_scorer_gets_the_options_of_its_problem(reward):
 
 @pytest.mark.parametrize(
     ("response", "answer"),
-    [
-        ("<answer>42</answer>", "42"),
-        ("So <answer>41</answer>, no: <answer>\n 4\n2 </answer>.", "4\n2"),
-        (r"<answer>41</answer>, no, \boxed{42}", "42"),
-        (r"So \boxed{42}", "42"),
-        ("The answer is 42.", "42"),
-        ("<think><answer>41</answer></think> #### 42", "42"),
-        ("<think><answer>41</answer></think> So it is.", None),
-        ("<think><answer>41</think> So it is.</answer>", None),
-        ("<answer></answer>", ""),
-        ("</answer><answer>42", None),
-        ("42", None),
-        ("", None),
-    ],
-)
+    [("<answer>42</answer>", "42"), ("So <answer>41</answer>, no: <answer>\n 4\n2 </answer>.", "4\n2"),
+     (r"<answer>41</answer>, no, \boxed{42}", "42"), (r"So \boxed{42}", "42"), ("The answer is 42.", "42"),
+     ("<think><answer>41</answer></think> #### 42", "42"), ("<think><answer>41</answer></think> So it is.", None),
+     ("<think><answer>41</think> So it is.</answer>", None), ("<answer></answer>", ""),
+     ("</answer><answer>42", None), ("42", None), ("", None)],
+)  # fmt: skip
 def test_the_answer_is_read_from_its_last_statement(response, answer):
     assert stated_answer(response) == answer
 
