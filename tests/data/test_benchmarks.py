@@ -72,17 +72,17 @@ def test_a_broken_file_is_refused_with_its_line(write, rows, message):
 
 @pytest.mark.parametrize(
     ("source", "message"),
-    [("math50", "Did you mean 'math500'"), ("nothing.jsonl", "no benchmark file 'nothing.jsonl'")],
+    [
+        ("math50", "Did you mean 'math500'"),
+        ("nothing.jsonl", "no benchmark file 'nothing.jsonl'"),
+        (".", "'.' .* holds no JSONL file"),
+    ],
 )
-def test_an_unknown_benchmark_is_named(source, message, monkeypatch):
+def test_a_source_without_a_benchmark_is_named(source, message, monkeypatch, tmp_path):
     monkeypatch.delenv("PREFIX_RFT_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=message):
         find_benchmarks([source])
-
-
-def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="holds no JSONL file"):
-        find_benchmarks([str(tmp_path)])
 
 
 def test_local_files_have_the_registered_number_of_problems():

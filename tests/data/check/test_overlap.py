@@ -47,16 +47,11 @@ def test_a_run_of_exactly_13_words_is_found_at_any_offset(offset):
     assert NgramIndex([problem]).shared(text.replace("word12", "word99")) == {}
 
 
-def test_a_complete_problem_inside_another_text_is_exact(check, clean_row):
-    report = check([clean_row(3, prompt=f"Question 7. {LONG} Answer in meters.")], benchmarks=BENCHMARKS)
-    assert report.rows_with("benchmark_exact") == [0]
+LIKE_LONG = [LONG.upper().replace(" ", "  "), LONG.replace("$", ""), f"Question 7. {LONG} Answer in meters."]
 
 
-@pytest.mark.parametrize(
-    "prompt",
-    [LONG, LONG.upper().replace(" ", "  "), LONG.replace("$", ""), SHORT, "what is 1 + 1?"],
-)
-def test_the_problem_of_a_benchmark_is_found_in_other_white_space_case_and_dollars(check, clean_row, prompt):
+@pytest.mark.parametrize("prompt", [LONG, *LIKE_LONG, SHORT, "what is 1 + 1?"])
+def test_a_complete_problem_is_found_in_other_white_space_case_and_text(check, clean_row, prompt):
     report = check([clean_row(2), clean_row(3, prompt=prompt)], benchmarks=BENCHMARKS)
     assert set(report.findings) == {"benchmark_exact"}
     (finding,) = report.findings["benchmark_exact"]
@@ -120,12 +115,6 @@ def test_most_of_a_problem_counts_in_any_number_of_rows(check, clean_row):
     variants = [LONG.replace("Every morning", f"At {number} sharp") for number in range(2, 16)]
     rows = [clean_row(number, prompt=variant) for number, variant in enumerate(variants)]
     assert len(check(rows, benchmarks=BENCHMARKS).rows_with("benchmark_overlap")) == 14
-
-
-def test_a_report_without_benchmarks_mentions_it(check, clean_row):
-    report = check([clean_row(2)])
-    assert report.unchecked["benchmark_exact"] == "no benchmarks"
-    assert any("was not checked" in note for note in report.notes)
 
 
 @given(st.lists(st.text("ab \n", max_size=6), min_size=8, max_size=20), st.text("xy ", max_size=8))

@@ -52,7 +52,7 @@ def by_prompt(path):
     return dict(zip(prompts, demonstrations(rows), strict=True))
 
 
-def test_trl_takes_the_rows_as_messages(sums, converted, suffix):
+def test_trl_takes_the_rows_as_messages_or_as_text(sums, converted, suffix):
     conversion, path = converted(sums, suffix)
     rows = loaded(path)
     assert conversion.rows_kept == len(rows) == 200
@@ -63,9 +63,6 @@ def test_trl_takes_the_rows_as_messages(sums, converted, suffix):
         "solution": "6",
     }
     assert all(is_conversational({key: row[key]}) for row in rows for key in ("prompt", "completion"))
-
-
-def test_plain_text_is_text(sums, converted, suffix):
     rows = loaded(converted(sums, suffix, plain_text=True)[1])
     assert rows[3] == {"prompt": "3+3?", "completion": "3+3 = 6\n\\boxed{6}", "solution": "6"}
 
@@ -95,7 +92,7 @@ def test_many_rows_without_a_demonstration_do_not_hide_the_column_type(converted
     assert demonstrations(rows) == [[]] * 500 + [["one", "two"]]
 
 
-def test_several_demonstrations_are_a_list_in_every_row(converted, suffix):
+def test_several_demonstrations_are_a_list_in_every_row_and_one_is_not(converted, suffix):
     source = [
         {"prompt": "a", "completion": ["one"], "solution": ["1"]},
         {"prompt": "b", "completion": ["one", "two"], "solution": ["1", "uno"]},
@@ -108,12 +105,8 @@ def test_several_demonstrations_are_a_list_in_every_row(converted, suffix):
     assert list(rows["solution"]) == [["1"], ["1", "uno"], ["1"]]
     assert (conversion.rows_demonstrated, conversion.demonstrations) == (2, 3)
     assert conversion.tally.noted["no demonstration in the source"].row == 2
-
-
-def test_one_demonstration_per_problem_is_what_trl_sft_takes(converted):
-    source = [{"prompt": "b", "completion": ["one", "two"], "solution": "1"}]
-    _, path = converted(source, max_demonstrations=1)
-    assert loaded(path)["completion"][0] == [{"role": "assistant", "content": "one"}]
+    _, path = converted(source, suffix, max_demonstrations=1)
+    assert loaded(path)["completion"][1] == [{"role": "assistant", "content": "one"}], "what SFT of TRL takes"
 
 
 def test_the_same_command_makes_the_same_file(sums, converted, suffix):
@@ -261,12 +254,6 @@ def test_token_limits_drop_prompts_and_demonstrations(converted, word_tokenizer)
     assert conversion.tally.left_out["longer than 5 tokens"].number == 2
     _, path = converted(source, max_demonstrations=1, **limits)
     assert by_prompt(path)["one"] == ["w " * 4], "the first of those that fit"
-
-
-def test_nothing_is_written_if_nothing_is_left(converted):
-    conversion, path = converted([{"prompt": "", "completion": "", "solution": ""}])
-    assert conversion.rows_kept == 0
-    assert not path.exists()
 
 
 def test_other_scripts_and_slashes_stay_readable_in_jsonl(converted):

@@ -93,12 +93,8 @@ def test_hostile_answers_do_not_affect_the_others(reward):
     responses += [f"<answer>{row['solution']}</answer>" for row in rows]
     logged, columns = {}, {}
     start = time.monotonic()
-    scores = reward(
-        responses,
-        entry=[row["entry"] for row in rows * 2],
-        log_metric=logged.__setitem__,
-        log_extra=columns.__setitem__,
-    )
+    logs = {"log_metric": logged.__setitem__, "log_extra": columns.__setitem__}
+    scores = reward(responses, entry=[row["entry"] for row in rows * 2], **logs)
     assert time.monotonic() - start < 15  # two workers are started anew
     assert scores == [0.0] * 8 + [1.0] * 8
     assert logged["reasoning_gym/timeout"] == logged["reasoning_gym/crashed"] == 1 / 16
@@ -147,19 +143,17 @@ def test_an_invalid_setting_is_refused(settings):
         ReasoningGymScore(**settings)
 
 
-values = st.recursive(
+SETS = st.sets(st.integers(), max_size=1)
+VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: (
-        st.lists(inner)
-        | st.lists(inner).map(tuple)
-        | st.dictionaries(st.text() | st.integers(), inner)
-        | st.sets(st.integers(), max_size=1)
+        st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(st.text() | st.integers(), inner) | SETS
     ),
     max_leaves=10,
 )
 
 
-@given(value=values)
+@given(VALUES)
 def test_an_entry_reaches_its_scorer_unchanged(value):
     back = ast.literal_eval(repr(to_literal(value)))
     assert back == value
