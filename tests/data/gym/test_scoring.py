@@ -143,17 +143,19 @@ def test_an_invalid_setting_is_refused(settings):
         ReasoningGymScore(**settings)
 
 
-SETS = st.sets(st.integers(), max_size=1)
-VALUES = st.recursive(
+values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: (
-        st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(st.text() | st.integers(), inner) | SETS
+        st.lists(inner)
+        | st.lists(inner).map(tuple)
+        | st.dictionaries(st.text() | st.integers(), inner)
+        | st.sets(st.integers(), max_size=1)
     ),
     max_leaves=10,
 )
 
 
-@given(VALUES)
+@given(value=values)
 def test_an_entry_reaches_its_scorer_unchanged(value):
     back = ast.literal_eval(repr(to_literal(value)))
     assert back == value
