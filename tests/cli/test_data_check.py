@@ -19,8 +19,6 @@ from prefix_rft_trl.rewards.verification.verifier import Verifier
 from prefix_rft_trl.utils.errors import UserError
 
 
-pytestmark = pytest.mark.usefixtures("one_worker")
-
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}"
 BENCHMARK = (
     "A list of 13 distinct positive integers has mean 20 and its median is 25. What is the largest possible "
@@ -68,23 +66,13 @@ FAULTS = {
 FAULTS["answer_missing"]["completion"][0]["content"] = "It has one side more than a hexagon, so"
 
 
-@pytest.fixture(autouse=True)
-def _no_data_of_the_environment(monkeypatch):
-    monkeypatch.delenv("PREFIX_RFT_DATA", raising=False)
-
-
-@pytest.fixture(scope="module")
-def worker():
-    with Verifier(num_workers=1) as verifier:
-        yield verifier
-
-
-@pytest.fixture
-def one_worker(worker, monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def _one_worker_and_no_benchmarks():
     """The verifier of rewards, with one worker for all tests: each takes a second to start."""
-    monkeypatch.setattr(
-        "prefix_rft_trl.rewards.verification.verifier.Verifier", lambda num_workers: nullcontext(worker)
-    )
+    with Verifier(num_workers=1) as worker, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("prefix_rft_trl.rewards.verification.verifier.Verifier", lambda num_workers: nullcontext(worker))
+        patch.delenv("PREFIX_RFT_DATA", raising=False)
+        yield
 
 
 @pytest.fixture
@@ -98,11 +86,13 @@ def write(tmp_path):
 
 
 @pytest.fixture
-def limits(tmp_path, text_model) -> list[str]:
-    """Budgets in bytes, for a chat template that closes the thinking block before the answer."""
+def all_checks(tmp_path, write, text_model) -> list[str]:
+    """A benchmark, and budgets in bytes for a chat template that closes the thinking block before the answer."""
+    benchmark = write("aime99.jsonl", [{"problem": BENCHMARK, "answer": "13"}])
     folder = str(tmp_path / "tokenizer")
     AutoTokenizer.from_pretrained(text_model, chat_template=TEMPLATE).save_pretrained(folder)
-    return ["--tokenizer", folder, "--max_prompt_tokens", "260", "--max_completion_tokens", "500"]
+    budgets = ["--max_prompt_tokens", "260", "--max_completion_tokens", "500"]
+    return ["--benchmarks", benchmark, "--tokenizer", folder, *budgets]
 
 
 @pytest.fixture
@@ -130,21 +120,19 @@ def recipe(tmp_path) -> Callable[..., list[str]]:
     return write_recipe
 
 
-def test_each_planted_fault_is_reported_with_its_row_and_nothing_else(write, limits, findings, capsys):
+def test_each_planted_fault_is_reported_with_its_row_and_nothing_else(write, all_checks, findings, capsys):
     rows, planted = list(CLEAN), {}
     for kind, faulty in FAULTS.items():
         planted[kind] = [len(rows)]
         rows += [faulty, row(f"A pond has {len(rows)} ducks and one leaves. How many ducks?", f"{len(rows) - 1}")]
-    benchmark = write("aime99.jsonl", [{"problem": BENCHMARK, "answer": "13"}])
-    assert findings(1, write("rows.jsonl", rows), "--benchmarks", benchmark, *limits) == planted
+    assert findings(1, write("rows.jsonl", rows), *all_checks) == planted
     printed = capsys.readouterr().out
     for (place,) in planted.values():
         assert f"row {place}: " in printed
 
 
-def test_the_same_file_without_the_faults_is_clean(write, limits, capsys):
-    benchmark = write("aime99.jsonl", [{"problem": BENCHMARK, "answer": "13"}])
-    assert run([write("rows.jsonl", CLEAN), "--benchmarks", benchmark, *limits]) == 0
+def test_the_same_file_without_the_faults_is_clean(write, all_checks, capsys):
+    assert run([write("rows.jsonl", CLEAN), *all_checks]) == 0
     assert "Clean." in capsys.readouterr().out
 
 

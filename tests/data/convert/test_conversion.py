@@ -23,6 +23,14 @@ def suffix(request):
 
 
 @pytest.fixture
+def sums() -> Dataset:
+    """Two hundred problems with a demonstration each."""
+    sums = [(f"{number}+{number}", 2 * number) for number in range(200)]
+    rows = [(f"{terms}?", f"{terms} = {total}\n\\boxed{{{total}}}", total) for terms, total in sums]
+    return Dataset.from_list([dict(zip(("prompt", "completion", "solution"), row, strict=True)) for row in rows])
+
+
+@pytest.fixture
 def converted(tmp_path):
     """Converts a dataset, or a list of rows, each time to a new file; returns the conversion and the file."""
     numbers = itertools.count()
@@ -236,24 +244,18 @@ def test_demonstrations_of_nothing_but_thinking_are_left_out(converted):
     assert conversion.tally.dropped["no demonstration with anything outside its thinking"].row == 1
 
 
-def test_token_limits_drop_prompts_and_demonstrations(converted, word_tokenizer):
-    word_tokenizer.chat_template = "{{ 'a b ' + messages[0]['content'] }}"
-    rows = [
-        ("one two three", ["w " * 5]),
-        ("one two three four", ["w"]),
-        ("one", ["w " * 6, "w " * 4, "w " * 7, "x"]),
-        ("two", ["w " * 6]),
-        ("three", []),
-    ]
-    source = [{"prompt": prompt, "completion": texts, "solution": "1"} for prompt, texts in rows]
-    limits = {"tokenizer": word_tokenizer, "max_prompt_tokens": 5, "max_demonstration_tokens": 5}
+def test_token_limits_drop_prompts_and_demonstrations(converted, byte_tokenizer):
+    tokenizer = byte_tokenizer(chat_template="{{ 'Q:' + messages[0]['content'] }}")
+    rows = {"1+1": ["w" * 5], "1+1?": ["w"], "1": ["w" * 6, "w" * 4, "w" * 7, "x"], "2": ["w" * 6], "3": []}
+    source = [{"prompt": prompt, "completion": texts, "solution": "1"} for prompt, texts in rows.items()]
+    limits = {"tokenizer": tokenizer, "max_prompt_tokens": 5, "max_demonstration_tokens": 5}
     conversion, path = converted(source, **limits)
-    assert by_prompt(path) == {"one two three": ["w " * 5], "one": ["w " * 4, "x"], "three": []}
+    assert by_prompt(path) == {"1+1": ["w" * 5], "1": ["w" * 4, "x"], "3": []}
     dropped = {reason: count.row for reason, count in conversion.tally.dropped.items()}
     assert dropped == {"a prompt longer than 5 tokens": 1, "every demonstration longer than 5 tokens": 3}
     assert conversion.tally.left_out["longer than 5 tokens"].number == 2
     _, path = converted(source, max_demonstrations=1, **limits)
-    assert by_prompt(path)["one"] == ["w " * 4], "the first of those that fit"
+    assert by_prompt(path)["1"] == ["w" * 4], "the first of those that fit"
 
 
 def test_other_scripts_and_slashes_stay_readable_in_jsonl(converted):
