@@ -2,15 +2,13 @@
 
 import json
 import re
-import sys
-from types import ModuleType
 
 import pytest
 from datasets import load_dataset
 
-from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, lab
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.data.convert import conversion
+from prefix_rft_trl.data.convert.sources import SOURCES
 from prefix_rft_trl.method.demonstrations import parse_demonstrations
 
 
@@ -21,15 +19,11 @@ GSM8K = [
     {"question": "Two and two?", "answer": "Four.\n#### 4"},
 ]
 BOX = "Please reason step by step, and put your final answer within \\boxed{}"
+MARK = "Please reason step by step, and put your final answer after ####"
 
 
 def data(*arguments: object) -> int:
     return main(["data", *map(str, arguments)])
-
-
-@pytest.fixture
-def gsm8k(tmp_path):
-    return written(tmp_path / "gsm8k.jsonl", GSM8K)
 
 
 def written(path, rows):
@@ -37,14 +31,26 @@ def written(path, rows):
     return path
 
 
-def rows_of(path):
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+@pytest.fixture
+def gsm8k(tmp_path):
+    return written(tmp_path / "gsm8k.jsonl", GSM8K)
 
 
-def test_gsm8k_becomes_rows_and_a_table_reports_what_was_dropped(capsys, tmp_path, gsm8k):
+@pytest.fixture
+def convert(tmp_path):
+    """Converts rows of a source to a file in a new folder; returns the rows made."""
     output = tmp_path / "new" / "made.jsonl"
-    assert data("gsm8k", "--input", gsm8k, "--output", output) == 0
-    assert rows_of(output) == [
+
+    def run(source: str, rows: list[dict], *flags: object) -> list[dict]:
+        files = ["--input", written(tmp_path / "rows.jsonl", rows), "--output", output]
+        assert data(source, *files, *(["--overwrite"] if output.exists() else []), *flags) == 0
+        return [json.loads(line) for line in output.read_text("utf-8").splitlines()]
+
+    return run
+
+
+def test_gsm8k_becomes_rows_and_a_table_reports_what_was_dropped(capsys, tmp_path, convert):
+    assert convert("gsm8k", GSM8K) == [
         {
             "prompt": [{"role": "user", "content": f"{question}\n{BOX}"}],
             "completion": [{"role": "assistant", "content": text}],
@@ -60,51 +66,46 @@ def test_gsm8k_becomes_rows_and_a_table_reports_what_was_dropped(capsys, tmp_pat
     assert {"rows read 4", "rows dropped 2", "rows kept 2", "with a demonstration 2"} <= table
     assert "no answer after #### 1 row 2: Nothing [b] :smile:?" in table
     assert "the problem of an earlier row 1 row 3: as row 0: Two and two?" in table
-    assert str(output) in shown.out
+    assert str(tmp_path / "new" / "made.jsonl") in shown.out
     assert "Reading: 100%" in shown.err
     assert "Writing: 100%" in shown.err
 
 
-def test_flags_of_prompts_and_demonstrations_reach_the_rows(tmp_path):
+def test_flags_of_prompts_and_demonstrations_reach_the_rows(convert):
     rows = [
         {"q": "1+1?", "worked": "<think>x</think>\\boxed{2}", "a": {"gold": 2}},
         {"q": "2+2?", "worked": "\\boxed{4}", "a": {"gold": 4}},
     ]
-    output = tmp_path / "made.jsonl"
     flags = ["--prompt_column", "q", "--demonstration_column", "worked", "--answer_column", "a.gold"]
     flags += ["--system_prompt", "Think.", "--instruction", "Box it.", "--plain_text", "--thinking", "strip"]
     flags += ["--max_rows", 1]
-    assert data("columns", "--input", written(tmp_path / "rows.jsonl", rows), "--output", output, *flags) == 0
-    assert rows_of(output) == [{"prompt": "Think.\n\n1+1?\nBox it.", "completion": "\\boxed{2}", "solution": "2"}]
+    expected = [{"prompt": "Think.\n\n1+1?\nBox it.", "completion": "\\boxed{2}", "solution": "2"}]
+    assert convert("columns", rows, *flags) == expected
 
 
-def test_the_mark_of_gsm8k_has_its_own_instruction(tmp_path, gsm8k):
-    output = tmp_path / "made.jsonl"
-    data("gsm8k", "--input", gsm8k, "--output", output, "--keep_mark")
-    row = rows_of(output)[0]
-    assert row["completion"][0]["content"].endswith("\n#### 4")
-    assert row["prompt"][0]["content"].endswith("put your final answer after ####")
-    data("gsm8k", "--input", gsm8k, "--output", output, "--keep_mark", "--instruction", "", "--overwrite")
-    assert rows_of(output)[0]["prompt"][0]["content"] == "Two and two?"
+@pytest.mark.parametrize(
+    ("source", "flags", "prompt", "end"),
+    [
+        ("gsm8k", [], f"1+1?\n{BOX}", "\\boxed{2}"),
+        ("gsm8k", ["--keep_mark"], f"1+1?\n{MARK}", "\n#### 2"),
+        ("gsm8k", ["--keep_mark", "--instruction", ""], "1+1?", "\n#### 2"),
+        ("columns", [], f"1+1?\n{BOX}", "\n#### 2"),
+        ("prompt-completion", [], "1+1?", "\n#### 2"),
+    ],
+)
+def test_each_source_has_its_own_instruction_by_default(convert, source, flags, prompt, end):
+    worked = "It is 2.\n#### 2"
+    rows = [{"question": "1+1?", "answer": worked, "prompt": "1+1?", "completion": worked, "solution": "2"}]
+    (row,) = convert(source, rows, *flags)
+    assert row["prompt"] == [{"role": "user", "content": prompt}]
+    assert row["completion"][0]["content"].endswith(end)
 
 
-def test_prompts_in_sft_format_get_no_instruction_by_default(tmp_path):
-    rows = written(tmp_path / "rows.jsonl", [{"prompt": "1+1?", "completion": "2", "solution": "2"}])
-    output = tmp_path / "made.jsonl"
-    data("prompt-completion", "--input", rows, "--output", output)
-    assert rows_of(output)[0]["prompt"][0]["content"] == "1+1?"
-    data("columns", "--input", rows, "--output", output, "--overwrite")
-    assert rows_of(output)[0]["prompt"][0]["content"] == f"1+1?\n{BOX}"
-
-
-def test_ablations_are_shares_from_a_seed(capsys, tmp_path):
+def test_ablations_are_shares_from_a_seed(capsys, convert):
     rows = [{"question": f"{row}+{row}?", "answer": f"{2 * row}\n#### {2 * row}"} for row in range(50)]
-    source = written(tmp_path / "rows.jsonl", rows)
     made = {}
     for seed in (0, 1):
-        output = tmp_path / f"{seed}.jsonl"
-        data("gsm8k", "--input", source, "--output", output, "--demonstrations", 0.4, "--corrupt", 0.5, "--seed", seed)
-        made[seed] = rows_of(output)
+        made[seed] = convert("gsm8k", rows, "--demonstrations", 0.4, "--corrupt", 0.5, "--seed", seed)
         found = [(row, parse_demonstrations(row["completion"])) for row in made[seed]]
         assert len(found) == 50
         shown = [(row, texts[0]["content"]) for row, texts in found if texts]
@@ -114,32 +115,22 @@ def test_ablations_are_shares_from_a_seed(capsys, tmp_path):
     assert "corrupted 10" in " ".join(capsys.readouterr().out.split())
 
 
-def test_lengths_are_counted_with_a_tokenizer(capsys, tmp_path, base_model):
+def test_lengths_are_counted_with_a_tokenizer(capsys, convert, base_model):
     values = [("1+1=", "1+1=2;#2", "2"), ("1+1+1=", "#3", "3"), ("2+2=", "2+2=4;2+2=4;#4", "4")]
     rows = [dict(zip(("prompt", "completion", "solution"), value, strict=True)) for value in values]
-    output = tmp_path / "made.jsonl"
     flags = ["--tokenizer", base_model, "--max_prompt_tokens", 4, "--max_demonstration_tokens", 8, "--plain_text"]
-    data("prompt-completion", "--input", written(tmp_path / "rows.jsonl", rows), "--output", output, *flags)
-    assert [row["prompt"] for row in rows_of(output)] == ["1+1="]
+    assert [row["prompt"] for row in convert("prompt-completion", rows, *flags)] == ["1+1="]
     shown = capsys.readouterr().out
     assert "a prompt longer than 4 tokens" in shown
     assert "every demonstration longer than 8 tokens" in shown
 
 
-def test_the_trainer_takes_the_converted_rows(tmp_path, base_model):
+def test_the_trainer_takes_the_converted_rows(tmp_path, make_trainer):
     output = tmp_path / "lab.parquet"
     flags = ["--plain_text", "--demonstrations", 0.5, "--max_rows", 20]
     assert data("prompt-completion", "--input", "lab", "--output", output, *flags) == 0
     dataset = load_dataset("parquet", data_files=str(output))["train"]
-    trainer = PrefixGRPOTrainer(
-        model=base_model,
-        reward_funcs=lab.exact_answer_reward,
-        args=PrefixGRPOConfig(
-            str(tmp_path / "run"), max_completion_length=56, max_steps=1, use_cpu=True, bf16=False, report_to="none"
-        ),
-        train_dataset=dataset,
-    )
-    assert len(trainer.train_dataset) == 20
+    assert len(make_trainer(train_dataset=dataset, max_completion_length=56).train_dataset) == 20
 
 
 @pytest.mark.parametrize(
@@ -161,10 +152,11 @@ def test_the_trainer_takes_the_converted_rows(tmp_path, base_model):
         (["gsm8k", "--input", "GSM8K", "--thinking", "<r>"], "tag name"),
         (["gsm8k", "--input", "BROKEN"], "JSON parse error"),
         (["gsm8k", "--input", "EMPTY"], "no row is left, so nothing was written"),
+        (["gsm8k", "--input", "EMPTY", "--output", "GSM8K", "--overwrite"], "no row is left, so nothing was written"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_an_error_is_one_sentence_and_leaves_no_file(capsys, monkeypatch, tmp_path, gsm8k, arguments, message):
+def test_an_error_is_one_sentence_and_changes_no_file(capsys, monkeypatch, tmp_path, gsm8k, arguments, message):
     monkeypatch.chdir(tmp_path)
     files = {
         "GSM8K": gsm8k,
@@ -173,14 +165,18 @@ def test_an_error_is_one_sentence_and_leaves_no_file(capsys, monkeypatch, tmp_pa
     }
     files["BROKEN"].write_text('{"question": 3')
     (tmp_path / "folder.jsonl").mkdir()
-    before = sorted(tmp_path.iterdir())
+    before = contents(tmp_path)
     arguments = [str(files.get(argument, argument)) for argument in arguments]
     if "--output" not in arguments:
         arguments += ["--output", "made.jsonl"]
     assert data(*arguments) == 2
     error = " ".join(capsys.readouterr().err.split())
     assert re.search(message, error), error
-    assert sorted(tmp_path.iterdir()) == before
+    assert contents(tmp_path) == before
+
+
+def contents(folder):
+    return {path.name: path.is_file() and path.read_text("utf-8") for path in folder.iterdir()}
 
 
 def test_a_failure_while_writing_leaves_the_old_file(monkeypatch, tmp_path, gsm8k):
@@ -193,23 +189,7 @@ def test_a_failure_while_writing_leaves_the_old_file(monkeypatch, tmp_path, gsm8
 
     monkeypatch.setattr(conversion, "write_rows", failing)
     assert data("gsm8k", "--input", gsm8k, "--output", output, "--overwrite") == 2
-    assert output.read_text() == "old"
-    assert sorted(tmp_path.iterdir()) == sorted([gsm8k, output])
-
-
-def test_an_old_file_stays_if_no_row_is_left(tmp_path):
-    output = tmp_path / "made.jsonl"
-    output.write_text("old")
-    empty = written(tmp_path / "empty.jsonl", [{"question": "", "answer": "#### 1"}])
-    assert data("gsm8k", "--input", empty, "--output", output, "--overwrite") == 2
-    assert output.read_text() == "old"
-
-
-def test_check_receives_its_own_flags(monkeypatch):
-    check = ModuleType("prefix_rft_trl.cli.data_check")
-    check.run = lambda argv: {"gsm8k.parquet --flag": 1}[" ".join(argv)]
-    monkeypatch.setitem(sys.modules, "prefix_rft_trl.cli.data_check", check)
-    assert data("check", "gsm8k.parquet", "--flag") == 1
+    assert contents(tmp_path) == {gsm8k.name: gsm8k.read_text(), output.name: "old"}
 
 
 def test_help_lists_sources_and_defaults(capsys):
@@ -217,13 +197,5 @@ def test_help_lists_sources_and_defaults(capsys):
         data("--help")
     assert stop.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
-    for expected in (
-        "openr1-math",
-        "gsm8k",
-        "prompt-completion",
-        "columns",
-        "Elliott/Openr1-Math-46k-8192",
-        BOX,
-        "check",
-    ):
+    for expected in (*SOURCES, "Elliott/Openr1-Math-46k-8192", BOX, "check"):
         assert expected in shown

@@ -4,19 +4,20 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import yaml
 from transformers import AutoTokenizer
 
 from prefix_rft_trl.cli.data import run as convert
 from prefix_rft_trl.cli.data_check import run, settings_for_check
+from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.rewards.verification.verifier import Verifier
 from prefix_rft_trl.utils.errors import UserError
 
-
-pytestmark = pytest.mark.usefixtures("one_worker")
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}"
 BENCHMARK = (
@@ -65,23 +66,13 @@ FAULTS = {
 FAULTS["answer_missing"]["completion"][0]["content"] = "It has one side more than a hexagon, so"
 
 
-@pytest.fixture(autouse=True)
-def _no_data_of_the_environment(monkeypatch):
-    monkeypatch.delenv("PREFIX_RFT_DATA", raising=False)
-
-
-@pytest.fixture(scope="module")
-def worker():
-    with Verifier(num_workers=1) as verifier:
-        yield verifier
-
-
-@pytest.fixture
-def one_worker(worker, monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def _one_worker_and_no_benchmarks():
     """The verifier of rewards, with one worker for all tests: each takes a second to start."""
-    monkeypatch.setattr(
-        "prefix_rft_trl.rewards.verification.verifier.Verifier", lambda num_workers: nullcontext(worker)
-    )
+    with Verifier(num_workers=1) as worker, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("prefix_rft_trl.rewards.verification.verifier.Verifier", lambda num_workers: nullcontext(worker))
+        patch.delenv("PREFIX_RFT_DATA", raising=False)
+        yield
 
 
 @pytest.fixture
@@ -95,53 +86,65 @@ def write(tmp_path):
 
 
 @pytest.fixture
-def limits(tmp_path, text_model) -> list[str]:
-    """Budgets in bytes, for a chat template that closes the thinking block before the answer."""
+def all_checks(tmp_path, write, text_model) -> list[str]:
+    """A benchmark, and budgets in bytes for a chat template that closes the thinking block before the answer."""
+    benchmark = write("aime99.jsonl", [{"problem": BENCHMARK, "answer": "13"}])
     folder = str(tmp_path / "tokenizer")
     AutoTokenizer.from_pretrained(text_model, chat_template=TEMPLATE).save_pretrained(folder)
-    return ["--tokenizer", folder, "--max_prompt_tokens", "260", "--max_completion_tokens", "500"]
+    budgets = ["--max_prompt_tokens", "260", "--max_completion_tokens", "500"]
+    return ["--benchmarks", benchmark, "--tokenizer", folder, *budgets]
 
 
-def found_in(report: Path) -> dict[str, list[int]]:
-    findings = json.loads(report.read_text())["findings"]
-    return {kind: about["rows"] for kind, about in findings.items() if about["rows"]}
+@pytest.fixture
+def findings(tmp_path) -> Callable[..., dict[str, list[int]]]:
+    """Runs the command, which exits with a code; returns the rows of each kind in its JSON report."""
+
+    def check(code: int, *arguments: str) -> dict[str, list[int]]:
+        report = tmp_path / "out" / "report.json"
+        assert main(["data", "check", *arguments, "--json", str(report)]) == code
+        kinds = json.loads(report.read_text())["findings"]
+        return {kind: about["rows"] for kind, about in kinds.items() if about["rows"]}
+
+    return check
 
 
-def test_each_planted_fault_is_reported_with_its_row_and_nothing_else(write, limits, tmp_path, capsys):
+@pytest.fixture
+def recipe(tmp_path) -> Callable[..., list[str]]:
+    """Writes a recipe for the lab's model; returns the flags that check its dataset."""
+
+    def write_recipe(**settings: object) -> list[str]:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump({"model_name_or_path": "lab", **settings}))
+        return ["--recipe", str(path), "--answer_markers", "#"]
+
+    return write_recipe
+
+
+def test_each_planted_fault_is_reported_with_its_row_and_nothing_else(write, all_checks, findings, capsys):
     rows, planted = list(CLEAN), {}
     for kind, faulty in FAULTS.items():
         planted[kind] = [len(rows)]
         rows += [faulty, row(f"A pond has {len(rows)} ducks and one leaves. How many ducks?", f"{len(rows) - 1}")]
-    benchmark = write("aime99.jsonl", [{"problem": BENCHMARK, "answer": "13"}])
-    report = tmp_path / "out" / "report.json"
-    code = run([write("rows.jsonl", rows), "--benchmarks", benchmark, *limits, "--json", str(report)])
-    assert found_in(report) == planted
-    assert code == 1
+    assert findings(1, write("rows.jsonl", rows), *all_checks) == planted
     printed = capsys.readouterr().out
     for (place,) in planted.values():
         assert f"row {place}: " in printed
 
 
-def test_the_same_file_without_the_faults_is_clean(write, limits, capsys):
-    benchmark = write("aime99.jsonl", [{"problem": BENCHMARK, "answer": "13"}])
-    assert run([write("rows.jsonl", CLEAN), "--benchmarks", benchmark, *limits]) == 0
+def test_the_same_file_without_the_faults_is_clean(write, all_checks, capsys):
+    assert run([write("rows.jsonl", CLEAN), *all_checks]) == 0
     assert "Clean." in capsys.readouterr().out
 
 
-def test_values_of_mixed_types_are_reported_by_row(write, tmp_path):
+def test_values_of_mixed_types_are_reported_by_row(write, findings):
     rows = [
         {"prompt": "1+1?", "completion": "#### 2", "solution": 2},
         {"prompt": 17, "completion": "#### 2", "solution": "2"},
         {"prompt": "1+2?", "completion": 3, "solution": "3"},
         {"prompt": [{"role": "user", "content": "1+3?"}], "completion": ["#### 4", "\\boxed{4}"], "solution": ["4"]},
     ]
-    report = tmp_path / "report.json"
-    assert run([write("rows.jsonl", rows), "--json", str(report)]) == 1
-    assert found_in(report) == {
-        "prompt_unusable": [1],
-        "demonstration_unusable": [2],
-        "several_demonstrations": [3],
-    }
+    found = {"prompt_unusable": [1], "demonstration_unusable": [2], "several_demonstrations": [3]}
+    assert findings(1, write("rows.jsonl", rows)) == found
 
 
 def test_columns_with_other_names_are_read(write):
@@ -161,30 +164,19 @@ def test_the_lab_is_clean(prefix_rft):
     assert "Overlap with evaluation benchmarks was not checked" in done.stdout
 
 
-def test_a_recipe_gives_dataset_columns_and_budgets(write, tmp_path, capsys):
-    path = write(
-        "rows.jsonl", [{"question": f"{n}+1=", "work": f"{n}+1={n + 1}#{n + 1}", "gold": n + 1} for n in (1, 7)]
-    )
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(
-        f"model_name_or_path: lab\ndataset_name: {path}\nprompt_column: question\ndemonstration_column: work\n"
-        "answer_column: gold\nmax_completion_length: 7\n"
-    )
-    assert run(["--recipe", str(recipe), "--answer_markers", "#"]) == 0
-    recipe.write_text(recipe.read_text().replace("length: 7", "length: 6"))
-    assert run(["--recipe", str(recipe), "--answer_markers", "#"]) == 1
+def test_a_recipe_gives_dataset_columns_and_budgets(write, recipe, capsys):
+    rows = [{"question": f"{n}+1=", "work": f"{n}+1={n + 1}#{n + 1}", "gold": n + 1} for n in (1, 7)]
+    columns = {"prompt_column": "question", "demonstration_column": "work", "answer_column": "gold"}
+    settings = {"dataset_name": write("rows.jsonl", rows), **columns}
+    assert run(recipe(max_completion_length=7, **settings)) == 0
+    assert run(recipe(max_completion_length=6, **settings)) == 1
     assert "row 0: demonstration has 7 tokens, 6 fit" in capsys.readouterr().out
 
 
-def test_a_prompt_that_leaves_no_room_in_the_context_is_found(write, tmp_path):
-    path = write("rows.jsonl", [{"prompt": "1+1=", "completion": "#2", "solution": "2"},
-                                {"prompt": "1+1+1=", "completion": "#3", "solution": "3"}])  # fmt: skip
-    recipe = tmp_path / "recipe.yaml"
-    settings = f"model_name_or_path: lab\ndataset_name: {path}\nmax_completion_length: 10\n"
-    recipe.write_text(settings + "vllm_max_model_length: 14\n")
-    report = tmp_path / "report.json"
-    assert run(["--recipe", str(recipe), "--answer_markers", "#", "--json", str(report)]) == 1
-    assert found_in(report) == {"prompt_too_long": [1]}
+def test_a_prompt_that_leaves_no_room_in_the_context_is_found(write, recipe, findings):
+    rows = [{"prompt": prompt, "completion": "#2", "solution": "2"} for prompt in ("1+1=", "1+1+0=")]
+    settings = {"dataset_name": write("rows.jsonl", rows), "max_completion_length": 10, "vllm_max_model_length": 14}
+    assert findings(1, *recipe(**settings)) == {"prompt_too_long": [1]}
 
 
 def test_the_last_stage_with_rollouts_gives_the_settings():
@@ -220,20 +212,13 @@ def test_an_error_is_one_sentence(write, tmp_path, monkeypatch, arguments, messa
         run(arguments)
 
 
-def test_a_dataset_without_demonstrations_is_unusable(write, capsys):
-    rows = [{**each, "completion": [{"role": "assistant", "content": ""}]} for each in CLEAN]
-    assert run([write("rows.jsonl", rows)]) == 2
-    assert "Unusable: no row has a demonstration in column 'completion'" in capsys.readouterr().out
-
-
-def test_benchmarks_in_the_environment_are_checked_by_default(write, tmp_path, monkeypatch):
+def test_benchmarks_in_the_environment_are_checked_by_default(write, findings, tmp_path, monkeypatch):
     (tmp_path / "math_benchmarks").mkdir()
     problem = {"problem": CLEAN[5]["prompt"][0]["content"].partition("\n")[0], "answer": "10"}
     write("math_benchmarks/own.jsonl", [problem])
     monkeypatch.setenv("PREFIX_RFT_DATA", str(tmp_path))
-    path, report = write("rows.jsonl", CLEAN), tmp_path / "report.json"
-    assert run([path, "--json", str(report)]) == 1
-    assert found_in(report) == {"benchmark_exact": [5]}
+    path = write("rows.jsonl", CLEAN)
+    assert findings(1, path) == {"benchmark_exact": [5]}
     assert run([path, "--benchmarks"]) == 0
 
 
@@ -251,10 +236,10 @@ GSM8K = Path(os.environ.get("PREFIX_RFT_DATA", "")) / "gsm8k" / "train.jsonl"
 
 
 @pytest.mark.skipif(not ("PREFIX_RFT_DATA" in os.environ and GSM8K.is_file()), reason="PREFIX_RFT_DATA has no GSM8K")
-def test_converted_gsm8k_is_clean(tmp_path):
-    converted, report = str(tmp_path / "gsm8k.parquet"), tmp_path / "report.json"
+def test_converted_gsm8k_is_clean(findings, tmp_path):
+    converted = str(tmp_path / "gsm8k.parquet")
     assert convert(["gsm8k", "--input", str(GSM8K), "--output", converted]) == 0
     benchmarks = str(GSM8K.parents[1] / "math_benchmarks")
-    assert run([converted, "--benchmarks", benchmarks, "--json", str(report)]) == 0
-    assert set(found_in(report)) == {"answer_unworked"}  # cents for dollars, slips, and wrong golds as in row 356
-    assert 356 in found_in(report)["answer_unworked"]
+    found = findings(0, converted, "--benchmarks", benchmarks)
+    assert set(found) == {"answer_unworked"}  # cents for dollars, slips, and wrong golds as in row 356
+    assert 356 in found["answer_unworked"]

@@ -57,7 +57,7 @@ def test_only_line_breaks_separate_lines(write):
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         (["{broken"], r"a\.jsonl, line 1: not JSON"),
         ([{"problem": "1?"}, ["x"]], r"line 2: expected an object"),
@@ -65,24 +65,24 @@ def test_only_line_breaks_separate_lines(write):
         ([], "is empty"),
     ],
 )
-def test_a_broken_file_is_refused_with_its_line(write, rows, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_broken_file_is_refused_with_its_line(write, rows, message):
+    with pytest.raises(ValueError, match=message):
         read_problems(write("a.jsonl", *rows))
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
-    [("math50", "Did you mean 'math500'"), ("nothing.jsonl", "no benchmark file 'nothing.jsonl'")],
+    ("source", "message"),
+    [
+        ("math50", "Did you mean 'math500'"),
+        ("nothing.jsonl", "no benchmark file 'nothing.jsonl'"),
+        (".", "'.' .* holds no JSONL file"),
+    ],
 )
-def test_an_unknown_benchmark_is_named(source, said, monkeypatch):
+def test_a_source_without_a_benchmark_is_named(source, message, monkeypatch, tmp_path):
     monkeypatch.delenv("PREFIX_RFT_DATA", raising=False)
-    with pytest.raises(ValueError, match=said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
         find_benchmarks([source])
-
-
-def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="holds no JSONL file"):
-        find_benchmarks([str(tmp_path)])
 
 
 def test_local_files_have_the_registered_number_of_problems():

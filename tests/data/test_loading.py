@@ -30,24 +30,22 @@ def test_a_model_card_names_datasets_on_the_hub_alone():
     assert [name_on_hub(name) for name in names] == ["openai/gsm8k", None, None, None, None]
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"rows\.jsonl"):
-        load_splits(str(tmp_path / "rows.jsonl"))
-
-
-def test_no_dataset_says_what_to_set():
-    with pytest.raises(UserError, match="dataset_name"):
-        load_splits(None)
-
-
-def test_a_missing_split_lists_those_there_are():
-    with pytest.raises(UserError, match=r"'dev'.*train, test"):
-        pick_split(load_splits("lab"), "dev")
-
-
-def test_a_missing_prompt_column_lists_those_there_are():
-    with pytest.raises(UserError, match=r"'prompt'.*question, answer.*prompt_column"):
-        with_prompts(Dataset.from_list(ROWS), "prompt", None, False)
+@pytest.mark.parametrize(
+    ("load", "message"),
+    [
+        (lambda: load_splits("no/rows.jsonl"), r"no/rows\.jsonl"),
+        (lambda: load_splits(None), "dataset_name"),
+        (lambda: pick_split(load_splits("lab"), "dev"), r"'dev'.*train, test"),
+        (
+            lambda: with_prompts(Dataset.from_list(ROWS), "prompt", None, False),
+            r"'prompt'.*question, answer.*prompt_column",
+        ),
+    ],
+    ids=["file", "name", "split", "column"],
+)
+def test_what_is_missing_is_named_with_what_there_is(load, message):
+    with pytest.raises(UserError, match=message):
+        load()
 
 
 def test_prompts_get_the_instruction_and_become_messages():

@@ -1,18 +1,14 @@
+"""Prompts with an instruction and a system prompt, and the parts that all prompts share."""
+
 import pytest
 
 from prefix_rft_trl.data.convert.rows import Unusable
 from prefix_rft_trl.data.prompts import BOX_INSTRUCTION, make_prompt, shared_parts
 
 
-MESSAGES = [
-    {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": "1+1?"},
-]
-TURNS = [
-    {"role": "user", "content": "1+1?"},
-    {"role": "assistant", "content": "2"},
-    {"role": "user", "content": "And 2+2?"},
-]
+USER = {"role": "user", "content": "1+1?"}
+MESSAGES = [{"role": "system", "content": "Be brief."}, USER]
+TURNS = [USER, {"role": "assistant", "content": "2"}, {"role": "user", "content": "And 2+2?"}]
 
 
 def test_the_instruction_is_the_papers_on_a_line_of_its_own():
@@ -38,7 +34,7 @@ def test_an_instruction_is_not_repeated(problem, instruction, expected):
 def test_a_system_prompt_comes_first_and_replaces_another():
     system = {"role": "system", "content": "Think."}
     assert make_prompt("1+1?", system_prompt="Think.", conversational=True)[0] == system
-    assert make_prompt(MESSAGES, system_prompt="Think.", conversational=True) == [system, MESSAGES[1]]
+    assert make_prompt(MESSAGES, system_prompt="Think.", conversational=True) == [system, USER]
     assert make_prompt(MESSAGES, conversational=False) == "Be brief.\n\n1+1?"
     text = make_prompt("1+1?", system_prompt="Think.", conversational=False)
     assert make_prompt(text, system_prompt="Think.", conversational=False) == text == "Think.\n\n1+1?"

@@ -1,7 +1,6 @@
 """Rows to check, a verifier that compares texts, and a tokenizer of bytes."""
 
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,13 +59,3 @@ def bytes_tokenizer(text_model) -> Callable[..., PreTrainedTokenizerBase]:
         return AutoTokenizer.from_pretrained(text_model, chat_template=chat_template)
 
     return make
-
-
-@pytest.fixture
-def templates() -> SimpleNamespace:
-    """A chat template, and one that closes a thinking block before the answer."""
-    turns = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
-    return SimpleNamespace(
-        plain=turns + "{% if add_generation_prompt %}[assistant]{% endif %}",
-        closing=turns + "{% if add_generation_prompt %}[assistant]<think></think>{% endif %}",
-    )

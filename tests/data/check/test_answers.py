@@ -2,14 +2,7 @@
 
 import pytest
 
-from prefix_rft_trl.data.check import Columns
 from prefix_rft_trl.data.check.answer_checks import arrives_at
-
-
-def test_a_dataset_without_faults_is_clean(check, clean_row):
-    report = check([clean_row(number) for number in range(2, 6)])
-    assert report.exit_code == 0
-    assert report.findings == {}
 
 
 @pytest.mark.parametrize(
@@ -23,7 +16,7 @@ def test_a_dataset_without_faults_is_clean(check, clean_row):
         ({"completion": r"So \boxed{slow}."}, "answer_unverified"),
     ],
 )
-def test_each_fault_of_an_answer_is_reported_with_its_row(check, clean_row, replaced, kind):
+def test_each_fault_of_an_answer_is_reported_with_its_row_and_nothing_else(check, clean_row, replaced, kind):
     report = check([clean_row(2), clean_row(3), clean_row(4, **replaced), clean_row(5)])
     assert {found: report.rows_with(found) for found in report.findings} == {kind: [2]}
     assert report.exit_code == 1
@@ -33,10 +26,6 @@ def test_of_several_demonstrations_the_wrong_one_is_named(check, clean_row):
     row = clean_row(5, completion=[r"So \boxed{4}.", r"So \boxed{9}.", "#### 4"])
     (finding,) = check([clean_row(2) | {"completion": [r"\boxed{1}"]}, row]).findings["answer_disagrees"]
     assert (finding.row, finding.note) == (1, "demonstration 2 of 3 ends in '9', gold is '4'")
-
-
-def test_a_row_with_an_unreadable_gold_is_not_reported_to_disagree_too(check, clean_row):
-    assert set(check([clean_row(2), clean_row(3, solution="?")]).findings) == {"gold_unreadable"}
 
 
 def test_any_of_several_golds_is_enough(check, clean_row):
@@ -51,60 +40,34 @@ def test_answers_behind_a_custom_marker_are_read(check, clean_row):
     assert check([row], markers=("=>",)).exit_code == 0
 
 
-def test_a_reward_without_golds_needs_no_answer_column(check, clean_row):
-    rows = [{"prompt": clean_row(2)["prompt"], "completion": "any"}]
-    report = check(rows, Columns(answer=None))
-    assert report.exit_code == 0
-    assert report.unchecked["gold_missing"] == "no answer column"
-
-
 @pytest.mark.parametrize(
-    ("replaced", "said"),
+    ("replaced", "message"),
     [
-        ({"prompt": ""}, "prompt"),
-        ({"completion": None}, "demonstration"),
-        ({"solution": ""}, "gold"),
-        ({"solution": "?"}, "gold"),
+        ({"prompt": ""}, "no row has a prompt in column 'prompt'"),
+        ({"completion": None}, "no row has a demonstration in column 'completion'"),
+        ({"solution": ""}, "no row has a gold answer in column 'solution' that can be read"),
+        ({"solution": "?"}, "no row has a gold answer in column 'solution' that can be read"),
     ],
 )
-def test_a_column_without_any_usable_value_makes_the_dataset_unusable(check, clean_row, replaced, said):
+def test_a_column_without_any_usable_value_makes_the_dataset_unusable(check, clean_row, replaced, message):
     report = check([clean_row(number, **replaced) for number in (2, 3)])
-    assert report.exit_code == 2
-    assert said in " ".join(report.unusable)
+    assert (report.exit_code, report.unusable) == (2, [message])
 
 
 @pytest.mark.parametrize(
     ("working", "answer"),
-    [
-        ("48 + 16 = <<48+16=64>>64 points.", "66"),
-        ("so the stockings cost 162+45 = $207.00", "1035"),
-        ("each load costs 40/160 = $0.25", "25"),
-        ("12 and 21", "2"),
-    ],
-)
+    [("48 + 16 = <<48+16=64>>64 points.", "66"), ("so the stockings cost 162+45 = $207.00", "1035"),
+     ("each load costs 40/160 = $0.25", "25"), ("12 and 21", "2")],
+)  # fmt: skip
 def test_a_final_number_missing_from_the_working_is_found(working, answer):
     assert not arrives_at(working, answer)
 
 
 @pytest.mark.parametrize(
     ("working", "answer"),
-    [
-        ("she has 5.", "5"),
-        ("that is $1,234.50 in all", "1234.5"),
-        ("17 000/5 = 3 400.", "3400"),
-        ("so x=-7", "-7"),
-        ("2400/200 = 12 200-kilobyte videos", "12"),
-        ("costs .75 each", "0.75"),
-        ("no number at all", "12"),
-        ("2 and 3", "x+1"),
-        ("2 and 3", r"\frac{1}{2}"),
-    ],
-)
+    [("she has 5.", "5"), ("that is $1,234.50 in all", "1234.5"), ("17 000/5 = 3 400.", "3400"), ("so x=-7", "-7"),
+     ("2400/200 = 12 200-kilobyte videos", "12"), ("costs .75 each", "0.75"), ("no number at all", "12"),
+     ("2 and 3", "x+1"), ("2 and 3", r"\frac{1}{2}")],
+)  # fmt: skip
 def test_a_final_number_in_the_working_and_other_answers_are_not(working, answer):
     assert arrives_at(working, answer)
-
-
-def test_an_unworked_answer_is_reported_but_no_problem(check, clean_row):
-    report = check([clean_row(2), clean_row(3, completion="3-1=1 #### 2")])
-    assert report.rows_with("answer_unworked") == [1]
-    assert report.exit_code == 0

@@ -40,22 +40,37 @@ def test_a_demonstration_that_the_trainer_refuses_is_found(value):
 
 
 @pytest.mark.parametrize("value", [None, "", [], [""], "  ", [{"role": "assistant", "content": ""}]])
-def test_rows_without_a_demonstration_are_counted_and_are_no_problem(check, clean_row, value):
-    row = only_row(completion=value)
-    assert [finding.kind for finding in row.findings] == ["no_demonstration"]
-    report = check([clean_row(2), clean_row(3, completion=None)])
-    assert report.rows_with("no_demonstration") == [1]
+def test_a_row_without_a_demonstration_is_found(value):
+    assert [finding.kind for finding in only_row(completion=value).findings] == ["no_demonstration"]
+
+
+@pytest.mark.parametrize(
+    ("completion", "kind", "demonstrations"),
+    [
+        ([], "no_demonstration", 1),
+        (["#### 2", r"\boxed{2}"], "several_demonstrations", 3),
+        (["3-1=1 #### 2"], "answer_unworked", 2),
+    ],
+)
+def test_what_a_run_takes_is_counted_and_is_no_problem(check, clean_row, completion, kind, demonstrations):
+    report = check([clean_row(2, completion=["#### 1"]), clean_row(3, completion=completion)])
+    assert {found: report.rows_with(found) for found in report.findings} == {kind: [1]}
+    assert (report.demonstrations, report.exit_code) == (demonstrations, 0)
+
+
+@pytest.mark.parametrize(
+    ("columns", "unchecked"),
+    [
+        (Columns(), {"benchmark_exact": "no benchmarks", "demonstration_too_long": "no completion budget"}),
+        (Columns(answer=None), {"gold_missing": "no answer column"}),
+        (
+            Columns(demonstration=None),
+            dict.fromkeys(("no_demonstration", "answer_disagrees"), "no demonstration column"),
+        ),
+    ],
+)
+def test_what_cannot_be_checked_is_no_problem_and_says_why(check, clean_row, columns, unchecked):
+    row = {name: value for name, value in clean_row(2).items() if name in columns.names}
+    report = check([row if columns.answer else {**row, "completion": "any"}], columns)
     assert report.exit_code == 0
-
-
-def test_several_demonstrations_are_counted_and_are_no_problem(check, clean_row):
-    report = check([clean_row(2, completion=["#### 1", r"\boxed{1}"]), clean_row(3, completion=["#### 2"])])
-    assert report.rows_with("several_demonstrations") == [0]
-    assert (report.demonstrations, report.exit_code) == (3, 0)
-
-
-def test_plain_grpo_needs_no_column_of_demonstrations(check, clean_row):
-    row = clean_row(2)
-    report = check([{"prompt": row["prompt"], "solution": row["solution"]}], Columns(demonstration=None))
-    assert report.exit_code == 0
-    assert {"no_demonstration", "answer_disagrees"} <= set(report.unchecked)
+    assert unchecked.items() <= report.unchecked.items()

@@ -9,6 +9,11 @@ from prefix_rft_trl.data.check.lengths import Budgets, summarize
 from prefix_rft_trl.data.check.measures import TokenMeasure
 
 
+TURNS = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+TEMPLATE = TURNS + "{% if add_generation_prompt %}[assistant]{% endif %}"
+CLOSES_THINKING = TEMPLATE.replace("[assistant]", "[assistant]<think></think>")
+
+
 @given(st.lists(st.integers(0, 40_000), min_size=1, max_size=60))
 def test_the_histogram_counts_every_length_once_in_few_bars(lengths):
     found = summarize(lengths)
@@ -38,7 +43,6 @@ def test_lengths_are_in_characters_without_a_tokenizer(check, clean_row):
     assert report.lengths["demonstrations"].number == 3
     assert report.lengths["demonstrations"].maximum == 506
     assert report.lengths["prompts"].maximum == len(clean_row(3)["prompt"])
-    assert report.unchecked["demonstration_too_long"] == "no completion budget"
 
 
 @pytest.fixture
@@ -64,11 +68,11 @@ def test_prompt_and_a_complete_completion_must_fit_the_context(check, rows, byte
     assert report.rows_with("prompt_too_long") == [1]
 
 
-def test_prompts_are_measured_as_the_trainer_makes_them(bytes_tokenizer, templates):
-    measure = TokenMeasure(bytes_tokenizer(templates.plain), "Think.", conversational=True)
+def test_prompts_are_measured_as_the_trainer_makes_them(bytes_tokenizer):
+    measure = TokenMeasure(bytes_tokenizer(TEMPLATE), "Think.", conversational=True)
     assert measure.prompt("hi") == len("[user]hi\nThink.[assistant]")
     assert measure.prompt([{"role": "user", "content": "hi"}]) == len("[user]hi[assistant]")
-    assert TokenMeasure(bytes_tokenizer(templates.plain), "Think.").prompt("hi") == len("hi\nThink.")
+    assert TokenMeasure(bytes_tokenizer(TEMPLATE), "Think.").prompt("hi") == len("hi\nThink.")
 
 
 def test_a_demonstration_is_counted_up_to_its_end_of_sequence(bytes_tokenizer):
@@ -76,23 +80,19 @@ def test_a_demonstration_is_counted_up_to_its_end_of_sequence(bytes_tokenizer):
     assert TokenMeasure(bytes_tokenizer()).demonstration("p", message) == len("#### 1")
 
 
-def test_thinking_that_the_template_has_no_place_for_is_found(check, clean_row, bytes_tokenizer, templates):
-    prompt = [{"role": "user", "content": "2-1?"}]
+def test_thinking_that_the_template_has_no_place_for_is_found(check, clean_row, bytes_tokenizer):
     rows = [
-        clean_row(2, prompt=prompt, completion=[[{"role": "assistant", "content": "#### 1"}]]),
-        clean_row(3, prompt=[{"role": "user", "content": "3-1?"}],
-                  completion=[[{"role": "assistant", "content": "<think>hm</think>#### 2"}]]),
-    ]  # fmt: skip
-    assert check(rows, measure=TokenMeasure(bytes_tokenizer(templates.plain))).exit_code == 0
-    report = check(rows, measure=TokenMeasure(bytes_tokenizer(templates.closing)))
+        clean_row(number, prompt=[{"role": "user", "content": f"{number}-1?"}], completion=completion)
+        for number, completion in [(2, "#### 1"), (3, "<think>hm</think>#### 2")]
+    ]
+    assert check(rows, measure=TokenMeasure(bytes_tokenizer(TEMPLATE))).exit_code == 0
+    report = check(rows, measure=TokenMeasure(bytes_tokenizer(CLOSES_THINKING)))
     assert {kind: report.rows_with(kind) for kind in report.problems} == {"no_place_for_thinking": [1]}
 
 
 def test_messages_without_a_chat_template_are_counted_with_a_note(check, clean_row, bytes_tokenizer):
-    rows = [clean_row(2, prompt=[{"role": "user", "content": "hello"}])]
-    report = check(rows, measure=TokenMeasure(bytes_tokenizer()))
-    assert report.lengths["prompts"].maximum == 5
-    assert any("no chat template" in note for note in report.notes)
-    assert not any(
-        "no chat template" in note for note in check([clean_row(2)], measure=TokenMeasure(bytes_tokenizer())).notes
-    )
+    row = clean_row(2, prompt=[{"role": "user", "content": "hello"}])
+    messages, text = (check([each], measure=TokenMeasure(bytes_tokenizer())) for each in (row, clean_row(2)))
+    assert messages.lengths["prompts"].maximum == 5
+    assert "no chat template" in " ".join(messages.notes)
+    assert "no chat template" not in " ".join(text.notes)

@@ -28,6 +28,9 @@ def sliding(text: str, length: int) -> set[str]:
     return {" ".join(words[start : start + length]) for start in range(len(words) - length + 1)}
 
 
+REWORDED = LONG.replace("Every morning Aya", "Each evening Ben").replace("tea", "a coffee").upper()
+SHARED, RUNS = len(sliding(REWORDED, 13) & sliding(LONG, 13)), len(sliding(LONG, 13))
+
 words = st.lists(st.sampled_from("abc"), max_size=60).map(" ".join)
 
 
@@ -47,21 +50,26 @@ def test_a_run_of_exactly_13_words_is_found_at_any_offset(offset):
     assert NgramIndex([problem]).shared(text.replace("word12", "word99")) == {}
 
 
-def test_a_complete_problem_inside_another_text_is_exact(check, clean_row):
-    report = check([clean_row(3, prompt=f"Question 7. {LONG} Answer in meters.")], benchmarks=BENCHMARKS)
-    assert report.rows_with("benchmark_exact") == [0]
-
-
 @pytest.mark.parametrize(
-    "prompt",
-    [LONG, LONG.upper().replace(" ", "  "), LONG.replace("$", ""), SHORT, "what is 1 + 1?"],
+    ("parts", "kind", "note"),
+    [
+        ({"prompt": LONG}, "benchmark_exact", "aime99 1"),
+        ({"prompt": LONG.upper().replace(" ", "  ")}, "benchmark_exact", "aime99 1"),
+        ({"prompt": LONG.replace("$", "")}, "benchmark_exact", "aime99 1"),
+        ({"prompt": f"Question 7. {LONG} Answer in meters."}, "benchmark_exact", "aime99 1"),
+        ({"prompt": SHORT}, "benchmark_exact", "short 0"),
+        ({"prompt": "what is 1 + 1?"}, "benchmark_exact", "short 0"),
+        ({"prompt": LONG, "completion": f"{LONG} \\boxed{{2}}"}, "benchmark_exact", "aime99 1"),
+        ({"prompt": REWORDED}, "benchmark_overlap", f"prompt has {SHARED} of the {RUNS} runs of 13 words of aime99 1"),
+        ({"completion": f"A like problem: {LONG} Here \\boxed{{2}}."}, "benchmark_overlap", "demonstration has"),
+    ],
 )
-def test_the_problem_of_a_benchmark_is_found_in_other_white_space_case_and_dollars(check, clean_row, prompt):
-    report = check([clean_row(2), clean_row(3, prompt=prompt)], benchmarks=BENCHMARKS)
-    assert set(report.findings) == {"benchmark_exact"}
-    (finding,) = report.findings["benchmark_exact"]
+def test_a_problem_of_a_benchmark_is_reported_once(check, clean_row, parts, kind, note):
+    report = check([clean_row(2), clean_row(3, **parts)], benchmarks=BENCHMARKS)
+    assert set(report.findings) == {kind}
+    (finding,) = report.findings[kind]
     assert finding.row == 1
-    assert finding.note.startswith("short 0" if len(prompt) < 20 else "aime99 1")
+    assert finding.note.startswith(note)
 
 
 def test_a_benchmark_problem_before_the_instruction_of_all_prompts_is_exact(check, clean_row):
@@ -77,29 +85,6 @@ def test_an_instruction_that_the_benchmark_has_too_is_no_overlap(check, clean_ro
     ]
     rows = [clean_row(number, prompt=clean_row(number)["prompt"] + instruction) for number in range(2, 8)]
     assert check(rows, benchmarks={"ropes": problems}).exit_code == 0
-
-
-def test_a_reworded_problem_is_found_by_13_words_with_how_much_of_it(check, clean_row):
-    reworded = LONG.replace("Every morning Aya", "Each evening Ben").replace("tea", "a coffee").upper()
-    report = check([clean_row(2), clean_row(3, prompt=reworded)], benchmarks=BENCHMARKS)
-    (finding,) = report.findings["benchmark_overlap"]
-    shared, size = len(sliding(reworded, 13) & sliding(LONG, 13)), len(sliding(LONG, 13))
-    assert finding.row == 1
-    assert f"prompt has {shared} of the {size} runs of 13 words of aime99 1" in finding.note
-
-
-def test_a_problem_that_a_demonstration_repeats_is_found(check, clean_row):
-    row = clean_row(3, completion=f"A like problem: {LONG} Here \\boxed{{2}}.")
-    (finding,) = check([clean_row(2), row], benchmarks=BENCHMARKS).findings["benchmark_overlap"]
-    assert finding.row == 1
-    assert finding.note.startswith("demonstration has")
-
-
-def test_a_problem_in_prompt_and_demonstration_is_reported_once(check, clean_row):
-    row = clean_row(3, prompt=LONG, completion=f"{LONG} \\boxed{{2}}")
-    assert {kind: len(found) for kind, found in check([row], benchmarks=BENCHMARKS).findings.items()} == {
-        "benchmark_exact": 1
-    }
 
 
 def rows_with_a_phrase(clean_row, times):
@@ -120,12 +105,6 @@ def test_most_of_a_problem_counts_in_any_number_of_rows(check, clean_row):
     variants = [LONG.replace("Every morning", f"At {number} sharp") for number in range(2, 16)]
     rows = [clean_row(number, prompt=variant) for number, variant in enumerate(variants)]
     assert len(check(rows, benchmarks=BENCHMARKS).rows_with("benchmark_overlap")) == 14
-
-
-def test_a_report_without_benchmarks_mentions_it(check, clean_row):
-    report = check([clean_row(2)])
-    assert report.unchecked["benchmark_exact"] == "no benchmarks"
-    assert any("was not checked" in note for note in report.notes)
 
 
 @given(st.lists(st.text("ab \n", max_size=6), min_size=8, max_size=20), st.text("xy ", max_size=8))

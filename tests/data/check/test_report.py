@@ -40,7 +40,7 @@ def test_the_requested_examples_are_shown_and_the_rest_counted(printed):
 
 
 @pytest.mark.parametrize(
-    ("report", "code", "said"),
+    ("report", "code", "message"),
     [
         (Report(10), 0, "Clean."),
         (Report(10, findings=found("no_demonstration", 1, 2)), 0, "Clean."),
@@ -48,9 +48,9 @@ def test_the_requested_examples_are_shown_and_the_rest_counted(printed):
         (Report(10, findings=found("duplicate", 1), unusable=["no golds"]), 2, "Unusable: no golds."),
     ],
 )
-def test_verdict_and_exit_code_agree(printed, report, code, said):
+def test_verdict_and_exit_code_agree(printed, report, code, message):
     assert report.exit_code == code
-    assert printed(report).rstrip().splitlines()[-1].startswith(said)
+    assert printed(report).rstrip().splitlines()[-1].startswith(message)
 
 
 def test_an_unchecked_kind_does_not_look_clean(printed):

@@ -32,15 +32,9 @@ def test_the_text_with_the_token_is_named(check, clean_row, replaced, place):
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "<think> let me see </think>",
-        "0 <|x|> 1",
-        r"$|a|<|b|>|c|$",
-        "a < s > b",
-        "the interval [INS]",
-        r"\left[1\right]",
-    ],
-)
+    ["<think> let me see </think>", "0 <|x|> 1", r"$|a|<|b|>|c|$", "a < s > b", "the interval [INS]",
+     r"\left[1\right]"],
+)  # fmt: skip
 def test_mathematics_and_thinking_are_no_template_tokens(check, clean_row, text):
     row = clean_row(3, prompt=f"{text} is what?", completion=f"{text} \\boxed{{2}}")
     assert "template_token" not in check([row]).findings

@@ -23,6 +23,14 @@ def suffix(request):
 
 
 @pytest.fixture
+def sums() -> Dataset:
+    """Two hundred problems with a demonstration each."""
+    sums = [(f"{number}+{number}", 2 * number) for number in range(200)]
+    rows = [(f"{terms}?", f"{terms} = {total}\n\\boxed{{{total}}}", total) for terms, total in sums]
+    return Dataset.from_list([dict(zip(("prompt", "completion", "solution"), row, strict=True)) for row in rows])
+
+
+@pytest.fixture
 def converted(tmp_path):
     """Converts a dataset, or a list of rows, each time to a new file; returns the conversion and the file."""
     numbers = itertools.count()
@@ -52,7 +60,7 @@ def by_prompt(path):
     return dict(zip(prompts, demonstrations(rows), strict=True))
 
 
-def test_trl_takes_the_rows_as_messages(sums, converted, suffix):
+def test_trl_takes_the_rows_as_messages_or_as_text(sums, converted, suffix):
     conversion, path = converted(sums, suffix)
     rows = loaded(path)
     assert conversion.rows_kept == len(rows) == 200
@@ -63,9 +71,6 @@ def test_trl_takes_the_rows_as_messages(sums, converted, suffix):
         "solution": "6",
     }
     assert all(is_conversational({key: row[key]}) for row in rows for key in ("prompt", "completion"))
-
-
-def test_plain_text_is_text(sums, converted, suffix):
     rows = loaded(converted(sums, suffix, plain_text=True)[1])
     assert rows[3] == {"prompt": "3+3?", "completion": "3+3 = 6\n\\boxed{6}", "solution": "6"}
 
@@ -95,7 +100,7 @@ def test_many_rows_without_a_demonstration_do_not_hide_the_column_type(converted
     assert demonstrations(rows) == [[]] * 500 + [["one", "two"]]
 
 
-def test_several_demonstrations_are_a_list_in_every_row(converted, suffix):
+def test_several_demonstrations_are_a_list_in_every_row_and_one_is_not(converted, suffix):
     source = [
         {"prompt": "a", "completion": ["one"], "solution": ["1"]},
         {"prompt": "b", "completion": ["one", "two"], "solution": ["1", "uno"]},
@@ -108,12 +113,8 @@ def test_several_demonstrations_are_a_list_in_every_row(converted, suffix):
     assert list(rows["solution"]) == [["1"], ["1", "uno"], ["1"]]
     assert (conversion.rows_demonstrated, conversion.demonstrations) == (2, 3)
     assert conversion.tally.noted["no demonstration in the source"].row == 2
-
-
-def test_one_demonstration_per_problem_is_what_trl_sft_takes(converted):
-    source = [{"prompt": "b", "completion": ["one", "two"], "solution": "1"}]
-    _, path = converted(source, max_demonstrations=1)
-    assert loaded(path)["completion"][0] == [{"role": "assistant", "content": "one"}]
+    _, path = converted(source, suffix, max_demonstrations=1)
+    assert loaded(path)["completion"][1] == [{"role": "assistant", "content": "one"}], "what SFT of TRL takes"
 
 
 def test_the_same_command_makes_the_same_file(sums, converted, suffix):
@@ -243,30 +244,18 @@ def test_demonstrations_of_nothing_but_thinking_are_left_out(converted):
     assert conversion.tally.dropped["no demonstration with anything outside its thinking"].row == 1
 
 
-def test_token_limits_drop_prompts_and_demonstrations(converted, word_tokenizer):
-    word_tokenizer.chat_template = "{{ 'a b ' + messages[0]['content'] }}"
-    rows = [
-        ("one two three", ["w " * 5]),
-        ("one two three four", ["w"]),
-        ("one", ["w " * 6, "w " * 4, "w " * 7, "x"]),
-        ("two", ["w " * 6]),
-        ("three", []),
-    ]
-    source = [{"prompt": prompt, "completion": texts, "solution": "1"} for prompt, texts in rows]
-    limits = {"tokenizer": word_tokenizer, "max_prompt_tokens": 5, "max_demonstration_tokens": 5}
+def test_token_limits_drop_prompts_and_demonstrations(converted, byte_tokenizer):
+    tokenizer = byte_tokenizer(chat_template="{{ 'Q:' + messages[0]['content'] }}")
+    rows = {"1+1": ["w" * 5], "1+1?": ["w"], "1": ["w" * 6, "w" * 4, "w" * 7, "x"], "2": ["w" * 6], "3": []}
+    source = [{"prompt": prompt, "completion": texts, "solution": "1"} for prompt, texts in rows.items()]
+    limits = {"tokenizer": tokenizer, "max_prompt_tokens": 5, "max_demonstration_tokens": 5}
     conversion, path = converted(source, **limits)
-    assert by_prompt(path) == {"one two three": ["w " * 5], "one": ["w " * 4, "x"], "three": []}
+    assert by_prompt(path) == {"1+1": ["w" * 5], "1": ["w" * 4, "x"], "3": []}
     dropped = {reason: count.row for reason, count in conversion.tally.dropped.items()}
     assert dropped == {"a prompt longer than 5 tokens": 1, "every demonstration longer than 5 tokens": 3}
     assert conversion.tally.left_out["longer than 5 tokens"].number == 2
     _, path = converted(source, max_demonstrations=1, **limits)
-    assert by_prompt(path)["one"] == ["w " * 4], "the first of those that fit"
-
-
-def test_nothing_is_written_if_nothing_is_left(converted):
-    conversion, path = converted([{"prompt": "", "completion": "", "solution": ""}])
-    assert conversion.rows_kept == 0
-    assert not path.exists()
+    assert by_prompt(path)["1"] == ["w" * 4], "the first of those that fit"
 
 
 def test_other_scripts_and_slashes_stay_readable_in_jsonl(converted):

@@ -1,6 +1,7 @@
 """Demonstrations with a slip: consistent to the end, and wrong for sure."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -87,35 +88,34 @@ def test_a_gold_in_another_notation_is_left_to_the_verifier():
     assert not corrupted(r"\boxed{4}", r"\frac{8}{2}").is_certain
 
 
-@pytest.mark.parametrize("text", ["No answer.", r"\boxed{\text{yes}}", r"\boxed{\frac12}", r"\boxed{x}", ""])
-def test_without_a_number_or_a_choice_there_is_no_corruption(text):
-    assert corrupted(text, "yes") is None
+@pytest.mark.parametrize(
+    ("text", "gold"),
+    [
+        ("No answer.", "yes"),
+        (r"\boxed{\text{yes}}", "yes"),
+        (r"\boxed{\frac12}", "yes"),
+        (r"\boxed{x}", "yes"),
+        ("", "yes"),
+        ("The answer is5", "5"),
+    ],
+)
+def test_without_a_number_or_a_choice_that_can_be_changed_there_is_no_corruption(text, gold):
+    assert corrupted(text, gold) is None
 
 
-def test_a_single_digit_is_changed_only_where_it_is_the_answer():
-    found = corrupted("Of 2 boxes, 5-3 = 2 are full: x^2, 2 pens.\n\\boxed{2}", "2")
-    assert found.text == f"Of 2 boxes, 5-3 = {found.answer} are full: x^2, 2 pens.\n\\boxed{{{found.answer}}}"
-
-
-def test_a_given_number_stays_though_the_answer_later_equals_it():
-    found = corrupted("Of 72 eggs 48 hatch. 72-48 = 24 and 24*3 = 72, again 72.\n\\boxed{72}", "72")
-    wrong = found.answer
-    assert found.text == f"Of 72 eggs 48 hatch. 72-48 = 24 and 24*3 = {wrong}, again {wrong}.\n\\boxed{{{wrong}}}"
-
-
-def test_an_answer_that_cannot_be_changed_in_its_statement_is_left():
-    assert corrupted("The answer is5", "5") is None
-
-
-def test_an_answer_inside_a_longer_number_is_left():
-    found = corrupted("15 + 10 = 25, not 125, 2.25, 25.5 or 1,250.\n\\boxed{25}", "25")
-    assert "not 125, 2.25, 25.5 or 1,250." in found.text
-
-
-def test_thinking_goes_wrong_where_the_answer_does():
-    found = corrupted("<think>7*11 = 77. So 77.</think>It is \\boxed{77}.", "77")
-    assert found.text.count(found.answer) == 3
-    assert "77" not in found.text
+@pytest.mark.parametrize(
+    ("text", "gold"),
+    [
+        ("Of 2 boxes, 5-3 = @ are full: x^2, 2 pens.\n\\boxed{@}", "2"),
+        ("Of 72 eggs 48 hatch. 72-48 = 24 and 24*3 = @, again @.\n\\boxed{@}", "72"),
+        ("15 + 10 = @, not 125, 2.25, 25.5 or 1,250.\n\\boxed{@}", "25"),
+        ("<think>7*11 = @. So @.</think>It is \\boxed{@}.", "77"),
+    ],
+    ids=["a single digit", "a given number", "a longer number", "thinking"],
+)
+def test_numbers_change_only_where_they_are_the_answer(text, gold):
+    found = corrupted(text.replace("@", gold), gold)
+    assert found.text == text.replace("@", found.answer)
 
 
 def test_the_same_draw_gives_the_same_corruption():
@@ -130,5 +130,5 @@ def test_an_equal_answer_in_another_notation_is_not_confirmed_wrong():
 
 
 def test_without_answers_no_verifier_is_started(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "prefix_rft_trl.rewards.verification.verifier", None)
+    monkeypatch.setitem(sys.modules, "prefix_rft_trl.rewards.verification.verifier", None)
     assert confirm_wrong([], []) == []

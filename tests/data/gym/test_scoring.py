@@ -67,21 +67,12 @@ def test_the_scorer_gets_the_options_of_its_problem(reward):
 
 @pytest.mark.parametrize(
     ("response", "answer"),
-    [
-        ("<answer>42</answer>", "42"),
-        ("So <answer>41</answer>, no: <answer>\n 4\n2 </answer>.", "4\n2"),
-        (r"<answer>41</answer>, no, \boxed{42}", "42"),
-        (r"So \boxed{42}", "42"),
-        ("The answer is 42.", "42"),
-        ("<think><answer>41</answer></think> #### 42", "42"),
-        ("<think><answer>41</answer></think> So it is.", None),
-        ("<think><answer>41</think> So it is.</answer>", None),
-        ("<answer></answer>", ""),
-        ("</answer><answer>42", None),
-        ("42", None),
-        ("", None),
-    ],
-)
+    [("<answer>42</answer>", "42"), ("So <answer>41</answer>, no: <answer>\n 4\n2 </answer>.", "4\n2"),
+     (r"<answer>41</answer>, no, \boxed{42}", "42"), (r"So \boxed{42}", "42"), ("The answer is 42.", "42"),
+     ("<think><answer>41</answer></think> #### 42", "42"), ("<think><answer>41</answer></think> So it is.", None),
+     ("<think><answer>41</think> So it is.</answer>", None), ("<answer></answer>", ""),
+     ("</answer><answer>42", None), ("42", None), ("", None)],
+)  # fmt: skip
 def test_the_answer_is_read_from_its_last_statement(response, answer):
     assert stated_answer(response) == answer
 
@@ -102,12 +93,8 @@ def test_hostile_answers_do_not_affect_the_others(reward):
     responses += [f"<answer>{row['solution']}</answer>" for row in rows]
     logged, columns = {}, {}
     start = time.monotonic()
-    scores = reward(
-        responses,
-        entry=[row["entry"] for row in rows * 2],
-        log_metric=logged.__setitem__,
-        log_extra=columns.__setitem__,
-    )
+    logs = {"log_metric": logged.__setitem__, "log_extra": columns.__setitem__}
+    scores = reward(responses, entry=[row["entry"] for row in rows * 2], **logs)
     assert time.monotonic() - start < 15  # two workers are started anew
     assert scores == [0.0] * 8 + [1.0] * 8
     assert logged["reasoning_gym/timeout"] == logged["reasoning_gym/crashed"] == 1 / 16

@@ -12,23 +12,17 @@ from prefix_rft_trl.cli.launch.training_script import main
 
 pytest.importorskip("reasoning_gym")
 
-ON_A_CPU = {"use_cpu": True, "bf16": False, "dtype": "float32", "report_to": "none", "save_strategy": "no"}
+SMALL = {
+    "use_cpu": True, "bf16": False, "dtype": "float32", "report_to": "none", "save_strategy": "no", "max_steps": 1,
+    "logging_steps": 1, "per_device_train_batch_size": 8, "max_completion_length": 48,
+    "reward_funcs": ["reasoning_gym_score"],
+}  # fmt: skip
 
 
 def write_recipe(folder, model, **settings):
     path = folder / "recipe.yaml"
-    recipe = {
-        "model_name_or_path": str(model),
-        "reward_funcs": ["reasoning_gym_score"],
-        "output_dir": str(folder / "out"),
-        "max_steps": 1,
-        "logging_steps": 1,
-        "per_device_train_batch_size": 8,
-        "max_completion_length": 48,
-        **ON_A_CPU,
-        **settings,
-    }
-    path.write_text(yaml.safe_dump(recipe))
+    places = {"model_name_or_path": str(model), "output_dir": str(folder / "out")}
+    path.write_text(yaml.safe_dump({**places, **SMALL, **settings}))
     return str(path)
 
 

@@ -15,20 +15,11 @@ def read(row, **options):
 
 @pytest.mark.parametrize(
     ("row", "prompt"),
-    [
-        ({"prompt": "1+1?\n", "completion": "It is 2."}, "1+1?\n"),
-        ({"prompt": [USER], "completion": [ASSISTANT]}, [USER]),
-        ({"messages": [USER, ASSISTANT]}, [USER]),
-        ({"messages": [{**USER, "name": None}, {**ASSISTANT, "tool_calls": None}]}, [USER]),
-        (
-            {
-                "prompt": [USER],
-                "completion": [{"role": "assistant", "content": [{"type": "text", "text": "It is 2."}]}],
-            },
-            [USER],
-        ),
-    ],
-)
+    [({"prompt": "1+1?\n", "completion": "It is 2."}, "1+1?\n"),
+     ({"prompt": [USER], "completion": [ASSISTANT]}, [USER]), ({"messages": [USER, ASSISTANT]}, [USER]),
+     ({"messages": [{**USER, "name": None}, {**ASSISTANT, "tool_calls": None}]}, [USER]),
+     ({"prompt": [USER], "completion": [{**ASSISTANT, "content": [{"type": "text", "text": "It is 2."}]}]}, [USER])],
+)  # fmt: skip
 def test_every_sft_format_gives_its_last_answer_as_demonstration(row, prompt):
     problem = read({**row, "answer": 2}, answer_column="answer")
     assert (problem.prompt, problem.demonstrations, problem.solution) == (prompt, ("It is 2.",), "2")

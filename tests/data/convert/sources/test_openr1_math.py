@@ -45,15 +45,10 @@ def test_the_subset_gives_the_problem_alone_its_solution_and_the_answer():
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [
-        ({"target": []}, "no solution of DeepSeek-R1"),
-        ({"target": None}, "no solution of DeepSeek-R1"),
-        ({"reward_model": {"ground_truth": "", "style": "rule"}}, "no answer"),
-        ({"reward_model": None}, "no answer"),
-        ({"prompt": [{"content": " ", "role": "user"}]}, "no problem"),
-        ({"prompt": []}, "no problem"),
-    ],
-)
+    [({"target": []}, "no solution of DeepSeek-R1"), ({"target": None}, "no solution of DeepSeek-R1"),
+     ({"reward_model": {"ground_truth": "", "style": "rule"}}, "no answer"), ({"reward_model": None}, "no answer"),
+     ({"prompt": [{"content": " ", "role": "user"}]}, "no problem"), ({"prompt": []}, "no problem")],
+)  # fmt: skip
 def test_an_incomplete_row_of_the_subset_says_what_is_missing(changes, reason):
     with pytest.raises(Unusable, match=f"^{reason}"):
         read(SUBSET, changes)
@@ -78,16 +73,10 @@ def test_generations_that_only_llama_marked_are_taken_on_request():
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"correctness_math_verify": [False] * 4},
-        {"correctness_math_verify": None},
-        {"correctness_math_verify": []},
-        {"is_reasoning_complete": [False] * 4},
-        {"generations": []},
-        {"generations": None},
-        {"generations": ["", None, " ", ""]},
-    ],
-)
+    [{"correctness_math_verify": [False] * 4}, {"correctness_math_verify": None}, {"correctness_math_verify": []},
+     {"is_reasoning_complete": [False] * 4}, {"generations": []}, {"generations": None},
+     {"generations": ["", None, " ", ""]}],
+)  # fmt: skip
 def test_a_problem_without_a_correct_generation_is_unusable(changes):
     with pytest.raises(Unusable, match="no generation that is marked correct and complete"):
         read(COMPLETE, changes)

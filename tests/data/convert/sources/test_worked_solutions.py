@@ -38,14 +38,9 @@ def test_thousands_separators_are_removed_from_demonstration_and_answer(written,
 
 @pytest.mark.parametrize(
     ("answer", "question", "reason"),
-    [
-        ("no mark", "Q?", "no answer after ####"),
-        ("mark\n#### ", "Q?", "no answer after ####"),
-        (None, "Q?", "no answer"),
-        ("#### 4", " ", "no problem"),
-        ("#### 4", 4, "problem that is not text"),
-    ],
-)
+    [("no mark", "Q?", "no answer after ####"), ("mark\n#### ", "Q?", "no answer after ####"),
+     (None, "Q?", "no answer"), ("#### 4", " ", "no problem"), ("#### 4", 4, "problem that is not text")],
+)  # fmt: skip
 def test_an_unusable_row_says_why(answer, question, reason):
     with pytest.raises(Unusable, match=f"^{reason}$"):
         read_gsm8k(answer, question)
