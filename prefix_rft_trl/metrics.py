@@ -1,4 +1,4 @@
-"""Metrics of hybrid rollouts: sums are reduced over processes first and divided then."""
+"""Metrics of hybrid rollouts: sums are reduced over processes, then divided."""
 
 from collections.abc import Sequence
 

@@ -248,7 +248,7 @@ class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
         sampled = inputs["completion_mask"].bool() & ~prefix_mask
         sums = token_sums(prefix_mask, selected, sampled, detached, inputs["prefix_advantages"])
         self._append_metrics(token_metrics(self.accelerator.reduce(sums, reduction="sum")))
-        # The number of prefix tokens is that of a generation batch, all processes: scale it to what one loss averages
+        # `num_prefix_tokens` spans the generation batch of all processes: scale it to what one loss averages over
         window = self.current_gradient_accumulation_steps / self.args.steps_per_generation
         fraction = window / self.accelerator.num_processes
         logps, entropies, updates = rule.apply(inputs, logps, entropies, selected, fraction)

@@ -113,7 +113,7 @@ def slice_end(text: str, ratio: float) -> int:
     """Index of the character at which a text's first slices end (UFT).
 
     A text has at most five slices, with about the same number of sentences. A sentence ends with `.`, `!` or `?`
-    before white space, with a semicolon, or with its line. Of the slices, the fraction `ratio` counts.
+    before white space, with a semicolon, or with its line. The first `ratio` of the slices, rounded, count.
     """
     ends = [found.end() for found in _SENTENCE_END.finditer(text)]
     if not ends or ends[-1] < len(text):
