@@ -21,5 +21,5 @@ def test_the_interval_is_students_t_over_seeds(values):
 
 def test_one_seed_has_no_interval_and_none_has_no_mean():
     assert estimate([0.5]) == Estimate(0.5, None, 1)
-    with pytest.raises(ValueError, match="Leave out"):
+    with pytest.raises(ValueError, match="leave out"):
         estimate([])
