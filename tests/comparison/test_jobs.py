@@ -1,7 +1,6 @@
 """The runner, with a short program in place of training."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import pytest
 from prefix_rft_trl.comparison.jobs import LOG, Job, RunProcess, jobs_for, run_jobs
 from prefix_rft_trl.comparison.spec import Trial
 from prefix_rft_trl.run.folder import STATE, is_finished
-from prefix_rft_trl.utils.files import exclusive_lock
 
 
 FINISHED = json.dumps({"global_step": 2, "max_steps": 2})
@@ -205,18 +203,3 @@ def test_an_interrupt_or_sigterm_ends_the_runs(tmp_path, comparison_in_a_process
     assert all(running.process is not None for running in again)  # their locks are free
     for running in again:
         running.process.wait()
-
-
-def test_a_folder_is_locked_until_its_comparison_is_gone(tmp_path):
-    program = (
-        "import sys, time, pathlib\nfrom prefix_rft_trl.utils.files import exclusive_lock\n"
-        "with exclusive_lock(pathlib.Path(sys.argv[1])):\n    print('holds', flush=True)\n    time.sleep(60)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "holds\n"
-    with pytest.raises(ValueError, match=rf"Another command.*{tmp_path.name}"), exclusive_lock(tmp_path):
-        pass
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    with exclusive_lock(tmp_path):
-        pass

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from prefix_rft_trl.comparison.jobs import jobs_for
-from prefix_rft_trl.comparison.results_io import collect, collect_runs, join_curves
+from prefix_rft_trl.comparison.results import Run
+from prefix_rft_trl.comparison.results_io import collect, collect_runs
 from prefix_rft_trl.comparison.spec import Specification, Trial, TrialTable
 from prefix_rft_trl.run.folder import CURVE, STATE
 
@@ -27,26 +28,18 @@ FIRST = [line(0, 0.2, 0), line(2, 0.4, 3)]
 SECOND = [line(0, 0.41, 0), line(1, 0.5, 5), line(2, 0.6, 7)]
 
 
-def test_the_costs_of_a_later_stage_are_added(tmp_path):
-    write_curve(tmp_path / "a", FIRST)
-    write_curve(tmp_path / "b", SECOND)
-    assert join_curves([tmp_path / "a"]) == FIRST
-    assert join_curves([tmp_path / "a", tmp_path / "b"]) == [*FIRST, line(3, 0.5, 8), line(4, 0.6, 10)]
-
-
 @pytest.mark.parametrize(
     ("settings", "stages"),
     [({"sft.max_steps": 2, "rft.max_steps": 2}, ("sft", "rft")), ({"max_steps": 2}, ("sft", "rft"))],
 )
-def test_the_curve_of_a_run_begins_with_its_first_stage(tmp_path, settings, stages):
+def test_a_curve_begins_with_the_first_stage_whose_costs_are_added_to_those_of_the_next(tmp_path, settings, stages):
     trial = Trial(Path("both.yaml"), {}, settings, 1, stages)
     folder = jobs_for([trial], tmp_path)[0].folder
     write_curve(folder / "sft", FIRST)
     write_curve(folder, SECOND)
     finish(folder)
-    found = collect_runs(trial, tmp_path)
-    assert [run.curve[-1] for run in found.runs] == [line(4, 0.6, 10)]
-    assert len(found.runs[0].curve) == 4
+    (run,) = collect_runs(trial, tmp_path).runs
+    assert run.curve == [*FIRST, line(3, 0.5, 8), line(4, 0.6, 10)]
 
 
 def test_unfinished_runs_are_left_out(tmp_path):
@@ -55,7 +48,7 @@ def test_unfinished_runs_are_left_out(tmp_path):
         write_curve(job.folder, FIRST)
         if job.seed != 1:
             finish(job.folder)
-    assert [run.seed for run in collect_runs(trial, tmp_path).runs] == [0, 2]
+    assert collect_runs(trial, tmp_path).runs == [Run(0, FIRST), Run(2, FIRST)]
 
 
 def test_each_cell_has_the_runs_of_its_trial(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from prefix_rft_trl.comparison.jobs import jobs_for
-from prefix_rft_trl.comparison.spec import read_specification
+from prefix_rft_trl.comparison.spec import Specification, Trial, read_specification
 
 
 LAB = Path(__file__).parents[2] / "recipes" / "lab"
@@ -22,12 +22,6 @@ def read(contents: dict | None = None, seeds: int = 3, extra: dict | None = None
     recipes = RECIPES if recipes is None else recipes
     loaded = {Path(f"{name}.yaml"): recipe for name, recipe in recipes.items()}
     return read_specification(loaded, contents or {}, seeds, extra or {})
-
-
-def read_lab(seeds: int):
-    loaded = {path: yaml.safe_load(path.read_text()) for path in LAB.glob("*.yaml")}
-    contents = loaded.pop(LAB / "comparison.yaml")
-    return read_specification(loaded, contents, seeds, {})
 
 
 def table(rows, **others) -> dict:
@@ -165,38 +159,38 @@ def test_an_error_in_the_stages_names_the_recipe(stages):
         read(recipes={"odd": {"stages": stages}})
 
 
-def settings_by_row(found, title: str, setting: str) -> list:
-    table = next(one for one in found.tables if one.title.startswith(title))
-    return [[trial.settings.get(setting) for trial in row] for _, row in table.rows]
+@pytest.fixture(scope="module")
+def lab() -> Specification:
+    loaded = {path: yaml.safe_load(path.read_text()) for path in LAB.glob("*.yaml")}
+    return read_specification(loaded, loaded.pop(LAB / "comparison.yaml"), 5, {})
 
 
-def test_the_labs_tables_have_the_shares_of_their_titles_with_three_seeds():
-    found = read_lab(5)
-    quality = settings_by_row(found, "Quality", "lab_damaged_share")
-    quantity = settings_by_row(found, "Quantity", "lab_demonstrated_share")
-    assert len(quality) == len(quantity) == 4
-    assert all([share or 0.0 for share in row] == [0.0, 0.3, 0.6] for row in quality)
-    assert all([1.0 if share is None else share for share in row] == [1.0, 0.1, 0.01] for row in quantity)
-    both = [one for one in found.tables if one.title.startswith(("Quality", "Quantity"))]
-    assert all(trial.seeds >= 3 for one in both for _, row in one.rows for trial in row)
+def rows_of(found: Specification, title: str) -> list[list[Trial]]:
+    return [row for one in found.tables if one.title.startswith(title) for _, row in one.rows]
 
 
-def test_the_lab_tries_as_many_learning_rates_for_each_method():
-    found = read_lab(5)
-    swept = [one for one in found.tables if one.title.startswith("Learning rate")]
-    methods = {row[0].path.stem for _, row in found.tables[0].rows}
-    assert {row[0].path.stem for one in swept for _, row in one.rows} == methods - {"sft"}  # swept as a stage
-    assert {len(row) for one in swept for _, row in one.rows} == {3}
-    assert all(len({trial.name for trial in row}) == 3 for one in swept for _, row in one.rows)
-    assert len({trial.seeds for one in swept for _, row in one.rows for trial in row}) == 1
+def test_the_labs_tables_have_the_shares_of_their_titles_with_three_seeds(lab):
+    for title, setting, shares in (
+        ("Quality", "lab_damaged_share", [0.0, 0.3, 0.6]),
+        ("Quantity", "lab_demonstrated_share", [1.0, 0.1, 0.01]),
+    ):
+        rows = rows_of(lab, title)
+        assert [[trial.settings.get(setting, shares[0]) for trial in row] for row in rows] == [shares] * 4
+        assert all(trial.seeds >= 3 for row in rows for trial in row)
 
 
-def test_the_lab_compares_every_recipe_and_each_ablation_is_a_trial_of_its_own():
-    found = read_lab(5)
-    methods = [row[0] for _, row in found.tables[0].rows]
+def test_the_lab_tries_as_many_learning_rates_for_each_method(lab):
+    swept = rows_of(lab, "Learning rate")
+    methods = {row[0].path.stem for _, row in lab.tables[0].rows}
+    assert {row[0].path.stem for row in swept} == methods - {"sft"}  # swept as a stage
+    assert all(len(row) == len({trial.name for trial in row}) == 3 for row in swept)
+    assert len({trial.seeds for row in swept for trial in row}) == 1
+
+
+def test_the_lab_compares_every_recipe_and_each_ablation_is_a_trial_of_its_own(lab):
+    methods = [row[0] for _, row in lab.tables[0].rows]
     assert {trial.path for trial in methods} == {path for path in LAB.glob("*.yaml") if path.stem != "comparison"}
     assert all(trial.seeds == 5 for trial in methods)
-    ablations = next(one for one in found.tables if one.title.startswith("Ablations"))
-    names = [row[0].name for _, row in ablations.rows]
+    names = [row[0].name for row in rows_of(lab, "Ablations")]
     assert len(set(names)) == len(names) >= 12
-    assert names[0] == dict(found.tables[0].rows)["Prefix-RFT"][0].name
+    assert names[0] == dict(lab.tables[0].rows)["Prefix-RFT"][0].name

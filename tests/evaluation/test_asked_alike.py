@@ -53,43 +53,33 @@ def test_differing_settings_stand_under_the_table(tmp_path, capsys):
     assert "Not asked alike" not in capsys.readouterr().out
 
 
-def test_a_benchmark_without_a_readable_answer_is_not_sampled(tmp_path, capsys, no_model_is_loaded):
-    file = tmp_path / "prose.jsonl"
+def test_a_benchmark_without_a_readable_answer_is_not_sampled(tmp_path, capsys, write_jsonl, no_model_is_loaded):
     answer = "any of the many numbers that have never been counted in one go"
-    file.write_text(json.dumps({"problem": "How many?", "answer": answer}) + "\n")
+    file = write_jsonl({"problem": "How many?", "answer": answer}, name="prose")
     line = ["eval", "--model", "lab", "--benchmarks", str(file), "--max_new_tokens", "9", "--instruction", ""]
     assert main([*line, "--output_dir", str(tmp_path / "eval")]) == 2
     assert "math_accuracy_reward can read none of the 1 right answers of prose" in capsys.readouterr().err
 
 
-def test_truncated_files_of_samples_are_sampled_again(tmp_path):
-    output = tmp_path / "eval"
-    assert evaluate(output, "lab", "--batch_size", "4") == 0
-    before = (output / "base" / "lab" / "figures.json").read_text()
-    file = sorted((output / "base" / "lab").glob("samples-*.parquet"))[1]
-    for content in (b"", file.read_bytes()[:-9]):
-        file.write_bytes(content)
-        (output / "base" / "lab" / "figures.json").unlink()
-        assert evaluate(output, "lab", "--batch_size", "4") == 0
-        assert (output / "base" / "lab" / "figures.json").read_text() == before
-
-
+MESSAGES = [{"role": "user", "content": "1+1="}]
 SCRIPT = {
-    "dataset_name": "lab", "instruction": None, "reward_kwargs": None, "lab_level": "easy",
-    "measure_max_new_tokens": 512,
+    "dataset_name": "lab", "instruction": None, "reward_funcs": None, "reward_kwargs": None, "lab_level": "easy",
+    "measure_steps": 0, "measure_max_new_tokens": 512,
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("measure_steps", "budget"), [(0, None), (20, 512)])
-def test_sft_has_no_budget_of_its_own_unless_it_measures(measure_steps, budget):
-    script = SimpleNamespace(**SCRIPT, reward_funcs=None, measure_steps=measure_steps)
-    found = RunSettings.from_recipe(script, SimpleNamespace(), ["1+1="])
-    assert (found.max_new_tokens, found.instruction, found.reward) == (budget, "", None)
-
-
-def test_a_format_reward_does_not_verify_answers():
-    script = SimpleNamespace(**SCRIPT, reward_funcs=["think_format_reward", "accuracy_reward"], measure_steps=0)
-    messages = [{"role": "user", "content": "1+1="}]
-    found = RunSettings.from_recipe(script, SimpleNamespace(max_completion_length=99), [messages])
-    assert (found.reward, found.max_new_tokens, found.conversational) == ("accuracy_reward", 99, True)
-    assert found.instruction is None, "one prompt does not tell its instruction from its problem"
+@pytest.mark.parametrize(
+    ("script", "training", "prompt", "expected"),
+    [
+        ({}, {}, "1+1=", {"max_new_tokens": None, "instruction": "", "reward": None}),  # SFT has no budget of its own
+        ({"measure_steps": 20}, {}, "1+1=", {"max_new_tokens": 512, "instruction": "", "reward": None}),
+        # A format reward does not verify answers; one prompt does not tell its instruction from its problem
+        (
+            {"reward_funcs": ["think_format_reward", "accuracy_reward"]}, {"max_completion_length": 99}, MESSAGES,
+            {"reward": "accuracy_reward", "max_new_tokens": 99, "conversational": True, "instruction": None},
+        ),
+    ],
+)  # fmt: skip
+def test_a_run_records_what_its_recipe_asks_for(script, training, prompt, expected):
+    found = RunSettings.from_recipe(SimpleNamespace(**SCRIPT | script), SimpleNamespace(**training), [prompt])
+    assert {name: getattr(found, name) for name in expected} == expected

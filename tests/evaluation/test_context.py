@@ -21,19 +21,10 @@ PROMPTS = ["1+1=", "1+2+3+4=", "2+2="]  # a token is a character
 
 
 @pytest.fixture
-def asked(tmp_path) -> list[str]:
-    file = tmp_path / "sums.jsonl"
-    file.write_text("".join(json.dumps({"prompt": prompt, "solution": "0"}) + "\n" for prompt in PROMPTS))
+def asked(tmp_path, write_jsonl) -> list[str]:
+    file = write_jsonl(*({"prompt": prompt, "solution": "0"} for prompt in PROMPTS), name="sums")
     problems = ["--benchmarks", str(file), "--instruction", "", "--reward", "lab_exact_answer", "--temperature", "0"]
     return ["--model", "lab", *problems, "--backend", "transformers", "--output_dir", str(tmp_path / "eval")]
-
-
-@pytest.fixture
-def nothing_is_loaded(monkeypatch) -> None:
-    def load(engine: Engine, source: ModelSource) -> None:
-        raise AssertionError("the model was loaded")
-
-    monkeypatch.setattr(Engine, "load", load)
 
 
 def fitted(budget: int, is_given: bool = False, context: int | None = CONTEXT) -> tuple[int, int, list[str]]:
@@ -44,7 +35,7 @@ def fitted(budget: int, is_given: bool = False, context: int | None = CONTEXT) -
     return benchmark.sampling.max_new_tokens, needed, reported
 
 
-def test_a_given_budget_that_does_not_fit_is_refused_before_the_model_is_loaded(asked, nothing_is_loaded):
+def test_a_given_budget_that_does_not_fit_is_refused_before_the_model_is_loaded(asked, no_model_is_loaded):
     with pytest.raises(UserError, match=r"takes 128 tokens.* problem 1 of sums leaves 120 .* is 121\. Lower it"):
         evaluation.run([*asked, "--max_new_tokens", "121"])
 

@@ -8,15 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 import yaml
-from accelerate import Accelerator
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from prefix_rft_trl import lab
 from prefix_rft_trl.cli.main import main
-from prefix_rft_trl.evaluation.benchmark import Benchmark
-from prefix_rft_trl.evaluation.during_training import TrainingVLLMSampler, measure
+from prefix_rft_trl.evaluation.during_training import TrainingVLLMSampler
 from prefix_rft_trl.evaluation.sampling import Sampling
 from prefix_rft_trl.run.settings import RUN_SETTINGS, settings_of_run
 
@@ -87,28 +82,17 @@ def test_two_processes_share_the_samples_and_log_the_figures_of_one(tmp_path):
     assert line["eval_lab/pass"] == figures["pass_at_k"][-1]
 
 
-def test_measuring_takes_no_random_number_from_training_and_leaves_its_mode():
-    model = AutoModelForCausalLM.from_pretrained(lab.base_model_path())
-    tokenizer = AutoTokenizer.from_pretrained(lab.base_model_path())
-    trainer = SimpleNamespace(accelerator=Accelerator(cpu=True), model=model.train(), processing_class=tokenizer)
-    benchmark = Benchmark("lab", lab.load_dataset("test", 3), lab.exact_answer_reward, Sampling(2, max_new_tokens=9))
-    benchmark = benchmark.encoded(tokenizer)
-    before = torch.get_rng_state()
-    assert measure(trainer, [benchmark])["lab"].num_samples == 2
-    assert torch.equal(torch.get_rng_state(), before)
-    assert model.training
-
-
-def test_benchmarks_without_an_evaluation_strategy_are_an_error(tmp_path, capsys):
-    assert train(LAB / "prefix_rft.yaml", tmp_path, *BENCHMARK) == 2
-    assert "`eval_benchmarks` are asked by `eval_strategy: steps`" in capsys.readouterr().err
-
-
-def test_an_unknown_benchmark_is_an_error_before_training(tmp_path, capsys):
-    assert train(LAB / "prefix_rft.yaml", tmp_path, "--eval_benchmarks", "aime", "--eval_strategy", "steps") == 2
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (BENCHMARK, ["`eval_benchmarks` are asked by `eval_strategy: steps`"]),
+        (["--eval_benchmarks", "aime", "--eval_strategy", "steps"], ["There is no benchmark 'aime'", "aime24"]),
+    ],
+)
+def test_a_wrong_setting_is_an_error_before_training(tmp_path, capsys, flags, parts):
+    assert train(LAB / "prefix_rft.yaml", tmp_path, *flags) == 2
     said = capsys.readouterr().err
-    assert "There is no benchmark 'aime'" in said
-    assert "aime24" in said
+    assert all(part in said for part in parts), said
 
 
 def test_a_run_records_how_it_asks(tmp_path):

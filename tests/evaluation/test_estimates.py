@@ -21,25 +21,19 @@ from prefix_rft_trl.evaluation.scores import (
 )
 
 
-@given(st.lists(st.lists(st.booleans(), min_size=7, max_size=7), min_size=1, max_size=3))
+@given(
+    st.integers(1, 7).flatmap(
+        lambda n: st.lists(st.lists(st.booleans(), min_size=n, max_size=n), min_size=1, max_size=3)
+    )
+)
 def test_pass_at_k_is_the_share_of_all_choices_of_samples_that_hold_a_right_one(problems):
-    found = pass_at_k(7, [sum(problem) for problem in problems])
-    assert found.shape == (len(problems), 7)
+    n = len(problems[0])
+    found = pass_at_k(n, [sum(problem) for problem in problems])
+    assert found.shape == (len(problems), n)
     for problem, of_problem in zip(problems, found, strict=True):
-        for k in range(1, 8):
+        for k in range(1, n + 1):
             choices = [any(choice) for choice in combinations(problem, k)]
             assert abs(of_problem[k - 1] - Fraction(sum(choices), len(choices))) < 1e-14
-
-
-@given(st.integers(1, 6).flatmap(lambda n: st.lists(st.booleans(), min_size=n, max_size=n)))
-def test_pass_at_k_of_any_number_of_samples(samples):
-    (found,) = pass_at_k(len(samples), [sum(samples)])
-    exact = [
-        Fraction(sum(map(any, combinations(samples, k))), math.comb(len(samples), k))
-        for k in range(1, len(samples) + 1)
-    ]
-    assert len(found) == len(exact)
-    assert all(abs(one - other) < 1e-14 for one, other in zip(found, exact, strict=True))
 
 
 @pytest.mark.parametrize("right", [0, 1, 2, 3, 17, 300, 1024, 2000, 2047, 2048])
@@ -57,30 +51,17 @@ def test_more_right_samples_than_there_are_is_an_error(samples, right):
         pass_at_k(samples, right)
 
 
-@pytest.mark.parametrize(
-    ("answers", "rewards", "expected"),
-    [
-        (["9", "9", "4"], [1, 1, 0], 1),
-        (["9", "4", "4"], [1, 0, 0], 0),
-        (["9", "9", "4", "4", "5"], [1, 1, 0, 0, 0], 1 / 2),
-        (["9", "4", "5"], [1, 0, 0], 1 / 3),
-        ([None, None, None, "9"], [0, 0, 0, 1], 1),  # an answer that states nothing does not vote
-        ([None, None], [0, 0], 0),
-        ([], [], 0),
-        (["9", "9", "9", "4"], [1, 1, 0, 0], 2 / 3),  # the verifier contradicts itself about an answer
-    ],
-)
-def test_the_majority_is_of_those_who_answer_and_ties_share(answers, rewards, expected):
-    assert majority_is_right(answers, rewards) == pytest.approx(expected, abs=1e-15)
-
-
 @given(st.lists(st.sampled_from([None, "a", "b", "c"]), max_size=9))
-def test_the_majority_is_that_of_a_count(answers):
+def test_the_majority_is_of_those_who_answer_and_ties_share(answers):
     votes = Counter(answer for answer in answers if answer is not None)
     most = max(votes.values(), default=0)
     leading = [answer for answer, number in votes.items() if number == most]
     expected = leading.count("b") / len(leading) if leading else 0
     assert majority_is_right(answers, [float(answer == "b") for answer in answers]) == expected
+
+
+def test_of_an_answer_about_which_the_verifier_contradicts_itself_the_mean_counts():
+    assert majority_is_right(["9", "9", "9", "4"], [1, 1, 0, 0]) == pytest.approx(2 / 3, abs=1e-15)
 
 
 @given(st.lists(st.tuples(st.integers(0, 32), st.integers(0, 32)), min_size=2, max_size=30))

@@ -1,17 +1,12 @@
 """An evaluation that is killed or fails loses no sample, and never mixes in samples of other settings."""
 
-import importlib.util
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from contextlib import suppress
+from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import psutil
 import pytest
@@ -23,57 +18,84 @@ from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.utils.files import exclusive_lock
 
 
-SCRIPT = Path(__file__).with_name("kill_evaluation.py")
 LAB = Path("base") / "lab"  # in the folder of an evaluation
+PROBLEMS, SAMPLES, BATCH = 6, 64, 4
+CHUNKS = PROBLEMS * SAMPLES // BATCH
+KILLED_AT = (0, CHUNKS // 6, CHUNKS // 3)  # files of samples: when it has begun, and twice in the middle
+DEADLINE = 100  # seconds for an evaluation to come so far, and for its processes to end
+IMPORTED = [
+    "prefix_rft_trl.cli.eval",
+    "prefix_rft_trl.evaluation.samplers",
+    "transformers.models.qwen2.modeling_qwen2",
+]
+
+
+def arguments(output_dir: Path, processes: int = 1) -> list[str]:
+    return [
+        "eval", "--model", "lab", "--benchmarks", "lab", "--backend", "transformers",
+        "--num_problems", str(PROBLEMS), "--num_samples", str(SAMPLES), "--batch_size", str(BATCH),
+        "--data_parallel_size", str(processes), "--output_dir", str(output_dir),
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(SCRIPT.stem, SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory, script) -> Path:
+def unbroken(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("evaluations") / "unbroken"
-    assert main(script.arguments(folder)) == 0
+    assert main(arguments(folder)) == 0
     return folder
 
 
-def run_until_it_ends(folder: Path, processes: int) -> dict[str, Any]:
-    printed, errors = (folder.with_suffix(suffix) for suffix in (".json", ".errors"))
-    with printed.open("w") as out, errors.open("w") as err:
-        command = [sys.executable, SCRIPT, folder, str(processes)]
-        run = subprocess.Popen(command, stdout=out, stderr=err, start_new_session=True)
+def written(output_dir: Path) -> dict[str, int]:
+    """When each file of samples was written."""
+    return {file.name: file.stat().st_mtime_ns for file in (output_dir / LAB).glob("samples-*.parquet")}
+
+
+@pytest.fixture
+def kill_at() -> Callable[[Path, int, int], list[psutil.Process]]:
+    """Kills an evaluation as soon as it has so many files of samples; returns the workers that it had."""
+    forks = get_context("forkserver")  # forked from a process which has imported everything: a start takes no time
+    forks.set_forkserver_preload(IMPORTED)
+
+    def kill(output_dir: Path, processes: int, number: int) -> list[psutil.Process]:
+        process, end = (
+            forks.Process(target=main, args=(arguments(output_dir, processes),)),
+            time.monotonic() + DEADLINE,
+        )
+        process.start()
         try:
-            code = run.wait(timeout=400)
+            workers: list[psutil.Process] = []
+            while time.monotonic() < end:
+                workers = psutil.Process(process.pid).children(recursive=True)
+                has_begun = (output_dir / LAB).exists() and bool(workers) is (processes > 1)
+                if has_begun and len(written(output_dir)) >= number:
+                    break
+                time.sleep(0.002)
         finally:
-            end_session(run.pid)
-    assert code == 0, "".join(file.read_text() for file in (errors, folder.with_suffix(".log")) if file.exists())
-    return json.loads(printed.read_text())
+            process.kill()
+            process.join()
+        assert process.exitcode == -signal.SIGKILL, "it was killed before its end"
+        return workers
 
-
-def end_session(leader: int) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(leader, signal.SIGKILL)
+    return kill
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_killed_three_times_it_ends_with_the_numbers_of_an_unbroken_one(
-    tmp_path, unbroken, script, samples_in, processes
+    tmp_path, unbroken, samples_in, kill_at, processes
 ):
-    killed = tmp_path / "killed"
-    found = run_until_it_ends(killed, processes)
-    assert found["code"] == 0
-    for kill, at_least in zip(found["kills"], script.KILLED_AT, strict=True):
-        assert at_least <= len(kill["files"]) < script.CHUNKS, "it was killed before its end"
-        assert kill["files"].items() <= found["files"].items(), "what it had sampled was not sampled again"
-        assert kill["left"] == 0, "its processes have ended with it"
-        assert bool(kill["workers"]) is (processes > 1)
+    killed, before = tmp_path / "killed", {}
+    for number in KILLED_AT:
+        _, left = psutil.wait_procs(kill_at(killed, processes, number), timeout=DEADLINE)
+        for worker in left:
+            worker.kill()
+        assert not left, "its processes have ended with it"
+        assert before.items() <= written(killed).items(), "what it had sampled was not sampled again"
+        before = written(killed)
+        assert number <= len(before) < CHUNKS
+    assert main(arguments(killed, processes)) == 0
+    assert before.items() <= written(killed).items()
     samples = samples_in(killed / LAB)
-    asked = [(problem, sample) for problem in range(script.PROBLEMS) for sample in range(script.SAMPLES)]
+    asked = [(problem, sample) for problem in range(PROBLEMS) for sample in range(SAMPLES)]
     assert [(row["problem"], row["sample"]) for row in samples] == asked
     assert samples == samples_in(unbroken / LAB)
     for file in (LAB / "figures.json", Path("results.json")):
@@ -81,7 +103,7 @@ def test_killed_three_times_it_ends_with_the_numbers_of_an_unbroken_one(
     figures = json.loads((killed / LAB / "figures.json").read_text())
     assert figures["mean"]["mean"] == sum(row["reward"] for row in samples) / len(samples)
     assert 0 < figures["mean"]["mean"] < 1
-    assert len({row["text"] for row in samples}) > script.PROBLEMS, "samples of a problem differ"
+    assert len({row["text"] for row in samples}) > PROBLEMS, "samples of a problem differ"
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -94,15 +116,25 @@ def finished(tmp_path, unbroken) -> Path:
     return Path(shutil.copytree(unbroken, tmp_path / "finished"))
 
 
-def test_a_finished_evaluation_is_reported_again_without_its_model(finished, script, capsys, no_model_is_loaded):
+def test_a_finished_evaluation_is_reported_again_without_its_model(finished, capsys, no_model_is_loaded):
     before = files_in(finished)
     (finished / LAB / "figures.json").unlink()
     (finished / "results.json").unlink()
-    assert main(script.arguments(finished)) == 0
+    assert main(arguments(finished)) == 0
     assert files_in(finished) == before
     assert "avg@n" in capsys.readouterr().out
-    assert main(script.arguments(finished, processes=2)) == 0
+    assert main(arguments(finished, processes=2)) == 0
     assert files_in(finished) == before
+
+
+def test_truncated_files_of_samples_are_sampled_again(finished):
+    before = files_in(finished / LAB)
+    file = sorted((finished / LAB).glob("samples-*.parquet"))[1]
+    for content in (b"", file.read_bytes()[:-9]):
+        file.write_bytes(content)
+        (finished / LAB / "figures.json").unlink()
+        assert main(arguments(finished)) == 0
+        assert files_in(finished / LAB) == before
 
 
 @pytest.mark.parametrize(
@@ -120,9 +152,9 @@ def test_a_finished_evaluation_is_reported_again_without_its_model(finished, scr
         (["--chat_template_kwargs", '{"style": 1}'], "chat_template_kwargs was {} and is {'style': 1}"),
     ],
 )
-def test_samples_of_other_settings_are_refused(finished, script, capsys, no_model_is_loaded, flags, changed):
+def test_samples_of_other_settings_are_refused(finished, capsys, no_model_is_loaded, flags, changed):
     before = files_in(finished)
-    assert main([*script.arguments(finished), *flags]) == 2
+    assert main([*arguments(finished), *flags]) == 2
     said = capsys.readouterr().err
     assert f"{finished / LAB} has samples of other settings: " in said
     assert changed in said
@@ -130,9 +162,9 @@ def test_samples_of_other_settings_are_refused(finished, script, capsys, no_mode
     assert files_in(finished) == before
 
 
-def test_arguments_of_the_verifier_are_settings_too(finished, script, capsys, no_model_is_loaded):
+def test_arguments_of_the_verifier_are_settings_too(finished, capsys, no_model_is_loaded):
     shutil.rmtree(finished)
-    line = [*script.arguments(finished), "--reward", "math_accuracy_reward"]
+    line = [*arguments(finished), "--reward", "math_accuracy_reward"]
     with_markers = [*line, "--reward_kwargs", '{"answer_markers": ["#"]}']
     with pytest.raises(pytest.fail.Exception):  # nothing is sampled yet
         main(with_markers)
@@ -142,9 +174,9 @@ def test_arguments_of_the_verifier_are_settings_too(finished, script, capsys, no
         assert "reward_kwargs was {'answer_markers': ['#']} and is " in capsys.readouterr().err
 
 
-def test_samples_of_other_weights_are_refused(tmp_path, finished, script, base_model, capsys, no_model_is_loaded):
+def test_samples_of_other_weights_are_refused(tmp_path, finished, base_model, capsys, no_model_is_loaded):
     model = Path(shutil.copytree(base_model, tmp_path / "model"))
-    line = script.arguments(finished)
+    line = arguments(finished)
     line[line.index("lab")] = f"base={model}"
     assert main(line) == 0, "the same weights elsewhere"
     weights = load_file(model / "model.safetensors")
@@ -155,9 +187,9 @@ def test_samples_of_other_weights_are_refused(tmp_path, finished, script, base_m
     assert "has samples of other settings: weights was " in capsys.readouterr().err
 
 
-def test_two_evaluations_do_not_write_into_one_folder(finished, script, capsys, no_model_is_loaded):
+def test_two_evaluations_do_not_write_into_one_folder(finished, capsys, no_model_is_loaded):
     with exclusive_lock(finished / "base"):
-        assert main(script.arguments(finished)) == 2
+        assert main(arguments(finished)) == 2
     assert f"is writing into {finished / 'base'}" in capsys.readouterr().err
 
 

@@ -4,18 +4,15 @@ The files of the usual benchmarks are there where PREFIX_RFT_DATA names a folder
 """
 
 import json
-import math
 import os
-from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
-from statistics import stdev
 from typing import Any
 
 import pytest
-from scipy.stats import t
 
 from prefix_rft_trl.cli.main import main
+from prefix_rft_trl.evaluation.samples import Sample
+from prefix_rft_trl.evaluation.scores import compute_scores
 
 
 FILES = sorted((Path(os.environ.get("PREFIX_RFT_DATA", "")) / "math_benchmarks").glob("*.jsonl"))
@@ -45,38 +42,17 @@ def with_known_answers(golds_by_problem: dict[str, Any], places: dict[str, int])
     return answer_of
 
 
-def share(values: Sequence[Fraction | int | bool]) -> float:
-    return float(Fraction(sum(values), len(values)))
-
-
-def majority_of(problem: int) -> Fraction:
-    right = right_of(problem)
-    stated_wrong = [sample for sample in range(right, NUM_SAMPLES) if (problem + sample) % len(WRONG) == 0]
-    return Fraction(1, 2) if right and right == len(stated_wrong) else Fraction(right > len(stated_wrong))
-
-
 def expected_of(golds: list[Any], scored: list[int]) -> dict[str, Any]:
-    answers = [answer_to(problem, gold, sample) for problem, gold in enumerate(golds) for sample in range(NUM_SAMPLES)]
-    shares = [right_of(problem) / NUM_SAMPLES for problem in scored]
-    return {
-        "problems": len(scored),
-        "unscored": len(golds) - len(scored),
-        "num_samples": NUM_SAMPLES,
-        "mean": {
-            "mean": share([Fraction(right_of(problem), NUM_SAMPLES) for problem in scored]),
-            "half_width": t.ppf(0.975, len(scored) - 1) * stdev(shares) / math.sqrt(len(scored)),
-        },
-        "pass_at_k": [
-            share([1 - Fraction(math.comb(NUM_SAMPLES - right_of(i), k), math.comb(NUM_SAMPLES, k)) for i in scored])
-            for k in range(1, NUM_SAMPLES + 1)
-        ],
-        "majority": share([majority_of(problem) for problem in scored]),
-        "answered": share(["boxed" in text for text, _ in answers]),
-        "truncated": share([not ends for _, ends in answers]),
-        "mean_tokens": share([len(text.encode()) + ends for text, ends in answers]),
-        "of_problems": shares,
-        "problem_indices": scored,
-    }
+    """The scores of what the stand-in answers; tests of the estimates compare them with their definitions."""
+    samples = []
+    for problem, gold in enumerate(golds):
+        for number in range(NUM_SAMPLES):
+            text, ends = answer_to(problem, gold, number)
+            is_right = number < right_of(problem)
+            answer = str(is_right) if "boxed" in text else None
+            reward = float(is_right) if problem in scored else None
+            samples.append(Sample(problem, number, text, answer, reward, len(text.encode()) + ends, not ends))
+    return compute_scores(samples).as_json()
 
 
 def evaluate(files: list[Path], model: Path, output_dir: Path, answer_by) -> dict[str, dict[str, Any]]:
@@ -92,14 +68,14 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def agree(found: dict[str, Any], expected: dict[str, Any]) -> None:
+def check_figures(file: Path, found: dict[str, Any]) -> list[Any]:
+    """Compares the figures of a file with what they must be; returns the right answers that were not read."""
+    golds = [row["answer"] for row in rows_of(file)]
+    expected = expected_of(golds, found["problem_indices"])
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-12), name
-
-
-def unscored_in(golds: list[Any], figures: dict[str, Any]) -> list[Any]:
-    return [gold for problem, gold in enumerate(golds) if problem not in figures["problem_indices"]]
+    return [gold for problem, gold in enumerate(golds) if problem not in found["problem_indices"]]
 
 
 @pytest.mark.skipif(not ("PREFIX_RFT_DATA" in os.environ and FILES), reason="PREFIX_RFT_DATA has no math_benchmarks")
@@ -107,11 +83,9 @@ def test_the_usual_benchmarks_report_the_share_that_the_model_knows(tmp_path, te
     found = evaluate(FILES, text_model, tmp_path / "eval", answer_by)
     assert list(found) == [file.stem for file in FILES]
     for file in FILES:
-        golds, figures = [row["answer"] for row in rows_of(file)], found[file.stem]
-        unscored = unscored_in(golds, figures)
+        figures, unscored = found[file.stem], check_figures(file, found[file.stem])
         print(f"{file.stem}: avg@4 {figures['mean']['mean']} of {figures['problems']} problems, but for {unscored}")
-        assert len(unscored) <= 0.005 * len(golds)
-        agree(figures, expected_of(golds, figures["problem_indices"]))
+        assert len(unscored) <= 0.005 * len(rows_of(file))
 
 
 @pytest.fixture
@@ -131,9 +105,7 @@ def test_golds_of_all_kinds_report_the_share_that_the_model_knows(tmp_path, text
     found = evaluate(of_all_kinds, text_model, tmp_path / "eval", answer_by)
     assert list(found) == [file.stem for file in of_all_kinds]
     for file in of_all_kinds:
-        golds, figures = [row["answer"] for row in rows_of(file)], found[file.stem]
-        assert unscored_in(golds, figures) == ([None] if file.stem == "mixed" else [])
-        agree(figures, expected_of(golds, figures["problem_indices"]))
+        assert check_figures(file, found[file.stem]) == ([None] if file.stem == "mixed" else [])
 
 
 def test_registered_names_are_read_from_the_folder_that_the_environment_names(

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prefix_rft_trl.cli.main import main
+from prefix_rft_trl.evaluation.engines import Engine
+from prefix_rft_trl.models.sources import ModelSource
 from prefix_rft_trl.run.settings import RunSettings, settings_of_run
 
 
@@ -40,6 +43,24 @@ def test_an_adapter_answers_as_the_model_that_it_makes_of_its_base(tmp_path, ada
     results = json.loads((tmp_path / "results.json").read_text())
     assert list(results) == ["base", "adapter", "both"]
     assert results["adapter"] == results["both"]
+
+
+def test_vllm_is_given_a_merged_adapter_for_as_long_as_it_runs(tmp_path, adapted, base_model, monkeypatch):
+    monkeypatch.setattr("prefix_rft_trl.evaluation.engines._has_vllm", lambda: True)
+    adapter, files = ModelSource("it", str(adapted / "adapter"), base_model), set((adapted / "adapter").iterdir())
+    with Engine("vllm").merged(adapter, tmp_path / "made") as source:
+        assert (source.base, source.name) == (None, "it")
+        weights = [load_file(Path(folder) / "model.safetensors") for folder in (source.path, adapted / "merged")]
+        torch.testing.assert_close(*weights)
+        assert len(AutoTokenizer.from_pretrained(source.tokenizer_path)) > 0
+    assert not (tmp_path / "made").exists()
+    with Engine("transformers").merged(adapter, tmp_path / "made") as source:
+        assert source is adapter
+        assert not (tmp_path / "made").exists()
+    assert set((adapted / "adapter").iterdir()) == files
+    broken = ModelSource("broken", str(tmp_path), base_model)
+    with pytest.raises(ValueError, match=f"{tmp_path} could not be loaded"), Engine("vllm").merged(broken, tmp_path):
+        pass
 
 
 SETTINGS = RunSettings(

@@ -100,26 +100,18 @@ def test_a_recipe_is_evaluated_with_its_training_prompts(raw, asked, name):
 
 @pytest.mark.parametrize("plain_text", [[], ["--plain_text"]])
 @pytest.mark.parametrize(
-    "flags",
+    ("flags", "settings"),
     [
-        ["--system_prompt", "Think.\nThen answer."],
-        ["--instruction", "Reason.\n\nBox it."],
-        ["--instruction", ""],
-        ["--keep_mark", "--system_prompt", "Be brief."],
+        (["--system_prompt", "Think.\nThen answer."], {}),
+        (["--instruction", "Reason.\n\nBox it."], {}),
+        (["--instruction", ""], {}),
+        (["--keep_mark", "--system_prompt", "Be brief."], {}),
+        ([], {"instruction": "Be sure.", "conversational": True}),  # follows the instruction of the data
     ],
 )
-def test_instructions_inside_the_data_are_those_of_the_evaluation(raw, asked, flags, plain_text):
+def test_instructions_inside_the_data_are_those_of_the_evaluation(raw, asked, flags, settings, plain_text):
     line = ["data", "gsm8k", "--input", str(raw), "--output", "data/made.parquet", *flags, *plain_text]
     assert main(line) == 0
     for benchmark in ("math500", "data/made.parquet"):  # as a benchmark itself the data has them already
-        training, evaluation, _ = asked({"dataset_name": "data/made.parquet"}, benchmark)
-        assert training == evaluation
-
-
-def test_an_instruction_of_the_recipe_follows_that_of_the_data(raw, asked):
-    line = ["data", "gsm8k", "--input", str(raw), "--output", "data/made.parquet", "--plain_text"]
-    assert main(line) == 0
-    settings = {"dataset_name": "data/made.parquet", "instruction": "Be sure.", "conversational": True}
-    for benchmark in ("math500", "data/made.parquet"):
-        training, evaluation, _ = asked(settings, benchmark)
+        training, evaluation, _ = asked({"dataset_name": "data/made.parquet", **settings}, benchmark)
         assert training == evaluation

@@ -12,15 +12,19 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from prefix_rft_trl.models.adapters import merge_adapter, remove_adapter
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, base_model):
-    """The folder of an adapter without a tokenizer, and the logits of the model with it."""
-    folder = tmp_path_factory.mktemp("trained")
+def train_adapter(folder: Path, base: str, **kind) -> torch.Tensor:
+    """Writes an adapter without a tokenizer; returns the logits of the model with it."""
     torch.manual_seed(0)
-    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False)
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base_model), config)
+    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False, **kind)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
     model.save_pretrained(folder)
-    return folder, logits(model.eval())
+    return logits(model.eval())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, base_model) -> tuple[Path, torch.Tensor]:
+    folder = tmp_path_factory.mktemp("trained")
+    return folder, train_adapter(folder, base_model)
 
 
 @pytest.fixture
@@ -33,10 +37,13 @@ def logits(model) -> torch.Tensor:
         return model(torch.arange(2, 10)[None]).logits
 
 
-def test_merged_model_computes_what_base_and_adapter_do(trained, adapter, base_model):
-    merged = merge_adapter(adapter)
-    assert merged == f"{adapter}/merged"
-    torch.testing.assert_close(logits(AutoModelForCausalLM.from_pretrained(merged)), trained[1])
+@pytest.mark.parametrize("kind", [{}, {"use_dora": True}, {"modules_to_save": ["lm_head"]}], ids=str)
+def test_merged_model_computes_what_base_and_adapter_do(tmp_path, base_model, kind):
+    expected = train_adapter(tmp_path, base_model, **kind)
+    merged = merge_adapter(str(tmp_path))
+    assert merged == f"{tmp_path}/merged"
+    assert not torch.allclose(expected, logits(AutoModelForCausalLM.from_pretrained(base_model)), atol=1e-3)
+    torch.testing.assert_close(logits(AutoModelForCausalLM.from_pretrained(merged)), expected)
     assert AutoTokenizer.from_pretrained(merged).get_vocab() == AutoTokenizer.from_pretrained(base_model).get_vocab()
 
 

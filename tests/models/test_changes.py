@@ -26,6 +26,12 @@ def changes(tmp_path) -> ModelChanges:
     return ModelChanges(str(tmp_path / "models" / "changed"), eos_token="=")
 
 
+@pytest.fixture
+def source(base_model, tmp_path) -> Path:
+    """A model that may be broken."""
+    return Path(shutil.copytree(base_model, tmp_path / "source"))
+
+
 def test_copy_has_the_same_weights_and_another_context_template_and_end_of_turn(base_model, template, changes):
     longer = {"max_position_embeddings": 4096, "rope_theta": 40000.0}
     folder = changed_model(base_model, replace(changes, config=longer, chat_template=template))
@@ -71,15 +77,12 @@ def test_folder_of_something_else_is_never_replaced(base_model, tmp_path, change
     assert (folder / "thesis.tex").read_text() == "years"
 
 
-def test_model_trained_with_the_changes_is_used_as_it_is(base_model, template, changes, tmp_path):
+def test_model_trained_with_the_changes_and_adapter_are_used_as_they_are(base_model, template, changes, tmp_path):
     changes = replace(changes, config={"rope_theta": 40000.0}, chat_template=template)
     trained = tmp_path / "trained"
     for part in (AutoModelForCausalLM, AutoTokenizer):
         part.from_pretrained(changed_model(base_model, changes)).save_pretrained(trained)
     assert changed_model(str(trained), changes) == str(trained)
-
-
-def test_adapter_is_used_as_it_is(tmp_path, changes):
     (tmp_path / "adapter_config.json").write_text("{}")
     assert changed_model(str(tmp_path), changes) == str(tmp_path)
 
@@ -96,11 +99,16 @@ def test_processes_that_start_at_once_get_one_complete_model(base_model, tmp_pat
     AutoModelForCausalLM.from_pretrained(found[0])
 
 
-def test_failed_copy_leaves_nothing_behind(base_model, tmp_path, changes):
-    source = tmp_path / "source"
-    shutil.copytree(base_model, source)
-    (source / "generation_config.json").write_text("{")
-    with pytest.raises(json.JSONDecodeError):
+@pytest.mark.parametrize(
+    ("break_model", "error"),
+    [
+        (lambda source: (source / "generation_config.json").write_text("{"), "Expecting property name"),
+        (lambda source: (source / "model.safetensors").unlink(), "holds no weights"),
+    ],
+)
+def test_failed_copy_leaves_nothing_behind(source, tmp_path, changes, break_model, error):
+    break_model(source)
+    with pytest.raises(ValueError, match=error):
         changed_model(str(source), changes)
     assert list((tmp_path / "models").iterdir()) == []
 
@@ -133,17 +141,8 @@ def test_token_or_value_that_the_model_lacks_is_refused(base_model, tmp_path, ch
     assert not list(tmp_path.glob("models/*"))
 
 
-def test_moved_weights_are_reported(base_model, tmp_path, changes):
-    source = Path(shutil.copytree(base_model, tmp_path / "source"))
+def test_moved_weights_are_reported(source, changes):
     changed_model(str(source), changes)
     (source / "model.safetensors").rename(source / "elsewhere")
     with pytest.raises(ValueError, match=r"weights that have been moved: model\.safetensors\. Remove the folder"):
         changed_model(str(source), changes)
-
-
-def test_source_without_weights_makes_no_copy(base_model, tmp_path, changes):
-    source = Path(shutil.copytree(base_model, tmp_path / "source"))
-    (source / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match="holds no weights"):
-        changed_model(str(source), changes)
-    assert not (tmp_path / "models" / "changed").exists()
