@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,14 +23,9 @@ from prefix_rft_trl.utils.files import exclusive_lock
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "lab"
 SMALL = {
-    "lab_level": "easy",
-    "max_steps": 2,
-    "measure_steps": 2,
-    "measure_rows": 8,
-    "measure_max_new_tokens": 8,
-    "per_device_train_batch_size": 8,
-    "disable_tqdm": True,
-}
+    "lab_level": "easy", "max_steps": 2, "measure_steps": 2, "measure_rows": 8, "measure_max_new_tokens": 8,
+    "per_device_train_batch_size": 8, "disable_tqdm": True,
+}  # fmt: skip
 GRPO = {"num_generations": 4, "max_completion_length": 16}
 
 
@@ -96,15 +92,21 @@ def test_a_killed_comparison_continues_without_running_anything_twice(tmp_path, 
     assert str(runs) in shown
 
 
-def refusal(capsys, folder: Path, *arguments) -> str:
-    assert main(["compare", *map(str, arguments), "--output_dir", str(folder / "runs")]) == 2
-    assert not (folder / "runs").exists()
-    return capsys.readouterr().err
+@pytest.fixture
+def refused(refusal, tmp_path) -> Callable[..., str]:
+    """Makes a comparison that is refused before anything runs; returns what it prints."""
+
+    def compare_in_vain(*arguments: object) -> str:
+        error = refusal("compare", *arguments, "--output_dir", tmp_path / "runs")
+        assert not (tmp_path / "runs").exists()
+        return error
+
+    return compare_in_vain
 
 
-def test_an_error_of_the_checking_process_reaches_the_user(tmp_path, capsys):
+def test_an_error_of_the_checking_process_reaches_the_user(tmp_path, refused):
     recipes = write_recipes(tmp_path / "recipes", prefix_ratio_high=3.0)
-    assert re.search(r"prefix_rft\.yaml.*`prefix_ratio_high`.*3\.0", refusal(capsys, tmp_path, recipes))
+    assert re.search(r"prefix_rft\.yaml.*`prefix_ratio_high`.*3\.0", refused(recipes))
 
 
 def row_with(**settings) -> dict:
@@ -132,17 +134,17 @@ def row_with(**settings) -> dict:
         (row_with(**{"no.max_steps": 1}), [], ["'T'", "'no'"]),
     ],
 )
-def test_what_cannot_be_run_is_refused_before_anything_is(tmp_path, capsys, in_this_process, changes, flags, parts):
-    error = refusal(capsys, tmp_path, write_recipes(tmp_path / "recipes", **changes), *flags)
+def test_what_cannot_be_run_is_refused_before_anything_is(tmp_path, refused, in_this_process, changes, flags, parts):
+    error = refused(write_recipes(tmp_path / "recipes", **changes), *flags)
     assert all(part in error for part in parts), error
 
 
-def test_missing_recipes_and_equal_names_are_refused(tmp_path, capsys):
+def test_missing_recipes_and_equal_names_are_refused(tmp_path, refused):
     recipes = write_recipes(tmp_path / "recipes")
-    assert "prefix_rft.yaml" in refusal(capsys, tmp_path, recipes / "prefix.yaml")
-    assert "'sft'" in refusal(capsys, tmp_path, recipes, RECIPES / "sft.yaml")
+    assert "prefix_rft.yaml" in refused(recipes / "prefix.yaml")
+    assert "'sft'" in refused(recipes, RECIPES / "sft.yaml")
     (tmp_path / "empty").mkdir()
-    assert "no recipe" in refusal(capsys, tmp_path, tmp_path / "empty")
+    assert "no recipe" in refused(tmp_path / "empty")
 
 
 @pytest.fixture

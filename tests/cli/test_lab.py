@@ -1,6 +1,5 @@
 import json
 
-import pytest
 from matplotlib.image import imread
 
 from prefix_rft_trl.cli.main import main
@@ -26,30 +25,20 @@ def test_the_quickstart_makes_a_table_a_picture_and_two_models(tmp_path, capsys)
     assert width > height > 300
 
 
-def test_a_run_that_fails_says_why_and_where_its_log_is(tmp_path, monkeypatch, capsys):
+def test_a_run_that_fails_says_why_and_where_its_log_is(tmp_path, monkeypatch, refusal):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no such precision")
-    assert main(["lab", "--steps", "10", "--output_dir", str(tmp_path)]) == 2
-    error = capsys.readouterr().err
+    error = refusal("lab", "--steps", 10, "--output_dir", tmp_path)
     assert "no such precision" in error
     assert "log.txt" in error
 
 
-def test_files_of_the_user_are_not_cleared_away(tmp_path, capsys):
+def test_files_of_the_user_are_not_cleared_away(tmp_path, refusal):
     mine = tmp_path / "prefix_rft" / "notes.txt"
     mine.parent.mkdir()
     mine.touch()
-    assert main(["lab", "--output_dir", str(tmp_path)]) == 2
+    assert "--output_dir" in refusal("lab", "--output_dir", tmp_path)
     assert mine.is_file()
-    assert "--output_dir" in capsys.readouterr().err
 
 
-def test_too_few_steps_are_refused(capsys):
-    assert main(["lab", "--steps", "1"]) == 2
-    assert "--steps" in capsys.readouterr().err
-
-
-def test_help_names_each_flag(capsys):
-    with pytest.raises(SystemExit):
-        main(["lab", "--help"])
-    shown = capsys.readouterr().out
-    assert all(flag in shown for flag in ("--steps", "--seed", "--output_dir"))
+def test_too_few_steps_are_refused(refusal):
+    assert "--steps" in refusal("lab", "--steps", 1)

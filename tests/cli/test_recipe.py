@@ -1,12 +1,15 @@
 """Recipes, their stages, and how often their files are read."""
 
 import os
+from unittest.mock import Mock
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prefix_rft_trl.cli.launch import training_script
+from prefix_rft_trl.cli.launch.arguments import is_setting
 from prefix_rft_trl.cli.launch.recipe import Recipe, grouped
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.utils.errors import UserError
@@ -28,12 +31,6 @@ def split(*flags: str, recipe: dict = TWO_STAGES) -> list[Recipe]:
     return Recipe(recipe, list(flags)).trainings(lambda trainer, name: name in SETTINGS[trainer])
 
 
-def refusal(*flags: str, recipe: dict = TWO_STAGES) -> str:
-    with pytest.raises(UserError) as error:
-        split(*flags, recipe=recipe)
-    return str(error.value)
-
-
 def joined(groups: list[tuple[str, list[str]]]) -> list[str]:
     return [part for name, values in groups for part in (f"--{name}", *values)]
 
@@ -42,19 +39,10 @@ def test_stages_get_the_shared_settings_of_their_trainer_unless_they_have_their_
     before = repr(TWO_STAGES)
     first, second = split("--learning_rate", "1")
     assert (first.stage, first.trainer, second.stage, second.trainer) == ("first", "sft", "second", "prefix_grpo")
-    assert first.settings == {
-        "trainer": "sft",
-        "learning_rate": 1e-3,
-        "model_name_or_path": "base",
-        "output_dir": "runs/both/first",
-    }
-    assert second.settings == {
-        "max_steps": 5,
-        "learning_rate": 1e-4,
-        "num_generations": 8,
-        "model_name_or_path": "runs/both/first",
-        "output_dir": "runs/both",
-    }
+    own, chained = {"trainer": "sft", "learning_rate": 1e-3}, {"model_name_or_path": "base"}
+    assert first.settings == {**own, **chained, "output_dir": "runs/both/first"}
+    own, chained = {"max_steps": 5}, {"model_name_or_path": "runs/both/first", "output_dir": "runs/both"}
+    assert second.settings == {**own, **chained, "learning_rate": 1e-4, "num_generations": 8}
     assert repr(TWO_STAGES) == before
 
 
@@ -100,8 +88,9 @@ def test_a_recipe_without_stages_is_one_training():
     ],
 )
 def test_what_no_stage_has_is_named(flags, changes, parts):
-    error = refusal(*flags, recipe={**TWO_STAGES, **changes})
-    assert all(part in error for part in parts), error
+    with pytest.raises(UserError) as error:
+        split(*flags, recipe={**TWO_STAGES, **changes})
+    assert all(part in str(error.value) for part in parts), error.value
 
 
 @pytest.mark.parametrize("flag", [["--config", "{path}"], ["--config={path}"]])
@@ -150,21 +139,16 @@ def test_every_stage_gets_its_flags_in_the_order_of_the_command_line(pairs):
 
 
 def test_the_lab_recipe_of_two_stages_trains_like_the_recipes_of_one():
-    from prefix_rft_trl.cli.launch.arguments import is_setting
-
     chained = {"model_name_or_path", "output_dir"}
     stages = Recipe.read(["--config", "lab/sft_then_rft"]).trainings(is_setting)
     for stage, name in zip(stages, ("sft", "grpo"), strict=True):
         alone = yaml.safe_load((FOLDER / "lab" / f"{name}.yaml").read_text())
-        assert {k: v for k, v in stage.settings.items() if k not in chained} == {
-            k: v for k, v in alone.items() if k not in chained
-        }
+        found, expected = ({k: v for k, v in one.items() if k not in chained} for one in (stage.settings, alone))
+        assert found == expected
 
 
 @pytest.mark.parametrize("trainer", ["sft", "prefix_grpo"])
 def test_settings_switched_off_by_their_flag_are_known_to_the_stages(trainer):
-    from prefix_rft_trl.cli.launch.arguments import is_setting
-
     for name in ("no_gradient_checkpointing", "gradient_checkpointing", "num_processes", "env", "accelerate_config"):
         assert is_setting(trainer, name), name
     assert not is_setting(trainer, "lerning_rate")
@@ -179,55 +163,20 @@ def test_the_environment_of_a_recipe_is_set_before_its_settings_are_made(monkeyp
         Recipe({"env": ["OF_THE_RECIPE"]}).parse()
 
 
-@pytest.fixture
-def files_read(monkeypatch) -> list[dict]:
-    """The recipes that are parsed, each time again."""
-    found = []
-    safe_load = yaml.safe_load
+@pytest.mark.parametrize(("recipe", "trainer"), [("lab/prefix_rft", "prefix_grpo"), ("lab/sft_then_rft", "sft")])
+def test_a_recipe_is_read_once_by_each_process(recipe, trainer, tmp_path, monkeypatch):
+    read, launch, make = Mock(wraps=yaml.safe_load), Mock(return_value=7), Mock(side_effect=UserError("not made"))
+    monkeypatch.setattr(yaml, "safe_load", read)
+    monkeypatch.setattr("prefix_rft_trl.cli.train.launch", launch)
+    monkeypatch.setattr(training_script, "make_trainer", make)
+    line = ["train", "--config", recipe, "--output_dir", str(tmp_path)]
+    assert main(line) == 2
+    assert (read.call_count, make.call_count) == (1, 1)
 
-    def note(stream):
-        content = safe_load(stream)
-        if isinstance(content, dict) and "model_name_or_path" in content:
-            found.append(content)
-        return content
-
-    monkeypatch.setattr(yaml, "safe_load", note)
-    return found
-
-
-@pytest.fixture
-def trainers(monkeypatch) -> list[str]:
-    """The trainers that are made, none of which then trains."""
-    found = []
-
-    def refuse(script_args, training_args, model_args):
-        found.append(script_args.trainer)
-        raise UserError("it is made by nobody")
-
-    monkeypatch.setattr("prefix_rft_trl.cli.launch.training_script.make_trainer", refuse)
-    return found
-
-
-each_recipe = pytest.mark.parametrize(
-    ("recipe", "trainer"), [("lab/prefix_rft", "prefix_grpo"), ("lab/sft_then_rft", "sft")]
-)
-
-
-@each_recipe
-def test_training_in_this_process_reads_a_recipe_once(recipe, trainer, files_read, trainers, tmp_path):
-    assert main(["train", "--config", recipe, "--output_dir", str(tmp_path)]) == 2
-    assert (len(files_read), trainers) == (1, [trainer])
-
-
-@each_recipe
-def test_launcher_and_script_read_a_recipe_once_each(recipe, trainer, files_read, trainers, tmp_path, monkeypatch):
-    from prefix_rft_trl.cli.launch import training_script
-
-    launched = []
-    monkeypatch.setattr("prefix_rft_trl.cli.train.launch", lambda *lines: launched.append(lines) or 7)
-    assert main(["train", "--config", recipe, "--output_dir", str(tmp_path), "--num_processes", "2"]) == 7
-    assert len(files_read) == 1
-    ((launcher_flags, script_line),) = launched
+    assert main([*line, "--num_processes", "2"]) == 7
+    assert (read.call_count, make.call_count) == (2, 1)
+    launcher_flags, script_line = launch.call_args.args
     assert launcher_flags == ["--num_processes", "2"]
     assert training_script.main(script_line) == 2
-    assert (len(files_read), trainers) == (2, [trainer])
+    assert (read.call_count, make.call_count) == (3, 2)
+    assert [call.args[0].trainer for call in make.call_args_list] == [trainer] * 2

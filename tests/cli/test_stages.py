@@ -1,6 +1,7 @@
 """Recipes of several stages and of SFT, for real, in this process."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,18 @@ def test_the_second_stage_starts_from_what_the_first_has_written(tmp_path, base_
     assert not same(sft_weights, weights(folder))
 
 
-def recipe_of_two(tmp_path: Path, **others) -> list:
-    path = tmp_path / "recipe.yaml"
-    stage = {"trainer": "sft", "max_steps": 1}
-    path.write_text(yaml.safe_dump({"stages": {"one": stage, "two": stage}, "output_dir": "unused", **others}))
-    return ["--config", path]
+@pytest.fixture
+def two_stages(tmp_path) -> Callable[..., list]:
+    """Makes the command line of a recipe of two short stages, with other settings."""
+
+    def make(**others: Any) -> list:
+        stage = {"trainer": "sft", "max_steps": 1}
+        shared = {"output_dir": "unused", "use_cpu": True, "bf16": False}
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump({"stages": {"one": stage, "two": stage}, **shared, **others}))
+        return ["--config", path, "--output_dir", tmp_path / "run"]
+
+    return make
 
 
 @pytest.fixture
@@ -101,50 +109,40 @@ def launched(monkeypatch) -> list[Path]:
     return found
 
 
-def test_a_stage_that_fails_ends_the_run_with_its_exit_code(tmp_path, launched):
-    assert train(*recipe_of_two(tmp_path, use_cpu=True, bf16=False), "--output_dir", tmp_path / "run") == 3
+def test_a_stage_has_the_environment_of_its_recipe_and_ends_the_run_if_it_fails(tmp_path, two_stages, launched):
+    assert train(*two_stages(env={"OF_THE_RECIPE": "1"})) == 3
     assert launched == [tmp_path / "run" / "one"]
+    assert yaml.safe_load((tmp_path / "run" / "one" / "recipe.yaml").read_text())["env"] == {"OF_THE_RECIPE": "1"}
 
 
-def test_a_run_that_starts_over_does_not_count_the_stages_of_an_earlier_one(tmp_path, launched):
-    line = [*recipe_of_two(tmp_path, use_cpu=True, bf16=False), "--output_dir", tmp_path / "run"]
+def test_a_run_that_starts_over_does_not_count_the_stages_of_an_earlier_one(tmp_path, two_stages, launched):
     for folder in (tmp_path / "run" / "one", tmp_path / "run"):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / STATE).write_text('{"global_step": 1, "max_steps": 1}')
-    assert train(*line) == 3
-    assert train(*line, "--resume_from_checkpoint", "last") == 3
+    assert train(*two_stages()) == 3
+    assert train(*two_stages(), "--resume_from_checkpoint", "last") == 3
     assert launched == [tmp_path / "run" / "one"] * 2
-
-
-def test_the_environment_of_a_recipe_reaches_its_stages(tmp_path, launched):
-    line = recipe_of_two(tmp_path, use_cpu=True, bf16=False, env={"OF_THE_RECIPE": "1"})
-    train(*line, "--output_dir", tmp_path / "run")
-    assert yaml.safe_load((tmp_path / "run" / "one" / "recipe.yaml").read_text())["env"] == {"OF_THE_RECIPE": "1"}
 
 
 @pytest.mark.parametrize(
     ("flags", "changes", "part"),
     [
         (["--colour", "red"], {}, "'colour' in the command line"),
-        (["--three.max_steps", "1"], {}, "'three'"),
-        (["--one.num_generations", "4"], {}, "'num_generations'"),
         (["--trainer", "stf"], {}, "'stf'"),
         ([], {"stages": {"one": {}, "two": {"lerning_rate": 1}}}, "Did you mean 'learning_rate'?"),
         (["--one.max_steps", "few"], {}, "few"),
     ],
 )
 def test_a_wrong_setting_of_any_stage_is_refused_before_the_first_one(
-    tmp_path, refusal, launched, flags, changes, part
+    tmp_path, refusal, two_stages, launched, flags, changes, part
 ):
-    line = [*recipe_of_two(tmp_path, **changes), "--output_dir", tmp_path / "run"]
-    assert part in refusal("train", *line, *flags)
+    assert part in refusal("train", *two_stages(**changes), *flags)
     assert not (tmp_path / "run").exists()
     assert launched == []
 
 
-def test_stages_resume_from_the_last_checkpoint_only(tmp_path, refusal, launched):
-    line = [*recipe_of_two(tmp_path), "--output_dir", tmp_path / "run"]
-    assert "`--resume_from_checkpoint last`" in refusal("train", *line, "--resume_from_checkpoint", "true")
+def test_stages_resume_from_the_last_checkpoint_only(refusal, two_stages):
+    assert "`--resume_from_checkpoint last`" in refusal("train", *two_stages(), "--resume_from_checkpoint", "true")
 
 
 # SFT
@@ -184,12 +182,8 @@ def test_sft_trains_on_the_tokens_of_demonstrations_and_their_end_only(tmp_path,
         )
         for ids, labels in zip(batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True)
     }
-    assert trained == {
-        ("1+1=", "1+1=2;#2<eos>"),
-        ("1+1=", "#2<eos>"),
-        ("3+3=", "3+3=6;#6<eos>"),
-        ("5+5=", "#0<eos>"),
-    }
+    first = {("1+1=", "1+1=2;#2<eos>"), ("1+1=", "#2<eos>")}
+    assert trained == {*first, ("3+3=", "3+3=6;#6<eos>"), ("5+5=", "#0<eos>")}
     assert not (tmp_path / "model" / "curve.jsonl").exists()
 
 
@@ -223,7 +217,7 @@ def test_demonstrations_keep_their_order_over_many_batches():
     assert [(row["prompt"], row["completion"]) for row in rows] == [(str(i), f"#{i}") for i in numbers if i % 3]
 
 
-MATH = "math_accuracy_reward"
+MATH, EXACT = "math_accuracy_reward", "lab_exact_answer"
 MEASURED = ["--measure_steps", "1", "--reward_funcs"]
 NO_MODEL = [*SFT, "--model_name_or_path", "no/such/model", "--dataset_name", "lab"]
 
@@ -235,14 +229,14 @@ NO_MODEL = [*SFT, "--model_name_or_path", "no/such/model", "--dataset_name", "la
         (["--lab_demonstrated_share", "0"], ["None of the 512 rows", "'completion'"]),
         (["--lab_damaged_share", "2"], ["damaged_share", "2"]),
         (["--lab_level", "harder"], ["'harder'", "easy, hard"]),
-        (["--measure_steps", "1"], ["measure_steps", "reward_funcs"]),
+        (["--measure_steps", "1"], ["`measure_steps` needs a reward", "reward_funcs"]),
         (
             [*MEASURED, MATH, "--reward_kwargs", f'{{"{MATH}": {{"solution_column": "x"}}}}'],
-            ["'x'", "solution_column"],
+            ["reads the column 'x'", "Set `reward_kwargs", "solution_column"],
         ),
-        ([*MEASURED, MATH, "--reward_kwargs", '{"other": {}}'], ["other", MATH]),
-        ([*MEASURED, "lab_exact_answer", "--measure_split", "dev"], ["'dev'", "measure_split"]),
-        ([*MEASURED, "lab_exact_answer", "--measure_rows", "0"], ["measure_rows", "0"]),
+        ([*MEASURED, MATH, "--reward_kwargs", '{"other": {}}'], ["`reward_kwargs` names other", MATH]),
+        ([*MEASURED, EXACT, "--measure_split", "dev"], ["no split 'dev'", "train, test", "measure_split"]),
+        ([*MEASURED, EXACT, "--measure_rows", "0"], ["`measure_rows` is at least 1", "0"]),
         ([], ["no/such/model"]),
     ],
 )

@@ -1,11 +1,18 @@
 import shlex
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 from transformers import AutoModelForCausalLM
+from trl import GRPOConfig, ScriptArguments
+
+from prefix_rft_trl import PrefixGRPOConfig
+from prefix_rft_trl.cli.launch.arguments import PrefixScriptArguments, is_setting, make_parser
+from prefix_rft_trl.cli.launch.recipe import Recipe
+from prefix_rft_trl.cli.train import help_text
 
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -28,18 +35,9 @@ def test_a_recipe_trains_and_the_printed_command_samples_from_its_model(prefix_r
 
 def test_launcher_flags_reach_accelerate(prefix_rft, tmp_path):
     accelerate_config = tmp_path / "two_cpus.yaml"
-    accelerate_config.write_text(
-        yaml.safe_dump(
-            {
-                "compute_environment": "LOCAL_MACHINE",
-                "distributed_type": "MULTI_GPU",
-                "num_machines": 1,
-                "machine_rank": 0,
-                "use_cpu": True,
-                "mixed_precision": "no",
-            }
-        )
-    )
+    one_machine = {"compute_environment": "LOCAL_MACHINE", "num_machines": 1, "machine_rank": 0}
+    two_cpus = {**one_machine, "distributed_type": "MULTI_GPU", "use_cpu": True, "mixed_precision": "no"}
+    accelerate_config.write_text(yaml.safe_dump(two_cpus))
     (tmp_path / "my_reward.py").write_text(
         "import os\n"
         "def count_processes(completions, **kwargs):\n"
@@ -55,27 +53,27 @@ def test_launcher_flags_reach_accelerate(prefix_rft, tmp_path):
     assert sorted(path.name for path in tmp_path.glob("rank*")) == ["rank0-of-2", "rank1-of-2"]
 
 
-def test_fewer_processes_than_requested_are_an_error(prefix_rft):
-    done = prefix_rft("train", "--config", LAB, *SMALL, "--num_processes", "2")
-    assert done.returncode == 1
-    assert "asked for 2 processes, but accelerate started 1" in done.stderr
+@pytest.mark.parametrize(
+    ("flags", "code", "parts"),
+    [
+        (["--num_processes", "2"], 1, ["asked for 2 processes, but accelerate started 1"]),
+        (["--prefix_ratio_high", "3"], 2, ["`prefix_ratio_high` must be", "from 0 to 1, found 3.0"]),
+    ],
+)
+def test_an_error_in_the_script_is_one_sentence_and_an_exit_code(prefix_rft, flags, code, parts):
+    done = prefix_rft("train", "--config", LAB, *SMALL, *flags)
+    assert done.returncode == code
+    assert all(part in done.stderr for part in parts), done.stderr
+    assert "Traceback" not in done.stderr
 
 
-def test_a_dataset_in_a_file_trains_with_an_adapter(prefix_rft, tmp_path):
+def test_launcher_settings_of_a_recipe_train_an_adapter_on_a_dataset_in_a_file(prefix_rft, lab_recipe, tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"q": "3+4*2=", "a": "3+4=7;7*2=4;#4", "solution": "4"}\n' * 8)
-    done = prefix_rft(
-        "train", "--config", LAB, *SMALL, "--dataset_name", tmp_path / "rows.jsonl", "--prompt_column", "q",
-        "--demonstration_column", "a", "--use_peft", "true", "--measure_split", "train",
-        "--output_dir", tmp_path / "model",
-    )  # fmt: skip
+    columns = {"dataset_name": str(tmp_path / "rows.jsonl"), "prompt_column": "q", "demonstration_column": "a"}
+    recipe = lab_recipe(num_processes=1, use_peft=True, measure_split="train", **columns)
+    done = prefix_rft("train", f"--config={recipe}", *SMALL, "--output_dir", tmp_path / "model")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "model" / "adapter_config.json").is_file()
-
-
-def test_launcher_settings_can_be_part_of_a_recipe(prefix_rft, tmp_path, lab_recipe):
-    recipe = lab_recipe(num_processes=1, max_steps=1, per_device_train_batch_size=8)
-    done = prefix_rft("train", f"--config={recipe}", "--output_dir", tmp_path / "model")
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -100,12 +98,6 @@ def test_a_wrong_flag_is_refused_with_the_fix(flags, parts, refusal, tmp_path, m
     assert all(part in error for part in parts), error
 
 
-def test_an_unknown_setting_of_a_recipe_suggests_the_nearest(refusal, lab_recipe):
-    error = refusal("train", "--config", lab_recipe(num_prefix_generation=1))
-    assert "unknown setting 'num_prefix_generation' in the recipe" in error
-    assert "Did you mean 'num_prefix_generations'?" in error
-
-
 @pytest.mark.parametrize("text", ["- a\n- list\n", "a: [1\n"])
 def test_a_recipe_that_is_no_mapping_is_refused(refusal, tmp_path, text):
     (tmp_path / "recipe.yaml").write_text(text)
@@ -121,29 +113,26 @@ def test_a_missing_extra_is_named(refusal, monkeypatch):
     assert "prefix_rft_trl[deepspeed]" in error
 
 
-def test_an_error_in_the_script_is_one_sentence_and_exit_code_2(prefix_rft, tmp_path):
-    done = prefix_rft("train", "--config", LAB, "--prefix_ratio_high", "3")
-    assert done.returncode == 2
-    assert "`prefix_ratio_high` must be from 0 to 1, found 3.0" in done.stderr
-    assert "Traceback" not in done.stderr
+MATH = "math_accuracy_reward"
 
 
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
+        (
+            {"num_prefix_generation": 1},
+            ["unknown setting 'num_prefix_generation' in the recipe", "Did you mean 'num_prefix_generations'?"],
+        ),
         ({"demonstration_column": "worked"}, ["'worked'", "completion"]),
         ({"reward_funcs": ["nope"]}, ["'nope'", "lab_exact_answer"]),
         ({"prefix_ratio_high": 1.5}, ["prefix_ratio_high", "1.5"]),
         ({"dataset_name": "rows.csv"}, ["rows.csv"]),
         (
-            {
-                "reward_funcs": ["math_accuracy_reward"],
-                "reward_kwargs": {"math_accuracy_reward": {"solution_column": "right"}},
-            },
+            {"reward_funcs": [MATH], "reward_kwargs": {MATH: {"solution_column": "right"}}},
             ["'right'", "solution_column", "completion"],
         ),
-        ({"reward_kwargs": "{"}, ["`reward_kwargs` is not JSON"]),
-        ({"reward_kwargs": "[]"}, ["`reward_kwargs` must be a JSON object"]),
+        ({"reward_kwargs": "{"}, ["--reward_kwargs takes a JSON object", "found '{'"]),
+        ({"reward_kwargs": "[]"}, ["--reward_kwargs takes a JSON object", "found '[]'"]),
         ({"reward_funcs": None}, ["reward_funcs"]),
         ({}, ["no/such/model"]),
         ({"model_name_or_path": None}, ["model_name_or_path"]),
@@ -160,9 +149,6 @@ def test_wrong_settings_are_refused_before_the_model_is_loaded(changes, parts, r
     ids=lambda path: f"{path.parent.name}/{path.name}",
 )
 def test_every_setting_of_every_recipe_exists_and_is_accepted(recipe):
-    from prefix_rft_trl.cli.launch.arguments import is_setting, make_parser
-    from prefix_rft_trl.cli.launch.recipe import Recipe
-
     for stage in Recipe.read(["--config", str(recipe)]).trainings(is_setting):
         parser = make_parser(stage.trainer)
         assert parser.set_defaults_with_config(**stage.settings) == []
@@ -170,14 +156,6 @@ def test_every_setting_of_every_recipe_exists_and_is_accepted(recipe):
 
 
 def test_the_help_lists_every_setting_with_its_default():
-    from dataclasses import fields
-
-    from trl import GRPOConfig, ScriptArguments
-
-    from prefix_rft_trl import PrefixGRPOConfig
-    from prefix_rft_trl.cli.launch.arguments import PrefixScriptArguments
-    from prefix_rft_trl.cli.train import help_text
-
     shown = help_text()
     for ours, trls in ((PrefixGRPOConfig, GRPOConfig), (PrefixScriptArguments, ScriptArguments)):
         inherited = {field.name for field in fields(trls)}

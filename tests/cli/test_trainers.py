@@ -1,11 +1,8 @@
 from types import SimpleNamespace
 
-import pytest
-
 from prefix_rft_trl.cli.launch.trainers import _find_held_out
 from prefix_rft_trl.data.loading import load_splits
 from prefix_rft_trl.rewards import MathAccuracyReward
-from prefix_rft_trl.utils.errors import UserError
 
 
 SCRIPT = {
@@ -32,18 +29,3 @@ def test_all_rewards_are_measured_on_a_share_of_the_rows_for_each_process():
     assert [len(chunk.places) for chunk in held_out.chunks] == [5, 4]
     assert [held_out.seeds(chunk)[0] for chunk in held_out.chunks] == [0, 1]
     assert len(set(held_out.seeds(held_out.chunks[0]))) == 5, "vLLM would draw the same for each"
-
-
-@pytest.mark.parametrize(
-    ("settings", "match"),
-    [
-        ({"measure_split": "dev"}, "no split 'dev' .* train, test"),
-        ({"measure_rows": 0}, "`measure_rows` is at least 1"),
-        ({"reward_funcs": None}, "`measure_steps` needs a reward"),
-        ({"reward_kwargs": {"nothing": {}}}, "`reward_kwargs` names nothing"),
-        ({"reward_kwargs": {"math_accuracy_reward": {"solution_column": "gold"}}}, "reads the column 'gold'.*Set"),
-    ],
-)
-def test_measuring_that_cannot_work_is_refused_with_the_setting(settings, match):
-    with pytest.raises(UserError, match=match):
-        find(**settings)

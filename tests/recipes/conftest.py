@@ -1,12 +1,15 @@
 """Small stand-ins for what the recipes take from the Hub: a model of each kind, problems with solutions."""
 
+import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen3Config
+from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
 from prefix_rft_trl.cli.main import main
 
@@ -21,17 +24,6 @@ TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<
 TOKENS += ["<|start_header_id|>", "<|end_header_id|>"]
 
 
-def tokenizer_of_bytes() -> PreTrainedTokenizerFast:
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(special_tokens=TOKENS, initial_alphabet=alphabet, show_progress=False)
-    bpe.train_from_iterator([], trainer)
-    ends = {"pad_token": TOKENS[0], "eos_token": TOKENS[0], "bos_token": "<|begin_of_text|>"}
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, padding_side="left", **ends)
-
-
 def as_on_the_hub(config: dict) -> dict:
     """A config of an older transformers, as these models have on the Hub."""
     older = {name: value for name, value in config.items() if name != "rope_parameters"}
@@ -39,9 +31,10 @@ def as_on_the_hub(config: dict) -> dict:
 
 
 @pytest.fixture(scope="session")
-def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def stand_ins(byte_tokenizer: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A folder for each model of the recipes, by its name on the Hub."""
-    tokenizer, folders = tokenizer_of_bytes(), {}
+    ends = {"pad_token": TOKENS[0], "eos_token": TOKENS[0], "bos_token": "<|begin_of_text|>"}
+    tokenizer, folders = byte_tokenizer(special_tokens=TOKENS, **ends), {}
     for name, kind in KINDS.items():
         folders[name] = tmp_path_factory.mktemp("hub") / name.split("/")[1]
         sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "head_dim": 8}
@@ -53,6 +46,16 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         path = folders[name] / "config.json"
         path.write_text(json.dumps(as_on_the_hub(json.loads(path.read_text()))))
     return folders
+
+
+@pytest.fixture(scope="session")
+def cost() -> ModuleType:
+    """The script benchmarks/expected_cost.py."""
+    path = Path(__file__).parents[2] / "benchmarks" / "expected_cost.py"
+    spec = importlib.util.spec_from_file_location("expected_cost", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
 
 
 @pytest.fixture(scope="session")

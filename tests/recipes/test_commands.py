@@ -73,13 +73,10 @@ def test_the_commands_of_a_recipe_parse_and_name_it(recipe, monkeypatch):
 
 
 @each_recipe
-def test_the_expected_memory_and_time_are_what_the_command_prints(recipe, monkeypatch, capsys):
+def test_the_expected_memory_and_time_are_what_the_command_prints(recipe, cost, monkeypatch, capsys):
     line = next(line for line in commands(recipe) if line.startswith("python benchmarks/expected_cost.py"))
     monkeypatch.setattr(sys, "argv", shlex.split(line)[1:])
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import expected_cost
-
-    expected_cost.main()
+    cost.main()
     printed = capsys.readouterr().out.splitlines()
     assert all(f"# {one}" in comment(recipe).splitlines() for one in printed)
     assert len(printed) == (2 if recipe.stem == "sft_then_rft" else 1)

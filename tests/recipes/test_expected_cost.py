@@ -1,33 +1,18 @@
 """The estimates of benchmarks/expected_cost.py, against independent counts."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, Qwen2Config
 
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "expected_cost.py"
 SETTINGS = {"model_name_or_path": "Qwen/Qwen2.5-Math-7B", "per_device_train_batch_size": 2}
 SETTINGS |= {"gradient_accumulation_steps": 64, "max_completion_length": 8192}
 
 
-@pytest.fixture(scope="module")
-def cost():
-    spec = importlib.util.spec_from_file_location("expected_cost", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
-
-
-def test_gpus_share_the_optimizer_states(cost):
-    model, gpu = cost.MODELS["Qwen/Qwen2.5-Math-7B"], cost.GPUS["h100"]
-    on = {gpus: cost.memory(SETTINGS, model, gpu, gpus) for gpus in (1, 8)}
-    assert on[1] - on[8] == pytest.approx(14 * 7.62e9 * 7 / 8)
-
-
-def test_vllm_reserves_its_share_unless_activations_need_more(cost):
+def test_gpus_share_the_optimizer_states_and_vllm_reserves_its_share_unless_activations_need_more(cost):
     model, gpu = cost.MODELS["Qwen/Qwen2.5-Math-7B"], cost.GPUS["h100"]
     without = cost.memory(SETTINGS, model, gpu, 8)
+    assert cost.memory(SETTINGS, model, gpu, 1) - without == pytest.approx(14 * 7.62e9 * 7 / 8)
     share = {"use_vllm": True, "vllm_gpu_memory_utilization": 0.9}
     assert cost.memory({**SETTINGS, **share}, model, gpu, 8) == pytest.approx(15.24e9 + 14 * 7.62e9 / 8 + 0.9 * 80e9)
     share["vllm_gpu_memory_utilization"] = 0.01
@@ -49,9 +34,6 @@ def test_sampling_takes_as_long_as_the_longest_completion(cost):
 
 
 def test_the_parameters_of_an_adapter_are_those_that_peft_counts(cost):
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, Qwen2Config
-
     config = Qwen2Config(
         vocab_size=8, hidden_size=1536, intermediate_size=8960, num_hidden_layers=1, num_attention_heads=12,
         num_key_value_heads=2,

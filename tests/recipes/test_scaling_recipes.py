@@ -9,6 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+
+from prefix_rft_trl.cli.launch.arguments import split_launcher_flags
+from prefix_rft_trl.cli.launch.recipe import Recipe
 
 
 ROOT = Path(__file__).parents[2]
@@ -27,19 +32,15 @@ def test_every_kind_of_sharding_has_a_file():
     assert {path.stem for path in SLURM} == {"one_node", "vllm_server"}
 
 
-def launched(*flags: str):
-    """How accelerate's launcher understands a command line."""
-    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-
-    arguments = launch_command_parser().parse_args([*flags, "script.py"])
+def launched(path: Path, *flags: str):
+    """How accelerate's launcher understands a configuration and flags."""
+    arguments = launch_command_parser().parse_args(["--config_file", str(path), *flags, "script.py"])
     return _validate_launch_command(arguments)
 
 
 def environment_of(path: Path) -> dict[str, str]:
     """What accelerate's launcher passes to the processes of a DeepSpeed configuration."""
-    from accelerate.utils.launch import prepare_deepspeed_cmd_env
-
-    arguments, defaults, _ = launched("--config_file", str(path), "--main_process_port", "0")
+    arguments, defaults, _ = launched(path, "--main_process_port", "0")
     arguments.deepspeed_fields_from_accelerate_config = ",".join(defaults.deepspeed_config)
     environment = prepare_deepspeed_cmd_env(arguments)[1]
     return {name: value for name, value in environment.items() if name.startswith("ACCELERATE_")}
@@ -47,7 +48,7 @@ def environment_of(path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("path", ACCELERATE, ids=lambda path: path.stem)
 def test_accelerate_launches_a_configuration_on_one_node_and_on_several(path):
-    arguments, defaults, _ = launched("--config_file", str(path))
+    arguments, defaults, _ = launched(path)
     name = path.stem.rstrip("0123456789")
     expected = "DEEPSPEED" if path.stem.startswith("zero") else {"ddp": "MULTI_GPU", "fsdp": "FSDP"}[name]
     assert defaults.distributed_type == expected
@@ -55,35 +56,25 @@ def test_accelerate_launches_a_configuration_on_one_node_and_on_several(path):
         expected == "DEEPSPEED", expected == "FSDP", expected == "MULTI_GPU",
     )  # fmt: skip
     assert (arguments.num_processes, arguments.num_machines, arguments.mixed_precision) == (8, 1, "bf16")
-    several, _, _ = launched("--config_file", str(path), *THIRD_NODE)
-    assert (several.num_machines, several.num_processes, several.machine_rank) == (3, 24, 2)
-    assert several.main_process_ip == "node0"
 
-
-@pytest.mark.parametrize("path", ACCELERATE, ids=lambda path: path.stem)
-def test_each_node_starts_its_own_processes_and_meets_the_others_at_the_first(path):
-    from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
-
-    arguments, _, _ = launched("--config_file", str(path), *THIRD_NODE, "--main_process_port", "29500")
-    arguments.deepspeed_fields_from_accelerate_config = ""
-    if arguments.use_deepspeed:
-        command, _ = prepare_deepspeed_cmd_env(arguments)
+    # Each node starts its own processes and meets the others at the first
+    several, _, _ = launched(path, *THIRD_NODE, "--main_process_port", "29500")
+    several.deepspeed_fields_from_accelerate_config = ""
+    if several.use_deepspeed:
+        command, _ = prepare_deepspeed_cmd_env(several)
         assert command is None  # DeepSpeed's own launcher would log in to the other nodes
     else:
-        prepare_multi_gpu_env(arguments)
-    assert (arguments.nproc_per_node, arguments.nnodes, arguments.node_rank) == ("8", "3", 2)
-    assert arguments.rdzv_endpoint == "node0:29500"
+        prepare_multi_gpu_env(several)
+    assert (several.nproc_per_node, several.nnodes, several.node_rank) == ("8", "3", 2)
+    assert several.rdzv_endpoint == "node0:29500"
 
 
 def test_fsdp2_is_the_second_version_and_shards_layers():
-    from accelerate.utils.launch import prepare_multi_gpu_env
-
-    arguments, _, _ = launched("--config_file", str(RECIPES / "accelerate" / "fsdp2.yaml"), "--main_process_port", "0")
+    arguments, _, _ = launched(RECIPES / "accelerate" / "fsdp2.yaml", "--main_process_port", "0")
+    expected = {"VERSION": "2", "AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP"}
+    expected |= {"RESHARD_AFTER_FORWARD": "true", "STATE_DICT_TYPE": "FULL_STATE_DICT"}
     environment = prepare_multi_gpu_env(arguments)
-    assert environment["FSDP_VERSION"] == "2"
-    assert environment["FSDP_AUTO_WRAP_POLICY"] == "TRANSFORMER_BASED_WRAP"
-    assert environment["FSDP_RESHARD_AFTER_FORWARD"] == "true"
-    assert environment["FSDP_STATE_DICT_TYPE"] == "FULL_STATE_DICT"
+    assert {name: environment[f"FSDP_{name}"] for name in expected} == expected
 
 
 READING = """
@@ -123,11 +114,8 @@ def read() -> tuple[dict[str, list], dict[str, dict]]:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     files, plugins = json.loads(done.stdout.partition("READ ")[2].splitlines()[0])
-    return dict(zip(names(DEEPSPEED), files, strict=True)), dict(zip(names(ZERO), plugins, strict=True))
-
-
-def names(paths: list[Path]) -> list[str]:
-    return [path.stem for path in paths]
+    found = ((DEEPSPEED, files), (ZERO, plugins))
+    return tuple({path.stem: one for path, one in zip(paths, read, strict=True)} for paths, read in found)
 
 
 @pytest.mark.parametrize("path", DEEPSPEED, ids=lambda path: path.stem)
@@ -180,9 +168,6 @@ def user_folder(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("command", dict.fromkeys(commands_shown()))
 def test_the_commands_name_files_and_flags_that_exist(command, user_folder, monkeypatch):
-    from prefix_rft_trl.cli.launch.arguments import split_launcher_flags
-    from prefix_rft_trl.cli.launch.recipe import Recipe
-
     monkeypatch.chdir(user_folder)
     words = shlex.split(command.replace("RECIPE.yaml", "recipes/lab/prefix_rft.yaml"))
     assert all(Path(word).is_file() for word in words if word.startswith(("recipes/", "runs/")))
@@ -194,5 +179,5 @@ def test_the_commands_name_files_and_flags_that_exist(command, user_folder, monk
 
 
 def test_the_configuration_that_the_page_makes_is_for_cpus(user_folder):
-    arguments, _, _ = launched("--config_file", str(user_folder / "runs" / "zero2-cpu.yaml"))
+    arguments, _, _ = launched(user_folder / "runs" / "zero2-cpu.yaml")
     assert (arguments.use_cpu, arguments.mixed_precision, arguments.use_deepspeed) == (True, "no", True)

@@ -1,38 +1,33 @@
+import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, lab
-
-
-@pytest.fixture(scope="session")
-def make_trainer() -> Callable[..., PrefixGRPOTrainer]:
-    """A trainer of the lab's base model for a few fast steps."""
-    small = {
-        "use_cpu": True, "bf16": False, "gradient_checkpointing": False, "report_to": "none", "disable_tqdm": True,
-        "num_generations": 4, "per_device_train_batch_size": 8, "max_completion_length": 20, "learning_rate": 1e-3,
-        "max_steps": 4, "save_steps": 1, "logging_steps": 1,
-    }  # fmt: skip
-
-    def make(folder: Path, trainer: type[PrefixGRPOTrainer] = PrefixGRPOTrainer, **settings) -> PrefixGRPOTrainer:
-        rows = lab.load_dataset("train", 16)
-        args = PrefixGRPOConfig(str(folder), **{**small, **settings})
-        return trainer(lab.base_model_path(), graded_reward, args, rows, eval_dataset=rows)
-
-    return make
-
-
-def graded_reward(completions, **kwargs):
-    return [sum(map(ord, completion)) % 11 / 10 for completion in completions]
+from prefix_rft_trl import PrefixGRPOTrainer, lab
 
 
 @pytest.fixture(scope="session")
-def assert_same_weights() -> Callable[[PrefixGRPOTrainer, PrefixGRPOTrainer], None]:
-    def compare(found: PrefixGRPOTrainer, expected: PrefixGRPOTrainer) -> None:
-        weights = dict(found.model.named_parameters())
-        for name, weight in expected.model.named_parameters():
-            assert torch.equal(weights[name], weight), name
+def make_trainer(make_trainer_in: Callable[..., Any]) -> Callable[..., PrefixGRPOTrainer]:
+    """Makes a trainer that writes into a folder: four steps with a checkpoint each."""
+    saving = {"max_steps": 4, "max_completion_length": 20, "save_strategy": "steps", "save_steps": 1}
+    return functools.partial(make_trainer_in, others={"eval_dataset": lab.load_dataset("train", 16)}, **saving)
+
+
+@pytest.fixture(scope="session")
+def assert_same_weights() -> Callable[[Any, Any], None]:
+    """Compares bit for bit the weights of two trainers, or those that two folders hold."""
+
+    def weights(run: PrefixGRPOTrainer | Path) -> dict[str, torch.Tensor]:
+        return load_file(run / "model.safetensors") if isinstance(run, Path) else dict(run.model.named_parameters())
+
+    def compare(found: PrefixGRPOTrainer | Path, expected: PrefixGRPOTrainer | Path) -> None:
+        found_weights, expected_weights = weights(found), weights(expected)
+        assert found_weights.keys() == expected_weights.keys()
+        for name, weight in expected_weights.items():
+            assert torch.equal(found_weights[name], weight), name
 
     return compare

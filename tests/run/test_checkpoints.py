@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import TrainerCallback
 from trl import SFTConfig
 
 from prefix_rft_trl import PrefixGRPOTrainer, lab
@@ -58,15 +57,22 @@ def test_incomplete_checkpoint_is_skipped_with_a_message(copy, damage):
     assert f"Skipping {copy / 'checkpoint-3'}: it" in messages[0]
 
 
-def test_run_resumes_from_the_checkpoint_before_the_broken_one(run, copy, make_trainer, assert_same_weights, caplog):
-    cut_off(copy / "checkpoint-3" / "optimizer.pt")
+def test_run_resumes_before_the_broken_checkpoint_and_writes_it_anew(
+    run, copy, make_trainer, assert_same_weights, caplog
+):
+    broken = copy / "checkpoint-3"
+    cut_off(broken / "optimizer.pt")
+    (broken / "rng_state_7.pth").write_text("of eight processes")
+    (broken / "global_step3").mkdir()
     trainer = make_trainer(copy)
     with caplog.at_level(logging.WARNING):
         trainer.train(resume_from_checkpoint=True)
     assert "checkpoint-3: its file optimizer.pt has" in caplog.text
     assert f"Resuming from {copy / 'checkpoint-2'}" in caplog.text
     assert_same_weights(trainer, run[1])
-    assert why_incomplete(copy / "checkpoint-3") is None, "it was not written again"
+    assert why_incomplete(broken) is None, "it was not written again"
+    assert not (broken / "rng_state_7.pth").exists()
+    assert not (broken / "global_step3").exists()
 
 
 def test_requested_checkpoint_that_is_incomplete_is_refused_and_a_complete_one_named(copy):
@@ -82,26 +88,13 @@ def test_true_needs_a_checkpoint_but_last_does_not(tmp_path, make_trainer, reque
     trainer = make_trainer(tmp_path)  # accelerate's state, for the message
     with pytest.raises(ValueError, match="holds no complete checkpoint"):
         trainer.train(resume_from_checkpoint=requested)
-    assert resolve_checkpoint(str(tmp_path), "last") is None
-    assert resolve_checkpoint(str(tmp_path), None) is None
-    assert resolve_checkpoint(str(tmp_path), "False") is None
+    assert [resolve_checkpoint(str(tmp_path), other) for other in ("last", None, "False")] == [None] * 3
 
 
 def test_last_checkpoint_is_the_newest_though_an_older_run_got_further(run, make_trainer, tmp_path):
     shutil.copytree(run[0], tmp_path / "older")
     make_trainer(tmp_path / "older", max_steps=2).train()
     assert last_checkpoint(tmp_path / "older") == str(tmp_path / "older" / "checkpoint-2")
-
-
-def test_rewritten_checkpoint_holds_nothing_of_an_earlier_one(copy, make_trainer):
-    broken = copy / "checkpoint-3"
-    (broken / INCOMPLETE).write_text("")
-    (broken / "rng_state_7.pth").write_text("of eight processes")
-    (broken / "global_step3").mkdir()
-    make_trainer(copy).train("last")
-    assert why_incomplete(broken) is None
-    assert not (broken / "rng_state_7.pth").exists()
-    assert not (broken / "global_step3").exists()
 
 
 def test_hub_gets_complete_checkpoints_and_settings_are_saved_as_given(tmp_path, make_trainer, monkeypatch):
@@ -154,6 +147,11 @@ def test_stopped_run_leaves_a_checkpoint_however_it_is_set_to_save(tmp_path, mak
     best = {"metric_for_best_model": "loss", "eval_strategy": "steps", "eval_steps": 1, "greater_is_better": False}
 
     class Recording(PrefixGRPOTrainer):
+        def training_step(self, *args, **kwargs):
+            if self.state.global_step == 2:
+                signal.raise_signal(signal.SIGTERM)
+            return super().training_step(*args, **kwargs)
+
         def evaluate(self, *args, **kwargs):
             evaluated.append(self.state.global_step)
             metrics = {"eval_loss": float(self.state.global_step)}  # the first is the best
@@ -165,22 +163,12 @@ def test_stopped_run_leaves_a_checkpoint_however_it_is_set_to_save(tmp_path, mak
             super()._save_checkpoint(model, trial)
 
     trainer = make_trainer(tmp_path, Recording, **{"max_steps": 9, **best, **settings})
-    stop = StopOnSignal(trainer)
-    trainer.add_callback(SignalInStep(stop, 3))
-    trainer.train()
+    with StopOnSignal(trainer) as stop:
+        trainer.train()
     assert stop.signal == signal.SIGTERM
     assert saved.count(3) == 1
     assert 3 not in evaluated
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-3")
-
-
-class SignalInStep(TrainerCallback):
-    def __init__(self, stop: StopOnSignal, step: int):
-        self.stop, self.step = stop, step
-
-    def on_step_begin(self, args, state, control, **kwargs):
-        if state.global_step == self.step - 1:
-            self.stop._handle(signal.SIGTERM, None)
 
 
 def test_checkpoint_of_another_trainer_without_a_list_of_files_counts_as_complete(copy):

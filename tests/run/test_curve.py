@@ -5,8 +5,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from prefix_rft_trl import PrefixGRPOTrainer
 from prefix_rft_trl import trainer as trainer_module
@@ -18,15 +16,9 @@ from prefix_rft_trl.sft import CountingSFTTrainer
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "lab"
 SMALL = {
-    "lab_level": "easy",
-    "max_steps": 5,
-    "measure_steps": 2,
-    "measure_rows": 8,
-    "logging_steps": 3,
-    "per_device_train_batch_size": 8,
-    "measure_max_new_tokens": 8,
-    "disable_tqdm": "true",
-}
+    "lab_level": "easy", "max_steps": 5, "measure_steps": 2, "measure_rows": 8, "measure_max_new_tokens": 8,
+    "logging_steps": 3, "per_device_train_batch_size": 8, "disable_tqdm": "true",
+}  # fmt: skip
 GRPO_ONLY = {"num_generations": 4, "max_completion_length": 40}
 
 
@@ -115,11 +107,19 @@ def test_recorded_tokens_are_those_of_the_batches(recipe, settings, counted, tmp
     assert lines[-1]["trained_tokens"] > 0
 
 
-def test_last_step_is_measured_once(tmp_path):
-    lines = train("sft", tmp_path, max_steps=4, logging_steps=10)
-    assert [line["step"] for line in lines] == [0, 2, 4]
-    assert all({"accuracy", "length", "seconds", "generated_tokens", "trained_tokens"} <= set(line) for line in lines)
-    assert all("loss" in line for line in lines[1:])
+MEASURED = {"accuracy", "length", "seconds", "generated_tokens", "trained_tokens"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "logged"), [("sft", {"loss"}), ("prefix_rft", {"loss", "policy_entropy", "prefix/length"})]
+)
+def test_new_run_replaces_a_curve_with_lines_of_what_was_measured_and_logged(recipe, logged, tmp_path):
+    (tmp_path / "curve.jsonl").write_text('{"step": 0}\n{"step": 100}\n')
+    lines = train(recipe, tmp_path, max_steps=4, logging_steps=10)
+    assert [line["step"] for line in lines] == [0, 2, 4], "the last step is measured once"
+    assert all(set(line) >= MEASURED for line in lines)
+    assert "loss" not in lines[0]
+    assert all(set(line) >= logged for line in lines[1:])
     assert is_finished(tmp_path)
 
 
@@ -151,13 +151,11 @@ def test_seconds_are_those_of_training_without_the_measuring(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("recipe", ["prefix_rft", "sft"])
-def test_measuring_does_not_change_the_run(recipe, tmp_path):
+def test_measuring_does_not_change_the_run(recipe, assert_same_weights, tmp_path):
     train(recipe, tmp_path / "measured", max_steps=3, learning_rate=1e-3)
     train(recipe, tmp_path / "not", max_steps=3, learning_rate=1e-3, measure_steps=0)
     assert not (tmp_path / "not" / "curve.jsonl").exists()
-    with_it, without = (load_file(tmp_path / name / "model.safetensors") for name in ("measured", "not"))
-    assert with_it.keys() == without.keys()
-    assert all(torch.equal(with_it[name], without[name]) for name in with_it)
+    assert_same_weights(tmp_path / "measured", tmp_path / "not")
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_iterations": 2, "logging_steps": 1}], ids=["", "within a batch"])
@@ -179,17 +177,6 @@ def test_curve_can_start_at_a_resume(tmp_path):
     train("sft", tmp_path, max_steps=2, measure_steps=0, save_strategy="steps", save_steps=2)
     lines = train("sft", tmp_path, max_steps=4, resume_from_checkpoint="last")
     assert [line["step"] for line in lines] == [2, 4]
-
-
-def test_new_run_replaces_an_old_curve(tmp_path):
-    (tmp_path / "curve.jsonl").write_text('{"step": 0}\n{"step": 100}\n')
-    assert [line["step"] for line in train("sft", tmp_path, max_steps=2)] == [0, 2]
-
-
-def test_line_has_what_the_trainer_logged_since_the_line_before(tmp_path):
-    lines = train("prefix_rft", tmp_path, max_steps=4)
-    assert "loss" not in lines[0]
-    assert all({"policy_entropy", "prefix/length", "loss"} <= set(line) for line in lines[1:])
 
 
 def test_only_the_main_process_writes_but_all_measure(tmp_path, monkeypatch):

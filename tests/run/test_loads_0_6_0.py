@@ -30,7 +30,10 @@ def test_folder_of_0_6_0_is_read(old_run):
     assert [line["step"] for line in read_curve(old_run)] == [0, 4]
     assert not is_finished(old_run)
     assert last_checkpoint(old_run) == str(checkpoint)
-    expected = RunSettings(instruction="", conversational=False, reward="make.graded_reward", max_new_tokens=12)
+    expected = RunSettings(
+        instruction="", conversational=False, chat_template_kwargs={}, reward="make.graded_reward", reward_kwargs={},
+        max_new_tokens=12, lab_level="easy",
+    )  # fmt: skip
     assert settings_of_run(str(old_run)) == settings_of_run(str(checkpoint)) == expected
 
 

@@ -1,22 +1,20 @@
 """`prefix-rft train` after a signal, and after one of its processes was killed."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
-import torch
 import yaml
 from accelerate import Accelerator
-from safetensors.torch import load_file
 
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.run import StopOnSignal, is_finished, last_checkpoint
@@ -41,9 +39,13 @@ class Run:
     def text(self) -> str:
         return self.log.read_text()
 
-    def wait_until(self, is_reached: Callable[[], object], seconds: float = 120) -> None:
-        end = time.monotonic() + seconds
-        while not is_reached():
+    @property
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children()
+
+    def wait_until_trained(self) -> None:
+        end = time.monotonic() + 120
+        while self.text.count("'loss'") < 2:
             assert self.process.poll() is None, self.text
             assert time.monotonic() < end, self.text
             time.sleep(0.05)
@@ -70,10 +72,6 @@ def started(folder: Path, *arguments: object) -> Iterator[Run]:
                 child.kill()  # a launcher starts them in sessions of their own
             process.kill()
             process.wait()
-
-
-def has_trained(run: Run) -> Callable[[], bool]:
-    return lambda: run.text.count("'loss'") >= 2
 
 
 @pytest.fixture
@@ -103,7 +101,9 @@ def train_until_signal(tmp_path, monkeypatch) -> Callable[..., int]:
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_stopped_run_resumes_to_the_weights_of_an_unbroken_one(train_until_signal, tmp_path, capfd, sent, code):
+def test_stopped_run_resumes_to_the_weights_of_an_unbroken_one(
+    train_until_signal, assert_same_weights, tmp_path, capfd, sent, code
+):
     line, model = ["--config", LAB / "prefix_rft.yaml", "--max_steps", "5"], tmp_path / "model"
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     assert train_until_signal(*line, sent=sent) == code
@@ -119,8 +119,7 @@ def test_stopped_run_resumes_to_the_weights_of_an_unbroken_one(train_until_signa
     assert train_until_signal(*line, "--resume_from_checkpoint", "last") == 0
     assert is_finished(model)
     assert train_until_signal(*line, "--output_dir", tmp_path / "unbroken") == 0
-    resumed, unbroken = (load_file(folder / "model.safetensors") for folder in (model, tmp_path / "unbroken"))
-    assert all(torch.equal(weight, unbroken[name]) for name, weight in resumed.items())
+    assert_same_weights(model, tmp_path / "unbroken")
 
 
 def test_signal_in_the_last_step_leaves_a_finished_run(train_until_signal, tmp_path):
@@ -141,13 +140,10 @@ def test_stopped_stage_does_not_start_the_next_one(train_until_signal, tmp_path)
     assert not (tmp_path / "model" / "config.json").exists()
 
 
-class TrainerStub:
-    """A trainer as far as signals need it."""
-
-    accelerator = Accelerator(cpu=True)
-
-    def add_callback(self, callback: StopOnSignal) -> None:
-        pass
+@pytest.fixture
+def stop() -> StopOnSignal:
+    """Stops what is a trainer as far as signals need it."""
+    return StopOnSignal(SimpleNamespace(accelerator=Accelerator(cpu=True), add_callback=lambda callback: None))
 
 
 @pytest.fixture
@@ -158,32 +154,32 @@ def in_the_foreground():
     signal.signal(signal.SIGINT, before)
 
 
-def test_second_interrupt_ends_at_once(in_the_foreground):
-    with StopOnSignal(TrainerStub()):
+def test_second_interrupt_ends_at_once(in_the_foreground, stop):
+    with stop:
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_scheduler_may_send_sigterm_twice():
-    with StopOnSignal(TrainerStub()) as stop:
+def test_scheduler_may_send_sigterm_twice(stop):
+    with stop:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
     assert stop.signal == 0, "a step ends before it stops"
 
 
-def test_second_interrupt_changes_nothing_under_a_launcher(monkeypatch, capfd):
+def test_second_interrupt_changes_nothing_under_a_launcher(monkeypatch, capfd, stop):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
-    with StopOnSignal(TrainerStub()):
+    with stop:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
     assert "at once" not in capfd.readouterr().err
 
 
-def test_forked_worker_ends_on_a_signal_as_any_process():
-    with StopOnSignal(TrainerStub()):
+def test_forked_worker_ends_on_a_signal_as_any_process(stop):
+    with stop:
         child = os.fork()
         if child == 0:
             signal.raise_signal(signal.SIGTERM)
@@ -191,29 +187,19 @@ def test_forked_worker_ends_on_a_signal_as_any_process():
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
 
 
-def test_opening_in_another_thread_is_refused():
-    errors = []
-
-    def open_there() -> None:
-        try:
-            StopOnSignal(TrainerStub()).__enter__()
-        except RuntimeError as error:
-            errors.append(str(error))
-
-    thread = threading.Thread(target=open_there)
-    thread.start()
-    thread.join()
-    assert "main thread" in errors[0]
+def test_opening_in_another_thread_is_refused(stop):
+    with ThreadPoolExecutor(1) as thread, pytest.raises(RuntimeError, match="main thread"):
+        thread.submit(stop.__enter__).result()
 
 
 def test_single_launched_process_is_not_left_behind(tmp_path):
     line = ["--config", LAB / "prefix_rft.yaml", *SMALL, "--output_dir", tmp_path / "model", "--num_processes", "1"]
     with started(tmp_path, *line, "--max_steps", MANY_STEPS) as run:
-        run.wait_until(has_trained(run))
-        child = next(iter(find_children(run)))
+        run.wait_until_trained()
+        child = run.children[0]
         run.process.send_signal(signal.SIGTERM)
         assert run.exit_code() == 0, run.text
-    assert not Path(f"/proc/{child}").exists()
+    assert not child.is_running()
     assert last_checkpoint(tmp_path / "model") is not None
 
 
@@ -230,7 +216,7 @@ def test_two_processes_stop_and_fail_together(tmp_path, train_until_signal):
         "--accelerate_config", accelerate_config, "--num_processes", "2", "--main_process_port", "0",
     ]  # fmt: skip
     with started(tmp_path, *line, "--resume_from_checkpoint", "last") as run:
-        run.wait_until(has_trained(run))
+        run.wait_until_trained()
         assert f"Resuming from {in_a_batch}" in run.text
         assert "The rest of its generation batch is sampled again" in run.text
         run.process.send_signal(signal.SIGTERM)  # as Slurm does: the launcher passes it to the processes
@@ -241,8 +227,8 @@ def test_two_processes_stop_and_fail_together(tmp_path, train_until_signal):
 
     with started(tmp_path, *line, "--resume_from_checkpoint", "last", "--save_steps", "1", "--save_strategy", "steps",
                  "--save_total_limit", "4") as run:  # fmt: skip
-        run.wait_until(has_trained(run))
-        os.kill(process_of_rank(run, 1), signal.SIGKILL)
+        run.wait_until_trained()
+        next(child for child in run.children if child.environ().get("RANK") == "1").kill()
         killed = time.monotonic()
         assert run.exit_code(seconds=120) == 1, run.text
         assert time.monotonic() - killed < 90  # torch waits 30 s for the others
@@ -252,16 +238,3 @@ def test_two_processes_stop_and_fail_together(tmp_path, train_until_signal):
     last = last_checkpoint(tmp_path / "model")
     assert last is not None
     assert why_incomplete(Path(last)) is None
-
-
-def find_children(run: Run) -> list[int]:
-    return list(map(int, Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split()))
-
-
-def process_of_rank(run: Run, rank: int) -> int:
-    ranks = {}
-    for child in find_children(run):
-        found = re.search(rb"(?:^|\0)RANK=(\d+)", Path(f"/proc/{child}/environ").read_bytes())
-        if found:
-            ranks[int(found[1])] = child
-    return ranks[rank]

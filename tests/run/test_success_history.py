@@ -28,8 +28,8 @@ def test_success_rate_is_the_share_of_on_policy_rollouts_that_solved_the_problem
         expected.append(len([reward for reward in counted if reward >= success_reward]) / len(counted))
     found = success_rates(torch.tensor(rewards), torch.tensor(hybrid), len(groups[0]), success_reward)
     assert found.tolist() == pytest.approx(expected)
-    assert [rate == 1.0 for rate in found.tolist()] == [rate == 1.0 for rate in expected]
-    assert [rate == 0.0 for rate in found.tolist()] == [rate == 0.0 for rate in expected]
+    for end in (0.0, 1.0):
+        assert [rate == end for rate in found.tolist()] == [rate == end for rate in expected]
 
 
 def test_new_problem_counts_as_hard_as_the_mean_of_those_attempted():
@@ -40,23 +40,13 @@ def test_new_problem_counts_as_hard_as_the_mean_of_those_attempted():
     assert [history.success_rate(key) for key in (1, 2, 3)] == [0.0, 0.25, 1.0]
 
 
-def test_success_rate_is_that_of_the_last_attempt():
+def test_success_rate_is_that_of_the_last_attempt_and_a_problem_once_solved_has_not_failed():
     history = SuccessHistory()
-    for rate in (0.5, 1.0, 0.25):
+    assert not history.has_failed(7)
+    for rate, failed in ((0.0, True), (0.5, False), (1.0, False), (0.25, False), (0.0, False)):
         history.remember([7], [rate])
-        assert history.success_rate(7) == rate
-
-
-def test_problem_has_failed_if_it_was_attempted_and_never_solved():
-    history = SuccessHistory()
-    assert not history.has_failed(7)
-    history.remember([7], [0.0])
-    assert history.has_failed(7)
-    assert not history.has_failed(8)
-    history.remember([7], [0.125])
-    assert not history.has_failed(7)
-    history.remember([7], [0.0])
-    assert not history.has_failed(7)
+        assert (history.success_rate(7), history.has_failed(7)) == (rate, failed)
+        assert not history.has_failed(8)
 
 
 def test_saved_history_is_restored():

@@ -78,21 +78,30 @@ def submit(tmp_path):
 Submit = Callable[..., Job]
 
 
+def requeued(job: Job) -> bool:
+    return any("requeue" in event["arguments"] for event in job.events("scontrol"))
+
+
 @pytest.mark.parametrize("script", ["one_node", "vllm_server"])
-def test_a_script_is_valid_and_needs_a_recipe(script):
+def test_a_script_is_valid_needs_a_recipe_and_gets_a_signal_in_time_for_a_checkpoint(script):
     path = ROOT / "recipes" / "slurm" / f"{script}.slurm"
     subprocess.run(["bash", "-n", str(path)], check=True)
     done = subprocess.run(["bash", str(path)], capture_output=True, text=True)
     assert done.returncode != 0
     assert "a recipe is missing" in done.stderr
+    first, *lines = path.read_text().splitlines()
+    assert first == "#!/bin/bash"
+    settings = {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH ")}
+    assert settings >= {"--signal=B:USR1@600", "--requeue", "--open-mode=append"}
 
 
 def test_training_starts_when_the_server_is_ready_and_gets_its_address(submit: Submit):
-    job = submit("vllm_server", "ends")
+    job = submit("vllm_server", "ends", SLURM_CPUS_PER_TASK="64")
     assert job.end()[0] == 0
     order = [event["event"] for event in job.events() if event["event"] in ("vllm", "prefix-rft")]
     assert order == ["vllm", "prefix-rft", "prefix-rft"]
     server, training = job.events("srun")
+    assert server["cpus"] == training["cpus"] == "64"
     assert (server["options"]["nodelist"], training["options"]["nodelist"]) == ("n3", "n1,n2")
     checks = job.events("curl")
     assert {event["url"] for event in checks} == {"http://n3:8000/health"}
@@ -136,31 +145,25 @@ def test_a_recipe_without_a_model_is_refused(submit: Submit, tmp_path):
     assert job.events("srun") == []
 
 
-@pytest.mark.parametrize("script", ["one_node", "vllm_server"])
-def test_each_job_step_gets_the_cpus_of_the_job(submit: Submit, script):
-    job = submit(script, "ends", SLURM_CPUS_PER_TASK="64")
-    assert job.end()[0] == 0
-    assert {event["cpus"] for event in job.events("srun")} == {"64"}
-
-
-def test_a_failed_training_ends_the_server_and_fails_the_job(submit: Submit):
-    job = submit("vllm_server", "fails")
-    assert job.end()[0] == 5
-    assert job.events("killed") == [{"event": "killed", "step": 0}]
-    assert not requeued(job)
-
-
 @pytest.mark.parametrize(
-    ("behaviour", "message", "trained"),
-    [("dies", "ended before it was ready", 0), ("leaves", "ended while the run was training", 2)],
+    ("behaviour", "environment", "code", "message", "steps", "trained", "killed"),
+    [
+        ("fails", {}, 5, "", 2, 2, [0]),
+        ("dies", {}, 1, "ended before it was ready", 1, 0, []),
+        ("leaves", {}, 1, "ended while the run was training", 2, 2, [1]),
+        ("ends", {"SLURM_JOB_NODELIST": "n1"}, 2, "one_node.slurm", 0, 0, []),  # no node for the server
+    ],
 )
-def test_a_server_that_exits_ends_the_job(submit: Submit, behaviour, message, trained):
-    job = submit("vllm_server", behaviour)
-    code, output = job.end()
-    assert code == 1
+def test_a_failed_training_or_server_ends_the_other_and_fails_the_job(
+    submit: Submit, behaviour, environment, code, message, steps, trained, killed
+):
+    job = submit("vllm_server", behaviour, **environment)
+    found, output = job.end()
+    assert found == code
     assert message in output
-    assert len(job.events("prefix-rft")) == trained
-    assert [event["step"] for event in job.events("killed")] == ([1] if trained else [])
+    assert (len(job.events("srun")), len(job.events("prefix-rft"))) == (steps, trained)
+    assert [event["step"] for event in job.events("killed")] == killed
+    assert not requeued(job)
 
 
 def test_waiting_for_the_server_times_out(submit: Submit):
@@ -169,14 +172,6 @@ def test_waiting_for_the_server_times_out(submit: Submit):
     assert code == 1
     assert "not ready after 0 s" in output
     assert job.events("prefix-rft") == []
-
-
-def test_a_server_job_needs_two_nodes(submit: Submit):
-    job = submit("vllm_server", "ends", SLURM_JOB_NODELIST="n1")
-    code, output = job.end()
-    assert code == 2
-    assert "one_node.slurm" in output
-    assert job.events("srun") == []
 
 
 @pytest.mark.parametrize(("script", "step", "processes"), [("one_node", 0, 1), ("vllm_server", 1, 2)])
@@ -193,16 +188,16 @@ def test_before_the_time_limit_the_training_saves_and_the_job_is_requeued(submit
     assert all(place["event"] != "killed" for place in job.events()[: job.events().index(job.events("saved")[-1])])
 
 
-def requeued(job: Job) -> bool:
-    return any("requeue" in event["arguments"] for event in job.events("scontrol"))
-
-
+@pytest.mark.parametrize(("behaviour", "sent", "code"), [("cannot save", "USR1", 1), ("trains", "TERM", 0)])
 @pytest.mark.parametrize(("script", "processes"), [("one_node", 1), ("vllm_server", 2)])
-def test_a_job_that_could_not_save_is_not_requeued(submit: Submit, script, processes):
-    job = submit(script, "cannot save")
+def test_a_job_that_could_not_save_or_was_cancelled_is_not_requeued(
+    submit: Submit, script, processes, behaviour, sent, code
+):
+    job = submit(script, behaviour)
     job.wait_for("prefix-rft", processes)
-    os.kill(job.process.pid, signal.SIGUSR1)
-    assert job.end()[0] == 1
+    os.kill(job.process.pid, signal.Signals[f"SIG{sent}"])
+    assert job.end()[0] == code
+    assert bool(job.events("saved")) == (code == 0)
     assert not requeued(job)
 
 
@@ -215,30 +210,11 @@ def test_a_job_whose_server_is_not_ready_before_the_time_limit_is_requeued(submi
     assert job.events()[-1] == {"event": "scontrol", "arguments": ["requeue", "7"]}
 
 
-@pytest.mark.parametrize(("script", "processes"), [("one_node", 1), ("vllm_server", 2)])
-def test_a_cancelled_job_saves_and_is_not_requeued(submit: Submit, script, processes):
-    job = submit(script, "trains")
-    job.wait_for("prefix-rft", processes)
-    os.kill(job.process.pid, signal.SIGTERM)
-    assert job.end()[0] == 0
-    assert job.events("saved")
-    assert not requeued(job)
-
-
 def test_one_node_trains_on_its_gpus_and_resumes(submit: Submit):
-    job = submit("one_node", "ends", SHARDING="fsdp2")
+    job = submit("one_node", "ends", SHARDING="fsdp2", SLURM_CPUS_PER_TASK="64")
     assert job.end()[0] == 0
+    assert [event["cpus"] for event in job.events("srun")] == ["64"]
     assert job.events("prefix-rft")[0]["arguments"] == [
         "train", "--config", RECIPE, "--accelerate_config", "recipes/accelerate/fsdp2.yaml", "--num_processes", "4",
         "--resume_from_checkpoint", "last", "--learning_rate", "5e-7",
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize("script", ["one_node", "vllm_server"])
-def test_slurm_signals_in_time_for_a_checkpoint(script):
-    text = (ROOT / "recipes" / "slurm" / f"{script}.slurm").read_text()
-    settings = [line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH ")]
-    assert "--signal=B:USR1@600" in settings
-    assert "--requeue" in settings
-    assert "--open-mode=append" in settings
-    assert text.startswith("#!/bin/bash\n")
