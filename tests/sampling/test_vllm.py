@@ -224,7 +224,7 @@ def test_without_hybrid_rows_trls_own_request_is_sent():
 def test_grouped_request_with_a_budget_for_each_row_is_an_error():
     with (
         trl_generation("server", Client()) as generation,
-        pytest.raises(ValueError, match="6 rows have a budget each, but the vLLM server is asked for 2 prompts"),
+        pytest.raises(ValueError, match="6 rows have a token budget each, but 2 prompts are sent to the vLLM server"),
         limit_new_tokens_per_row(generation, BUDGETS),
     ):
         generation.generate(PROMPTS, None, num_generations=3)
