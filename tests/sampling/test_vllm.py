@@ -249,7 +249,7 @@ LOST = {
     "refuses connections": (REFUSED, "no longer answers"),
     "is silent": (requests.ReadTimeout("read timed out"), "no longer answers"),
     "dies while it answers": (requests.exceptions.ChunkedEncodingError("broken"), "no longer answers"),
-    "has an error": (Exception("Request failed: 400, too long"), "could not do what it was asked for"),
+    "has an error": (Exception("Request failed: 400, too long"), "could not process a request"),
 }
 
 
