@@ -57,10 +57,7 @@ def kill_at() -> Callable[[Path, int, int], list[psutil.Process]]:
     forks.set_forkserver_preload(IMPORTED)
 
     def kill(output_dir: Path, processes: int, number: int) -> list[psutil.Process]:
-        process, end = (
-            forks.Process(target=main, args=(arguments(output_dir, processes),)),
-            time.monotonic() + DEADLINE,
-        )
+        process, end = forks.Process(target=main, args=[arguments(output_dir, processes)]), time.monotonic() + DEADLINE
         process.start()
         try:
             workers: list[psutil.Process] = []
@@ -70,6 +67,8 @@ def kill_at() -> Callable[[Path, int, int], list[psutil.Process]]:
                 if has_begun and len(written(output_dir)) >= number:
                     break
                 time.sleep(0.002)
+            else:
+                pytest.fail("the evaluation has not come so far")
         finally:
             process.kill()
             process.join()
