@@ -138,3 +138,6 @@ if __name__ == "__main__":
     if torch.distributed.is_initialized():  # a process that leaves its group without notice can abort the other
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # the interpreter's own end aborts once in a while ("terminate called without an active exception")
