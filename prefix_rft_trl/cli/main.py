@@ -9,7 +9,7 @@ from prefix_rft_trl.utils.errors import UserError
 
 
 COMMANDS = {
-    "lab": "see Prefix-RFT solve in two minutes what plain GRPO cannot, on this machine's CPU",
+    "lab": "see Prefix-RFT solve in a few minutes what plain GRPO cannot, on this machine's CPU",
     "recipes": "list the recipes that come with the package, show or copy one, or make its model",
     "data": "convert a dataset into prompts, demonstrations and answers, or check one",
     "train": "train a model from a recipe, on one process or many",
