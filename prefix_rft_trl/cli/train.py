@@ -59,7 +59,9 @@ launcher:
 
 def run(argv: list[str]) -> int:
     if "-h" in argv or "--help" in argv:
-        print(help_text())
+        from rich.console import Console  # which ends quietly where `head` has seen enough
+
+        Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(help_text())
         return 0
     recipe = Recipe.read(argv)  # before the imports, which take seconds
     from .launch.arguments import is_setting
