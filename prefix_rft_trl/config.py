@@ -10,8 +10,8 @@ from trl import GRPOConfig
 from .method.advantages import ESTIMATORS
 from .method.schedules import DISTRIBUTIONS, SCHEDULES
 from .method.token_weights import PREFIX_LOSSES, PREFIX_WEIGHTS, SELECTIONS, PrefixTokenRule
+from .utils.deepspeed import refuse_old_deepspeed
 from .utils.documented import documented
-from .utils.errors import refuse_old_deepspeed
 
 
 @documented

@@ -7,8 +7,8 @@ import torch
 from trl import SFTConfig, SFTTrainer
 
 from .run.checkpoints import AtomicCheckpoints
+from .utils.deepspeed import refuse_old_deepspeed
 from .utils.documented import documented
-from .utils.errors import refuse_old_deepspeed
 
 
 TRAINED_TOKENS = "trained_tokens"

@@ -20,6 +20,7 @@ def test_public_names_can_be_imported():
     assert prefix_rft_trl.__all__ == ["PrefixGRPOConfig", "PrefixGRPOTrainer"]
     for name in prefix_rft_trl.__all__:
         assert getattr(prefix_rft_trl, name).__name__ == name
+    assert {"__version__", *prefix_rft_trl.__all__} <= set(dir(prefix_rft_trl))
 
 
 def test_misspelled_name_is_an_attribute_error():

@@ -1,5 +1,6 @@
 """Package fronts that import a name on its first use, so that `--help` does not wait for torch."""
 
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
@@ -13,4 +14,4 @@ def lazy_front(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
             return getattr(import_module(homes[name], package), name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
-    return get, lambda: sorted(homes)
+    return get, lambda: sorted({*vars(sys.modules[package]), *homes})

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from prefix_rft_trl.utils import errors
+from prefix_rft_trl.utils import deepspeed
 
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -11,14 +11,14 @@ WITH_DEEPSPEED = SimpleNamespace(deepspeed_plugin=object())
 
 
 def install_deepspeed(monkeypatch, version: str) -> None:
-    monkeypatch.setattr(errors, "version", lambda name: version)
+    monkeypatch.setattr(deepspeed, "version", lambda name: version)
 
 
 @pytest.mark.parametrize("version", ["0.18.9+cu128", "0.9.3"])
 def test_deepspeed_that_loses_micro_batches_is_refused(monkeypatch, version):
     install_deepspeed(monkeypatch, version)
     with pytest.raises(ValueError, match=r"DeepSpeed 0\.\S+ can silently lose .*install deepspeed>=0\.19"):
-        errors.refuse_old_deepspeed(WITH_DEEPSPEED)
+        deepspeed.refuse_old_deepspeed(WITH_DEEPSPEED)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_deepspeed_that_loses_micro_batches_is_refused(monkeypatch, version):
 )
 def test_newer_deepspeed_and_a_run_without_it_are_accepted(monkeypatch, version, arguments):
     install_deepspeed(monkeypatch, version)
-    errors.refuse_old_deepspeed(arguments)
+    deepspeed.refuse_old_deepspeed(arguments)
 
 
 @pytest.mark.parametrize("recipe", ["prefix_rft", "sft"])
