@@ -25,6 +25,7 @@ from .rollouts import RolloutBatch, cut_prefix, plan_batch
 from .run.completions import CompletionsPrinter
 from .run.exact_resume import ExactResume
 from .run.success_history import SuccessHistory
+from .sampling.adapter_sync import keep_base_weights
 from .sampling.hybrid import sample_continuations
 from .sampling.vllm_server import fail_together
 from .utils.patching import replaced
@@ -38,7 +39,7 @@ class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
     group like the others; their prefix tokens are trained as off-policy targets, only where the policy is uncertain.
 
     It takes the arguments of [`~trl.GRPOTrainer`]. Given a [`~trl.GRPOConfig`], or `num_prefix_generations=0`, it is
-    that trainer, bit for bit.
+    that trainer, bit for bit, but for an adapter with vLLM (`sampling.adapter_sync`).
 
     Example:
 
@@ -94,6 +95,7 @@ class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
         else:
             self._tag_names, self._name, self._paper = GRPOTrainer._tag_names, GRPOTrainer._name, GRPOTrainer._paper
         super().__init__(model, reward_funcs, args, train_dataset, *others, **named)
+        keep_base_weights(self.vllm_generation if self.use_vllm else None)
         if not self.num_prefix_generations:
             return
         self.add_callback(SuccessHistory())
@@ -185,10 +187,8 @@ class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
                 rows = rollout_rows(batch, prefix_texts, answers, completion_ids_list).to(device)
                 self._append_metrics(rollout_metrics(batch, self.accelerator.gather(rows)))
             if self.model.training and self.args.needs_success_history:
-                group, success = self.num_generations, self.args.prefix_success_reward
-                self._success_history.remember_rollouts(
-                    prompts, batch.prefix_ids, batch.rewards, group, success, self.accelerator
-                )
+                settings = self.num_generations, self.args.prefix_success_reward, self.accelerator
+                self._success_history.remember_rollouts(prompts, batch.prefix_ids, batch.rewards, *settings)
         return rewards_per_func
 
     def _prefix_tensors(self, outputs: dict[str, Any]) -> dict[str, torch.Tensor]:
