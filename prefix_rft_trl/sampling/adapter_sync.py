@@ -1,9 +1,9 @@
-"""Weight syncs that send an adapter merged into its base, and leave the base as it is.
+"""Weight syncs that send base plus adapter to vLLM, and leave the base as it is.
 
-TRL merges the adapter into the base in place, sends the weights to vLLM, and subtracts the adapter again. In bfloat16
-that does not give the base back: it drifts with every sync, while the saved adapter belongs to the original base. And
-a client that sends its last tensors once all are read, as that of a vLLM server does, sends them without the adapter.
-Here the model is never merged: each parameter that is read is merged in a copy, one layer at a time.
+TRL merges the adapter into the base in place, sends the weights, and subtracts the adapter again. In bfloat16 that does
+not give back the base: it drifts with every sync, while the adapter is saved for the original base. And the client of a
+vLLM server packs tensors and sends the last gigabyte after the subtraction, without the adapter. Here the model is
+never merged: each parameter is merged in a copy of its layer when TRL reads it.
 """
 
 import copy
@@ -87,12 +87,12 @@ def merge_into_copies(layers: list[Any]) -> dict[nn.Parameter, nn.Parameter]:
     """
     modules = dict.fromkeys(module for layer in layers for module in (layer, *layer.get_base_layer().modules()))
     before = {module: dict(vars(module)) for module in modules}
-    params = {param: copy.deepcopy(param) for module in modules for param in module._parameters.values()}
+    copies = {param: copy.deepcopy(param) for module in modules for param in module._parameters.values()}
     try:
         for module in modules:
             containers = {name: value for name, value in vars(module).items() if isinstance(value, dict | list)}
             vars(module).update({name: copy.copy(value) for name, value in containers.items()})
-            module._parameters = {name: params[param] for name, param in module._parameters.items()}
+            module._parameters = {name: copies[param] for name, param in module._parameters.items()}
         for layer in layers:
             layer.merge()
         return {

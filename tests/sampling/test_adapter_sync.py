@@ -1,4 +1,4 @@
-"""TRL's own weight syncs of bfloat16 models with an adapter, into stand-ins for the engine and for a server's client."""
+"""TRL's own weight syncs of bfloat16 models with an adapter, into stand-ins for the engine and a server's client."""
 
 import copy
 import weakref
@@ -10,6 +10,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 from trl.distributed import DistributedBackend
 from trl.generation.vllm_generation import VLLMGeneration
@@ -125,6 +128,24 @@ def test_colocated_engine_gets_what_trls_first_sync_gives_it(adapter):
     for generation in (ours, theirs):
         generation.sync_weights()
     assert differing(received(ours), received(theirs)) == []
+
+
+def test_sharded_base_of_fsdp2_stays(tmp_path):
+    model = adapted_model(target_modules="all-linear")
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+        generation, before = trl_generation(model), weights_of(model)
+        generation._dist.fsdp_version = 2
+        keep_base_weights(generation)
+        for _ in range(2):
+            generation.sync_weights()
+        assert all(isinstance(param, DTensor) for param in model.parameters())
+        assert differing(weights_of(model), before) == []
+        merged = weights_of(adapted_model(target_modules="all-linear").merge_and_unload())
+        assert differing(received(generation), merged) == []
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_new_adapter_weights_reach_the_engine():

@@ -5,8 +5,10 @@ import torch
 from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM
 from vllm import SamplingParams
+from vllm.distributed.weight_transfer.packed_tensor import pack_tensors, unpack_tensor
 
 from prefix_rft_trl import lab
+from prefix_rft_trl.sampling.adapter_sync import merged_as_read
 
 
 SYNCS = 50  # one a step
@@ -80,3 +82,14 @@ def test_engine_samples_from_base_plus_adapter(trainer, saved):
 
     torch.testing.assert_close(logps(saved().merge_and_unload()), torch.tensor(found), atol=1e-4, rtol=0)
     assert (logps(base_in_bfloat16()) - torch.tensor(found)).abs().max() > 0.01
+
+
+def test_package_for_a_server_is_base_plus_adapter(trainer, saved):
+    named_params = trainer.vllm_generation._iter_named_params()
+    with merged_as_read(trainer.model):
+        package = pack_tensors(named_params, lambda item: item[1], buffer_size_bytes=2**30)
+    expected = dict(saved().merge_and_unload().named_parameters())
+    fields = (package.names, package.shapes, package.dtypes, package.tensor_sizes)
+    unpacked = dict(unpack_tensor(package.packed_tensor, *fields))
+    assert unpacked.keys() == expected.keys()
+    assert [name for name, weight in unpacked.items() if not torch.equal(weight, expected[name])] == []
