@@ -1,9 +1,9 @@
 """Weight syncs that send base plus adapter to vLLM, and leave the base as it is.
 
-TRL merges the adapter into the base in place, sends the weights, and subtracts the adapter again. In bfloat16 that does
-not give back the base: it drifts with every sync, while the adapter is saved for the original base. And the client of a
-vLLM server packs tensors and sends the last gigabyte after the subtraction, without the adapter. Here the model is
-never merged: each parameter is merged in a copy of its layer when TRL reads it.
+TRL merges the adapter into the base in place, sends the weights, and subtracts the adapter again. In bfloat16 that
+does not give back the base: it drifts with every sync, while the adapter is saved for the original base. And the
+client of a vLLM server packs tensors and sends the last gigabyte after the subtraction, without the adapter. Here the
+model is never merged: each parameter is merged in a copy of its layer when TRL reads it.
 """
 
 import copy
