@@ -219,8 +219,9 @@ class PrefixGRPOConfig(GRPOConfig):
                 f"`generation_kwargs` has `max_new_tokens` ({further['max_new_tokens']}), but prefix and continuation "
                 "share one budget: set `max_completion_length` instead."
             )
+        is_scaled = self.scale_rewards not in ("none", False)
         if self.prefix_advantage != "group" and (
-            self.scale_rewards not in ("none", "False", False) or self.multi_objective_aggregation != "sum_then_normalize"
+            is_scaled or self.multi_objective_aggregation != "sum_then_normalize"
         ):
             raise ValueError(
                 f"`prefix_advantage='{self.prefix_advantage}'` is reward minus a baseline, without any scaling: it "

@@ -97,10 +97,10 @@ def _check_there_is_a_gpu() -> None:
 
 def _train_stages(stages: list[Recipe]) -> int:
     """Trains one stage after the other; a resumed run skips those that are finished."""
-    from .launch.arguments import split_launcher_flags
+    from .launch.arguments import check_stage
 
     for stage in stages:
-        split_launcher_flags(stage)  # refuses unknown settings before any stage is trained
+        check_stage(stage)  # before any is trained
     for number, stage in enumerate(stages, 1):
         folder = Path(stage.settings["output_dir"])
         folder.mkdir(parents=True, exist_ok=True)

@@ -78,7 +78,7 @@ NOT_NONE = ("num_generations",)  # though its hint allows it
 
 GRPO_CHOICES = {
     "loss_type": ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "vespo", "luspo"),
-    "scale_rewards": ("group", "batch", "none", "True", "False"),
+    "scale_rewards": ("group", "batch", "none"),
     "importance_sampling_level": ("token", "sequence"),
     "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
     "vllm_mode": ("colocate", "server"),
@@ -108,7 +108,8 @@ def check_settings(
         if isinstance(value, int | float) and not _is_unused(name, values):
             _check_range(name, value, interval)
     for name, known in (choices or {}).items():
-        check_known(name, values.get(name), known)
+        if isinstance(values.get(name), str):
+            check_known(name, values[name], known)
 
 
 def _check_range(name: str, value: float, interval: str) -> None:

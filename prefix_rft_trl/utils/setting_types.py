@@ -38,7 +38,7 @@ def check_types(settings_class: type, values: Mapping[str, Any]) -> None:
     Raises:
         ValueError: naming the first setting with another type, what was found, and the fix.
     """
-    hints = _hints(settings_class)
+    hints = type_hints(settings_class)
     for field in fields(settings_class):
         if field.name in values:
             hint, value = hints[field.name], values[field.name]
@@ -56,9 +56,8 @@ def check_type(name: str, hint: Any, value: Any, default: Any = None) -> None:
     if not _accepts(hint, value):
         expected = " or ".join(dict.fromkeys(_expectation(kind) for kind in kinds))
         raise ValueError(f"`{name}` takes {expected}, found {_description(value)}. {_remedy(value, kinds, default)}")
-    enums = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Enum)]
-    if enums and isinstance(value, str):
-        check_known(name, value, [member.value for member in enums[0]])
+    if choices_of(hint) and isinstance(value, str):
+        check_known(name, value, choices_of(hint))
     if isinstance(value, str) and dict in map(_base, kinds):
         _check_mapping_text(name, value)
 
@@ -70,15 +69,25 @@ def check_known(name: str, value: Any, known: Iterable[str]) -> None:
         ValueError: naming the setting, the value and those that it resembles, or all.
     """
     known = [str(choice) for choice in known]
-    if value not in known and str(value) not in known:
+    if value not in known:
         hint = nearest(str(value), known, 3)
         listed = "" if hint and len(known) > MOST_LISTED else f" Known: {', '.join(known)}."
         raise ValueError(f"Unknown `{name}`: {value!r}.{listed}{hint}")
 
 
 @cache
-def _hints(settings_class: type) -> dict[str, Any]:
+def type_hints(settings_class: type) -> dict[str, Any]:
     return get_type_hints(settings_class)
+
+
+def choices_of(hint: Any) -> list[str]:
+    """The texts that a setting can be, if an enumeration is among its types."""
+    return [
+        member.value
+        for kind in _alternatives(hint)
+        if isinstance(kind, type) and issubclass(kind, Enum)
+        for member in kind
+    ]
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
@@ -151,7 +160,7 @@ def _remedy(value: Any, kinds: list[Any], default: Any) -> str:
         return "Put it in quotes."
     if list[str] in kinds and isinstance(value, list | tuple):
         return "Put each item in quotes."
-    if isinstance(value, str) and not {int, float, bool}.isdisjoint(kinds) and _is_literal(value):
+    if isinstance(value, str) and any(_is_literal(value, kind) for kind in kinds):
         return "Leave out the quotes."
     example = getattr(default, "value", default)
     if example is None or not isinstance(example, bool | int | float | str) or example == "":
@@ -159,12 +168,13 @@ def _remedy(value: Any, kinds: list[Any], default: Any) -> str:
     return f"Its default is {str(example).lower() if isinstance(example, bool) else example}."
 
 
-def _is_literal(text: str) -> bool:
+def _is_literal(text: str, kind: Any) -> bool:
+    if kind is bool:
+        return text.lower() in ("true", "false")
     try:
-        float({"true": "1", "false": "0"}.get(text.lower(), text))
+        return kind in (int, float) and kind(text) == kind(text)
     except ValueError:
         return False
-    return True
 
 
 def _check_mapping_text(name: str, text: str) -> None:
@@ -177,4 +187,4 @@ def _check_mapping_text(name: str, text: str) -> None:
     except json.JSONDecodeError:
         found = None
     if not isinstance(found, dict):
-        raise ValueError(f"`{name}` takes a mapping, as text a JSON object such as '{{\"name\": 1}}', found {text!r:.80}.")
+        raise ValueError(f"`{name}` takes a mapping or a JSON object, such as '{{\"name\": 1}}', found {text!r:.60}.")
