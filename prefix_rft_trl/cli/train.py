@@ -143,7 +143,7 @@ def help_text() -> str:
 
 def _settings_of(file: str, name: str) -> str:
     """The settings that a dataclass documents, with their defaults, from its source."""
-    source = ast.parse(resources.files("prefix_rft_trl").joinpath(file).read_text())
+    source = ast.parse(resources.files("prefix_rft_trl").joinpath(file).read_text(encoding="utf-8"))
     dataclass = next(node for node in source.body if isinstance(node, ast.ClassDef) and node.name == name)
     texts = parameter_texts(ast.get_docstring(dataclass) or "")
     lines, indent = [], " " * 6

@@ -38,13 +38,17 @@ def merge_adapter(folder: str, base: str | None = None, output: str | Path | Non
     config = Path(folder) / ADAPTER_CONFIG
     if not config.is_file():
         return folder
-    merged, own_base = Path(output or Path(folder) / MERGED), json.loads(config.read_text())["base_model_name_or_path"]
+    merged = Path(output or Path(folder) / MERGED)
+    own_base = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
     source = ModelSource(merged.name, folder, base or own_base)
     record = {"adapter": fingerprint(Path(folder)), "base": source.base}
     if not merged.is_dir():
         _merge(source, merged, record)
     has_record = (merged / RECORD).is_file()  # 0.6.0 left none, and merged into the adapter's own base
-    if (json.loads((merged / RECORD).read_text()) if has_record else {**record, "base": own_base}) != record:
+    recorded = (
+        json.loads((merged / RECORD).read_text(encoding="utf-8")) if has_record else {**record, "base": own_base}
+    )
+    if recorded != record:
         raise ValueError(
             f"{str(merged)!r} was merged from another adapter or base than {folder!r} on {source.base!r}. Remove it "
             "to merge again."
@@ -68,4 +72,4 @@ def _merge(source: ModelSource, merged: Path, record: dict[str, str | None]) -> 
     with atomic_folder(merged) as partial:
         PeftModel.from_pretrained(model, source.path).merge_and_unload().save_pretrained(partial)
         AutoTokenizer.from_pretrained(source.tokenizer_path).save_pretrained(partial)
-        (partial / RECORD).write_text(json.dumps(record) + "\n")
+        (partial / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")

@@ -217,7 +217,7 @@ def check_stage(recipe: Recipe, on_any_device: bool = False) -> argparse.Namespa
                 warnings.simplefilter("ignore")  # they are shown when it is trained
                 recipe.parser().parse_args_into_dataclasses([*recipe.flags, "--output_dir", "runs"])
     except UserError as error:
-        raise UserError(f"stage '{recipe.stage}': {error}") if recipe.stage else error
+        raise (UserError(f"stage '{recipe.stage}': {error}") if recipe.stage else error) from error
     return values
 
 
