@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .setting_trials import try_settings
 from .setting_types import check_known, check_types
 
 
@@ -76,6 +77,7 @@ REMEDIES = {
 }
 NOT_NONE = ("num_generations",)  # though its hint allows it
 
+CHOICES = {"include_num_input_tokens_seen": ("all", "non_padding", "no")}  # of every training
 GRPO_CHOICES = {
     "loss_type": ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "vespo", "luspo"),
     "scale_rewards": ("group", "batch", "none"),
@@ -107,9 +109,10 @@ def check_settings(
         value = values.get(name)
         if isinstance(value, int | float) and not _is_unused(name, values):
             _check_range(name, value, interval)
-    for name, known in (choices or {}).items():
+    for name, known in {**CHOICES, **(choices or {})}.items():
         if isinstance(values.get(name), str):
             check_known(name, values[name], known)
+    try_settings(values)
 
 
 def _check_range(name: str, value: float, interval: str) -> None:

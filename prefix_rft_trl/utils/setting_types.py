@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from datetime import date
@@ -24,7 +25,8 @@ WIDER_HINTS: dict[str, Any] = {
     "fsdp": bool | str | list[str] | None,
 }
 FILE_SETTINGS = ("accelerator_config", "deepspeed", "fsdp_config")  # text that is no JSON is the path of a file
-MOST_LISTED = 12
+MOST_LISTED = 16
+_PLAIN_NAMES = re.compile(r"[\w.,\s-]+")  # other text is a regular expression or the path of a file
 _NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "text", list: "a list", dict: "a mapping"}
 
 
@@ -56,6 +58,8 @@ def check_type(name: str, hint: Any, value: Any, default: Any = None) -> None:
     if not _accepts(hint, value):
         expected = " or ".join(dict.fromkeys(_expectation(kind) for kind in kinds))
         raise ValueError(f"`{name}` takes {expected}, found {_description(value)}. {_remedy(value, kinds, default)}")
+    if list[str] in kinds:
+        _check_separation(name, [value] if isinstance(value, str) else value or [])
     if choices_of(hint) and isinstance(value, str):
         check_known(name, value, choices_of(hint))
     if isinstance(value, str) and dict in map(_base, kinds):
@@ -71,8 +75,11 @@ def check_known(name: str, value: Any, known: Iterable[str]) -> None:
     known = [str(choice) for choice in known]
     if value not in known:
         hint = nearest(str(value), known, 3)
-        listed = "" if hint and len(known) > MOST_LISTED else f" Known: {', '.join(known)}."
-        raise ValueError(f"Unknown `{name}`: {value!r}.{listed}{hint}")
+        if len(known) <= MOST_LISTED:
+            hint = f" Known: {', '.join(known)}.{hint}"
+        elif not hint:
+            hint = f" The documentation of `{name}` lists those that there are."
+        raise ValueError(f"Unknown `{name}`: {value!r}.{hint}")
 
 
 @cache
@@ -175,6 +182,16 @@ def _is_literal(text: str, kind: Any) -> bool:
         return kind in (int, float) and kind(text) == kind(text)
     except ValueError:
         return False
+
+
+def _check_separation(name: str, items: Iterable[Any]) -> None:
+    for item in items:
+        if isinstance(item, str) and "," in item and _PLAIN_NAMES.fullmatch(item):
+            names = ", ".join(part.strip() for part in item.split(",") if part.strip())
+            raise ValueError(
+                f"`{name}` takes names without commas, found {item!r}. On the command line separate them by spaces; "
+                f"in a recipe write a list, such as [{names}]."
+            )
 
 
 def _check_mapping_text(name: str, text: str) -> None:

@@ -45,7 +45,8 @@ class PrefixScriptArguments(ScriptArguments):
             `{"folder": "models/mine", "config": {"rope_theta": 40000}}`. The changed model is a folder with links to
             the weights (`prefix_rft_trl/models/changes.py`).
         prompt_column (`str`, *optional*, defaults to `"prompt"`): column with the prompts.
-        instruction (`str`, *optional*): text appended to each plain-text prompt, on a separate line.
+        instruction (`str`, *optional*): text appended to each prompt, on a separate line. Prompts that are messages
+            refuse it.
         conversational (`bool`, *optional*, defaults to `False`): whether plain-text prompts become user messages.
         measure_steps (`int`, *optional*, defaults to `0`): optimizer steps between two measurements of held-out
             accuracy, without any prefix and by the first reward, written to `curve.jsonl`; 0 measures nothing.

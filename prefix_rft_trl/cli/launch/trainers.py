@@ -5,6 +5,7 @@ from typing import Any
 from trl import ModelConfig
 
 from prefix_rft_trl.data.loading import load_splits, pick_split, with_demonstrations, with_prompts
+from prefix_rft_trl.models.adapters import check_adapter_names, module_names
 from prefix_rft_trl.models.changes import starting_model
 from prefix_rft_trl.models.sources import explain_missing_model
 from prefix_rft_trl.rewards import RewardFunction, load_reward
@@ -74,6 +75,10 @@ def _make(
 
     from trl import get_peft_config, get_quantization_config
 
+    if model_args.use_peft:
+        model_args.lora_target_modules = module_names(model_args.lora_target_modules)
+        with explain_missing_model(model):
+            check_adapter_names(model, model_args, training_args.trust_remote_code)
     training_args.model_init_kwargs = {
         "revision": model_args.model_revision,
         "attn_implementation": model_args.attn_implementation,
@@ -100,6 +105,12 @@ def splits_of(script_args: Any) -> Any:
 
 def _with_prompts(splits: Any, split: str, script_args: Any) -> Any:
     rows = pick_split(splits, split)
+    first = next(iter(rows), {}).get(script_args.prompt_column) if script_args.instruction else None
+    if isinstance(first, list):
+        raise UserError(
+            f"`instruction` is for prompts that are plain text, and those in the column '{script_args.prompt_column}' "
+            "are messages. Put its text into the messages, and remove `instruction`."
+        )
     return with_prompts(rows, script_args.prompt_column, script_args.instruction, script_args.conversational)
 
 
