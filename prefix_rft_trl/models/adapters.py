@@ -60,7 +60,7 @@ def merge_adapter(folder: str, base: str | None = None, output: str | Path | Non
 
 
 def module_names(given: str | list[str] | None) -> str | list[str] | None:
-    """The modules to adapt, with one name as a list: PEFT reads text, but for `all-linear`, as a regular expression."""
+    """The modules to adapt, one name as a list: PEFT reads text other than `all-linear` as a regular expression."""
     return [given] if isinstance(given, str) and re.fullmatch(r"[\w.]+", given) else given
 
 
