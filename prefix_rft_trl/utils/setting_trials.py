@@ -86,6 +86,24 @@ def _generation_settings(values: Mapping[str, Any]) -> list[str]:
     return [name for name in vars(GenerationConfig()) if not name.startswith("_")]
 
 
+def _compile_modes(values: Mapping[str, Any]) -> list[str]:
+    from torch import _inductor
+
+    return list(_inductor.list_mode_options())
+
+
+def _compile_backends(values: Mapping[str, Any]) -> list[str]:
+    from accelerate.utils import DynamoBackend
+
+    return [backend.value.lower() for backend in DynamoBackend if backend.value != "NO"]
+
+
+def _caches(values: Mapping[str, Any]) -> list[str]:
+    from transformers.generation.configuration_utils import ALL_CACHE_IMPLEMENTATIONS
+
+    return [*ALL_CACHE_IMPLEMENTATIONS, "paged"]
+
+
 TRIALS: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "lr_scheduler_type": _make_scheduler,
     "accelerator_config": _make_accelerator_config,
@@ -96,4 +114,7 @@ TRIALS: dict[str, Callable[[Mapping[str, Any]], None]] = {
 KNOWN_NAMES: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "report_to": _integrations,
     "generation_kwargs": _generation_settings,
+    "cache_implementation": _caches,
+    "torch_compile_backend": _compile_backends,
+    "torch_compile_mode": _compile_modes,
 }

@@ -23,6 +23,11 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
     splits, rewards = splits_of(script_args), _load_rewards(script_args)
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
     _check_columns(rewards, rows)
+    weights = training_args.reward_weights
+    if weights is not None and len(weights) != len(rewards):
+        raise UserError(
+            f"`reward_weights` has {len(weights)} numbers for {len(rewards)} `reward_funcs`. Give each one."
+        )
     # Benchmarks replace the test split, but the trainer requires a dataset for an evaluation
     eval_rows = rows.take(0) if script_args.eval_benchmarks else _eval_rows(splits, script_args, training_args)
 
@@ -164,8 +169,6 @@ def _find_held_out(splits: Any, script_args: Any, training_args: Any, rewards: l
         )
     rows = _with_prompts(splits, script_args.measure_split, script_args)
     number = script_args.measure_rows
-    if number is not None and number < 1:
-        raise UserError(f"`measure_rows` is at least 1, found {number}. Leave it out for all rows.")
 
     from datasets import Dataset
 
