@@ -149,7 +149,6 @@ class PrefixGRPOConfig(GRPOConfig):
     def __post_init__(self):
         if self.prefix_ratio_schedule == "uniform":
             warnings.warn("`prefix_ratio_schedule='uniform'` is now called 'constant'.", FutureWarning, stacklevel=3)
-            self.prefix_ratio_schedule = "constant"
         self.check()
         super().__post_init__()
         refuse_old_deepspeed(self)
@@ -160,6 +159,8 @@ class PrefixGRPOConfig(GRPOConfig):
         Raises:
             ValueError: naming the first setting that cannot be used, what was found, and the fix.
         """
+        if self.prefix_ratio_schedule == "uniform":  # its old name
+            self.prefix_ratio_schedule = "constant"
         check_settings(PrefixGRPOConfig, vars(self), GRPO_CHOICES | PREFIX_CHOICES)
         self._check_prefix_settings()
         if self.num_prefix_generations:

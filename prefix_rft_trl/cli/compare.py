@@ -87,10 +87,19 @@ def _load(paths: list[Path]) -> tuple[Recipes, dict[str, Any]]:
 
 
 def _parse_flags(flags: list[str]) -> dict[str, Any]:
+    values = {name: [_parse_value(value) for value in words] for name, words in grouped(flags)}
+    return {name: found[0] if len(found) == 1 else found or True for name, found in values.items()}
+
+
+def _parse_value(text: str) -> Any:
+    """A number, a switch or nothing, as in the YAML of a recipe; any other text as it is."""
     import yaml
 
-    values = {name: [yaml.safe_load(value) for value in words] for name, words in grouped(flags)}
-    return {name: found[0] if len(found) == 1 else found or True for name, found in values.items()}
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if isinstance(value, bool | int | float | None) else text
 
 
 def _check(specification: Specification, recipes: Recipes) -> str:

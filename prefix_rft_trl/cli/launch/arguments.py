@@ -110,6 +110,8 @@ class SettingsParser(TrlParser):
         return super().set_defaults_with_config(**{**settings, **words})
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        if arg_string == "false" and "no" in choices_of(self.hints.get(action.dest)):  # from a comparison's YAML
+            return "no"
         try:
             return super()._get_value(action, arg_string)
         except argparse.ArgumentError:
@@ -167,10 +169,11 @@ def split_launcher_flags(recipe: Recipe) -> tuple[list[str], Recipe]:
     """
     The flags for `accelerate launch` from recipe and command line, and the recipe without those of the command line.
 
-    The values of the other settings are checked in the processes that are launched: only they know their number.
+    The values of the other settings are checked as far as that takes no device. The processes that are launched, which
+    alone know their number, check the rest.
 
     Raises:
-        UserError: for a setting that neither the trainer nor the launcher has.
+        UserError: for a setting that neither the trainer nor the launcher has, or a value that it cannot have.
     """
     parser, launcher = recipe.parser(), launch_command_parser()
     launcher.error = parser.error
@@ -218,7 +221,9 @@ def check_stage(recipe: Recipe, on_any_device: bool = False) -> argparse.Namespa
                 warnings.simplefilter("ignore")  # they are shown when it is trained
                 recipe.parser().parse_args_into_dataclasses([*recipe.flags, "--output_dir", "runs"])
     except UserError as error:
-        raise (UserError(f"stage '{recipe.stage}': {error}") if recipe.stage else error) from error
+        if not recipe.stage:
+            raise
+        raise UserError(f"stage '{recipe.stage}': {error}") from error
     return values
 
 
