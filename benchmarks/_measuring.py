@@ -27,7 +27,7 @@ def lab_config(output_dir: str, **overrides: Any) -> Any:
     """The quickstart's settings of Prefix-RFT, for the exact answer as the only reward."""
     import yaml
 
-    recipe = yaml.safe_load((RECIPES / "quickstart" / "prefix_rft.yaml").read_text())
+    recipe = yaml.safe_load((RECIPES / "quickstart" / "prefix_rft.yaml").read_text(encoding="utf-8"))
     return recipe_config(recipe, **{"reward_weights": None, "output_dir": output_dir, **overrides})
 
 

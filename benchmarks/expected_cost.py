@@ -138,7 +138,7 @@ def trainings(recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def report(path: Path, gpu: Gpu, gpus: int, demonstrations: int) -> list[str]:
     """A line for each training of a recipe."""
-    recipe = yaml.safe_load(find_recipe_file(path).read_text())
+    recipe = yaml.safe_load(find_recipe_file(path).read_text(encoding="utf-8"))
     return [
         ": ".join(filter(None, (name, estimate(settings, gpu, gpus, demonstrations))))
         for name, settings in trainings(recipe).items()

@@ -257,7 +257,9 @@ def main(argv: list[str]) -> None:
     )
     summaries = {path: summary(of_path) for path, of_path in runs.items()}
     if arguments.output:
-        arguments.output.write_text(json.dumps({"summary": summaries, "runs": runs}, indent=1) + "\n")
+        arguments.output.write_text(
+            json.dumps({"summary": summaries, "runs": runs}, indent=1) + "\n", encoding="utf-8"
+        )
     print(
         f"{arguments.rounds} rounds of {arguments.steps} steps, {ROLLOUTS} rollouts of {arguments.completion_length} "
         f"tokens, {platform.machine()}, 1 thread; counts are for each token trained"

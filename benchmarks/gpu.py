@@ -189,8 +189,8 @@ def main(argv: list[str]) -> None:
             print(" ".join(row(task, name, found[task][name])), file=sys.stderr)
     arguments.output.mkdir(parents=True, exist_ok=True)
     table = markdown(found, arguments)
-    (arguments.output / "gpu.md").write_text(table)
-    (arguments.output / "gpu.json").write_text(json.dumps(found, indent=1) + "\n")
+    (arguments.output / "gpu.md").write_text(table, encoding="utf-8")
+    (arguments.output / "gpu.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     draw(found, arguments.output / "gpu.svg")
     print(table, end="")
 

@@ -58,7 +58,8 @@ def generated_golds(number: int, seed: int) -> Iterator[str]:
 
 
 def golds_of_files(folder: Path) -> list[str]:
-    rows = (json.loads(line) for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines())
+    texts = [file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.jsonl"))]
+    rows = (json.loads(line) for text in texts for line in text.splitlines())
     return list(dict.fromkeys(str(row["answer"]).replace("$", "") for row in rows))
 
 

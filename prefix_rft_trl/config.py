@@ -1,8 +1,7 @@
 """Settings of Prefix-RFT, documented and validated."""
 
-import math
+import json
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trl import GRPOConfig
@@ -12,6 +11,17 @@ from .method.schedules import DISTRIBUTIONS, SCHEDULES
 from .method.token_weights import PREFIX_LOSSES, PREFIX_WEIGHTS, SELECTIONS, PrefixTokenRule
 from .utils.deepspeed import refuse_old_deepspeed
 from .utils.documented import documented
+from .utils.setting_ranges import GRPO_CHOICES, check_settings
+
+
+PREFIX_CHOICES = {
+    "prefix_ratio_schedule": tuple(SCHEDULES),
+    "prefix_advantage": tuple(ESTIMATORS),
+    "prefix_selection": tuple(SELECTIONS),
+    "prefix_loss_type": tuple(PREFIX_LOSSES),
+    "prefix_ratio_distribution": tuple(DISTRIBUTIONS),
+    "prefix_prompts": ("all", "failed"),
+}
 
 
 @documented
@@ -137,11 +147,21 @@ class PrefixGRPOConfig(GRPOConfig):
     max_completion_length: int | None = 8192
 
     def __post_init__(self):
-        super().__post_init__()
         if self.prefix_ratio_schedule == "uniform":
             warnings.warn("`prefix_ratio_schedule='uniform'` is now called 'constant'.", FutureWarning, stacklevel=3)
-            self.prefix_ratio_schedule = "constant"
+        self.check()
+        super().__post_init__()
         refuse_old_deepspeed(self)
+
+    def check(self) -> None:
+        """Check types, values and their combinations; takes neither a device nor that the config is complete.
+
+        Raises:
+            ValueError: naming the first setting that cannot be used, what was found, and the fix.
+        """
+        if self.prefix_ratio_schedule == "uniform":  # its old name
+            self.prefix_ratio_schedule = "constant"
+        check_settings(PrefixGRPOConfig, vars(self), GRPO_CHOICES | PREFIX_CHOICES)
         self._check_prefix_settings()
         if self.num_prefix_generations:
             self._check_combinations()
@@ -166,30 +186,8 @@ class PrefixGRPOConfig(GRPOConfig):
         )
 
     def _check_prefix_settings(self) -> None:
-        _check_known("prefix_ratio_schedule", self.prefix_ratio_schedule, SCHEDULES)
-        _check_known("prefix_advantage", self.prefix_advantage, ESTIMATORS)
-        _check_known("prefix_selection", self.prefix_selection, SELECTIONS)
-        _check_known("prefix_loss_type", self.prefix_loss_type, PREFIX_LOSSES)
-        _check_known("prefix_ratio_distribution", self.prefix_ratio_distribution, DISTRIBUTIONS)
-        _check_known("prefix_prompts", self.prefix_prompts, ("all", "failed"))
-        for name in ("prefix_ratio_low", "prefix_ratio_high", "prefix_top_entropy_quantile"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"`{name}` must be from 0 to 1, found {getattr(self, name)}.")
         if self.prefix_top_entropy_quantile == 0:
             raise ValueError("`prefix_top_entropy_quantile=0` trains no prefix token: set `prefix_selection='none'`.")
-        if not self.prefix_shaping_gamma > 0:
-            raise ValueError(
-                f"`prefix_shaping_gamma` must be above 0, found {self.prefix_shaping_gamma}. LUFFY's is 0.1."
-            )
-        if not self.prefix_loss_coef > 0:
-            raise ValueError(
-                f"`prefix_loss_coef` must be above 0, found {self.prefix_loss_coef}. To leave prefixes untrained set "
-                "`prefix_selection='none'`."
-            )
-        if math.isnan(self.prefix_success_reward):
-            raise ValueError(
-                "`prefix_success_reward` must be a number that rewards can reach, found nan. Set it to 1, for example."
-            )
         if self.prefix_ratio_low > self.prefix_ratio_high:
             raise ValueError(
                 f"`prefix_ratio_low` ({self.prefix_ratio_low}) is above `prefix_ratio_high` "
@@ -197,11 +195,6 @@ class PrefixGRPOConfig(GRPOConfig):
             )
         if self.prefix_ratio_high == 0:
             raise ValueError("`prefix_ratio_high=0` gives no prefix to any rollout: set `num_prefix_generations=0`.")
-        if self.prefix_ratio_decay_steps is not None and self.prefix_ratio_decay_steps < 1:
-            raise ValueError(
-                f"`prefix_ratio_decay_steps` must be at least 1, found {self.prefix_ratio_decay_steps}. For no "
-                "decay set `prefix_ratio_schedule='constant'`."
-            )
         if not 0 <= self.num_prefix_generations <= self.num_generations:
             raise ValueError(
                 f"`num_prefix_generations` ({self.num_prefix_generations}) must be from 0 to "
@@ -220,13 +213,16 @@ class PrefixGRPOConfig(GRPOConfig):
                 f"`max_completion_length` ({self.max_completion_length}) fits no prefix: it takes at least 2 tokens, "
                 "one of the demonstration and one that is sampled. Raise it, or set `num_prefix_generations=0`."
             )
-        if "max_new_tokens" in (self.generation_kwargs or {}):
+        further = self.generation_kwargs or {}
+        further = json.loads(further) if isinstance(further, str) else further
+        if "max_new_tokens" in further:
             raise ValueError(
-                f"`generation_kwargs` has `max_new_tokens` ({self.generation_kwargs['max_new_tokens']}), but prefix "
-                "and continuation share one budget: set `max_completion_length` instead."
+                f"`generation_kwargs` has `max_new_tokens` ({further['max_new_tokens']}), but prefix and continuation "
+                "share one budget: set `max_completion_length` instead."
             )
+        is_scaled = self.scale_rewards not in ("none", False)
         if self.prefix_advantage != "group" and (
-            self.scale_rewards != "none" or self.multi_objective_aggregation != "sum_then_normalize"
+            is_scaled or self.multi_objective_aggregation != "sum_then_normalize"
         ):
             raise ValueError(
                 f"`prefix_advantage='{self.prefix_advantage}'` is reward minus a baseline, without any scaling: it "
@@ -260,8 +256,3 @@ class PrefixGRPOConfig(GRPOConfig):
                 "or a token-level loss, such as `loss_type='dr_grpo'` with "
                 "`importance_sampling_level='token'`."
             )
-
-
-def _check_known(setting: str, found: str, known: Iterable[str]) -> None:
-    if found not in known:
-        raise ValueError(f"Unknown `{setting}`: {found!r}. Known: {', '.join(known)}.")

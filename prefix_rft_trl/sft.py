@@ -9,6 +9,7 @@ from trl import SFTConfig, SFTTrainer
 from .run.checkpoints import AtomicCheckpoints
 from .utils.deepspeed import refuse_old_deepspeed
 from .utils.documented import documented
+from .utils.setting_ranges import check_settings
 
 
 TRAINED_TOKENS = "trained_tokens"
@@ -37,8 +38,13 @@ class DemonstrationSFTConfig(SFTConfig):
     demonstration_column: str = "completion"
 
     def __post_init__(self):
+        self.check()
         super().__post_init__()
         refuse_old_deepspeed(self)
+
+    def check(self) -> None:
+        """Check types and values, as `PrefixGRPOConfig.check`."""
+        check_settings(DemonstrationSFTConfig, vars(self))
 
 
 class CountingSFTTrainer(AtomicCheckpoints, SFTTrainer):

@@ -18,6 +18,7 @@ HOMES = {"PrefixGRPOConfig": "config", "PrefixGRPOTrainer": "trainer"}  # what t
 MAY_NOT_IMPORT = [("evaluation", "comparison"), ("comparison", "evaluation")]
 LIBRARIES_OF_METHOD = sys.stdlib_module_names | {"numpy", "torch"}
 LIBRARIES_FOR_TYPES = {"transformers", "datasets"}
+TEXT_METHODS = {"open": 0, "read_text": 1, "write_text": 2}  # and how many arguments give an encoding
 LIBRARIES_IN_FUNCTIONS = {"method.demonstrations": {"datasets", "tqdm"}}
 
 
@@ -45,6 +46,7 @@ class Module:
     lines: int
     classes: tuple[str, ...]
     imports: tuple[Import, ...]
+    in_encoding_of_locale: tuple[str, ...]
 
     @property
     def room(self) -> str:
@@ -84,7 +86,19 @@ def read_module(file: Path, package: Path) -> Module:
             for node in nodes
             for name, is_own in imported_names(node, parts[:-1], package.name)
         ),
+        tuple(ast.unparse(node) for node in nodes if isinstance(node, ast.Call) and leaves_encoding_open(node)),
     )
+
+
+def leaves_encoding_open(call: ast.Call) -> bool:
+    """Whether text is read or written in the encoding that the locale of a machine happens to have."""
+    is_function = isinstance(call.func, ast.Name)
+    name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+    if name not in TEXT_METHODS or any(key.arg == "encoding" for key in call.keywords):
+        return False
+    if name == "open":
+        return not any(isinstance(given, ast.Constant) and "b" in str(given.value) for given in call.args)
+    return not is_function and len(call.args) < TEXT_METHODS[name]
 
 
 def imported_names(node: ast.AST, folder: tuple[str, ...], package: str) -> Iterator[tuple[str, bool]]:
@@ -156,6 +170,10 @@ def evaluation_and_comparison_are_strangers(modules: list[Module]) -> list[str]:
     )
 
 
+def text_has_an_encoding(modules: list[Module]) -> list[str]:
+    return [f"{module.name}: {call}" for module in modules for call in module.in_encoding_of_locale]
+
+
 def violations(modules: list[Module], is_forbidden: Callable[[Module, Import], bool]) -> list[str]:
     pairs = ((module, imported) for module in modules for imported in module.imports)
     return [f"{module.name} imports {imported.name}" for module, imported in pairs if is_forbidden(module, imported)]
@@ -186,6 +204,7 @@ RULES = [
     only_the_cli_imports_the_cli,
     evaluation_and_comparison_are_strangers,
     arrows_run_one_way,
+    text_has_an_encoding,
 ]
 
 
@@ -208,7 +227,8 @@ ALLOWED = {
     "method/loss.py": "import math, torch\nfrom typing import TYPE_CHECKING\n"
     "if TYPE_CHECKING:\n    from transformers import Model\n",
     "method/demonstrations.py": "from .loss import weigh\ndef read():\n    from tqdm.auto import tqdm\n",
-    "utils/files.py": "from .lazy import lazy_front\nclass File: ...\n",
+    "utils/files.py": "from .lazy import lazy_front\nclass File: ...\n"
+    "a.read_text('utf-8'); a.write_text(b, encoding='utf-8'); a.open('rb'); open(a, 'wb'); read_text(row)\n",
     "data/loading.py": "from .. import lab\n" + "\n" * 399,
     "lab/task.py": "from ..data import loading\n",
     "cli/data.py": "from ..data.loading import load\nfrom .main import main\n",
@@ -241,6 +261,10 @@ BROKEN = [
         {"comparison/a.py": "from ..evaluation import b"},
         "comparison.a imports",
     ),
+    (text_has_an_encoding, {"utils/a.py": "file.read_text()"}, "utils.a: file.read_text()"),
+    (text_has_an_encoding, {"utils/a.py": "file.write_text('a')"}, "utils.a: file.write_text('a')"),
+    (text_has_an_encoding, {"utils/a.py": "open(file)"}, "utils.a: open(file)"),
+    (text_has_an_encoding, {"utils/a.py": "file.open('w')"}, "utils.a: file.open('w')"),
     (arrows_run_one_way, {"config.py": "from .trainer import T"}, "config <- trainer <- config"),
     (arrows_run_one_way, {"data/loading.py": "def f():\n    from ..lab.task import T"}, "data <- lab <- data"),
     (arrows_run_one_way, {"method/loss.py": "from .. import PrefixGRPOTrainer"}, "method <- trainer <- method"),

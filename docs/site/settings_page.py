@@ -26,7 +26,7 @@ _DEFAULT = re.compile(r"\{\{ (\w+)\.(\w+) \}\}")  # {{ Class.setting }}
 
 
 def page() -> str:
-    text = _TABLE.sub(lambda found: table(found[1], found[2]), TEMPLATE.read_text())
+    text = _TABLE.sub(lambda found: table(found[1], found[2]), TEMPLATE.read_text(encoding="utf-8"))
     return _DEFAULT.sub(lambda found: default(found[1], found[2]), text)
 
 
@@ -54,11 +54,11 @@ def cell(text: str) -> str:
 
 def main(arguments: list[str]) -> int:
     if "--check" in arguments:
-        if PAGE.read_text() == page():
+        if PAGE.read_text(encoding="utf-8") == page():
             return 0
         print("docs/settings.md differs from the docstrings. Run: python docs/site/settings_page.py", file=sys.stderr)
         return 1
-    PAGE.write_text(page())
+    PAGE.write_text(page(), encoding="utf-8")
     return 0
 
 

@@ -87,10 +87,19 @@ def _load(paths: list[Path]) -> tuple[Recipes, dict[str, Any]]:
 
 
 def _parse_flags(flags: list[str]) -> dict[str, Any]:
+    values = {name: [_parse_value(value) for value in words] for name, words in grouped(flags)}
+    return {name: found[0] if len(found) == 1 else found or True for name, found in values.items()}
+
+
+def _parse_value(text: str) -> Any:
+    """A number, a switch or nothing, as in the YAML of a recipe; any other text as it is."""
     import yaml
 
-    values = {name: [yaml.safe_load(value) for value in words] for name, words in grouped(flags)}
-    return {name: found[0] if len(found) == 1 else found or True for name, found in values.items()}
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if isinstance(value, bool | int | float | None) else text
 
 
 def _check(specification: Specification, recipes: Recipes) -> str:
@@ -109,28 +118,16 @@ def _check(specification: Specification, recipes: Recipes) -> str:
 
 def find_measured_problems(trials: list[Trial], recipes: Recipes) -> set[str]:
     """Check the settings of each trial; return descriptions of the problems that accuracy is measured on."""
-    from .launch.arguments import is_setting
+    from .launch.arguments import check_stage, is_setting
 
     measured = set()
     for trial in trials:
         try:
             for stage in Recipe(recipes[trial.path], trial.flags()).trainings(is_setting):
-                measured.add(_describe_measurement(_parse_stage(stage)))
-        except (ValueError, UserError) as error:
+                measured.add(_describe_measurement(check_stage(stage, on_any_device=True)))
+        except UserError as error:
             raise UserError(f"{trial.path} with {trial.overrides or 'no overrides'}: {error}") from error
     return measured
-
-
-def _parse_stage(stage: Recipe) -> argparse.Namespace:
-    """The settings of a stage, checked as far as one process can."""
-    from .launch.arguments import split_launcher_flags
-    from .launch.launching import has_default_config
-
-    launcher_flags, stage = split_launcher_flags(stage)
-    parser = stage.parser()
-    if not launcher_flags and not has_default_config():
-        parser.parse_args_into_dataclasses([*stage.flags, "--output_dir", "runs"])
-    return parser.parse_known_args(stage.flags)[0]
 
 
 def _describe_measurement(settings: argparse.Namespace) -> str:

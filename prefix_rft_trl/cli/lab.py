@@ -42,7 +42,7 @@ def run(argv: list[str]) -> int:
     base, results = curves["grpo"][0], {method: curve[-1] for method, curve in curves.items()}
     draw(curves, folder / "curves.png")
     found = {"seed": arguments.seed, "steps": arguments.steps, "base": base, **results}
-    (folder / "results.json").write_text(json.dumps(found, indent=2))
+    (folder / "results.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
     print(_table(base, results))
     print(f"\nThe curves are in {folder / 'curves.png'}, the figures in {folder / 'results.json'}.")
     for method, label in LABELS.items():

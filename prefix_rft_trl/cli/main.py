@@ -1,6 +1,8 @@
 """`prefix-rft <command>`: find the command and hand it the rest of the line."""
 
 import argparse
+import io
+import os
 import sys
 from importlib import import_module
 
@@ -21,6 +23,7 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command; returns its exit code: 0 done, 1 failed in a launched process, 2 refused before a launch."""
+    _print_any_text()
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="prefix-rft",
@@ -38,6 +41,14 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"prefix-rft {command}: {error}", file=sys.stderr)
         return 2
+
+
+def _print_any_text() -> None:
+    """Print what the encoding of the locale lacks as escapes, here and in the processes that are started."""
+    os.environ.setdefault("PYTHONIOENCODING", ":backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

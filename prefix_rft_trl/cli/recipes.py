@@ -40,7 +40,7 @@ def run(argv: list[str]) -> int:
         case None:
             print_list()
         case "show":
-            print(recipe_path(arguments.name).read_text(), end="")
+            print(recipe_path(arguments.name).read_text(encoding="utf-8"), end="")
         case "copy":
             print(copy_recipes(arguments.name, arguments.folder))
         case "model":
@@ -51,7 +51,7 @@ def run(argv: list[str]) -> int:
 def purpose(recipe: Path) -> str:
     """The first sentence of the comment that a recipe opens with."""
     comment = []
-    for line in recipe.read_text().splitlines():
+    for line in recipe.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#") or line.strip() == "#":
             break
         comment.append(line.removeprefix("#").strip())
@@ -88,12 +88,12 @@ def copy_recipes(name: str, target: Path) -> Path:
     for file in files:
         path = copy / file.relative_to(source) if source.is_dir() else copy
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_with_new_name(path, file))
+        path.write_text(_with_new_name(path, file), encoding="utf-8")
     return copy
 
 
 def _with_new_name(path: Path, original: Path) -> str:
-    text = original.read_text()
+    text = original.read_text(encoding="utf-8")
     if not original.is_relative_to(FOLDER):
         return text
     name = original.relative_to(FOLDER)

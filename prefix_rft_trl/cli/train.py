@@ -97,10 +97,10 @@ def _check_there_is_a_gpu() -> None:
 
 def _train_stages(stages: list[Recipe]) -> int:
     """Trains one stage after the other; a resumed run skips those that are finished."""
-    from .launch.arguments import split_launcher_flags
+    from .launch.arguments import check_stage
 
     for stage in stages:
-        split_launcher_flags(stage)  # refuses unknown settings before any stage is trained
+        check_stage(stage)  # before any is trained
     for number, stage in enumerate(stages, 1):
         folder = Path(stage.settings["output_dir"])
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ def help_text() -> str:
 
 def _settings_of(file: str, name: str) -> str:
     """The settings that a dataclass documents, with their defaults, from its source."""
-    source = ast.parse(resources.files("prefix_rft_trl").joinpath(file).read_text())
+    source = ast.parse(resources.files("prefix_rft_trl").joinpath(file).read_text(encoding="utf-8"))
     dataclass = next(node for node in source.body if isinstance(node, ast.ClassDef) and node.name == name)
     texts = parameter_texts(ast.get_docstring(dataclass) or "")
     lines, indent = [], " " * 6

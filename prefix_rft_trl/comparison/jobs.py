@@ -56,7 +56,7 @@ class Job:
 
     def last_log_line(self) -> str:
         """The last line of the log, where most failures say what went wrong."""
-        lines = (self.folder / LOG).read_text(errors="replace").strip().splitlines()
+        lines = (self.folder / LOG).read_text(errors="replace", encoding="utf-8").strip().splitlines()
         return lines[-1] if lines else "(its log is empty)"
 
 
@@ -132,7 +132,7 @@ class RunProcess:
         self.job, self.one_thread = job, one_thread
         self.process: subprocess.Popen[bytes] | None = None
         job.folder.mkdir(parents=True, exist_ok=True)
-        self.lock: IO[str] = (job.folder / LOCK).open("w")
+        self.lock: IO[str] = (job.folder / LOCK).open("w", encoding="utf-8")
         self._start_unless_locked()
 
     def is_over(self) -> bool:
@@ -161,7 +161,7 @@ class RunProcess:
         if not self.job.has_checkpoint:
             _clear(self.job.folder)
         threads = {"OMP_NUM_THREADS": "1"} if self.one_thread else {}
-        with (self.job.folder / LOG).open("a") as log:
+        with (self.job.folder / LOG).open("a", encoding="utf-8") as log:
             self.process = subprocess.Popen(
                 self.job.command(),
                 stdout=log,

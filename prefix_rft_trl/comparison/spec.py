@@ -20,10 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from prefix_rft_trl.utils.hashing import stable_hash
+from prefix_rft_trl.utils.setting_types import check_type
 
 
 SPECIFICATION = "comparison.yaml"
 _IGNORED = ("output_dir", "seed")  # they make no other trial
+_KEYS = {"title": str, "threshold": float, "recipes": list, "labels": dict, "note": str, "tables": list}
+_TABLE_KEYS = {"title": str, "note": str, "seeds": int, "rows": dict | list, "columns": dict}
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 TrialRow = tuple[str, list["Trial"]]
@@ -101,9 +104,7 @@ def read_specification(
     Raises:
         ValueError: naming the table and what is wrong in it.
     """
-    known = {"title", "threshold", "recipes", "labels", "note", "tables"}
-    if unknown := set(contents) - known:
-        raise ValueError(f"{SPECIFICATION}: unknown key {min(unknown)!r}. Known keys: {', '.join(sorted(known))}.")
+    _check_keys(contents, _KEYS, SPECIFICATION)
     paths = {path.stem: path for path in recipes}
     reader = _TableReader(paths, recipes, contents.get("labels") or {}, seeds, overrides)
     names = contents.get("recipes") or list(paths)
@@ -125,8 +126,7 @@ class _TableReader:
     def table(self, given: Any) -> TrialTable:
         given = _mapping(given, f"{SPECIFICATION}, tables")
         where = f"{SPECIFICATION}, table {given.get('title', '?')!r}"
-        if unknown := set(given) - {"title", "note", "seeds", "rows", "columns"}:
-            raise ValueError(f"{where}: unknown key {min(unknown)!r}.")
+        _check_keys(given, _TABLE_KEYS, where)
         rows = given.get("rows") or []
         if isinstance(rows, list):
             if not all(isinstance(name, str) for name in rows):
@@ -135,7 +135,7 @@ class _TableReader:
         if not rows:
             raise ValueError(f"{where}: no rows.")
         seeds = given.get("seeds", self.seeds)
-        if not isinstance(seeds, int) or seeds < 1:
+        if seeds < 1:
             raise ValueError(f"{where}: `seeds` must be an integer of at least 1, found {seeds!r}.")
         columns = _mapping(given.get("columns"), f"{where}, columns")
         read = [
@@ -164,6 +164,16 @@ class _TableReader:
         settings = _with_overrides(_flatten(self.recipes[path]), overrides, stages, where)
         settings = {name: value for name, value in settings.items() if name.split(".")[-1] not in _IGNORED}
         return Trial(path, overrides, settings, seeds, stages)
+
+
+def _check_keys(given: dict[str, Any], known: dict[str, Any], where: str) -> None:
+    for name, value in given.items():
+        if name not in known:
+            raise ValueError(f"{where}: unknown key {name!r}. Known keys: {', '.join(sorted(known))}.")
+        try:
+            check_type(name, known[name] | None, value)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def read_scores(folder: Path) -> dict[str, Scores]:
         beneath = sorted({str(file.parents[1]) for file in folder.glob(f"*/*/{SCORES}")})
         hint = f" There are in: {', '.join(beneath)}." if beneath else ""
         raise ValueError(f"{folder} holds no scores of an evaluated model.{hint}")
-    return {name: Scores.from_json(json.loads(file.read_text())) for name, file in found.items()}
+    return {name: Scores.from_json(json.loads(file.read_text(encoding="utf-8"))) for name, file in found.items()}
 
 
 def differences(first: Path, second: Path) -> list[Difference]:
@@ -123,7 +123,9 @@ def differences(first: Path, second: Path) -> list[Difference]:
 
 
 def _difference(name: str, *evaluated: tuple[Path, Scores]) -> Difference:
-    problems = [json.loads((folder / name / SETTINGS).read_text())["problems"] for folder, _ in evaluated]
+    problems = [
+        json.loads((folder / name / SETTINGS).read_text(encoding="utf-8"))["problems"] for folder, _ in evaluated
+    ]
     first, second = (scores for _, scores in evaluated)
     if problems[0] != problems[1] or first.problem_indices != second.problem_indices:
         raise ValueError(

@@ -76,7 +76,7 @@ def _claim_folder(folder: Path, benchmark: Benchmark, source: ModelSource, engin
     if not file.is_file():
         write_atomically(file, json.dumps(settings, indent=1) + "\n")
         return
-    before = json.loads(file.read_text())
+    before = json.loads(file.read_text(encoding="utf-8"))
     changes = [
         f"{name} was {before.get(name)!r:.80} and is {settings.get(name)!r:.80}"
         for name in {**before, **settings}
@@ -108,7 +108,7 @@ def _hash(content: Any) -> str:
 
 def differing_settings(folders: Iterable[Path]) -> list[str]:
     """Settings of one benchmark in which the folders of several models differ, such as `temperature (0.6, 1.0)`."""
-    settings = [json.loads((folder / SETTINGS).read_text()) for folder in folders]
+    settings = [json.loads((folder / SETTINGS).read_text(encoding="utf-8")) for folder in folders]
     names = dict.fromkeys(name for found in settings for name in found if name not in OWN_SETTINGS)
     values = {name: dict.fromkeys(str(found.get(name)) for found in settings) for name in names}
     return [f"{name} ({', '.join(found)})" for name, found in values.items() if len(found) > 1]

@@ -1,14 +1,17 @@
 """Merging an adapter into its base model."""
 
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from prefix_rft_trl.utils.files import atomic_folder
 
 from .sources import ADAPTER_CONFIG, ModelSource, fingerprint
 
 
+ADAPTER_NAMES = ("lora_target_modules", "lora_target_parameters", "lora_modules_to_save")
 MERGED, RECORD = "merged", "merged_from.json"
 
 
@@ -38,18 +41,65 @@ def merge_adapter(folder: str, base: str | None = None, output: str | Path | Non
     config = Path(folder) / ADAPTER_CONFIG
     if not config.is_file():
         return folder
-    merged, own_base = Path(output or Path(folder) / MERGED), json.loads(config.read_text())["base_model_name_or_path"]
+    merged = Path(output or Path(folder) / MERGED)
+    own_base = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
     source = ModelSource(merged.name, folder, base or own_base)
     record = {"adapter": fingerprint(Path(folder)), "base": source.base}
     if not merged.is_dir():
         _merge(source, merged, record)
     has_record = (merged / RECORD).is_file()  # 0.6.0 left none, and merged into the adapter's own base
-    if (json.loads((merged / RECORD).read_text()) if has_record else {**record, "base": own_base}) != record:
+    recorded = (
+        json.loads((merged / RECORD).read_text(encoding="utf-8")) if has_record else {**record, "base": own_base}
+    )
+    if recorded != record:
         raise ValueError(
             f"{str(merged)!r} was merged from another adapter or base than {folder!r} on {source.base!r}. Remove it "
             "to merge again."
         )
     return str(merged)
+
+
+def module_names(given: str | list[str] | None) -> str | list[str] | None:
+    """The modules to adapt, one name as a list: PEFT reads text other than `all-linear` as a regular expression."""
+    return [given] if isinstance(given, str) and re.fullmatch(r"[\w.]+", given) else given
+
+
+def check_adapter_names(model: str, settings: Any, trust_remote_code: bool = False) -> None:
+    """Check that a model has what an adapter is to adapt or train, before its weights are loaded.
+
+    PEFT passes over the names that a model lacks as long as it has one of them.
+
+    Args:
+        model (`str`): folder, or name on the Hub.
+        settings (`ModelConfig`): those of the adapter.
+        trust_remote_code (`bool`, *optional*, defaults to `False`): a model with code of its own is not checked.
+
+    Raises:
+        ValueError: naming the setting, the first name that the model lacks, and the names that it has.
+    """
+    given = {name: getattr(settings, name) for name in ADAPTER_NAMES}
+    if trust_remote_code or not any(isinstance(names, list) for names in given.values()):
+        return
+    import torch
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(model, revision=settings.model_revision)
+    architecture = getattr(transformers, next(iter(config.architectures or []), ""), None)
+    if architecture is None:
+        return
+    with torch.device("meta"):
+        empty = architecture(config)
+    modules = dict(empty.named_modules())
+    parameters = [name for name, _ in empty.named_parameters()]
+    linear = {name.rpartition(".")[2] for name, module in modules.items() if isinstance(module, torch.nn.Linear)}
+    for setting, names in given.items():
+        known = parameters if setting == "lora_target_parameters" else list(modules)
+        for name in names if isinstance(names, list) else []:
+            if not any(f".{one}".endswith(f".{name}") for one in known):
+                raise ValueError(
+                    f"`{setting}` names {name!r}, which the model does not have. Its linear modules are: "
+                    f"{', '.join(sorted(linear))}."
+                )
 
 
 def remove_adapter(folder: Path) -> None:
@@ -68,4 +118,4 @@ def _merge(source: ModelSource, merged: Path, record: dict[str, str | None]) -> 
     with atomic_folder(merged) as partial:
         PeftModel.from_pretrained(model, source.path).merge_and_unload().save_pretrained(partial)
         AutoTokenizer.from_pretrained(source.tokenizer_path).save_pretrained(partial)
-        (partial / RECORD).write_text(json.dumps(record) + "\n")
+        (partial / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")

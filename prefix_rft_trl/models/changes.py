@@ -56,7 +56,7 @@ class ModelChanges:
 
     @property
     def template_text(self) -> str | None:
-        return find_recipe_file(self.chat_template).read_text() if self.chat_template else None
+        return find_recipe_file(self.chat_template).read_text(encoding="utf-8") if self.chat_template else None
 
 
 def starting_model(model: str, lab_level: str, setting: dict[str, Any] | None, revision: str | None = None) -> str:
@@ -109,12 +109,12 @@ def changed_model(model: str, changes: ModelChanges, revision: str | None = None
         _check_content(folder, record)
         return str(folder)
     source = _local_files(model, revision)
-    config = changed_config(json.loads((source / CONFIG).read_text()), changes)
+    config = changed_config(json.loads((source / CONFIG).read_text(encoding="utf-8")), changes)
     tokenizer = changed_tokenizer(str(source), changes)
     with atomic_folder(folder) as partial:
         tokenizer.save_pretrained(partial)
         for name, content in {**_changed_configs(source, config, tokenizer, changes), RECORD: record}.items():
-            (partial / name).write_text(json.dumps(content, indent=2) + "\n")
+            (partial / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         _link_weights(source, partial)
     _check_content(folder, record)
     return str(folder)
@@ -146,7 +146,7 @@ def _has_changes(folder: Path, changes: ModelChanges) -> bool:
         return True
     if not (folder / CONFIG).is_file():
         return False
-    config = json.loads((folder / CONFIG).read_text())
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     if changed_config(config, changes) != config:
         return False
     from transformers import AutoTokenizer
@@ -167,7 +167,7 @@ def _record(model: str, changes: ModelChanges, revision: str | None) -> dict[str
 
 
 def _check_content(folder: Path, record: dict[str, Any]) -> None:
-    found = json.loads((folder / RECORD).read_text()) if (folder / RECORD).is_file() else {}
+    found = json.loads((folder / RECORD).read_text(encoding="utf-8")) if (folder / RECORD).is_file() else {}
     if differing := [name for name in record if found.get(name) != record[name]]:
         raise ValueError(
             f"{str(folder)!r} holds another model than that of `model_changes` (differs in: {', '.join(differing)}). "
@@ -194,7 +194,7 @@ def _changed_configs(
 ) -> dict[str, dict[str, Any]]:
     """`config.json` and `generation_config.json`: a new end of turn is added to the ids that ended a text before."""
     file = source / "generation_config.json"
-    generation = json.loads(file.read_text()) if file.is_file() else {}
+    generation = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if changes.eos_token:
         before, new = generation.get("eos_token_id", config.get("eos_token_id")), tokenizer.eos_token_id
         end_ids = before if isinstance(before, list) else [before]

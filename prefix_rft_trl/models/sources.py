@@ -121,7 +121,7 @@ def _base_on_hub(path: str, given: str | None, lab_level: str) -> str | None:
 
 
 def _base_of_adapter(config: Path, given: str | None, lab_level: str) -> str:
-    base = given or json.loads(config.read_text()).get("base_model_name_or_path")
+    base = given or json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
     if not base:
         raise ValueError(
             f"{config.parent} is an adapter that does not say of which model. Name its base: --base_model MODEL."

@@ -99,10 +99,15 @@ def required_columns(reward: RewardFunction) -> list[str]:
     return list(dict.fromkeys([*parameters, *filter(None, [solution_column]), *declared]))
 
 
-def _import(path: str, name: str) -> Any:
-    module_name, _, attribute = path.rpartition(".")
-    if not module_name:
+def check_reward_name(name: str) -> None:
+    """Raises a ValueError if a name is neither registered nor a dotted path; imports nothing."""
+    if name not in REWARDS and not name.rpartition(".")[0]:
         raise ValueError(f"Unknown reward {name!r}. Known: {', '.join(REWARDS)}; or give a dotted path.")
+
+
+def _import(path: str, name: str) -> Any:
+    check_reward_name(name)
+    module_name, _, attribute = path.rpartition(".")
     if name not in REWARDS and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # finds a reward in a file next to the recipe, as `trl grpo` does
     try:

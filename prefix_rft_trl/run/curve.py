@@ -84,7 +84,7 @@ class CurveWriter(TrainerCallback):
     def _write(self, values: dict[str, Any], state: Any, mode: str = "a") -> None:
         if state.is_world_process_zero:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self.file.open(mode) as file:
+            with self.file.open(mode, encoding="utf-8") as file:
                 file.write(json.dumps({**values, **self.cost}) + "\n")
 
 

@@ -17,7 +17,7 @@ FILES = "checkpoint_files.json"
 def read_curve(folder: str | Path) -> list[dict[str, Any]]:
     """The measurements of a run's learning curve, without a last line that is still being written."""
     file = Path(folder) / CURVE
-    lines = file.read_text().splitlines(keepends=True) if file.is_file() else []
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.is_file() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
@@ -72,7 +72,7 @@ def mark_incomplete(checkpoint: Path) -> None:
     """Marks a checkpoint before anything is written into it, and removes what an earlier one left there."""
     checkpoint.mkdir(parents=True, exist_ok=True)
     mark = checkpoint / INCOMPLETE
-    mark.write_text("This checkpoint is being written, or its writing was cut short.\n")
+    mark.write_text("This checkpoint is being written, or its writing was cut short.\n", encoding="utf-8")
     for path in checkpoint.iterdir():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -84,7 +84,9 @@ def mark_complete(checkpoint: Path) -> None:
     """Lists the files of a checkpoint and removes its mark, after everything has been written."""
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name not in (INCOMPLETE, FILES))
     sizes = {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files}
-    (checkpoint / FILES).write_text(json.dumps({"written": time.time(), "sizes": sizes}, indent=1) + "\n")
+    (checkpoint / FILES).write_text(
+        json.dumps({"written": time.time(), "sizes": sizes}, indent=1) + "\n", encoding="utf-8"
+    )
     (checkpoint / INCOMPLETE).unlink(missing_ok=True)
 
 
@@ -101,6 +103,6 @@ def _time_written(checkpoint: Path) -> tuple[float, int]:
 
 def _read_json(file: Path) -> dict[str, Any] | None:
     try:
-        return json.loads(file.read_text())
+        return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None

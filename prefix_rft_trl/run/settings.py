@@ -87,7 +87,7 @@ def settings_of_run(model: str) -> RunSettings | None:
     """The settings in the folder of a run's model, or in the folder above a checkpoint; `None` without any."""
     for folder in (Path(model), Path(model).parent):
         if (folder / RUN_SETTINGS).is_file():
-            content = json.loads((folder / RUN_SETTINGS).read_text())
+            content = json.loads((folder / RUN_SETTINGS).read_text(encoding="utf-8"))
             known = {field.name for field in fields(RunSettings)}
             return RunSettings(**{name: value for name, value in content.items() if name in known})
     return None

@@ -89,7 +89,7 @@ def test_the_model_of_a_recipe_is_made_with_its_changes(capsys):
         (["recipes", "show", "lab/sft", "--seed", "1"], "unknown: --seed 1"),
         (["recipes", "show", "lab/sft", "lab/uft"], "unknown: lab/uft"),
         (["recipes", "model", "lab/sft", "--model_nam", "foo"], "unknown setting 'model_nam'"),
-        (["recipes", "model", "lab/sft", "--model_changes", "{"], "--model_changes takes a JSON object"),
+        (["recipes", "model", "lab/sft", "--model_changes", "{"], "`model_changes` takes a mapping or a JSON object"),
         (["compare", "lab", "--seeds", "1", "--num_generations", "three"], "with {'num_generations': 'three'}"),
     ],
 )

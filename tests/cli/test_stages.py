@@ -236,7 +236,7 @@ NO_MODEL = [*SFT, "--model_name_or_path", "no/such/model", "--dataset_name", "la
         ),
         ([*MEASURED, MATH, "--reward_kwargs", '{"other": {}}'], ["`reward_kwargs` names other", MATH]),
         ([*MEASURED, EXACT, "--measure_split", "dev"], ["no split 'dev'", "train, test", "measure_split"]),
-        ([*MEASURED, EXACT, "--measure_rows", "0"], ["`measure_rows` is at least 1", "0"]),
+        ([*MEASURED, EXACT, "--measure_rows", "0"], ["`measure_rows` must be at least 1", "0"]),
         ([], ["no/such/model"]),
     ],
 )

@@ -130,7 +130,7 @@ REFUSED = [
         {"prefix_advantage": "on_policy", "scale_rewards": "group"},
         "`prefix_advantage='on_policy'` .*`scale_rewards='none'`.* found 'group'",
     ),
-    ({"prefix_advantage": "dr_grpo_prefix", "scale_rewards": True}, "`scale_rewards='none'`.* found 'group'"),
+    ({"prefix_advantage": "dr_grpo_prefix", "scale_rewards": True}, "`scale_rewards='none'`.* found True"),
     (
         {"prefix_advantage": "dr_grpo_prefix_v2", "multi_objective_aggregation": "normalize_then_sum"},
         "`multi_objective_aggregation='sum_then_normalize'`, found .*'normalize_then_sum'",

@@ -1,7 +1,11 @@
 """Settings of a recipe: those of the training script, the trainer and the model, and the flags of the launcher."""
 
-from dataclasses import dataclass, field, replace
+import argparse
+import warnings
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
+from itertools import chain
+from typing import Any
 
 from accelerate.commands.launch import launch_command_parser
 from trl import ModelConfig, ScriptArguments, TrlParser
@@ -10,14 +14,19 @@ from trl.cli.commands.training import _subtract_subsequence
 
 from prefix_rft_trl.cli.flags import read_dict
 from prefix_rft_trl.config import PrefixGRPOConfig
+from prefix_rft_trl.rewards.registry import check_reward_name
 from prefix_rft_trl.sft import DemonstrationSFTConfig
 from prefix_rft_trl.utils.documented import documented
 from prefix_rft_trl.utils.errors import UserError, as_user_error, nearest
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
+from prefix_rft_trl.utils.setting_ranges import check_settings
+from prefix_rft_trl.utils.setting_types import check_known, check_type, choices_of, type_hints
 
-from .recipe import DEFAULT_TRAINER, Recipe
+from .launching import has_default_config
+from .recipe import DEFAULT_TRAINER, Recipe, naming_hint
 
 
+SCRIPT = "script.py"  # stands for the one that is launched
 CONFIGS = {"prefix_grpo": PrefixGRPOConfig, "sft": DemonstrationSFTConfig}
 
 
@@ -36,7 +45,8 @@ class PrefixScriptArguments(ScriptArguments):
             `{"folder": "models/mine", "config": {"rope_theta": 40000}}`. The changed model is a folder with links to
             the weights (`prefix_rft_trl/models/changes.py`).
         prompt_column (`str`, *optional*, defaults to `"prompt"`): column with the prompts.
-        instruction (`str`, *optional*): text appended to each plain-text prompt, on a separate line.
+        instruction (`str`, *optional*): text appended to each prompt, on a separate line. Prompts that are messages
+            refuse it.
         conversational (`bool`, *optional*, defaults to `False`): whether plain-text prompts become user messages.
         measure_steps (`int`, *optional*, defaults to `0`): optimizer steps between two measurements of held-out
             accuracy, without any prefix and by the first reward, written to `curve.jsonl`; 0 measures nothing.
@@ -78,20 +88,69 @@ class PrefixScriptArguments(ScriptArguments):
     def __post_init__(self):
         for setting in ("reward_kwargs", "reasoning_gym", "model_changes"):
             setattr(self, setting, read_dict(setting, getattr(self, setting)))
+        for setting in ("reward_funcs", "eval_benchmarks"):
+            value = getattr(self, setting)
+            setattr(self, setting, [value] if isinstance(value, str) else value)
 
 
 class SettingsParser(TrlParser):
-    """TrlParser whose errors do not print all 300 settings."""
+    """TrlParser with errors that name a setting and do not print all 300 of them."""
 
     def error(self, message: str):
         raise UserError(f"{message.rstrip('.')}. `prefix-rft train --help` lists the settings.")
 
+    @property
+    def hints(self) -> dict[str, Any]:
+        return {name: hint for kind in self.dataclass_types for name, hint in type_hints(kind).items()}
 
-def make_parser(trainer: str = DEFAULT_TRAINER) -> SettingsParser:
-    if trainer not in CONFIGS:
+    def set_defaults_with_config(self, **settings: Any) -> list[str]:
+        """The values of a recipe as defaults. `no`, which YAML reads as false, is text for a setting that has it."""
+        with_no = {name for name, hint in self.hints.items() if "no" in choices_of(hint)} | {"report_to"}
+        words = {name: "none" if name == "report_to" else "no" for name in with_no if settings.get(name) is False}
+        return super().set_defaults_with_config(**{**settings, **words})
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        if arg_string == "false" and "no" in choices_of(self.hints.get(action.dest)):  # from a comparison's YAML
+            return "no"
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError:
+            with as_user_error(ValueError):
+                check_type(action.dest, self.hints.get(action.dest, Any), arg_string)
+            raise
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None:
+            with as_user_error(ValueError):
+                check_known(action.dest, value, action.choices)
+
+
+def make_parser(trainer: Any = DEFAULT_TRAINER) -> SettingsParser:
+    if trainer not in list(CONFIGS):
         raise UserError(f"unknown trainer {trainer!r}. Known: {', '.join(CONFIGS)}.")
     types = (PrefixScriptArguments, CONFIGS[trainer], ModelConfig)
     return SettingsParser(types, prog="prefix-rft train", allow_abbrev=False)
+
+
+def check_values(recipe: Recipe) -> None:
+    """Check the settings of a recipe and its flags as far as that takes no device.
+
+    Raises:
+        UserError: naming the first setting that cannot be used, what was found, and the fix.
+    """
+    parser = recipe.parser()
+    values = parser.parse_known_args(recipe.flags)[0]
+    with as_user_error(ValueError):
+        for kind in parser.dataclass_types:
+            if hasattr(kind, "check"):
+                unmade = kind.__new__(kind)
+                vars(unmade).update({field.name: getattr(values, field.name) for field in fields(kind)})
+                unmade.check()
+            else:
+                check_settings(kind, vars(values))
+        for name in [values.reward_funcs] if isinstance(values.reward_funcs, str) else values.reward_funcs or []:
+            check_reward_name(name)
+    recipe.check_environment()
 
 
 def is_setting(trainer: str, name: str) -> bool:
@@ -110,28 +169,72 @@ def split_launcher_flags(recipe: Recipe) -> tuple[list[str], Recipe]:
     """
     The flags for `accelerate launch` from recipe and command line, and the recipe without those of the command line.
 
-    The values of the other settings are checked in the processes that are launched: only they know their number.
+    The values of the other settings are checked as far as that takes no device. The processes that are launched, which
+    alone know their number, check the rest.
 
     Raises:
-        UserError: for a setting that neither the trainer nor the launcher has.
+        UserError: for a setting that neither the trainer nor the launcher has, or a value that it cannot have.
     """
     parser, launcher = recipe.parser(), launch_command_parser()
+    launcher.error = parser.error
     trainer_settings = {action.dest for action in parser._actions}
-    launcher_settings = {action.dest for action in launcher._actions} | {"accelerate_config"}
+    launcher_settings = {action.dest: action for action in launcher._actions if action.option_strings}
+    known = trainer_settings | {*launcher_settings, "accelerate_config", "env"}
     others = {name: value for name, value in recipe.settings.items() if name not in trainer_settings | {"env"}}
-    from_recipe = [part for name, value in others.items() for part in (f"--{name}", str(value))]
     from_line = parser.parse_known_args(recipe.flags)[1]
-    for origin, rest in (("recipe", from_recipe), ("command line", from_line)):
-        for flag in rest:
-            name = flag.removeprefix("--").partition("=")[0].replace("-", "_")
-            if flag.startswith("--") and name not in launcher_settings:
-                raise UserError(
-                    f"unknown setting '{name}' in the {origin}.{nearest(name, trainer_settings | launcher_settings)}"
-                )
-    flags = [*from_recipe, *from_line]
+    flags_of_line = {flag.removeprefix("--").partition("=")[0] for flag in from_line if flag.startswith("--")}
+    named_by_line = {name.replace("-", "_"): None for name in flags_of_line}
+    for origin, names in (("recipe", others), ("command line", named_by_line)):
+        for name, value in names.items():
+            if name not in known:
+                hint = naming_hint(name, value, known.__contains__) or nearest(name, known)
+                raise UserError(f"unknown setting '{name}' in the {origin}.{hint}")
+    check_values(recipe)
+    words = (_launcher_words(name, value, launcher_settings.get(name)) for name, value in others.items())
+    flags = [*chain.from_iterable(words), *from_line]
     for place, flag in enumerate(flags[:-1], 1):
         if flag == "--accelerate_config":
             flags[place] = str(find_recipe_file(flags[place]))
     with as_user_error(ValueError):
         flags = resolve_accelerate_config_argument(flags)
+    first_word = launcher.parse_known_args([*flags, SCRIPT])[0].training_script
+    if first_word != SCRIPT:
+        raise UserError(f"{first_word!r} belongs to no setting. A setting is given as `--setting value`.")
     return flags, replace(recipe, flags=_subtract_subsequence(recipe.flags, from_line))
+
+
+def check_stage(recipe: Recipe, on_any_device: bool = False) -> argparse.Namespace:
+    """The settings of a stage, checked as far as one process can.
+
+    Args:
+        recipe (`Recipe`): of one stage.
+        on_any_device (`bool`, *optional*, defaults to `False`): whether this process may take a device for it.
+
+    Raises:
+        UserError: naming the first setting that cannot be used, what was found, and the fix.
+    """
+    try:
+        launcher_flags, recipe = split_launcher_flags(recipe)
+        values = recipe.parser().parse_known_args(recipe.flags)[0]
+        if not launcher_flags and not has_default_config() and (on_any_device or values.use_cpu):
+            with as_user_error(ValueError), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they are shown when it is trained
+                recipe.parser().parse_args_into_dataclasses([*recipe.flags, "--output_dir", "runs"])
+    except UserError as error:
+        if not recipe.stage:
+            raise
+        raise UserError(f"stage '{recipe.stage}': {error}") from error
+    return values
+
+
+def _launcher_words(name: str, value: Any, action: argparse.Action | None) -> list[str]:
+    """The value of a launcher's setting in a recipe as a command line."""
+    if value is None:
+        raise UserError(f"`{name}` has no value. Give it one, or leave the setting out.")
+    if isinstance(value, dict | list):
+        raise UserError(f"`{name}` takes one value, found {value!r:.80}.")
+    if action is not None and action.nargs == 0:
+        with as_user_error(ValueError):
+            check_type(name, bool, value)
+        return [f"--{name}"] if value else []
+    return [f"--{name}", str(value)]

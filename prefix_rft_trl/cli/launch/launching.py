@@ -71,7 +71,7 @@ def has_default_config() -> bool:
 def note_exit_code(code: int) -> None:
     """Leaves the exit code of the script for the launcher of this machine, if there is one."""
     if EXIT_CODE_FILE in os.environ and int(os.environ.get("LOCAL_RANK", 0)) == 0:
-        Path(os.environ[EXIT_CODE_FILE]).write_text(str(code))
+        Path(os.environ[EXIT_CODE_FILE]).write_text(str(code), encoding="utf-8")
 
 
 def sampling_command(model: str, prompt: Any, max_new_tokens: int) -> str:
@@ -107,7 +107,7 @@ def _launch_one_process(arguments: argparse.Namespace) -> NoReturn:
 def _exit_code_after_signal(number: int, exit_code_file: Path) -> int:
     """The exit code that the script has noted, if it could save a checkpoint in time; else 1."""
     if exit_code_file.is_file():
-        return int(exit_code_file.read_text())
+        return int(exit_code_file.read_text(encoding="utf-8"))
     print(
         f"prefix-rft train: ended by {signal.Signals(number).name} before a checkpoint could be saved. "
         "`--resume_from_checkpoint last` resumes from the last complete checkpoint, if there is one.",

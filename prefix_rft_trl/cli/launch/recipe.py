@@ -14,13 +14,16 @@ stage: `--sft.learning_rate 3e-4`.
 """
 
 import os
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from prefix_rft_trl.utils.errors import UserError, nearest
+from prefix_rft_trl.utils.errors import UserError, as_user_error, nearest
 from prefix_rft_trl.utils.recipe_files import find_recipe_file, recipe_names
+from prefix_rft_trl.utils.setting_types import check_type
 
 
 if TYPE_CHECKING:
@@ -56,8 +59,13 @@ class Recipe:
         if "--config" not in line:
             return cls({}, line)
         place = line.index("--config")
-        if place + 1 == len(line):
+        if place + 1 == len(line) or line[place + 1].startswith("--"):
             raise UserError("`--config` needs the path or the name of a recipe.")
+        if line.count("--config") > 1:
+            raise UserError(
+                "`--config` is given twice, and a run has one recipe. Several trainings in a row are `stages` of one; "
+                "`prefix-rft compare` runs several side by side."
+            )
         path = recipe_path(line[place + 1])
         return cls(load_recipe(path), line[:place] + line[place + 2 :], path)
 
@@ -65,7 +73,7 @@ class Recipe:
         """Writes the settings into a file; returns the recipe of that file."""
         import yaml
 
-        path.write_text(yaml.safe_dump(self.settings, sort_keys=False))
+        path.write_text(yaml.safe_dump(self.settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
         return replace(self, path=path)
 
     @property
@@ -76,7 +84,19 @@ class Recipe:
     @property
     def trainer(self) -> str:
         given = self.flag_values("trainer")
-        return given[-1] if given else self.settings.get("trainer", DEFAULT_TRAINER)
+        trainer = given[-1] if given else self.settings.get("trainer", DEFAULT_TRAINER)
+        with as_user_error(ValueError):
+            check_type("trainer", str, trainer, DEFAULT_TRAINER)
+        return trainer
+
+    def check_environment(self) -> None:
+        """Raises a UserError if `env` is not a mapping from environment variables to values."""
+        env = self.settings.get("env", {})
+        if not isinstance(env, dict):
+            raise UserError(f"`env` is a mapping from environment variables to values, found {env!r}.")
+        for name, value in env.items():
+            if not isinstance(name, str) or value is None or isinstance(value, dict | list):
+                raise UserError(f"`env` gives each variable a text, found {name!r}: {value!r:.80}. Correct its value.")
 
     def flag_values(self, setting: str) -> list[str]:
         return [value for name, values in grouped(self.flags) if name == setting for value in values]
@@ -94,10 +114,8 @@ class Recipe:
 
     def parse(self) -> tuple[Any, ...]:
         """The arguments of script, trainer and model. The variables of `env` are set before they are made."""
-        env = self.settings.get("env", {})
-        if not isinstance(env, dict):
-            raise UserError(f"`env` is a mapping from environment variables to values, found {env!r}.")
-        os.environ.update({name: str(value) for name, value in env.items()})
+        self.check_environment()
+        os.environ.update({name: str(value) for name, value in self.settings.get("env", {}).items()})
         return self.parser().parse_args_into_dataclasses(self.flags)
 
     def trainings(self, is_setting: IsSetting) -> list["Recipe"]:
@@ -127,21 +145,16 @@ class Recipe:
             known = [flag for flag in _for_stage(stage, flags) if is_setting(trainer, flag[0])]
             stages.append(Recipe({**settings, **own[stage]}, _joined(known), stage=stage))
         folders = self.flag_values("output_dir") or [self.settings.get("output_dir", "runs/stages")]
+        with as_user_error(ValueError):
+            check_type("output_dir", str, folders[-1])
         return _chained(stages, Path(folders[-1]))
 
 
 def load_recipe(path: str | Path) -> dict[str, Any]:
     """The settings of a recipe, by its path or its name in the package."""
-    import yaml
+    from .recipe_yaml import read_yaml
 
-    path = recipe_path(path)
-    try:
-        recipe = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"the recipe {str(path)!r} is not YAML: {error}") from error
-    if not isinstance(recipe, dict):
-        raise UserError(f"the recipe {str(path)!r} is not a mapping from settings to values.")
-    return recipe
+    return read_yaml(recipe_path(path))
 
 
 def recipe_path(name: str | Path) -> Path:
@@ -194,17 +207,35 @@ def _for_stage(stage: str, named: list[tuple[str, Value]]) -> list[tuple[str, Va
     return [(name.removeprefix(f"{stage}."), value) for name, value in named if name.rpartition(".")[0] in ("", stage)]
 
 
-def _refuse_unknown(names: Iterable[str], trainers: dict[str, str], is_setting: IsSetting, origin: str) -> None:
-    for name in names:
+def naming_hint(name: str, value: Any, is_known: Callable[[str], bool]) -> str:
+    """What a name that is no setting was meant for: one with a dash or capitals, or a group of settings."""
+    spelling = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).replace("-", "_").lower()
+    if spelling != name and is_known(spelling):
+        return f" In a recipe it is written `{spelling}`."
+    if isinstance(value, dict) and any(is_known(str(inner)) for inner in value):
+        return f" A recipe has no groups: write the settings in `{name}` at its top level."
+    if "." in name and is_known(name.rpartition(".")[2]):
+        return " The recipe has no stages, so a setting names none."
+    return ""
+
+
+def _refuse_unknown(names: Mapping[str, Any], trainers: dict[str, str], is_setting: IsSetting, origin: str) -> None:
+    for name, value in names.items():
         stage, _, setting = name.rpartition(".")
         if stage and stage not in trainers:
             raise UserError(
                 f"the recipe has no stage '{stage}'; it has: {', '.join(trainers)}.{nearest(stage, trainers)}"
             )
         receivers = [trainers[stage]] if stage else list(trainers.values())
-        if not any(is_setting(trainer, setting) for trainer in receivers):
+        is_known = partial(_has_any, receivers, is_setting)
+        if not is_known(setting):
             where = f"for stage '{stage}'" if stage else f"in the {origin}: no stage has it"
-            raise UserError(f"unknown setting '{setting}' {where} (trainer: {', '.join(receivers)}).")
+            hint = naming_hint(setting, value, is_known)
+            raise UserError(f"unknown setting '{setting}' {where} (trainer: {', '.join(receivers)}).{hint}")
+
+
+def _has_any(trainers: list[str], is_setting: IsSetting, name: str) -> bool:
+    return any(is_setting(trainer, name) for trainer in trainers)
 
 
 def _chained(stages: list[Recipe], folder: Path) -> list[Recipe]:

@@ -5,6 +5,7 @@ from typing import Any
 from trl import ModelConfig
 
 from prefix_rft_trl.data.loading import load_splits, pick_split, with_demonstrations, with_prompts
+from prefix_rft_trl.models.adapters import check_adapter_names, module_names
 from prefix_rft_trl.models.changes import starting_model
 from prefix_rft_trl.models.sources import explain_missing_model
 from prefix_rft_trl.rewards import RewardFunction, load_reward
@@ -22,6 +23,11 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
     splits, rewards = splits_of(script_args), _load_rewards(script_args)
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
     _check_columns(rewards, rows)
+    weights = training_args.reward_weights
+    if weights is not None and len(weights) != len(rewards):
+        raise UserError(
+            f"`reward_weights` has {len(weights)} numbers for {len(rewards)} `reward_funcs`. Give each one."
+        )
     # Benchmarks replace the test split, but the trainer requires a dataset for an evaluation
     eval_rows = rows.take(0) if script_args.eval_benchmarks else _eval_rows(splits, script_args, training_args)
 
@@ -74,6 +80,10 @@ def _make(
 
     from trl import get_peft_config, get_quantization_config
 
+    if model_args.use_peft:
+        model_args.lora_target_modules = module_names(model_args.lora_target_modules)
+        with explain_missing_model(model):
+            check_adapter_names(model, model_args, training_args.trust_remote_code)
     training_args.model_init_kwargs = {
         "revision": model_args.model_revision,
         "attn_implementation": model_args.attn_implementation,
@@ -100,6 +110,12 @@ def splits_of(script_args: Any) -> Any:
 
 def _with_prompts(splits: Any, split: str, script_args: Any) -> Any:
     rows = pick_split(splits, split)
+    first = next(iter(rows), {}).get(script_args.prompt_column) if script_args.instruction else None
+    if isinstance(first, list):
+        raise UserError(
+            f"`instruction` is for prompts that are plain text, and those in the column '{script_args.prompt_column}' "
+            "are messages. Put its text into the messages, and remove `instruction`."
+        )
     return with_prompts(rows, script_args.prompt_column, script_args.instruction, script_args.conversational)
 
 
@@ -153,8 +169,6 @@ def _find_held_out(splits: Any, script_args: Any, training_args: Any, rewards: l
         )
     rows = _with_prompts(splits, script_args.measure_split, script_args)
     number = script_args.measure_rows
-    if number is not None and number < 1:
-        raise UserError(f"`measure_rows` is at least 1, found {number}. Leave it out for all rows.")
 
     from datasets import Dataset
 
