@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
-from .run.checkpoints import AtomicCheckpoints
+from .run.running_totals import RunningTotals
 from .utils.deepspeed import refuse_old_deepspeed
 from .utils.documented import documented
 
@@ -41,8 +41,10 @@ class DemonstrationSFTConfig(SFTConfig):
         refuse_old_deepspeed(self)
 
 
-class CountingSFTTrainer(AtomicCheckpoints, SFTTrainer):
+class CountingSFTTrainer(RunningTotals, SFTTrainer):
     """[`~trl.SFTTrainer`] that also logs `trained_tokens`: the tokens in the loss so far, over all processes."""
+
+    _totals = (*RunningTotals._totals, "_trained_tokens", "_total_train_tokens")
 
     def __init__(self, *args: Any, **named: Any):
         self._trained_tokens = 0

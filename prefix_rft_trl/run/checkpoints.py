@@ -41,6 +41,12 @@ class AtomicCheckpoints(Trainer):
         checkpoint = resolve_checkpoint(self.args.output_dir, resume_from_checkpoint)
         return super().train(checkpoint, *args, **kwargs)
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
+        else:  # a finished run that is resumed: the Trainer would take one more step
+            self.control.should_training_stop = True
+
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
         super()._maybe_log_save_evaluate(*args, **kwargs)
         if self.is_stopping and self._saved_step != self.state.global_step:
