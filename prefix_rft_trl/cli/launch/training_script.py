@@ -23,6 +23,7 @@ from .trainers import TRAINERS
 
 
 RESUME_LAST = ("last", "True", "true", True)
+PARTS = ("*model*.safetensors", "tokenizer_config.json", "README.md", STATE)  # of what the end of a run writes
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,9 +74,9 @@ def _train_and_save(trainer: Any, script_args: PrefixScriptArguments, training_a
 
 
 def has_ended(trainer: Any) -> bool:
-    """Whether the folder of a run says that it reached the last step of these settings, and holds its model."""
+    """Whether the folder of a run says that it reached the last step of these settings, and holds what it wrote."""
     folder = Path(trainer.args.output_dir)
-    if not is_finished(folder) or not any(folder.glob("*model*.safetensors")):
+    if not is_finished(folder) or not all(any(folder.glob(part)) for part in PARTS):
         return False
     last_step = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())[-1]
     return json.loads((folder / STATE).read_text())["global_step"] >= last_step
