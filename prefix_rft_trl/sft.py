@@ -50,6 +50,11 @@ class CountingSFTTrainer(RunningTotals, SFTTrainer):
         self._trained_tokens = 0
         super().__init__(*args, **named)
 
+    def _restore_totals(self) -> None:
+        super()._restore_totals()
+        logged = [logs[TRAINED_TOKENS] for logs in self.state.log_history if TRAINED_TOKENS in logs]
+        self._trained_tokens = max([self._trained_tokens, *logged[-1:]])  # of 0.6.0, whose checkpoints have no totals
+
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **named: Any) -> torch.Tensor:
         if self.model.training:
             tokens = (inputs["labels"] != -100).sum()

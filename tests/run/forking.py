@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import sys
 import traceback
@@ -68,7 +69,8 @@ def kill_at_write(on_write: Callable[[str], bool]) -> None:
             return
         if event in ("os.remove", "os.rmdir") and next(removals) % 4:
             return
-        if on_write(f"{event} {os.path.abspath(place).removeprefix(top)}"):
+        name = re.sub(r"(^|/)\.[^/]*", r"\1.", os.path.abspath(place).removeprefix(top))  # of a temporary file, chance
+        if on_write(f"{event} {name}"):
             if event == "open" and os.getpid() % 2:
                 cut_off = os.open(place, arguments[2])
                 os.write(cut_off, b'{"step": ')
@@ -117,7 +119,7 @@ def differences(found: Path, expected: Path) -> Iterator[str]:
 
 def _names(folder: Path) -> set[str]:
     paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return {path for path in paths if not path.endswith(LOGS)}
+    return {path for path in paths if not path.endswith(LOGS) and "/." not in path}
 
 
 def _content(file: Path) -> Any:

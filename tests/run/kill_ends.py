@@ -75,10 +75,10 @@ def kill_self() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def kill_at_each_place(base: Path, run: Run) -> int:
+def kill_at_each_place(base: Path, run: Run, step: int = 1) -> int:
     """Kills runs at one place each, resumes each of them, and the last one three times."""
     run_in(base / "origin", run, hook=kill_self)
-    for number in itertools.count():
+    for number in itertools.count(step=step):
         folder = base / f"killed-{number}"
         shutil.copytree(base / "origin", folder)
         writes = itertools.count()
@@ -87,7 +87,7 @@ def kill_at_each_place(base: Path, run: Run) -> int:
         codes = [run_in(folder, run, no_hook) for _ in range(3 if is_last else 1)]
         report(folder, base / "unbroken", codes)
         if is_last:
-            return number
+            return number // step
         shutil.rmtree(folder)
 
 
@@ -137,21 +137,25 @@ def stages() -> Run:
 def comparison() -> Run:
     compare.ProcessPoolExecutor = lambda workers, mp_context: ThreadPoolExecutor(workers)
     jobs.subprocess.Popen = ForkedRun
-    recipes = [str(RECIPES / f"{name}.yaml") for name in ("sft", "grpo")]
     settings = flags({**SETTINGS, **GRPO})
-    return with_hook(["compare", *recipes, "--seeds", "1", "--jobs", "1", "--output_dir", "runs", *settings])
+    recipe = str(RECIPES / "prefix_rft.yaml")
+    return with_hook(["compare", recipe, "--seeds", "1", "--jobs", "1", "--output_dir", "runs", *settings])
 
 
 def with_hook(line: list[str]) -> Run:
-    make_trainer = training_script.make_trainer
+    make_trainer, write_report = training_script.make_trainer, compare.write_report
 
     def run(hook: Hook) -> int:
+        def hook_and_write_report(*arguments: Any) -> None:
+            hook()
+            write_report(*arguments)
+
         def make(*settings: Any) -> Any:
             trainer, prompts = make_trainer(*settings)
             trainer.add_callback(AtLastStep(hook))
             return trainer, prompts
 
-        training_script.make_trainer = make
+        training_script.make_trainer, compare.write_report = make, hook_and_write_report
         return main(line)
 
     return run
@@ -169,5 +173,7 @@ if __name__ == "__main__":
     run = makers[kind]()
     if run_in(base / "unbroken", run, no_hook) != 0:
         sys.exit((base / "unbroken.log").read_text())
-    kill = kill_at_each_place if kind in ("grpo", "sft") else kill_at_every_fourth_place
+    kill = {"grpo": kill_at_each_place, "sft": partial(kill_at_each_place, step=2)}.get(
+        kind, kill_at_every_fourth_place
+    )
     print(f"killed at {kill(base, run)} places")
