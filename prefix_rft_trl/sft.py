@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
-from .run.checkpoints import AtomicCheckpoints
+from .run.running_totals import RunningTotals
 from .utils.deepspeed import refuse_old_deepspeed
 from .utils.documented import documented
 from .utils.setting_ranges import check_settings
@@ -47,12 +47,19 @@ class DemonstrationSFTConfig(SFTConfig):
         check_settings(DemonstrationSFTConfig, vars(self))
 
 
-class CountingSFTTrainer(AtomicCheckpoints, SFTTrainer):
+class CountingSFTTrainer(RunningTotals, SFTTrainer):
     """[`~trl.SFTTrainer`] that also logs `trained_tokens`: the tokens in the loss so far, over all processes."""
+
+    _totals = (*RunningTotals._totals, "_trained_tokens", "_total_train_tokens")
 
     def __init__(self, *args: Any, **named: Any):
         self._trained_tokens = 0
         super().__init__(*args, **named)
+
+    def _restore_totals(self) -> None:
+        super()._restore_totals()
+        logged = [logs[TRAINED_TOKENS] for logs in self.state.log_history if TRAINED_TOKENS in logs]
+        self._trained_tokens = max([self._trained_tokens, *logged[-1:]])  # of 0.6.0, whose checkpoints have no totals
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **named: Any) -> torch.Tensor:
         if self.model.training:

@@ -41,6 +41,12 @@ class AtomicCheckpoints(Trainer):
         checkpoint = resolve_checkpoint(self.args.output_dir, resume_from_checkpoint)
         return super().train(checkpoint, *args, **kwargs)
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
+        else:  # a finished run that is resumed: the Trainer would take one more step
+            self.control.should_training_stop = True
+
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
         super()._maybe_log_save_evaluate(*args, **kwargs)
         if self.is_stopping and self._saved_step != self.state.global_step:
@@ -48,6 +54,7 @@ class AtomicCheckpoints(Trainer):
 
     def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
         if not self.is_stopping:
+            self._delete_oldest_checkpoints()  # which a run that was killed after its last one may have left
             return super()._finalize_training(*args, **kwargs)
         with replaced(self.args, "load_best_model_at_end", False), replaced(self.args, "save_total_limit", None):
             return super()._finalize_training(*args, **kwargs)
@@ -76,9 +83,12 @@ class AtomicCheckpoints(Trainer):
         self._saved_step = self.state.global_step
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(folder))
+        self._delete_oldest_checkpoints()
+
+    def _delete_oldest_checkpoints(self) -> None:
         if self.args.should_save:
             rotate_checkpoints(
-                output_dir=str(folder.parent),
+                output_dir=self.args.output_dir,
                 save_total_limit=self.args.save_total_limit,
                 best_model_checkpoint=self.state.best_model_checkpoint,
                 use_mtime=True,

@@ -15,7 +15,7 @@ from .folder import CURVE, read_curve
 
 
 Measure = Callable[[Any], dict[str, float]]
-TokenCounter = Callable[[dict[str, Any], int, int], tuple[float, float]]
+TokenCounter = Callable[[dict[str, Any], dict[str, Any], int], tuple[float, float]]
 
 
 class CurveWriter(TrainerCallback):
@@ -30,8 +30,8 @@ class CurveWriter(TrainerCallback):
         folder (`str`): folder in which the curve is written.
         steps (`int`): optimizer steps between two measurements.
         measure (`Callable`): from the model to the values of a line. It runs on every process.
-        tokens (`Callable`): from the latest logged values, the step of the previous log and that of this one to the
-            generated and the trained tokens in between, over all processes.
+        tokens (`Callable`): from the latest logged values, the cost at the previous log and the step of this one to
+            the tokens generated and trained so far, over all processes.
     """
 
     def __init__(self, folder: str, steps: int, measure: Measure, tokens: TokenCounter):
@@ -39,19 +39,33 @@ class CurveWriter(TrainerCallback):
         self.steps, self.measure, self.tokens = steps, measure, tokens
         self.cost: dict[str, Any] = {"step": 0, "seconds": 0.0, "generated_tokens": 0.0, "trained_tokens": 0.0}
         self.started = 0.0
+        self._resumed_cost: dict[str, Any] | None = None
         self._logged: dict[str, Any] = {}
+
+    def cost_so_far(self) -> dict[str, Any]:
+        """The cost at the last log, with the seconds of training up to now."""
+        return {**self.cost, "seconds": self.cost["seconds"] + time.perf_counter() - self.started}
+
+    def resume_at(self, cost: dict[str, Any]) -> None:
+        """Lets the next training go on from the cost of the checkpoint that it resumes."""
+        self._resumed_cost = cost
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
         for logs in state.log_history:
             self._remember(logs)
-        lines = [line for line in read_curve(self.file.parent) if line["step"] <= state.global_step]
-        if state.global_step and lines:  # a resumed run
+        is_resumed = state.global_step > 0
+        lines = [line for line in read_curve(self.file.parent) if line["step"] <= state.global_step and is_resumed]
+        if self._resumed_cost is not None:
+            self.cost, self._resumed_cost = self._resumed_cost, None
+        elif lines:  # resumed from a checkpoint of 0.6.0
             self.cost = {name: lines[-1][name] for name in self.cost}
-            if state.is_world_process_zero:
-                write_atomically(self.file, "".join(json.dumps(line) + "\n" for line in lines))
         else:
             self.cost["step"] = state.global_step
-            self._write(self.measure(model), state, mode="w")
+        if state.is_world_process_zero:
+            write_atomically(self.file, "".join(json.dumps(line) + "\n" for line in lines))
+        if not lines or (self._is_due(state) and lines[-1]["step"] < state.global_step):
+            logged = [logs for logs in state.log_history if logs["step"] == state.global_step and "loss" in logs]
+            self._write_line(logged[-1] if logged else {}, model, state)
         self.started = time.perf_counter()
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -61,17 +75,15 @@ class CurveWriter(TrainerCallback):
         if "loss" not in logs:  # the summary of a finished run
             return
         self._remember(logs)
-        generated, trained = self.tokens(self._logged, self.cost["step"], state.global_step)
+        generated, trained = self.tokens(self._logged, self.cost, state.global_step)
         self.cost = {
+            **self.cost_so_far(),
             "step": state.global_step,
-            "seconds": self.cost["seconds"] + time.perf_counter() - self.started,
-            "generated_tokens": self.cost["generated_tokens"] + generated,
-            "trained_tokens": self.cost["trained_tokens"] + trained,
+            "generated_tokens": generated,
+            "trained_tokens": trained,
         }
-        if "reward" in logs:  # plain GRPO samples all of the tokens whose entropy it logs
-            logs = {"policy_entropy": logs["entropy"], **logs}
         if self._is_due(state):
-            self._write({**logs, **self.measure(model)}, state)
+            self._write_line(logs, model, state)
         self.started = time.perf_counter()
 
     def _is_due(self, state: Any) -> bool:
@@ -81,11 +93,13 @@ class CurveWriter(TrainerCallback):
         # A generation batch logs its lengths once, also if it is trained on for several logs or resumed in between
         self._logged |= {name: value for name, value in logs.items() if value is not None}
 
-    def _write(self, values: dict[str, Any], state: Any, mode: str = "a") -> None:
+    def _write_line(self, logs: dict[str, Any], model: Any, state: Any) -> None:
+        if "reward" in logs:  # plain GRPO samples all of the tokens whose entropy it logs
+            logs = {"policy_entropy": logs["entropy"], **logs}
+        line = {**logs, **self.measure(model), **self.cost, "step": state.global_step}
         if state.is_world_process_zero:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self.file.open(mode, encoding="utf-8") as file:
-                file.write(json.dumps({**values, **self.cost}) + "\n")
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
 
 
 def grpo_tokens(args: Any) -> TokenCounter:
@@ -97,22 +111,18 @@ def grpo_tokens(args: Any) -> TokenCounter:
     def generation_batches(steps: int) -> int:
         return math.ceil(steps * micro_steps / micro_steps_per_batch)
 
-    def count(logs: dict[str, Any], first: int, last: int) -> tuple[float, float]:
+    def count(logs: dict[str, Any], before: dict[str, Any], step: int) -> tuple[float, float]:
         sampled = logs["completions/mean_length"] - logs.get("prefix/tokens", 0.0)
         trained = sampled + logs.get("prefix/trained_tokens", 0.0)
-        rollouts = args.generation_batch_size * (generation_batches(last) - generation_batches(first))
-        return sampled * rollouts, trained * rollouts_per_step * (last - first)
+        rollouts = args.generation_batch_size * (generation_batches(step) - generation_batches(before["step"]))
+        return (
+            before["generated_tokens"] + sampled * rollouts,
+            before["trained_tokens"] + trained * rollouts_per_step * (step - before["step"]),
+        )
 
     return count
 
 
 def sft_tokens() -> TokenCounter:
     """Counts tokens by what [`~prefix_rft_trl.sft.CountingSFTTrainer`] logs; none are generated."""
-    counted = 0.0
-
-    def count(logs: dict[str, Any], first: int, last: int) -> tuple[float, float]:
-        nonlocal counted
-        before, counted = counted, logs["trained_tokens"]
-        return 0.0, counted - before
-
-    return count
+    return lambda logs, before, step: (0.0, logs["trained_tokens"])

@@ -13,21 +13,28 @@ from accelerate.logging import get_logger
 from accelerate.utils import gather_object
 
 from prefix_rft_trl.method.token_weights import prefix_token_mask
+from prefix_rft_trl.utils.patching import replaced
 
-from .checkpoints import AtomicCheckpoints
+from .running_totals import RunningTotals
 
 
 logger = get_logger(__name__)
 
 
-class ExactResume(AtomicCheckpoints):
+class ExactResume(RunningTotals):
     """Mixin for a [`~trl.GRPOTrainer`]: resumes a run bit for bit."""
 
     _step: int
     _buffered_inputs: list[dict[str, Any]] | None
-    _metrics: dict[str, dict[str, list[float]]]
+    _logs: dict[str, Any]
+    log_completions: bool
     _sampler: Any = None
     _epochs_trained = 0
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        # A finished run that is resumed samples nothing, and would replace its last table of completions by none
+        with replaced(self, "log_completions", self.log_completions and len(self._logs["prompt"]) > 0):
+            super().log(logs, start_time)
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         self._sampler = super()._get_train_sampler(dataset)
@@ -44,7 +51,6 @@ class ExactResume(AtomicCheckpoints):
             "micro_step": self._step,
             "layout": self._layout,
             "generation_batch": self._buffered_inputs if steps_into_batch else None,
-            "metrics": {name: list(map(float, values)) for name, values in self._metrics["train"].items()},
         }
         torch.save(place, _place_file(folder, self.accelerator.process_index))
 
@@ -67,7 +73,7 @@ class ExactResume(AtomicCheckpoints):
         if all(gather_object([place.get("layout") == self._layout])):
             self._step, batch = place["micro_step"], place["generation_batch"]
             self._buffered_inputs = None if batch is None else [_with_prefix_mask(inputs) for inputs in batch]
-            self._metrics["train"].update(place["metrics"])
+            self._metrics["train"].update(place.get("metrics", {}))  # of 0.6.0
             return
         self._step, self._buffered_inputs = self.state.global_step * self.args.gradient_accumulation_steps, None
         logger.warning(

@@ -72,6 +72,7 @@ FOUR_STEPS = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learni
 RESUMING = {
     "unbroken": {**run(12, **FOUR_STEPS), "samples": True},
     "resumed": {**run(12, **FOUR_STEPS), "samples": True, "resumes": "unbroken/checkpoint-2"},
+    "finished": {**run(12, **FOUR_STEPS), "samples": True, "resumes": "unbroken/checkpoint-4"},
 }
 
 

@@ -1,5 +1,6 @@
 """Train a recipe of one stage, in the process of `prefix-rft train` or in each process that it launches."""
 
+import json
 import os
 import sys
 import warnings
@@ -10,7 +11,7 @@ from trl import ModelConfig
 
 from prefix_rft_trl.data.loading import name_on_hub
 from prefix_rft_trl.run.checkpoints import resolve_checkpoint
-from prefix_rft_trl.run.folder import CURVE, last_checkpoint
+from prefix_rft_trl.run.folder import CURVE, STATE, is_finished, last_checkpoint
 from prefix_rft_trl.run.settings import RunSettings
 from prefix_rft_trl.run.stopping import StopOnSignal
 from prefix_rft_trl.utils.errors import UserError
@@ -19,6 +20,10 @@ from .arguments import PrefixScriptArguments
 from .launching import NUM_PROCESSES, note_exit_code, sampling_command
 from .recipe import Recipe
 from .trainers import TRAINERS
+
+
+RESUME_LAST = ("last", "True", "true", True)
+PARTS = ("*model*.safetensors", "tokenizer_config.json", "README.md", STATE)  # of what the end of a run writes
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,30 +37,49 @@ def train(recipe: Recipe) -> int:
     try:
         script_args, training_args, model_args = recipe.parse()
         _check_number_of_processes(training_args.world_size)
-        training_args.resume_from_checkpoint = resolve_checkpoint(
-            training_args.output_dir, training_args.resume_from_checkpoint
-        )
+        resume = training_args.resume_from_checkpoint
+        training_args.resume_from_checkpoint = resolve_checkpoint(training_args.output_dir, resume)
         trainer, prompts = make_trainer(script_args, training_args, model_args)
     except (UserError, ValueError, OSError) as error:
         if int(os.environ.get("LOCAL_RANK", 0)) == 0:
             print(f"prefix-rft train: {error}", file=sys.stderr)
         return 2
+    if resume in RESUME_LAST and has_ended(trainer):
+        trainer.accelerator.print(f"\nThe run in {training_args.output_dir} is finished: nothing is left to train.")
+        exit_code = 0
+    else:
+        exit_code = _train_and_save(trainer, script_args, training_args, prompts)
+    trainer.accelerator.wait_for_everyone()  # or one process tears down what another still communicates with
+    trainer.accelerator.end_training()
+    note_exit_code(exit_code)
+    return exit_code
+
+
+def _train_and_save(trainer: Any, script_args: PrefixScriptArguments, training_args: Any, prompts: Any) -> int:
+    folder = training_args.output_dir
+    trainer.accelerator.wait_for_everyone()  # until every process has seen whether the run is finished
     if trainer.accelerator.is_main_process:
-        RunSettings.from_recipe(script_args, training_args, prompts).write(training_args.output_dir)
+        RunSettings.from_recipe(script_args, training_args, prompts).write(folder)
+        Path(folder, STATE).unlink(missing_ok=True)  # until this run is finished too
     with StopOnSignal(trainer) as stop:
         trainer.train(training_args.resume_from_checkpoint)
     if stop.signal:
         trainer.accelerator.print(
             f"\nStopped at step {trainer.state.global_step} of {trainer.state.max_steps}, with the checkpoint "
-            f"{last_checkpoint(training_args.output_dir)}. To resume, repeat the command with "
-            "`--resume_from_checkpoint last`."
+            f"{last_checkpoint(folder)}. To resume, repeat the command with `--resume_from_checkpoint last`."
         )
     else:
         _finish(trainer, script_args, training_args, prompts[0])
-    trainer.accelerator.wait_for_everyone()  # or one process tears down what another still communicates with
-    trainer.accelerator.end_training()
-    note_exit_code(stop.exit_code)
     return stop.exit_code
+
+
+def has_ended(trainer: Any) -> bool:
+    """Whether the folder of a run says that it reached the last step of these settings, and holds what it wrote."""
+    folder = Path(trainer.args.output_dir)
+    if not is_finished(folder) or not all(any(folder.glob(part)) for part in PARTS):
+        return False
+    last_step = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())[-1]
+    return json.loads((folder / STATE).read_text())["global_step"] >= last_step
 
 
 def make_trainer(script_args: PrefixScriptArguments, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
