@@ -71,16 +71,25 @@ def differences(theirs: Identity, ours: Identity) -> list[str]:
 
 
 def shape_differences(checkpoint: Path, model: nn.Module) -> list[str]:
-    """The first tensor of a checkpoint's safetensors, by their headers, that has another shape in the model."""
-    from safetensors import safe_open
+    """The first tensor of a checkpoint's safetensors, by their headers, that has another shape in the model.
+
+    Raises:
+        ValueError: if a header cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
 
     shapes = {name.replace(".default.", "."): _shape(weight) for name, weight in model.named_parameters()}
     for file in sorted(checkpoint.glob("*model*.safetensors")):
-        with safe_open(file, "pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118
-                shape = tensors.get_slice(name).get_shape()
-                if shapes.get(name, shape) != shape:
-                    return [f"the shape of {name} was {shape}, here it is {shapes[name]}"]
+        try:
+            with safe_open(file, "pt") as tensors:
+                found = {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(
+                f"Cannot resume from {checkpoint}: its file {file.name} cannot be read: {error}."
+            ) from None
+        for name in found.keys() & shapes.keys():
+            if found[name] != shapes[name]:
+                return [f"the shape of {name} was {found[name]}, here it is {shapes[name]}"]
     return []
 
 
