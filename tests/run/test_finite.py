@@ -153,6 +153,17 @@ def test_frozen_and_integer_weights_are_not_looked_at():
     assert first_not_finite(model) is None
 
 
+def test_padding_of_a_shard_of_zero_3_is_not_a_weight(monkeypatch):
+    """Five values on two processes, three each: what follows the last one is uninitialized memory."""
+    model, shard = torch.nn.Linear(1, 1, bias=False), torch.tensor([1.0, 2.0, math.nan])
+    model.weight.data = torch.empty(0)
+    model.weight.ds_tensor, model.weight.ds_numel, model.weight.ds_process_group = shard, 5, None
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda group: 1)
+    assert first_not_finite(model) is None
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda group: 0)
+    assert first_not_finite(model) == "weight"
+
+
 def test_large_weights_are_finite_though_their_norm_is_not():
     model = torch.nn.Linear(4, 4)
     model.weight.data.fill_(3e38)
