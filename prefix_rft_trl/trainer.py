@@ -24,6 +24,7 @@ from .metrics import completion_columns, rollout_metrics, rollout_rows, token_me
 from .rollouts import RolloutBatch, cut_prefix, plan_batch
 from .run.completions import CompletionsPrinter
 from .run.exact_resume import ExactResume
+from .run.finite import FiniteRewards
 from .run.success_history import SuccessHistory
 from .sampling.adapter_sync import keep_base_weights
 from .sampling.hybrid import sample_continuations
@@ -31,7 +32,7 @@ from .sampling.vllm_server import fail_together
 from .utils.patching import replaced
 
 
-class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
+class PrefixGRPOTrainer(ExactResume, FiniteRewards, GRPOTrainer):
     """
     Trainer for Prefix-RFT (Huang et al., 2025, https://huggingface.co/papers/2507.01679).
 
@@ -39,7 +40,7 @@ class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
     group like the others; their prefix tokens are trained as off-policy targets, only where the policy is uncertain.
 
     It takes the arguments of [`~trl.GRPOTrainer`]. Given a [`~trl.GRPOConfig`], or `num_prefix_generations=0`, it is
-    that trainer, bit for bit, but for an adapter with vLLM (`sampling.adapter_sync`).
+    that trainer, bit for bit, as long as rewards are finite; an adapter's base is kept (`sampling.adapter_sync`).
 
     Example:
 
@@ -221,9 +222,8 @@ class PrefixGRPOTrainer(ExactResume, GRPOTrainer):
         )
         # The log is a deque of one generation batch: this replaces the group's advantages, which are not trained on
         self._logs["advantages"].extend(advantages.tolist())
-        first = self.accelerator.process_index * len(lengths)
-        own_rows = slice(first, first + len(lengths))
-        return prefix_advantages[own_rows], advantages[own_rows]
+        process = self.accelerator.process_index
+        return prefix_advantages.view(-1, len(lengths))[process], advantages.view(-1, len(lengths))[process]
 
     # Clipping, ratio and loss: TRL's loss, with a weight for each prefix token. The weights need the entropies of the
     # loss's forward pass, and TRL reads the advantages after that pass, so they are set in between.

@@ -4,22 +4,35 @@ A run can be killed while it writes one. A checkpoint is marked as incomplete un
 file; it then lists its files. Only after that are older ones deleted and is it pushed to the Hub.
 """
 
+import json
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import transformers.trainer
 from accelerate import PartialState
 from accelerate.logging import get_logger
 from accelerate.utils import broadcast_object_list, gather_object
 from transformers import Trainer
-from transformers.trainer_utils import rotate_checkpoints
 
 from prefix_rft_trl.utils.patching import replaced
 
-from .folder import has_optimizer_state, last_checkpoint, mark_complete, mark_incomplete, why_incomplete
+from .finite import FiniteWeights
+from .folder import (
+    delete_oldest,
+    has_optimizer_state,
+    last_checkpoint,
+    mark_complete,
+    mark_incomplete,
+    why_damaged,
+    why_incomplete,
+)
+from .identity import IDENTITY, Identity, differences, identify_checkpoint, identify_run, shape_differences
 
 
 logger = get_logger(__name__)
+Choice = TypeVar("Choice")
 
 
 class AtomicCheckpoints(Trainer):
@@ -27,7 +40,8 @@ class AtomicCheckpoints(Trainer):
     Mixin for a [`~transformers.Trainer`]: saves complete checkpoints and resumes only from those.
 
     `train(resume_from_checkpoint=...)` takes the path of a checkpoint, `True` for the last complete one in the output
-    folder, or `"last"`, which starts from the beginning if there is none yet.
+    folder, or `"last"`, which starts from the beginning if there is none yet. A checkpoint of another run is refused.
+    Weights that are not finite end the run before they are saved ([`~prefix_rft_trl.run.finite.FiniteWeights`]).
 
     Attributes:
         is_stopping (`bool`): whether training ends early ([`~prefix_rft_trl.run.StopOnSignal`]). The step's checkpoint
@@ -37,8 +51,13 @@ class AtomicCheckpoints(Trainer):
     is_stopping = False
     _saved_step = -1
 
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.add_callback(FiniteWeights(self))
+
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         checkpoint = resolve_checkpoint(self.args.output_dir, resume_from_checkpoint)
+        self.refuse_other_run(checkpoint)
         return super().train(checkpoint, *args, **kwargs)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
@@ -46,6 +65,32 @@ class AtomicCheckpoints(Trainer):
             super()._run_epoch(*args, **kwargs)
         else:  # a finished run that is resumed: the Trainer would take one more step
             self.control.should_training_stop = True
+
+    @cached_property
+    def run_identity(self) -> Identity:
+        return identify_run(self)
+
+    def refuse_other_run(self, checkpoint: str | None) -> None:
+        """
+        Checks, before anything is loaded, that a checkpoint is of this run. Every process calls it.
+
+        Raises:
+            ValueError: on every process, with what differs.
+        """
+        ours = self.run_identity  # also without a checkpoint: training wraps the model
+
+        def refuse() -> None:
+            if checkpoint is None:
+                return
+            theirs = identify_checkpoint(Path(checkpoint))
+            found = differences(theirs, ours) or shape_differences(Path(checkpoint), self.model)
+            if found:
+                raise ValueError(
+                    f"Cannot resume from {checkpoint}: it is of another run: {'; '.join(found)}. Resume it as it was "
+                    "started, or start a new run in another `output_dir`."
+                )
+
+        _decide_on_main_process(refuse)
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
         super()._maybe_log_save_evaluate(*args, **kwargs)
@@ -73,6 +118,7 @@ class AtomicCheckpoints(Trainer):
             self._save_extras(folder)
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
+                (folder / IDENTITY).write_text(json.dumps(self.run_identity, indent=1) + "\n", encoding="utf-8")
                 mark_complete(folder)
         except Exception as error:
             raise RuntimeError(
@@ -87,12 +133,7 @@ class AtomicCheckpoints(Trainer):
 
     def _delete_oldest_checkpoints(self) -> None:
         if self.args.should_save:
-            rotate_checkpoints(
-                output_dir=self.args.output_dir,
-                save_total_limit=self.args.save_total_limit,
-                best_model_checkpoint=self.state.best_model_checkpoint,
-                use_mtime=True,
-            )
+            delete_oldest(Path(self.args.output_dir), self.args.save_total_limit, self.state.best_model_checkpoint)
 
     def _save_extras(self, folder: Path) -> None:
         """Hook: writes further files into a checkpoint, on each process."""
@@ -110,21 +151,12 @@ def resolve_checkpoint(folder: str, requested: str | bool | None) -> str | None:
         `str` or `None`: the checkpoint; `None` to start from the beginning.
 
     Raises:
-        ValueError: on every process, if the checkpoint is incomplete, if `True` finds none, or if not all processes
-            see it.
+        ValueError: on every process, if the checkpoint is incomplete or damaged, if `True` finds none, or if not all
+            processes see it.
     """
     if not requested or requested in ("None", "False", "false"):
         return None
-    choice: list[Any] = [None, None]
-    if PartialState().is_main_process:
-        try:
-            choice[0] = _choose(folder, requested)
-        except ValueError as error:
-            choice[1] = str(error)
-    broadcast_object_list(choice, from_process=0)
-    checkpoint, refusal = choice
-    if refusal is not None:
-        raise ValueError(refusal)
+    checkpoint = _decide_on_main_process(lambda: _choose(folder, requested))
     if not all(gather_object([checkpoint is None or Path(checkpoint).is_dir()])):
         raise ValueError(
             f"Not all processes see {checkpoint}: `output_dir` has to be on a disk that all nodes share, under the "
@@ -133,10 +165,25 @@ def resolve_checkpoint(folder: str, requested: str | bool | None) -> str | None:
     return checkpoint
 
 
+def _decide_on_main_process(decide: Callable[[], Choice]) -> Choice:
+    """What the main process decides; the `ValueError` that it raises, on every process."""
+    choice: list[Any] = [None, None]
+    if PartialState().is_main_process:
+        try:
+            choice[0] = decide()
+        except ValueError as error:
+            choice[1] = str(error)
+    broadcast_object_list(choice, from_process=0)
+    decided, refusal = choice
+    if refusal is not None:
+        raise ValueError(refusal)
+    return decided
+
+
 def _choose(folder: str, requested: str | bool) -> str | None:
     is_required = requested is True or requested in ("True", "true")
     if is_required or requested == "last":
-        checkpoint = last_checkpoint(folder, logger.warning)
+        checkpoint = last_checkpoint(folder, logger.warning, verify=True)
         if checkpoint is None and is_required:
             raise ValueError(
                 f"`resume_from_checkpoint=True`, but {folder} holds no complete checkpoint. Leave it out."
@@ -147,9 +194,9 @@ def _choose(folder: str, requested: str | bool) -> str | None:
             logger.warning(f"Resuming from {checkpoint}.")
     else:
         checkpoint = str(requested)
-        reason = why_incomplete(Path(checkpoint))
+        reason = why_incomplete(Path(checkpoint)) or why_damaged(Path(checkpoint))
         if reason is not None:
-            last = last_checkpoint(Path(checkpoint).parent) or "none"
+            last = last_checkpoint(Path(checkpoint).parent, verify=True) or "none"
             raise ValueError(f"Cannot resume from {checkpoint}: {reason} The last complete checkpoint there: {last}.")
     if checkpoint is not None and not has_optimizer_state(Path(checkpoint)):
         logger.warning(

@@ -1,5 +1,6 @@
 """The workers here apply `eval`: an item says what happens to its worker."""
 
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -56,6 +57,14 @@ def test_an_item_that_takes_too_long_loses_its_worker_in_time(workers, worker_id
     assert workers.results([ENDLESS, *SUMS]) == {ENDLESS: Failure.TIMEOUT, **SUMMED}
     assert 1.0 <= time.perf_counter() - start < 4.0
     assert len(before - worker_ids(workers)) == 1
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_clock_that_is_set_changes_no_time_limit(workers, monkeypatch, seconds):
+    clock = itertools.count(time.time(), seconds)
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    item = ("__import__('time').sleep(0.2)",)
+    assert workers.results([item, *SUMS, ENDLESS]) == {item: None, **SUMMED, ENDLESS: Failure.TIMEOUT}
 
 
 @needs_kill

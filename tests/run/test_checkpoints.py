@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import resource
 import shutil
 import signal
@@ -9,12 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import PartialState
 from trl import SFTConfig
 
 from prefix_rft_trl import PrefixGRPOTrainer, lab
-from prefix_rft_trl.run import StopOnSignal, checkpoints, last_checkpoint
+from prefix_rft_trl.run import StopOnSignal, checkpoints, folder, last_checkpoint
 from prefix_rft_trl.run.checkpoints import resolve_checkpoint
-from prefix_rft_trl.run.folder import FILES, INCOMPLETE, STATE, mark_complete, why_incomplete
+from prefix_rft_trl.run.folder import FILES, INCOMPLETE, STATE, checksum, mark_complete, why_incomplete
+from prefix_rft_trl.run.identity import IDENTITY
 from prefix_rft_trl.sft import CountingSFTTrainer
 
 
@@ -38,6 +41,15 @@ def cut_off(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
 
 
+def rewrite(file: Path, content: object) -> None:
+    file.write_text(json.dumps(content))
+
+
+def change_list(checkpoint: Path, **changes: object) -> None:
+    files = json.loads((checkpoint / FILES).read_text())
+    rewrite(checkpoint / FILES, {**files, **changes})
+
+
 DAMAGES = {
     "mark": lambda checkpoint: (checkpoint / INCOMPLETE).write_text(""),
     "state is missing": lambda checkpoint: (checkpoint / STATE).unlink(),
@@ -45,6 +57,23 @@ DAMAGES = {
     "list is cut off": lambda checkpoint: cut_off(checkpoint / FILES),
     "weights are missing": lambda checkpoint: (checkpoint / "model.safetensors").unlink(),
     "optimizer is cut off": lambda checkpoint: cut_off(checkpoint / "optimizer.pt"),
+    "state is a list": lambda checkpoint: rewrite(checkpoint / STATE, []),
+    "state is null": lambda checkpoint: rewrite(checkpoint / STATE, None),
+    "state has no step": lambda checkpoint: rewrite(checkpoint / STATE, {"max_steps": 4}),
+    "step is text": lambda checkpoint: rewrite(checkpoint / STATE, {"global_step": "3", "max_steps": 4}),
+    "state is not text": lambda checkpoint: (checkpoint / STATE).write_bytes(b"\xff\xfe\x00{}"),
+    "list is empty": lambda checkpoint: (checkpoint / FILES).write_text(""),
+    "list is an empty object": lambda checkpoint: rewrite(checkpoint / FILES, {}),
+    "list is a list": lambda checkpoint: rewrite(checkpoint / FILES, []),
+    "list is a number": lambda checkpoint: rewrite(checkpoint / FILES, 3),
+    "list is a folder": lambda checkpoint: ((checkpoint / FILES).unlink(), (checkpoint / FILES).mkdir()),
+    "sizes are a list": lambda checkpoint: change_list(checkpoint, sizes=["model.safetensors"]),
+    "sizes are none": lambda checkpoint: change_list(checkpoint, sizes={}),
+    "a size is text": lambda checkpoint: change_list(checkpoint, sizes={STATE: "many"}),
+    "a size is negative": lambda checkpoint: change_list(checkpoint, sizes={STATE: -1}),
+    "checksums are null": lambda checkpoint: change_list(checkpoint, checksums=None),
+    "checksums are of other files": lambda checkpoint: change_list(checkpoint, checksums={"model.bin": 1}),
+    "order is text": lambda checkpoint: change_list(checkpoint, order="3"),
 }
 
 
@@ -55,6 +84,95 @@ def test_incomplete_checkpoint_is_skipped_with_a_message(copy, damage):
     assert last_checkpoint(copy, messages.append) == str(copy / "checkpoint-2")
     assert len(messages) == 1
     assert f"Skipping {copy / 'checkpoint-3'}: it" in messages[0]
+
+
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "place_in_run_0.pt", "config.json",
+        "training_args.bin", IDENTITY,
+    ],
+)  # fmt: skip
+def test_flipped_bit_is_found_in_the_checkpoint_that_is_used(copy, name, caplog):
+    flip_a_bit(copy / "checkpoint-3" / name)
+    flip_a_bit(copy / "checkpoint-1" / name)
+    PartialState()
+    assert last_checkpoint(copy) == str(copy / "checkpoint-3"), "it looks only when a checkpoint is about to be used"
+    read = []
+    with caplog.at_level(logging.WARNING), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder, "checksum", lambda file: read.append(file.parent.name) or checksum(file))
+        assert resolve_checkpoint(str(copy), "last") == str(copy / "checkpoint-2")
+    assert f"checkpoint-3: its file {name} is damaged" in caplog.text
+    assert set(read) == {"checkpoint-3", "checkpoint-2"}
+    with pytest.raises(ValueError, match=rf"checkpoint-3: its file {name} is damaged.* there: .*checkpoint-2"):
+        resolve_checkpoint(str(copy), str(copy / "checkpoint-3"))
+
+
+def test_file_that_the_disk_does_not_give_back_is_passed_over(copy, monkeypatch, caplog):
+    def read(file: Path) -> int:
+        if file == copy / "checkpoint-3" / "optimizer.pt":
+            raise OSError(5, "Input/output error")
+        return checksum(file)
+
+    monkeypatch.setattr(folder, "checksum", read)
+    PartialState()
+    with caplog.at_level(logging.WARNING):
+        assert resolve_checkpoint(str(copy), True) == str(copy / "checkpoint-2")
+    assert "its file optimizer.pt cannot be read: Input/output error" in caplog.text
+
+
+def test_list_of_0_7_0_without_checksums_is_valid(copy):
+    for checkpoint in copy.glob("checkpoint-*"):
+        sizes = json.loads((checkpoint / FILES).read_text())["sizes"]
+        rewrite(checkpoint / FILES, {"written": 1e9 / int(checkpoint.name[-1]), "sizes": sizes})
+    assert last_checkpoint(copy, verify=True) == str(copy / "checkpoint-3")
+
+
+FUTURE = 4e9  # the year 2096
+
+
+def test_checkpoint_from_the_future_does_not_cost_a_new_one(copy, make_trainer):
+    for path in [copy / "checkpoint-2", *(copy / "checkpoint-2").iterdir()]:
+        os.utime(path, (FUTURE, FUTURE))
+    shutil.rmtree(copy / "checkpoint-3")
+    make_trainer(copy, save_total_limit=1).train("last")
+    assert [path.name for path in copy.glob("checkpoint-*")] == ["checkpoint-4"]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_steps_below_those_of_an_abandoned_future_are_the_newest(run, make_trainer, tmp_path, limit):
+    """A run of four steps is taken up again after the first, and killed after the second."""
+    other = shutil.copytree(run[0], tmp_path / "other")
+
+    class Killed(PrefixGRPOTrainer):
+        def training_step(self, *args, **kwargs):
+            if self.state.global_step == 2:
+                raise KeyboardInterrupt
+            return super().training_step(*args, **kwargs)
+
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(other, Killed, save_total_limit=limit).train(str(other / "checkpoint-1"))
+    assert last_checkpoint(other) == str(other / "checkpoint-2")
+    kept = {1: ["2"], 2: ["2", "4"], 3: ["2", "3", "4"]}
+    assert sorted(path.name[11:] for path in other.glob("checkpoint-*")) == kept[limit]
+
+
+def test_best_checkpoint_is_kept_and_an_incomplete_one_goes_first(copy):
+    (copy / "checkpoint-3" / INCOMPLETE).write_text("")
+    folder.delete_oldest(copy, 2, str(copy / "checkpoint-1"))
+    assert sorted(path.name for path in copy.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
+    folder.delete_oldest(copy, 1, str(copy / "checkpoint-1"))
+    folder.delete_oldest(copy, None, None)
+    folder.delete_oldest(copy, 0, None)
+    assert sorted(path.name for path in copy.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
+    folder.delete_oldest(copy, 1, None)
+    assert sorted(path.name for path in copy.glob("checkpoint-*")) == ["checkpoint-2"]
 
 
 def test_run_resumes_before_the_broken_checkpoint_and_writes_it_anew(
@@ -172,7 +290,8 @@ def test_stopped_run_leaves_a_checkpoint_however_it_is_set_to_save(tmp_path, mak
 
 
 def test_checkpoint_of_another_trainer_without_a_list_of_files_counts_as_complete(copy):
-    (copy / "checkpoint-3" / FILES).unlink()
+    for file in copy.glob(f"*/{FILES}"):
+        file.unlink()
     assert last_checkpoint(copy) == str(copy / "checkpoint-3")
 
 

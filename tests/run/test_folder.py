@@ -12,11 +12,16 @@ def state(step: int) -> str:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [(None, False), ("", False), (state(4)[:-1], False), (state(3), False), (state(4), True), (state(5), True)],
-)
+    [
+        (None, False), ("", False), (state(4)[:-1], False), (state(3), False), (state(4), True), (state(5), True),
+        ("[]", False), ("null", False), ("{}", False), ('{"global_step": 4}', False), ('{"max_steps": 4}', False),
+        ('{"global_step": null, "max_steps": 4}', False), ('{"global_step": "4", "max_steps": "4"}', False),
+        ('{"global_step": 4, "max_steps": [4]}', False), ("\udcff", False),
+    ],
+)  # fmt: skip
 def test_run_is_finished_when_its_complete_state_is_there(tmp_path, text, expected):
     if text is not None:
-        (tmp_path / STATE).write_text(text)
+        (tmp_path / STATE).write_text(text, errors="surrogateescape")
     assert is_finished(tmp_path) is expected
 
 

@@ -11,6 +11,7 @@ from trl import ModelConfig
 
 from prefix_rft_trl.data.loading import name_on_hub
 from prefix_rft_trl.run.checkpoints import resolve_checkpoint
+from prefix_rft_trl.run.finite import WeightsNotFinite
 from prefix_rft_trl.run.folder import CURVE, STATE, is_finished, last_checkpoint
 from prefix_rft_trl.run.settings import RunSettings
 from prefix_rft_trl.run.stopping import StopOnSignal
@@ -40,6 +41,7 @@ def train(recipe: Recipe) -> int:
         resume = training_args.resume_from_checkpoint
         training_args.resume_from_checkpoint = resolve_checkpoint(training_args.output_dir, resume)
         trainer, prompts = make_trainer(script_args, training_args, model_args)
+        trainer.refuse_other_run(training_args.resume_from_checkpoint)
     except (UserError, ValueError, OSError) as error:
         if int(os.environ.get("LOCAL_RANK", 0)) == 0:
             print(f"prefix-rft train: {error}", file=sys.stderr)
@@ -61,8 +63,12 @@ def _train_and_save(trainer: Any, script_args: PrefixScriptArguments, training_a
     if trainer.accelerator.is_main_process:
         RunSettings.from_recipe(script_args, training_args, prompts).write(folder)
         Path(folder, STATE).unlink(missing_ok=True)  # until this run is finished too
-    with StopOnSignal(trainer) as stop:
-        trainer.train(training_args.resume_from_checkpoint)
+    try:
+        with StopOnSignal(trainer) as stop:
+            trainer.train(training_args.resume_from_checkpoint)
+    except WeightsNotFinite as error:
+        trainer.accelerator.print(f"prefix-rft train: {error}", file=sys.stderr)
+        return 1
     if stop.signal:
         trainer.accelerator.print(
             f"\nStopped at step {trainer.state.global_step} of {trainer.state.max_steps}, with the checkpoint "

@@ -2,12 +2,14 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from enum import StrEnum
 from multiprocessing import util
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .workers import SpawnWithoutMain
@@ -24,6 +26,7 @@ MOST_ATTEMPTS = 3  # in a row without a single result
 # Exit priority that ends the workers before a process started by multiprocessing waits for its children
 _BEFORE_CHILDREN_ARE_JOINED = 10
 _POLL_SECONDS = 1.0
+_MONOTONIC = SimpleNamespace(time=time.monotonic, sleep=time.sleep)
 
 
 class Failure(StrEnum):
@@ -126,12 +129,14 @@ class WorkerPool:
 
     def running(self, prepare_with: tuple[Any, ...] = ()) -> "ProcessPool":
         """The running workers, started if necessary."""
+        import pebble.pool.process
         from pebble import ProcessPool
 
         with self._lock:
             if not self.is_running:
                 if self._end_pool is not None:
                     self._end_pool()
+                pebble.pool.process.time = _MONOTONIC  # type: ignore[assignment] # it limits by the wall clock
                 self._pool = ProcessPool(
                     self.num_workers, initializer=self.prepare, initargs=prepare_with, context=SpawnWithoutMain()
                 )
