@@ -10,7 +10,7 @@ import pytest
 
 def run_script(name: str, *arguments: object) -> str:
     command = [sys.executable, Path(__file__).with_name(name), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     return done.stdout
 
