@@ -13,6 +13,7 @@ from prefix_rft_trl.run.checkpoints import resolve_checkpoint
 from prefix_rft_trl.run.folder import CURVE, last_checkpoint
 from prefix_rft_trl.run.settings import RunSettings
 from prefix_rft_trl.run.stopping import StopOnSignal
+from prefix_rft_trl.run.used_folder import begin_planned_run
 from prefix_rft_trl.utils.errors import UserError
 
 from .arguments import PrefixScriptArguments
@@ -41,7 +42,8 @@ def train(recipe: Recipe) -> int:
             print(f"prefix-rft train: {error}", file=sys.stderr)
         return 2
     if trainer.accelerator.is_main_process:
-        RunSettings.from_recipe(script_args, training_args, prompts).write(training_args.output_dir)
+        fingerprint = begin_planned_run()
+        RunSettings.from_recipe(script_args, training_args, prompts).write(training_args.output_dir, fingerprint)
     with StopOnSignal(trainer) as stop:
         trainer.train(training_args.resume_from_checkpoint)
     if stop.signal:
