@@ -107,10 +107,7 @@ def _check_folder(job: Job, overwrite: bool) -> None:
     changes = there.changes(RunFingerprint.from_settings(here)) if there else []
     if changes or not there:
         difference = describe_changes(changes) or "of unknown settings"
-        raise UserError(
-            f"{folder} holds another run ({difference}). Choose another --output_dir, or add --overwrite to remove that "
-            "run."
-        )
+        raise UserError(f"{folder} holds another run ({difference}). Choose another --output_dir, or add --overwrite.")
 
 
 def _show_progress(jobs: dict[str, Job], bars: dict[str, Any]) -> None:
