@@ -91,14 +91,14 @@ def plan_runs(trainings: list[Recipe], recipe_file: Path | None = None) -> list[
         given = vars(training.parser().parse_known_args(training.flags)[0])
         before = trainings[number - 1].stage if number else ""
         read = {name: given.get(name) for name in INPUTS if not (before and name == "model_name_or_path")}
-        inputs = {name: str(value) for name, value in {**read, "config": recipe_file}.items() if value}
+        read["config"] = recipe_file and str(recipe_file)
         planned.append(
             PlannedRun(
                 Path(given["output_dir"] or DEFAULT_FOLDER).expanduser(),
                 RunFingerprint.from_settings(given, training.stage, before),
                 given["resume_from_checkpoint"],
                 given["overwrite"],
-                inputs,
+                {name: value for name, value in read.items() if isinstance(value, str)},
             )
         )
     return planned
@@ -137,6 +137,11 @@ def _train_stages(stages: list[Recipe], planned: list[PlannedRun], removed: list
     """
     if any(run.resumed_folder is not None and run.resumes != "last" for run in planned):
         raise UserError("a recipe of stages can only resume by `--resume_from_checkpoint last`.")
+    if kept := [run.folder for run in planned if run.reads(run.folder / STAGE_RECIPE)]:
+        raise UserError(
+            f"the recipe would be replaced: a stage writes {kept[0] / STAGE_RECIPE} too. Rename the recipe, or "
+            "take another `--output_dir`."
+        )
     for number, (stage, run) in enumerate(zip(stages, planned, strict=True), 1):
         folder = run.folder
         folder.mkdir(parents=True, exist_ok=True)

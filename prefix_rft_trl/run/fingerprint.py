@@ -125,9 +125,10 @@ def _model(given: Mapping[str, Any]) -> dict[str, str]:
 
 def _dataset(given: Mapping[str, Any]) -> dict[str, str]:
     name, config = str(given["dataset_name"]), given.get("dataset_config")
-    path = Path(name)
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    if name == LAB or name.startswith(NAME_PREFIX) or not files:
+    path, is_made_here = Path(name), name == LAB or name.startswith(NAME_PREFIX)
+    inside = [path] if is_made_here or path.is_file() else sorted(path.rglob("*"))
+    files = [] if is_made_here else [file for file in inside if file.is_file()]
+    if not files:
         return {"name": f"{name}, {config}" if config else name}
     digest = hashlib.blake2b(digest_size=8)
     for file in files:

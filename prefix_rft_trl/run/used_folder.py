@@ -57,6 +57,9 @@ class PlannedRun:
             return None
         return self.folder if self.resumes in ("last", True, "True", "true") else Path(str(self.resumes)).parent
 
+    def reads(self, file: Path) -> bool:
+        return file.resolve() in {Path(name).resolve() for name in self.inputs.values()}
+
     @property
     def resumes_here(self) -> bool:
         return self.resumed_folder is not None and self.resumed_folder.resolve() == self.folder.resolve()
