@@ -97,7 +97,6 @@ def test_a_resumed_run_says_once_what_has_changed_and_refuses_what_it_cannot_tak
         ),
     ):
         assert f"which cannot be resumed with these settings ({difference}" in refused(*LAST, *flags)
-    assert "which cannot be resumed" in refused(*LAST, recipe="lab/sft")
     assert "cannot be resumed" in refused("--optim", "sgd", "--resume_from_checkpoint", "run/checkpoint-1")
 
     longer = [*SAVING, *LAST, "--max_steps", "2", "--learning_rate", "1e-3"]
