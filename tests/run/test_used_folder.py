@@ -114,6 +114,7 @@ def test_only_what_a_run_and_its_stages_have_left_is_removed():
         Path(name).touch()
     RunSettings().write("")
     RunSettings().write("sft", {"stage": "sft"})
+    RunSettings().write("other", {"stage": "sft"})  # the last stage of a recipe of its own
     Path("linked").mkdir()
     Path("checkpoint-20").symlink_to("linked")
     assert holds_run(Path())
