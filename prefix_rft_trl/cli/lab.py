@@ -11,7 +11,9 @@ from prefix_rft_trl.comparison.jobs import LOG, Job, end_runs_on_sigterm, run_jo
 from prefix_rft_trl.comparison.spec import Trial
 from prefix_rft_trl.lab.picture import LABELS, draw
 from prefix_rft_trl.lab.task import sample_prompt
-from prefix_rft_trl.run.folder import STATE, read_curve
+from prefix_rft_trl.run.fingerprint import RunFingerprint, describe_changes
+from prefix_rft_trl.run.folder import is_finished, read_curve
+from prefix_rft_trl.run.used_folder import holds_run, remove_run
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.files import exclusive_lock
 from prefix_rft_trl.utils.recipe_files import FOLDER
@@ -22,6 +24,7 @@ from .launch.recipe import load_recipe
 
 
 RECIPES = FOLDER / "quickstart"
+RESULTS, PICTURE = "results.json", "curves.png"
 DESCRIPTION = """\
 Train the lab's base model with Prefix-RFT and with plain GRPO (recipes/quickstart) on the same problems, with the same
 number of rollouts. Writes a table, a plot of the curves and both models."""
@@ -34,17 +37,18 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of both runs (0)")
     parser.add_argument("--steps", type=int, default=steps, help=f"optimizer steps of each run ({steps})")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/lab"), help="where everything goes (runs/lab)")
+    parser.add_argument("--overwrite", action="store_true", help="train again if the folder holds a quickstart")
     arguments = parser.parse_args(argv)
     if arguments.steps < interval:
         raise UserError(f"--steps must be at least {interval}, the first measurement; found {arguments.steps}.")
     folder = arguments.output_dir
-    curves = _train(folder, arguments.seed, arguments.steps)
+    curves = _train(folder, arguments.seed, arguments.steps, arguments.overwrite)
     base, results = curves["grpo"][0], {method: curve[-1] for method, curve in curves.items()}
-    draw(curves, folder / "curves.png")
+    draw(curves, folder / PICTURE)
     found = {"seed": arguments.seed, "steps": arguments.steps, "base": base, **results}
-    (folder / "results.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+    (folder / RESULTS).write_text(json.dumps(found, indent=2), encoding="utf-8")
     print(_table(base, results))
-    print(f"\nThe curves are in {folder / 'curves.png'}, the figures in {folder / 'results.json'}.")
+    print(f"\nThe curves are in {folder / PICTURE}, the figures in {folder / RESULTS}.")
     for method, label in LABELS.items():
         print(f"{label:<10} is in {folder / method}")
     example = sample_prompt(random.Random(0))
@@ -53,8 +57,8 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def _train(folder: Path, seed: int, steps: int) -> dict[str, list[dict[str, Any]]]:
-    """Run both recipes at the same time; return their learning curves by method."""
+def _train(folder: Path, seed: int, steps: int, overwrite: bool) -> dict[str, list[dict[str, Any]]]:
+    """Run both recipes at the same time, unless they are finished; return their learning curves by method."""
     from tqdm import tqdm
 
     offline = {"HF_HUB_OFFLINE": "1"}  # model and data come with the package
@@ -64,7 +68,15 @@ def _train(folder: Path, seed: int, steps: int) -> dict[str, list[dict[str, Any]
     }
     with as_user_error(ValueError), exclusive_lock(folder), end_runs_on_sigterm(), ExitStack() as stack:
         for job in jobs.values():
-            _forget_earlier_run(job.folder)
+            _check_folder(job, overwrite)
+        if overwrite:
+            for path in (folder / RESULTS, folder / PICTURE):
+                path.unlink(missing_ok=True)
+            for job in jobs.values():
+                remove_run(job.folder)
+        if all(is_finished(job.folder) for job in jobs.values()):
+            print(f"This quickstart is in {folder} already, finished: `--overwrite` trains it again.")
+            return _curves(jobs)
         bars = {
             method: stack.enter_context(tqdm(total=steps, desc=f"{label:<10}", position=place, unit="step"))
             for place, (method, label) in enumerate(LABELS.items())
@@ -73,16 +85,29 @@ def _train(folder: Path, seed: int, steps: int) -> dict[str, list[dict[str, Any]
     for job in failed:
         label = LABELS[job.trial.path.stem]
         raise UserError(f"{label} failed: {job.last_log_line()} The full log is {job.folder / LOG}.")
+    return _curves(jobs)
+
+
+def _curves(jobs: dict[str, Job]) -> dict[str, list[dict[str, Any]]]:
     curves = {method: read_curve(job.folder) for method, job in jobs.items()}
     for line in (line for curve in curves.values() for line in curve):
         line["step_by_step"] = line.pop("step_by_step_reward")
     return curves
 
 
-def _forget_earlier_run(folder: Path) -> None:
+def _check_folder(job: Job, overwrite: bool) -> None:
+    """Refuses a folder that holds files of the user, or another run that is not to be overwritten."""
+    folder = job.folder
     if folder.is_dir() and any(folder.iterdir()) and not (folder / LOG).is_file():
         raise UserError(f"{folder} holds files that are not of an earlier quickstart. Choose another --output_dir.")
-    (folder / STATE).unlink(missing_ok=True)  # or the run would count as finished
+    if overwrite or not holds_run(folder):
+        return
+    here = {**load_recipe(job.trial.path), **job.trial.overrides, "seed": job.seed}
+    there = RunFingerprint.read(folder)
+    changes = there.changes(RunFingerprint.from_settings(here)) if there else []
+    if changes or not there:
+        difference = describe_changes(changes) or "of unknown settings"
+        raise UserError(f"{folder} holds another run ({difference}). Choose another --output_dir, or add --overwrite.")
 
 
 def _show_progress(jobs: dict[str, Job], bars: dict[str, Any]) -> None:

@@ -13,14 +13,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from prefix_rft_trl.models.adapters import merge_adapter, remove_adapter
+from prefix_rft_trl.run.fingerprint import RunFingerprint
 from prefix_rft_trl.run.folder import STATE, is_finished, last_checkpoint
+from prefix_rft_trl.run.used_folder import STAGE_RECIPE, PlannedRun, check_folders, start_in_environment
 from prefix_rft_trl.utils.documented import first_sentence, parameter_texts
-from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.errors import UserError, as_user_error
 
 from .launch.launching import has_default_config, launch
 from .launch.recipe import Recipe
 
 
+DEFAULT_FOLDER = "trainer_output"  # transformers' own
+INPUTS = (
+    "model_name_or_path", "dataset_name", "resume_from_checkpoint", "chat_template_path", "deepspeed", "fsdp_config",
+)  # fmt: skip
 USAGE = """\
 usage: prefix-rft train [--config RECIPE.yaml] [--SETTING VALUE ...] [LAUNCHER FLAGS]
 
@@ -64,9 +70,38 @@ def run(argv: list[str]) -> int:
         Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(help_text())
         return 0
     recipe = Recipe.read(argv)  # before the imports, which take seconds
-    from .launch.arguments import is_setting
+    from .launch.arguments import check_stage, is_setting
 
-    return _train_stages(recipe.trainings(is_setting)) if "stages" in recipe.settings else _train(recipe)
+    trainings = recipe.trainings(is_setting)
+    for training in trainings:
+        check_stage(training)  # before any is trained
+    with as_user_error(ValueError, OSError):
+        planned = plan_runs(trainings, recipe.path)
+        removed = check_folders(planned, partial(print, file=sys.stderr))
+    if "stages" not in recipe.settings:
+        with start_in_environment(planned[0], removed):
+            return _train(recipe)
+    return _train_stages(trainings, planned, removed)
+
+
+def plan_runs(trainings: list[Recipe], recipe_file: Path | None = None) -> list[PlannedRun]:
+    """The runs of a recipe's trainings, with what identifies them. Local models and datasets are read for that."""
+    planned = []
+    for number, training in enumerate(trainings):
+        given = vars(training.parser().parse_known_args(training.flags)[0])
+        before = trainings[number - 1].stage if number else ""
+        read = {name: given.get(name) for name in INPUTS if not (before and name == "model_name_or_path")}
+        read["config"] = recipe_file and str(recipe_file)
+        planned.append(
+            PlannedRun(
+                Path(given["output_dir"] or DEFAULT_FOLDER).expanduser(),
+                RunFingerprint.from_settings(given, training.stage, before),
+                given["resume_from_checkpoint"],
+                given["overwrite"],
+                {name: value for name, value in read.items() if isinstance(value, str)},
+            )
+        )
+    return planned
 
 
 def _train(recipe: Recipe) -> int:
@@ -95,34 +130,45 @@ def _check_there_is_a_gpu() -> None:
         )
 
 
-def _train_stages(stages: list[Recipe]) -> int:
-    """Trains one stage after the other; a resumed run skips those that are finished."""
-    from .launch.arguments import check_stage
+def _train_stages(stages: list[Recipe], planned: list[PlannedRun], removed: list[Path]) -> int:
+    """Trains one stage after the other; a resumed run skips those that are finished.
 
-    for stage in stages:
-        check_stage(stage)  # before any is trained
-    for number, stage in enumerate(stages, 1):
-        folder = Path(stage.settings["output_dir"])
+    Earlier runs in the folders of all stages are removed as the first one starts.
+    """
+    if any(run.resumed_folder is not None and run.resumes != "last" for run in planned):
+        raise UserError("a recipe of stages can only resume by `--resume_from_checkpoint last`.")
+    if kept := [run.folder for run in planned if run.reads(run.folder / STAGE_RECIPE)]:
+        raise UserError(
+            f"the recipe would be replaced: a stage writes {kept[0] / STAGE_RECIPE} too. Rename the recipe, or "
+            "take another `--output_dir`."
+        )
+    for number, (stage, run) in enumerate(zip(stages, planned, strict=True), 1):
+        folder = run.folder
         folder.mkdir(parents=True, exist_ok=True)
-        if resumes := stage.flag_values("resume_from_checkpoint"):
-            if resumes != ["last"]:
-                raise UserError("a recipe of stages can only resume by `--resume_from_checkpoint last`.")
+        if run.resumes == "last":
             if is_finished(folder):
                 continue
-            stage = stage.without_flags("resume_from_checkpoint")
+            stage = _without_resume(stage)
             if checkpoint := last_checkpoint(folder, partial(print, file=sys.stderr)):
                 stage = replace(stage, flags=[*stage.flags, "--resume_from_checkpoint", checkpoint])
-        for later in stages[number - 1 :]:  # an earlier run may have finished it, this one has not
-            (Path(later.settings["output_dir"]) / STATE).unlink(missing_ok=True)
-        remove_adapter(folder)
+            for later in planned[number - 1 :]:  # an earlier run may have finished it, this one has not
+                (later.folder / STATE).unlink(missing_ok=True)
+            remove_adapter(folder)
         if number > 1:
-            model = merge_adapter(stage.settings["model_name_or_path"])
+            model = merge_adapter(str(planned[number - 2].folder))
             stage = replace(stage, settings={**stage.settings, "model_name_or_path": model})
         print(f"Stage {number} of {len(stages)}: {stage.stage}, into {folder}", flush=True)
-        code = _train(stage.write(folder / "recipe.yaml"))
+        with start_in_environment(run, removed):
+            code = _train(stage.write(folder / STAGE_RECIPE))
         if code or not is_finished(folder):  # failed, or stopped by a signal
             return code
+        removed = []
     return 0
+
+
+def _without_resume(stage: Recipe) -> Recipe:
+    settings = {name: value for name, value in stage.settings.items() if name != "resume_from_checkpoint"}
+    return replace(stage.without_flags("resume_from_checkpoint"), settings=settings)
 
 
 def help_text() -> str:

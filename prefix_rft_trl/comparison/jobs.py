@@ -47,7 +47,7 @@ class Job:
     def command(self) -> list[str]:
         train = [sys.executable, "-m", "prefix_rft_trl.cli.main", "train", "--config", str(self.trial.path)]
         where = ["--seed", str(self.seed), "--output_dir", str(self.folder)]
-        resume = ["--resume_from_checkpoint", "last"] if self.has_checkpoint else []
+        resume = ["--resume_from_checkpoint", "last", "--overwrite", "false"] if self.has_checkpoint else []
         return [*train, *self.trial.flags(), *where, *resume]
 
     @property

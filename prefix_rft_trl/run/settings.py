@@ -13,6 +13,7 @@ from prefix_rft_trl.utils.files import write_atomically
 
 
 RUN_SETTINGS = "run_settings.json"
+FINGERPRINT = "fingerprint"  # key of what identifies the run ([`~prefix_rft_trl.run.fingerprint.RunFingerprint`])
 Settings = TypeVar("Settings", bound="AnswerSettings")
 
 
@@ -78,16 +79,28 @@ class RunSettings(AnswerSettings):
             lab_level=script_args.lab_level,
         )
 
-    def write(self, folder: str | Path) -> None:
-        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
+    def write(self, folder: str | Path, fingerprint: dict[str, Any] | None = None) -> None:
+        """Writes the settings into the folder of the run, with those that identify it."""
+        text = json.dumps({**asdict(self), FINGERPRINT: fingerprint}, indent=1, ensure_ascii=False)
         write_atomically(Path(folder) / RUN_SETTINGS, f"{text}\n")
 
 
 def settings_of_run(model: str) -> RunSettings | None:
     """The settings in the folder of a run's model, or in the folder above a checkpoint; `None` without any."""
     for folder in (Path(model), Path(model).parent):
-        if (folder / RUN_SETTINGS).is_file():
-            content = json.loads((folder / RUN_SETTINGS).read_text(encoding="utf-8"))
+        if content := read_run_settings(folder):
             known = {field.name for field in fields(RunSettings)}
             return RunSettings(**{name: value for name, value in content.items() if name in known})
     return None
+
+
+def read_run_settings(folder: Path) -> dict[str, Any]:
+    """All that the settings file of a run holds; nothing without one. Raises `ValueError` if it cannot be read."""
+    file = folder / RUN_SETTINGS
+    try:
+        content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"the settings of the run, {file}, cannot be read: {error}. Remove the file.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"the settings of the run, {file}, are no mapping from settings to values. Remove the file.")
+    return content

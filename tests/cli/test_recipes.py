@@ -132,7 +132,7 @@ def test_an_adapter_is_merged_for_the_next_stage():
     scale = 16 / 2  # lora_alpha / lora_r
     torch.testing.assert_close(merged[f"{name}.weight"], before[f"{name}.weight"] + scale * high @ low)
     # Without adapters into the same folder: nothing is left of the first run
-    assert main(["train", "--config", "two.yaml", "--output_dir", "run", "--use_peft", "false"]) == 0
+    assert main(["train", "--config", "two.yaml", "--output_dir", "run", "--use_peft", "false", "--overwrite"]) == 0
     assert not list(Path("run").rglob("adapter_*"))
     assert not Path(base).exists()
 

@@ -15,6 +15,7 @@ from transformers import AutoTokenizer
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.data.loading import with_demonstrations
 from prefix_rft_trl.run.folder import STATE, is_finished, read_curve
+from prefix_rft_trl.run.used_folder import begin_planned_run
 from prefix_rft_trl.sft import CountingSFTTrainer
 
 
@@ -101,6 +102,7 @@ def launched(monkeypatch) -> list[Path]:
     found = []
 
     def stop(recipe):
+        begin_planned_run()
         assert yaml.safe_load(recipe.path.read_text()) == recipe.settings
         found.append(Path(recipe.settings["output_dir"]))
         return 3
@@ -119,7 +121,7 @@ def test_a_run_that_starts_over_does_not_count_the_stages_of_an_earlier_one(tmp_
     for folder in (tmp_path / "run" / "one", tmp_path / "run"):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / STATE).write_text('{"global_step": 1, "max_steps": 1}')
-    assert train(*two_stages()) == 3
+    assert train(*two_stages(), "--overwrite") == 3
     assert train(*two_stages(), "--resume_from_checkpoint", "last") == 3
     assert launched == [tmp_path / "run" / "one"] * 2
 

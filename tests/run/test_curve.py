@@ -115,7 +115,7 @@ MEASURED = {"accuracy", "length", "seconds", "generated_tokens", "trained_tokens
 )
 def test_new_run_replaces_a_curve_with_lines_of_what_was_measured_and_logged(recipe, logged, tmp_path):
     (tmp_path / "curve.jsonl").write_text('{"step": 0}\n{"step": 100}\n')
-    lines = train(recipe, tmp_path, max_steps=4, logging_steps=10)
+    lines = train(recipe, tmp_path, max_steps=4, logging_steps=10, overwrite=True)
     assert [line["step"] for line in lines] == [0, 2, 4], "the last step is measured once"
     assert all(set(line) >= MEASURED for line in lines)
     assert "loss" not in lines[0]

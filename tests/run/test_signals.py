@@ -115,6 +115,8 @@ def test_stopped_run_resumes_to_the_weights_of_an_unbroken_one(
     assert f"{sent.name}: stopping after this step" in printed.err
     assert not (model / "trainer_state.json").exists(), "the run would count as finished"
     assert not (model / "model.safetensors").exists()
+    assert train_until_signal(*line) == 2
+    assert f"{model} holds this run, and it is not finished. `--resume_from_checkpoint last`" in capfd.readouterr().err
 
     assert train_until_signal(*line, "--resume_from_checkpoint", "last") == 0
     assert is_finished(model)

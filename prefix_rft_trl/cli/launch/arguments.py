@@ -63,6 +63,8 @@ class PrefixScriptArguments(ScriptArguments):
         lab_demonstrated_share (`float`, *optional*, defaults to `1.0`): share of lab problems with a demonstration.
         reasoning_gym (`dict`, *optional*): options of `dataset_name: reasoning_gym/<task>` as JSON: `size` (1000),
             `test_size` (200), `seed` (0), and those of the task, such as `{"max_terms": 3}`.
+        overwrite (`bool`, *optional*, defaults to `False`): whether to remove the run that `output_dir` holds:
+            checkpoints, curve, model. Without it, a folder that holds a run is refused.
     """
 
     trainer: str = field(default="prefix_grpo", metadata={"choices": list(CONFIGS)})
@@ -84,6 +86,7 @@ class PrefixScriptArguments(ScriptArguments):
     lab_damaged_share: float = 0.0
     lab_demonstrated_share: float = 1.0
     reasoning_gym: dict | str | None = None
+    overwrite: bool = False
 
     def __post_init__(self):
         for setting in ("reward_kwargs", "reasoning_gym", "model_changes"):

@@ -15,6 +15,7 @@ from prefix_rft_trl.run.finite import WeightsNotFinite
 from prefix_rft_trl.run.folder import CURVE, STATE, is_finished, last_checkpoint
 from prefix_rft_trl.run.settings import RunSettings
 from prefix_rft_trl.run.stopping import StopOnSignal
+from prefix_rft_trl.run.used_folder import begin_planned_run
 from prefix_rft_trl.utils.errors import UserError
 
 from .arguments import PrefixScriptArguments
@@ -61,7 +62,8 @@ def _train_and_save(trainer: Any, script_args: PrefixScriptArguments, training_a
     folder = training_args.output_dir
     trainer.accelerator.wait_for_everyone()  # until every process has seen whether the run is finished
     if trainer.accelerator.is_main_process:
-        RunSettings.from_recipe(script_args, training_args, prompts).write(folder)
+        fingerprint = begin_planned_run()
+        RunSettings.from_recipe(script_args, training_args, prompts).write(folder, fingerprint)
         Path(folder, STATE).unlink(missing_ok=True)  # until this run is finished too
     try:
         with StopOnSignal(trainer) as stop:
