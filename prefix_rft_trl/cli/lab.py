@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.comparison.jobs import LOG, Job, end_runs_on_sigterm, run_jobs
+from prefix_rft_trl.comparison.jobs import LOG, Job, run_jobs
 from prefix_rft_trl.comparison.spec import Trial
 from prefix_rft_trl.lab.picture import LABELS, draw
 from prefix_rft_trl.lab.task import sample_prompt
@@ -62,7 +62,7 @@ def _train(folder: Path, seed: int, steps: int) -> dict[str, list[dict[str, Any]
         method: Job(Trial(RECIPES / f"{method}.yaml", {"max_steps": steps}, {}, 1), seed, folder / method, offline)
         for method in LABELS
     }
-    with as_user_error(ValueError), exclusive_lock(folder), end_runs_on_sigterm(), ExitStack() as stack:
+    with as_user_error(ValueError), exclusive_lock(folder), ExitStack() as stack:
         for job in jobs.values():
             _forget_earlier_run(job.folder)
         bars = {

@@ -18,6 +18,7 @@ from prefix_rft_trl.utils.documented import first_sentence, parameter_texts
 from prefix_rft_trl.utils.errors import UserError
 
 from .launch.launching import has_default_config, launch
+from .launch.locking import run_lock
 from .launch.recipe import Recipe
 
 
@@ -64,9 +65,10 @@ def run(argv: list[str]) -> int:
         Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(help_text())
         return 0
     recipe = Recipe.read(argv)  # before the imports, which take seconds
-    from .launch.arguments import is_setting
+    with run_lock(recipe):
+        from .launch.arguments import is_setting
 
-    return _train_stages(recipe.trainings(is_setting)) if "stages" in recipe.settings else _train(recipe)
+        return _train_stages(recipe.trainings(is_setting)) if "stages" in recipe.settings else _train(recipe)
 
 
 def _train(recipe: Recipe) -> int:
