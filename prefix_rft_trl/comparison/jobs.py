@@ -119,14 +119,14 @@ class RunProcess:
     def __init__(self, job: Job, one_thread: bool):
         self.job, self.one_thread = job, one_thread
         self.process: subprocess.Popen[bytes] | None = None
+        self.was_finished = False
         job.folder.mkdir(parents=True, exist_ok=True)
         self._start_unless_locked()
 
     def is_over(self) -> bool:
-        if self.process is None:
+        if self.process is None and not self.was_finished:
             self._start_unless_locked()
-            return self.process is None and is_finished(self.job.folder)
-        return self.process.poll() is not None
+        return self.was_finished if self.process is None else self.process.poll() is not None
 
     def terminate(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -139,7 +139,8 @@ class RunProcess:
     def _start_unless_locked(self) -> None:
         try:
             with exclusive_lock(self.job.folder, patience=0):
-                if is_finished(self.job.folder):
+                self.was_finished = is_finished(self.job.folder)
+                if self.was_finished:
                     return
                 if not self.job.has_checkpoint:
                     _clear(self.job.folder)
