@@ -1,6 +1,5 @@
 """Processes that do not outlive their parent, and signals. Imports nothing slow: every worker imports it first."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -8,7 +7,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import active_children, parent_process
 from multiprocessing.connection import wait
 from typing import Any
@@ -52,9 +51,12 @@ def end_with_parent(at_once: bool = False) -> None:
     pipe = _pipe_from_parent()
     if pipe is None:
         return
-    if at_once and hasattr(fcntl, "F_SETOWN"):
-        fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())  # sends SIGIO when the pipe ends
-        fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+    if at_once:
+        with suppress(ImportError, AttributeError, OSError):  # the system can do without
+            import fcntl
+
+            fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())  # gets SIGIO when the pipe ends
+            fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
     threading.Thread(target=_exit_after, args=[pipe], daemon=True).start()
 
 

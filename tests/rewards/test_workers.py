@@ -107,7 +107,9 @@ def test_any_exception_in_the_algebra_is_a_refusal(own_alarm, monkeypatch, error
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
-@pytest.mark.parametrize("busy_with", ["while True: pass", "3 ** 10**9"], ids=["Python", "C, which nothing interrupts"])
+@pytest.mark.parametrize(
+    "busy_with", ["while True: pass", "3 ** 10**9"], ids=["Python", "C, which nothing interrupts"]
+)
 def test_idle_and_busy_workers_end_with_a_killed_parent(tmp_path, still_running, busy_with):
     source = f"""
 import os
