@@ -98,7 +98,7 @@ def _check(specification: Specification, recipes: Recipes) -> str:
     """Refuse what cannot be run before anything is; return what accuracy is, in a sentence."""
     distinct = list({trial.name: trial for trial in specification.trials}.values())
     # In a process of its own: settings look for a device, and this process must not hold one
-    with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         measured = pool.submit(find_measured_problems, distinct, recipes).result()
     if len(measured) > 1:
         raise UserError(f"the recipes are measured on different problems: {'; '.join(sorted(measured))}.")

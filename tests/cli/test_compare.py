@@ -47,7 +47,7 @@ def finished(folder: Path) -> dict[Path, int]:
 @pytest.fixture
 def in_this_process(monkeypatch):
     """Checks the settings in this process: another takes seconds to start."""
-    monkeypatch.setattr(compare, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(workers))
+    monkeypatch.setattr(compare, "ProcessPoolExecutor", lambda workers, **options: ThreadPoolExecutor(workers))
 
 
 def test_a_killed_comparison_continues_without_running_anything_twice(tmp_path, capsys, in_this_process):

@@ -132,7 +132,7 @@ def test_quickstart_after_a_killed_one_has_its_own_results(tmp_path, start, stil
         assert [line["step"] for line in curve] == [0, 10]
         assert results[run.name]["accuracy"] == curve[-1]["accuracy"]
         assert is_finished(run)
-    assert not [path for path in (tmp_path / "lab").rglob(".*")]
+    assert not list((tmp_path / "lab").rglob(".*"))
 
 
 @pytest.fixture

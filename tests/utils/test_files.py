@@ -11,7 +11,6 @@ import pytest
 
 from prefix_rft_trl.utils import files
 from prefix_rft_trl.utils.files import (
-    LOCK,
     InUseError,
     atomic_file,
     atomic_folder,
