@@ -82,10 +82,12 @@ def test_second_run_is_refused_and_ranks_end_with_their_launcher(tmp_path, start
     assert len(ranks) == 2
     ranks[1].suspend()  # so that it outlives the launcher
     launcher.kill()
-    assert still_running(set(descendants) - {ranks[1]}) == []
-    with pytest.raises(InUseError, match=rf"process {ranks[1].pid}\)"), exclusive_lock(tmp_path / "run"):
-        pass
-    ranks[1].resume()
+    try:
+        assert still_running(set(descendants) - {ranks[1]}) == []
+        with pytest.raises(InUseError, match=rf"process {ranks[1].pid}\)"), exclusive_lock(tmp_path / "run"):
+            pass
+    finally:
+        ranks[1].resume()
     assert still_running([ranks[1]]) == []
     with exclusive_lock(tmp_path / "run"):
         pass
