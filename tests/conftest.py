@@ -3,6 +3,7 @@
 import functools
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import psutil
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -178,6 +180,29 @@ def record() -> Callable[[Any], list[Generation]]:
         return generations
 
     return record_generations
+
+
+@pytest.fixture(scope="session")
+def still_running() -> Callable[[Iterable[psutil.Process]], list[psutil.Process]]:
+    """Waits until processes have ended, at most three seconds; returns those that have not.
+
+    One whose exit code nobody has asked for yet has ended.
+    """
+
+    def is_running(process: psutil.Process) -> bool:
+        try:
+            return process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def wait(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+        running, end = list(processes), time.monotonic() + 3
+        while running and time.monotonic() < end:
+            running = [process for process in running if is_running(process)]
+            time.sleep(0.02)
+        return running
+
+    return wait
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.comparison.jobs import LOG, end_runs_on_sigterm, jobs_for, run_jobs
+from prefix_rft_trl.comparison.jobs import LOG, jobs_for, run_jobs
 from prefix_rft_trl.comparison.report import print_summary, write_report
 from prefix_rft_trl.comparison.results_io import collect
 from prefix_rft_trl.comparison.spec import SPECIFICATION, Specification, Trial, read_specification
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.files import exclusive_lock
+from prefix_rft_trl.utils.processes import end_with_parent
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
 
 from .flags import command_parser
@@ -54,7 +55,7 @@ def run(argv: list[str]) -> int:
         jobs = jobs_for(specification.trials, folder)
         on_cpu = all(trial.settings.get("use_cpu") for trial in specification.trials)
         at_a_time = arguments.jobs or (len(os.sched_getaffinity(0)) if on_cpu else 1)
-        with exclusive_lock(folder), end_runs_on_sigterm():
+        with exclusive_lock(folder):
             failed = run_jobs(jobs, at_a_time)
             comparison = collect(specification, folder, command, measured)
             write_report(comparison, folder)
@@ -106,7 +107,7 @@ def _check(specification: Specification, recipes: Recipes) -> str:
     """Refuse what cannot be run before anything is; return what accuracy is, in a sentence."""
     distinct = list({trial.name: trial for trial in specification.trials}.values())
     # In a process of its own: settings look for a device, and this process must not hold one
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         measured = pool.submit(find_measured_problems, distinct, recipes).result()
     if len(measured) > 1:
         raise UserError(f"the recipes are measured on different problems: {'; '.join(sorted(measured))}.")

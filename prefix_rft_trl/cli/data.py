@@ -131,13 +131,13 @@ def _find_source(name: str) -> KnownSource:
 def _convert(arguments: argparse.Namespace, source: KnownSource, output: Path) -> "Conversion":
     from prefix_rft_trl.data.convert.conversion import convert
     from prefix_rft_trl.data.convert.output import check_output
-    from prefix_rft_trl.utils.files import atomic_file
+    from prefix_rft_trl.utils.files import atomic_file, exclusive_file
 
     source_options = _source_options(arguments, source)
     check_output(output, arguments.overwrite)
     _check_input(arguments, source, output)
     options = _conversion_options(arguments, source)
-    with atomic_file(output) as partial:
+    with exclusive_file(output), atomic_file(output) as partial:
         dataset = _load(arguments, source)
         return convert(dataset, source.reader(dataset.column_names, **source_options), options, partial)
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.comparison.jobs import LOG, Job, end_runs_on_sigterm, run_jobs
+from prefix_rft_trl.comparison.jobs import LOG, Job, run_jobs
 from prefix_rft_trl.comparison.spec import Trial
 from prefix_rft_trl.lab.picture import LABELS, draw
 from prefix_rft_trl.lab.task import sample_prompt
@@ -66,7 +66,7 @@ def _train(folder: Path, seed: int, steps: int, overwrite: bool) -> dict[str, li
         method: Job(Trial(RECIPES / f"{method}.yaml", {"max_steps": steps}, {}, 1), seed, folder / method, offline)
         for method in LABELS
     }
-    with as_user_error(ValueError), exclusive_lock(folder), end_runs_on_sigterm(), ExitStack() as stack:
+    with as_user_error(ValueError), exclusive_lock(folder), ExitStack() as stack:
         for job in jobs.values():
             _check_folder(job, overwrite)
         if overwrite:

@@ -8,6 +8,7 @@ from importlib import import_module
 
 from prefix_rft_trl import __version__
 from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.processes import end_with_parent, exit_on_signals
 
 
 COMMANDS = {
@@ -37,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
         subparsers.add_parser(name, help=purpose, add_help=False)
     command = parser.parse_known_args(arguments[:1])[0].command
     try:
-        return import_module(f".{command}", __package__).run(arguments[1:])
+        with exit_on_signals():
+            return import_module(f".{command}", __package__).run(arguments[1:])
     except UserError as error:
         print(f"prefix-rft {command}: {error}", file=sys.stderr)
         return 2
@@ -52,4 +54,5 @@ def _print_any_text() -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()  # if a comparison has started this run
     raise SystemExit(main())

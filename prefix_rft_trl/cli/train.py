@@ -20,10 +20,10 @@ from prefix_rft_trl.utils.documented import first_sentence, parameter_texts
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 
 from .launch.launching import has_default_config, launch
+from .launch.locking import DEFAULT_FOLDER, run_lock
 from .launch.recipe import Recipe
 
 
-DEFAULT_FOLDER = "trainer_output"  # transformers' own
 INPUTS = (
     "model_name_or_path", "dataset_name", "resume_from_checkpoint", "chat_template_path", "deepspeed", "fsdp_config",
 )  # fmt: skip
@@ -70,6 +70,11 @@ def run(argv: list[str]) -> int:
         Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(help_text())
         return 0
     recipe = Recipe.read(argv)  # before the imports, which take seconds
+    with run_lock(recipe):
+        return _check_and_train(recipe)
+
+
+def _check_and_train(recipe: Recipe) -> int:
     from .launch.arguments import check_stage, is_setting
 
     trainings = recipe.trainings(is_setting)

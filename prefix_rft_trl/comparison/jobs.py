@@ -1,11 +1,10 @@
 """Run the trainings of a comparison, several at a time and none of them twice.
 
 A run lives in a folder named for its settings and its seed. It is finished once `trainer_state.json`, which training
-writes last, is there. While it runs, its process holds a lock that it inherited, so that a comparison which was killed
-and started again waits for a run that is still going and does not start it a second time.
+writes last, is there. It ends with the comparison, even if that is killed, and resumes from its last checkpoint when
+the comparison is started again. A run that another command has started in the folder is waited for.
 """
 
-import fcntl
 import os
 import shutil
 import signal
@@ -13,14 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from prefix_rft_trl.run.folder import is_finished, last_checkpoint
-from prefix_rft_trl.utils.files import LOCK
-from prefix_rft_trl.utils.processes import handled_signals
+from prefix_rft_trl.utils.files import LOCK, InUseError, exclusive_lock
+from prefix_rft_trl.utils.processes import start_child
 
 from .spec import Trial
 
@@ -73,15 +70,6 @@ def jobs_for(trials: list[Trial], folder: Path) -> list[Job]:
     ]
 
 
-def end_runs_on_sigterm() -> AbstractContextManager[None]:
-    """Turn SIGTERM, which schedulers send, into an exit that ends the runs, as an interrupt from the keyboard does."""
-
-    def end(number: int, frame: object) -> None:
-        sys.exit(128 + number)
-
-    return handled_signals(end, signal.SIGTERM)
-
-
 def run_jobs(jobs: list[Job], at_a_time: int, on_poll: Callable[[], None] | None = None) -> list[Job]:
     """Run the jobs that are not finished.
 
@@ -126,21 +114,19 @@ def run_jobs(jobs: list[Job], at_a_time: int, on_poll: Callable[[], None] | None
 
 
 class RunProcess:
-    """A job that is running: in a process of ours, or in one that an earlier comparison left behind."""
+    """A job that runs in a process of ours, as soon as no other command writes into its folder."""
 
     def __init__(self, job: Job, one_thread: bool):
         self.job, self.one_thread = job, one_thread
         self.process: subprocess.Popen[bytes] | None = None
+        self.was_finished = False
         job.folder.mkdir(parents=True, exist_ok=True)
-        self.lock: IO[str] = (job.folder / LOCK).open("w", encoding="utf-8")
         self._start_unless_locked()
 
     def is_over(self) -> bool:
-        if self.process is None and not self.lock.closed:
+        if self.process is None and not self.was_finished:
             self._start_unless_locked()
-        if self.process is not None and self.process.poll() is not None:
-            self.lock.close()
-        return self.lock.closed
+        return self.was_finished if self.process is None else self.process.poll() is not None
 
     def terminate(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -152,22 +138,21 @@ class RunProcess:
 
     def _start_unless_locked(self) -> None:
         try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            with exclusive_lock(self.job.folder, patience=0):
+                self.was_finished = is_finished(self.job.folder)
+                if self.was_finished:
+                    return
+                if not self.job.has_checkpoint:
+                    _clear(self.job.folder)
+        except InUseError:
             return
-        if is_finished(self.job.folder):
-            self.lock.close()
-            return
-        if not self.job.has_checkpoint:
-            _clear(self.job.folder)
         threads = {"OMP_NUM_THREADS": "1"} if self.one_thread else {}
         with (self.job.folder / LOG).open("a", encoding="utf-8") as log:
-            self.process = subprocess.Popen(
+            self.process = start_child(
                 self.job.command(),
+                env={**os.environ, **threads, **self.job.environment},
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **threads, **self.job.environment},
-                pass_fds=[self.lock.fileno()],  # the lock is held for as long as the run lives, even if we are killed
                 start_new_session=True,
             )
 

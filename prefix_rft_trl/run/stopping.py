@@ -1,6 +1,6 @@
 """Stopping a run on a signal, after its step and with a checkpoint.
 
-Slurm and spot machines send SIGTERM, users SIGINT.
+Slurm and spot machines send SIGTERM, users SIGINT, and a terminal that is closed SIGHUP.
 """
 
 import os
@@ -12,19 +12,21 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from prefix_rft_trl.utils.processes import leave_closed_terminal, without_ignored_hangup
+
 from .checkpoints import AtomicCheckpoints
 
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopOnSignal(TrainerCallback):
     """
-    Ends training, with a checkpoint, after the step in which any of its processes gets SIGTERM or SIGINT.
+    Ends training, with a checkpoint, after the step in which any of its processes gets SIGTERM, SIGINT or SIGHUP.
 
-    It handles the signals while it is open as a context manager. A second SIGINT ends the process at once, unless a
-    launcher started it: the launcher sends a SIGINT of its own after the user's, and kills processes that take too
-    long.
+    It handles the signals while it is open as a context manager, except SIGHUP under `nohup`. A second SIGINT ends the
+    process at once, unless a launcher started it: the launcher sends a SIGINT of its own after the user's, and kills
+    processes that take too long.
 
     Args:
         trainer ([`PrefixGRPOTrainer`] or another `AtomicCheckpoints`): the trainer, to which the callback adds itself.
@@ -47,7 +49,9 @@ class StopOnSignal(TrainerCallback):
     def __enter__(self) -> "StopOnSignal":
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("Only the main thread receives signals: open `StopOnSignal` and train there.")
-        self._handlers_before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        self._handlers_before = {
+            number: signal.signal(number, self._handle) for number in without_ignored_hangup(SIGNALS)
+        }
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -62,7 +66,9 @@ class StopOnSignal(TrainerCallback):
         if is_forked or (is_second_interrupt and not is_launched):
             self.__exit__()
             signal.raise_signal(number)
-        elif not is_second_interrupt and self.trainer.accelerator.is_main_process:
+            return
+        leave_closed_terminal()
+        if not is_second_interrupt and self.trainer.accelerator.is_main_process:
             hint = "" if is_launched or number != signal.SIGINT else " A second one stops at once."
             name = signal.Signals(number).name
             os.write(2, f"\n{name}: stopping after this step, with a checkpoint.{hint}\n".encode())
@@ -86,5 +92,5 @@ class StopOnSignal(TrainerCallback):
 
     @property
     def exit_code(self) -> int:
-        """0 after SIGTERM, which requests a checkpoint; 130 after SIGINT, as shells expect."""
+        """0 after SIGTERM and SIGHUP, which request a checkpoint; 130 after SIGINT, as shells expect."""
         return 128 + self.signal if self.signal == signal.SIGINT else 0

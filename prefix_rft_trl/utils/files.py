@@ -1,19 +1,31 @@
 """Writing files and folders atomically, and locks between commands.
 
 A file or folder appears under its name complete or not at all, though the process may be killed while it writes, and
-though several processes may write the same one at once.
+though several processes may write the same one at once. What a killed process leaves behind is removed by the next one
+that writes into the same folder.
 """
 
+import errno
 import fcntl
 import os
+import secrets
 import shutil
-import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 
 LOCK = ".lock"
+PATIENCE = 2.0  # seconds that a killed process of many gigabytes may take to end
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a disk that has none, such as Lustre without `flock`
+
+_held: set[int] = set()
+
+
+class InUseError(ValueError):
+    """Another command is writing into a folder."""
 
 
 @contextmanager
@@ -21,26 +33,21 @@ def atomic_file(file: Path) -> Iterator[Path]:
     """
     Yields a path to write to, which replaces `file` when the block ends without an error.
 
-    It has the same suffix. If the block writes nothing there, `file` stays as it is.
+    It has the same name, in a folder of its own. If the block writes nothing there, `file` stays as it is.
 
     Raises:
         ValueError: before the block, if the folder cannot be written to.
     """
-    partial = file.with_name(f".{file.stem}.{os.getpid()}.partial{file.suffix}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch()
-        partial.unlink()
-    except OSError as error:
-        raise ValueError(f"cannot write to the folder {str(file.parent)!r}: {error.strerror}.") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            partial = stack.enter_context(_scratch_folder(file)) / file.name
+        except OSError as error:
+            raise _not_writable(file.parent, error) from error
         yield partial
         if partial.exists():
             with partial.open("rb") as written:
                 os.fsync(written.fileno())  # or after a power cut the name could be there without the content
             partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_atomically(file: Path, text: str) -> None:
@@ -56,34 +63,118 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
     If `folder` exists by then, another process was faster, and its folder stays.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
+    with _scratch_folder(folder) as scratch:
+        partial = scratch / folder.name
+        partial.mkdir()
         yield partial
-        partial.chmod(0o755)
         try:
             partial.rename(folder)
         except OSError:
             if not folder.is_dir():
                 raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager
-def exclusive_lock(folder: Path) -> Iterator[None]:
+def exclusive_lock(folder: Path, patience: float = PATIENCE, name: Path | None = None) -> Iterator[None]:
     """
-    Locks a folder for this command while the block runs.
+    Locks a folder for this command while the block runs. A dead process has no lock.
+
+    Args:
+        folder (`Path`): the folder, which is made if necessary, and removed if nothing else is in it at the end.
+        patience (`float`): seconds to wait for the lock.
+        name (`Path`, *optional*): what the error says is locked, instead of the folder.
 
     Raises:
-        ValueError: if another process holds the lock.
+        InUseError: if another process holds the lock.
+        ValueError: if the folder cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"Another command is writing into {folder}. Wait for it, or choose another folder."
-            ) from None
+    made, end = [path for path in (folder, *folder.parents) if not path.exists()], time.monotonic() + patience
+    try:
+        while (lock := _take_lock(folder)) is None and time.monotonic() < end:
+            time.sleep(0.05)
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+    if lock is None:
+        raise InUseError(
+            f"Another command is writing into {name or folder}{_holder(folder / LOCK)}. Wait for it, or choose "
+            f"another {'file' if name else 'folder'}."
+        )
+    _held.add(lock.fileno())
+    try:
         yield
+    finally:
+        _held.remove(lock.fileno())
+        (folder / LOCK).unlink(missing_ok=True)  # while it is held, or another process could hold it
+        lock.close()
+        with suppress(OSError):
+            for path in made:
+                path.rmdir()
+
+
+@contextmanager
+def exclusive_file(file: Path) -> Iterator[None]:
+    """Locks a file that is to be written, as [`exclusive_lock`] does a folder."""
+    with exclusive_lock(file.with_name(f".{file.name}.partial-lock"), name=file):
+        yield
+
+
+def held_locks() -> tuple[int, ...]:
+    """The file descriptors of the locks that this process holds. A child that inherits them holds them too."""
+    return tuple(_held)
+
+
+@contextmanager
+def _scratch_folder(target: Path) -> Iterator[Path]:
+    """Yields a locked folder beside a target, and removes it. Before that it removes those of killed processes."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(".*.partial-*"):
+        with suppress(OSError):
+            if (lock := _take_lock(left, is_required=True)) is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                lock.close()
+    lock = None
+    while lock is None:  # or another process has taken it for left behind
+        scratch = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
+        lock = _take_lock(scratch)
+    try:
+        yield scratch
+    finally:
+        lock.close()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _take_lock(folder: Path, is_required: bool = False) -> IO[str] | None:
+    """The lock of a folder, held until it is closed; `None` if another process holds it.
+
+    Raises:
+        OSError: if the folder cannot be written to or, where the lock is required, its disk has no locks.
+    """
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError), ExitStack() as stack:  # the one before it may be removing the folder
+            lock = stack.enter_context((folder / LOCK).open("a", encoding="utf-8"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                if is_required or error.errno not in NO_LOCKS:
+                    raise
+            if os.path.samestat(os.fstat(lock.fileno()), os.stat(folder / LOCK)):
+                stack.pop_all()
+                return lock
+
+
+def _holder(lock: Path) -> str:
+    """` (process 12)`, the first process that has a lock open, if the system says so."""
+    path, holders = str(lock.resolve()), set()
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if os.readlink(descriptor) == path:
+                holders.add(int(descriptor.parts[2]))
+    others = holders - {os.getpid()}
+    return f" (process {min(others)})" if others else ""
+
+
+def _not_writable(folder: Path, error: OSError) -> ValueError:
+    return ValueError(f"cannot write to the folder {str(folder)!r}: {error.strerror}.")

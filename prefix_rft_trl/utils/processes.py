@@ -1,48 +1,139 @@
-"""Worker processes that do not outlive their parent. Imports nothing slow: every worker imports it first."""
+"""Processes that do not outlive their parent, and signals. Imports nothing slow: every worker imports it first."""
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing import active_children, parent_process
-from threading import Thread
+from multiprocessing.connection import wait
 from typing import Any
 
 
-def end_with_parent() -> None:
-    """Makes this process exit when its parent does, even if the parent is killed.
+PARENT = "PREFIX_RFT_PARENT"  # number of a pipe that ends with the process which started this one
 
-    Called at the start of a worker, which would otherwise wait for work forever.
+
+def start_child(
+    args: Sequence[str], env: Mapping[str, str] | None = None, pass_fds: Collection[int] = (), **options: Any
+) -> subprocess.Popen[Any]:
     """
-    Thread(target=_exit_after_parent, daemon=True).start()
+    Starts a program that ends with this process: it has to call [`end_with_parent`].
+
+    Args:
+        args, env, pass_fds, options: as those of `subprocess.Popen`.
+    """
+    reading, writing = os.pipe()
+    environment = {**(os.environ if env is None else env), PARENT: str(reading)}
+    try:
+        process = subprocess.Popen(args, env=environment, pass_fds=[*pass_fds, reading], **options)
+    except BaseException:
+        os.close(writing)
+        raise
+    finally:
+        os.close(reading)
+    weakref.finalize(process, os.close, writing)
+    return process
+
+
+def end_with_parent(at_once: bool = False) -> None:
+    """
+    Makes this process exit when its parent does, even if the parent is killed, and kill its own descendants then.
+
+    Called at the start of a process that [`start_child`] or multiprocessing has started.
+
+    Args:
+        at_once (`bool`): whether the system ends this process, which has no descendants, even while it computes
+            something in C that no other thread of Python can interrupt.
+    """
+    pipe = _pipe_from_parent()
+    if pipe is None:
+        return
+    if at_once:
+        with suppress(ImportError, AttributeError, OSError):  # the system can do without
+            import fcntl
+
+            fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())  # gets SIGIO when the pipe ends
+            fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+    threading.Thread(target=_exit_after, args=[pipe], daemon=True).start()
 
 
 @contextmanager
 def handled_signals(handle: Callable[[int, Any], None], *numbers: signal.Signals) -> Iterator[None]:
-    """Has a function handle signals while the block runs."""
-    before = {number: signal.signal(number, handle) for number in numbers}
+    """Has a function handle signals while the block runs, in the main thread. `nohup` makes SIGHUP an exception."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handle) for number in without_ignored_hangup(numbers)}
     try:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def without_ignored_hangup(numbers: Sequence[signal.Signals]) -> list[signal.Signals]:
+    """These signals, without SIGHUP where this process was started to outlive its terminal."""
+    return [number for number in numbers if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]
+
+
+@contextmanager
+def exit_on_signals() -> Iterator[None]:
+    """Turns SIGTERM and SIGHUP into an exit that removes what is half written and ends children, as Ctrl-C does."""
+
+    this_process = os.getpid()
+
+    def end(number: int, frame: object) -> None:
+        if os.getpid() != this_process:  # a forked worker has nothing of its own to remove
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        leave_closed_terminal()
+        sys.exit(128 + number)
+
+    with handled_signals(end, signal.SIGTERM, signal.SIGHUP):
+        yield
+
+
+def leave_closed_terminal() -> None:
+    """Has what is printed go nowhere if it went to a terminal that is closed, where to print is an error."""
+    for stream in (1, 2):
+        try:
+            os.write(stream, b"")
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
 def end_workers() -> None:
     """Kills the workers of this process and their descendants, also those in sessions of their own (vLLM engines)."""
     for worker in active_children():
-        import psutil
+        _kill_descendants(worker.pid)
+        worker.kill()
 
+
+def _kill_descendants(pid: int | None) -> None:
+    import psutil
+
+    try:
+        descendants = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return
+    for process in descendants:
         try:
-            for process in (*psutil.Process(worker.pid).children(recursive=True), worker):
-                process.kill()
+            process.kill()
         except psutil.NoSuchProcess:
             continue
 
 
-def _exit_after_parent() -> None:
+def _pipe_from_parent() -> int | None:
+    if (number := os.environ.pop(PARENT, None)) is not None:  # not for the children of this process
+        return int(number)
     parent = parent_process()
-    if parent is not None:
-        parent.join()
-        end_workers()
-        os._exit(1)
+    return None if parent is None else parent.sentinel  # type: ignore[attr-defined]
+
+
+def _exit_after(pipe: int) -> None:
+    wait([pipe])
+    _kill_descendants(os.getpid())
+    os._exit(1)

@@ -1,9 +1,7 @@
 """`prefix-rft compare` for real, on runs of two steps."""
 
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -11,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -47,10 +46,12 @@ def finished(folder: Path) -> dict[Path, int]:
 @pytest.fixture
 def in_this_process(monkeypatch):
     """Checks the settings in this process: another takes seconds to start."""
-    monkeypatch.setattr(compare, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(workers))
+    monkeypatch.setattr(compare, "ProcessPoolExecutor", lambda workers, **options: ThreadPoolExecutor(workers))
 
 
-def test_a_killed_comparison_continues_without_running_anything_twice(tmp_path, capsys, in_this_process):
+def test_a_killed_comparison_continues_without_repeating_what_is_finished(
+    tmp_path, capsys, in_this_process, still_running
+):
     recipes = write_recipes(tmp_path / "recipes", {"title": "Small", "recipes": ["sft", "prefix_rft"]})
     runs = tmp_path / "runs"
     line = ["compare", str(recipes), "--seeds", "2", "--output_dir", str(runs), "--jobs", "1"]
@@ -61,19 +62,22 @@ def test_a_killed_comparison_continues_without_running_anything_twice(tmp_path, 
         assert killed.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    # The second run is going, and survives the comparison
-    os.kill(killed.pid, signal.SIGKILL)
+    children = psutil.Process(killed.pid).children(recursive=True)
+    killed.kill()
     killed.wait()
+    assert children
+    assert still_running(children) == [], "the second run ends with the comparison"
     before = finished(runs)
     assert len(before) == 1
-    marks = [folder / "mark" for folder in runs.glob("*/seed-*")]  # a run that starts over clears its folder
-    for mark in marks:
-        mark.touch()
-    assert len(marks) == 2
+    folders = list(runs.glob("*/seed-*"))
+    assert len(folders) == 2
+    for folder in folders:
+        (folder / "mark").touch()
 
     assert main(line) == 0
 
-    assert all(mark.exists() for mark in marks)
+    finished_before = [file.parent for file in before]
+    assert [folder for folder in folders if (folder / "mark").exists()] == finished_before, "the other started over"
     after = finished(runs)
     assert len(after) == 4
     assert {file: after[file] for file in before} == before

@@ -7,17 +7,21 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from prefix_rft_trl.comparison.jobs import LOG, Job, RunProcess, jobs_for, run_jobs
 from prefix_rft_trl.comparison.spec import Trial
 from prefix_rft_trl.run.folder import STATE, is_finished
+from prefix_rft_trl.utils.files import LOCK, exclusive_lock
 
 
 FINISHED = json.dumps({"global_step": 2, "max_steps": 2})
 # Notes when it starts and ends in the folder of the run; `settings["does"]` says how it ends
 STAND_IN = f"""
 import pathlib, sys, time
+from prefix_rft_trl.utils.processes import end_with_parent
+end_with_parent()
 folder, does, moment = pathlib.Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 starts = folder.parent.parent / "starts.txt"
 with starts.open("a") as file:
@@ -140,10 +144,11 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 import test_jobs
-from prefix_rft_trl.comparison.jobs import Job, end_runs_on_sigterm, jobs_for, run_jobs
+from prefix_rft_trl.comparison.jobs import Job, jobs_for, run_jobs
+from prefix_rft_trl.utils.processes import exit_on_signals
 Job.command = test_jobs.command
 folder = Path(sys.argv[1])
-with end_runs_on_sigterm():
+with exit_on_signals():
     run_jobs(jobs_for([test_jobs.trial("a", seeds=2, moment=float(sys.argv[2]))], folder), at_a_time=2)
 """
 
@@ -172,17 +177,29 @@ def comparison_in_a_process(tmp_path):
         process.communicate()
 
 
-def test_a_run_that_a_killed_comparison_left_behind_is_waited_for_and_not_started_twice(
-    tmp_path, comparison_in_a_process
+def test_runs_end_with_a_killed_comparison_and_the_next_one_starts_them_again(
+    tmp_path, comparison_in_a_process, still_running
 ):
     killed, jobs = comparison_in_a_process(moment=2.0)
+    runs = psutil.Process(killed.pid).children(recursive=True)
+    assert len(runs) == len(jobs)
     killed.kill()
-    killed.wait()
-    assert not any(is_finished(job.folder) for job in jobs)  # they are still running
-    # The second one ends while the first is waited for, so it is already finished when its turn comes
-    assert run_jobs(jobs, at_a_time=1) == []
-    assert all(is_finished(job.folder) for job in jobs)
-    assert len(starts(tmp_path)) == 2
+    assert still_running(runs) == []
+    again = [Job(trial("a", seeds=2, moment=0.05), job.seed, job.folder) for job in jobs]
+    assert run_jobs(again, at_a_time=1) == []
+    assert len(starts(tmp_path)) == 4
+    assert not list(tmp_path.rglob(LOCK))
+
+
+def test_a_run_of_another_command_is_waited_for(tmp_path):
+    job = jobs_for([trial("a")], tmp_path)[0]
+    with exclusive_lock(job.folder):
+        running = RunProcess(job, one_thread=False)
+        assert not running.is_over()
+        (job.folder / STATE).write_text(FINISHED)
+        assert not running.is_over()
+    assert running.is_over()
+    assert starts(tmp_path) == []
 
 
 def test_a_run_that_finished_before_its_turn_is_over_at_once(tmp_path):
@@ -194,8 +211,15 @@ def test_a_run_that_finished_before_its_turn_is_over_at_once(tmp_path):
     assert starts(tmp_path) == []
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 128 + signal.SIGTERM)])
-def test_an_interrupt_or_sigterm_ends_the_runs(tmp_path, comparison_in_a_process, number, code):
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGINT, -signal.SIGINT),
+        (signal.SIGTERM, 128 + signal.SIGTERM),
+        (signal.SIGHUP, 128 + signal.SIGHUP),
+    ],
+)
+def test_a_signal_ends_the_runs(tmp_path, comparison_in_a_process, number, code):
     process, jobs = comparison_in_a_process(moment=60.0)
     process.send_signal(number)
     assert process.wait(timeout=30) == code

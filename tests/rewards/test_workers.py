@@ -107,12 +107,15 @@ def test_any_exception_in_the_algebra_is_a_refusal(own_alarm, monkeypatch, error
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
-def test_idle_and_busy_workers_end_with_a_killed_parent(tmp_path):
-    source = """
+@pytest.mark.parametrize(
+    "busy_with", ["while True: pass", "3 ** 10**9"], ids=["Python", "C, which nothing interrupts"]
+)
+def test_idle_and_busy_workers_end_with_a_killed_parent(tmp_path, still_running, busy_with):
+    source = f"""
 import os
 from prefix_rft_trl.rewards import Verifier
 workers = Verifier(num_workers=2).workers.running()
-workers.schedule(exec, args=("while True: pass",))
+workers.schedule(exec, args=({busy_with!r},))
 assert workers.schedule(eval, args=("1 + 1",)).result() == 2
 print(*workers._pool_manager.worker_manager.workers, flush=True)
 os.kill(os.getpid(), 9)
@@ -121,10 +124,7 @@ os.kill(os.getpid(), 9)
     assert done.returncode == -signal.SIGKILL
     workers = [int(number) for number in done.stdout.split()]
     assert len(workers) == 2
-    deadline = time.perf_counter() + 20
-    while any(psutil.pid_exists(number) for number in workers) and time.perf_counter() < deadline:
-        time.sleep(0.1)
-    assert not any(psutil.pid_exists(number) for number in workers)
+    assert still_running(psutil.Process(number) for number in workers if psutil.pid_exists(number)) == []
 
 
 def test_the_system_ends_a_worker_that_nothing_interrupts(tmp_path):

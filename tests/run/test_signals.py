@@ -100,7 +100,7 @@ def train_until_signal(tmp_path, monkeypatch) -> Callable[..., int]:
     return train
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 0)])
 def test_stopped_run_resumes_to_the_weights_of_an_unbroken_one(
     train_until_signal, assert_same_weights, tmp_path, capfd, sent, code
 ):
@@ -162,6 +162,15 @@ def test_second_interrupt_ends_at_once(in_the_foreground, stop):
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_hangup_stays_ignored_under_nohup(stop):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with stop:
+        signal.raise_signal(signal.SIGHUP)
+        assert stop._received == 0
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_scheduler_may_send_sigterm_twice(stop):

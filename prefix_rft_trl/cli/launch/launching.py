@@ -5,17 +5,24 @@ import json
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from prefix_rft_trl.utils.errors import UserError
-from prefix_rft_trl.utils.processes import handled_signals
+from prefix_rft_trl.utils.files import held_locks
+from prefix_rft_trl.utils.processes import (
+    handled_signals,
+    leave_closed_terminal,
+    start_child,
+    without_ignored_hangup,
+)
 
 
 SECONDS_TO_STOP = 600  # for a step and a checkpoint after a signal; torch allows 30
+SIGNALS_OF_TORCH = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 STOPPED_BY_USER = 128 + signal.SIGINT
 EXIT_CODE_FILE = "PREFIX_RFT_EXIT_CODE_FILE"  # the script writes its exit code there, for the launcher
 NUM_PROCESSES = "PREFIX_RFT_NUM_PROCESSES"
@@ -25,30 +32,39 @@ def launch(flags: list[str], script_line: list[str]) -> int:
     """
     Runs the training script with its command line under `accelerate launch` with its flags.
 
+    The processes hold the locks of this one, as they could outlive it for a moment, and end with it.
+
     Returns:
         `int`: 0; 1 if it failed; 130 if the user stopped it.
     """
     from accelerate.commands import launch as accelerate_launch
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
 
     from prefix_rft_trl.utils.patching import replaced
 
     # As a module: the folder of a script comes first on the path, and our `inspect` would hide Python's
-    script = ["--module", f"{__package__}.training_script"]
+    script = ["--module", f"{__package__}.rank"]
     arguments = accelerate_launch.launch_command_parser().parse_args([*flags, "--quiet", *script, *script_line])
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SECONDS_TO_STOP))
+    handled = ",".join(number.name for number in without_ignored_hangup(SIGNALS_OF_TORCH))
+    os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", handled)
     if arguments.num_processes is not None:
         os.environ[NUM_PROCESSES] = str(arguments.num_processes)
     with tempfile.TemporaryDirectory() as folder:
         exit_code_file = Path(folder, "exit_code")
         os.environ[EXIT_CODE_FILE] = str(exit_code_file)
         try:
-            with replaced(accelerate_launch, "simple_launcher", _launch_one_process):
+            with (
+                replaced(accelerate_launch, "simple_launcher", _launch_one_process),
+                replaced(subprocess_handler, "Popen", partial(start_child, pass_fds=held_locks())),
+            ):
                 accelerate_launch.launch_command(arguments)
         except ImportError as error:
             raise UserError(f"{error}. DeepSpeed comes with `pip install 'prefix_rft_trl[deepspeed]'`.") from error
         except SignalException as error:
+            leave_closed_terminal()
             return _exit_code_after_signal(error.sigval, exit_code_file)
         except ChildFailedError as error:
             process, failure = error.get_first_failure()
@@ -94,9 +110,10 @@ def _launch_one_process(arguments: argparse.Namespace) -> NoReturn:
 
     command, environment = prepare_simple_launcher_cmd_env(arguments)
     # In a process group of its own, a signal from the terminal arrives once: passed on from here
-    process = subprocess.Popen(command, env=environment, process_group=0)
+    process = start_child(command, environment, held_locks(), process_group=0)
 
     def pass_on(number: int, frame: Any) -> None:
+        leave_closed_terminal()
         process.send_signal(number)
 
     with handled_signals(pass_on, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

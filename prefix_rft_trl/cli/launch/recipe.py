@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .arguments import SettingsParser
 
 DEFAULT_TRAINER = "prefix_grpo"
+DEFAULT_FOLDER_OF_STAGES = "runs/stages"
 IsSetting = Callable[[str, str], bool]
 Flag = tuple[str, list[str]]  # name and values
 Value = TypeVar("Value")
@@ -144,7 +145,7 @@ class Recipe:
             settings = {name: value for name, value in _for_stage(stage, shared) if is_setting(trainer, name)}
             known = [flag for flag in _for_stage(stage, flags) if is_setting(trainer, flag[0])]
             stages.append(Recipe({**settings, **own[stage]}, _joined(known), stage=stage))
-        folders = self.flag_values("output_dir") or [self.settings.get("output_dir", "runs/stages")]
+        folders = self.flag_values("output_dir") or [self.settings.get("output_dir", DEFAULT_FOLDER_OF_STAGES)]
         with as_user_error(ValueError):
             check_type("output_dir", str, folders[-1])
         return _chained(stages, Path(folders[-1]))

@@ -1,6 +1,7 @@
 """Convert a dataset into rows of `prompt`, `completion` and `solution`, with shares of its demonstrations ablated.
 
-Intermediate results lie in a temporary folder, so that memory does not grow with the texts of the dataset.
+Intermediate results lie in a temporary folder beside the output, so that memory does not grow with the texts of the
+dataset.
 """
 
 import tempfile
@@ -47,7 +48,7 @@ def convert(dataset: "Dataset", reader: Reader, options: ConversionOptions, path
     """Converts a dataset to a Parquet or JSONL file, by the suffix; writes nothing if no row is kept."""
     extraction = Extraction(reader, options)
     # The fingerprints keep `datasets` from hashing the functions: each file is used once
-    with tempfile.TemporaryDirectory(prefix="prefix_rft_data-") as cache:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".conversion-") as cache:
         extracted = dataset.select_columns(reader.columns).map(
             extraction,
             with_indices=True,

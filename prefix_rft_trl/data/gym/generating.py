@@ -11,16 +11,21 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
+
+from prefix_rft_trl.utils.processes import start_child
 
 from .tasks import make_task
 from .worked import worked_solution
 
 
-_PROGRAM = (
-    "import json, sys; from prefix_rft_trl.data.gym.generating import write_rows; write_rows(**json.load(sys.stdin))"
-)
+_PROGRAM = """
+import json, sys
+from prefix_rft_trl.utils.processes import end_with_parent
+end_with_parent(at_once=True)
+from prefix_rft_trl.data.gym.generating import write_rows
+write_rows(**json.load(sys.stdin))
+"""
 
 
 def generate(task: str, options: Mapping[str, Any], parts: Sequence[tuple[int, int]]) -> list[list[dict[str, Any]]]:
@@ -34,27 +39,32 @@ def generate(task: str, options: Mapping[str, Any], parts: Sequence[tuple[int, i
         ValueError: if there is no such task, if the options do not fit it, or if it cannot generate the problems.
     """
     make_task(task, options)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "rows.jsonl"
-        arguments = json.dumps({"task": task, "options": dict(options), "parts": parts, "file": str(file)})
-        process = subprocess.run(
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:  # without a name: nothing is left of it
+        process = start_child(
             [sys.executable, "-c", _PROGRAM],
-            input=arguments,
-            text=True,
             env={**os.environ, "PYTHONHASHSEED": "0"},
+            pass_fds=[file.fileno()],
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,  # some tasks print
+            text=True,
         )
+        arguments = {"task": task, "options": dict(options), "parts": parts, "file": file.fileno()}
+        try:
+            process.communicate(json.dumps(arguments))
+        finally:
+            process.kill()  # if the wait for it was interrupted
         if process.returncode != 0:
             raise ValueError(
                 f"the task {task!r} of reasoning-gym could not generate its problems with the options "
                 f"{dict(options)}; its error is printed above."
             )
-        rows = iter([json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()])
+        file.seek(0)
+        rows = iter([json.loads(line) for line in file])
     return [[next(rows) for _ in range(size)] for _, size in parts]
 
 
-def write_rows(task: str, options: dict[str, Any], parts: list[tuple[int, int]], file: str) -> None:
-    """Writes one line per problem; runs in the other process."""
+def write_rows(task: str, options: dict[str, Any], parts: list[tuple[int, int]], file: int) -> None:
+    """Writes one line per problem to a file descriptor; runs in the other process."""
     from tqdm import tqdm
 
     is_first = int(os.environ.get("LOCAL_RANK", 0)) == 0

@@ -79,7 +79,7 @@ def _without_main() -> Iterator[None]:
 def limit_worker() -> None:
     """Make a worker end at once when asked, end with its parent, and stay within `MOST_MEMORY`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops the run, which ends its workers itself
-    end_with_parent()
+    end_with_parent(at_once=True)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a Python handler would wait for a long computation in C
     with suppress(ImportError, ValueError, OSError):
         import resource

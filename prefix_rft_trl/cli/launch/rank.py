@@ -1,0 +1,12 @@
+"""One of the processes that `prefix-rft train` launches: it ends with its launcher."""
+
+import sys
+
+from prefix_rft_trl.utils.processes import end_with_parent
+
+
+if __name__ == "__main__":
+    end_with_parent()  # before the imports, which take seconds
+    from .training_script import main
+
+    sys.exit(main())
