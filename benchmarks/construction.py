@@ -9,7 +9,6 @@ another version of the package, run it there (`--json`), or name its folder: `--
 
 import argparse
 import json
-import os
 import random
 import statistics
 import sys

@@ -178,6 +178,13 @@ def cut_prefix(
     return Prefix(drawn, float(states_answer))
 
 
+def longest_prefix(
+    args: PrefixGRPOConfig, eos_token_id: int, decode: Decode, ids: list[int], answer: object
+) -> list[int]:
+    """The prefix of a demonstration at the highest ratio; empty if it has none at any."""
+    return cut_prefix(ids, Assignment(True, ratio=1.0, answer=answer), args, eos_token_id, decode).ids
+
+
 def cut_demonstration(
     ids: list[int], ratio: float, args: PrefixGRPOConfig, eos_token_id: int, decode: Decode
 ) -> list[int]:
@@ -188,7 +195,7 @@ def cut_demonstration(
     """
     assert args.max_completion_length is not None
     if args.gives_whole_demonstrations:
-        return [*ids, eos_token_id] if len(ids) < args.max_completion_length else []
+        return [*ids, eos_token_id] if 0 < len(ids) < args.max_completion_length else []
     if args.prefix_ratio_distribution == "binomial":
         return ids[: slices_length(ratio, ids, args.max_completion_length, decode)]
     return ids[: prefix_length(ratio, len(ids), args.max_completion_length)]

@@ -8,6 +8,7 @@ from transformers import AutoTokenizer
 from trl import GRPOTrainer
 
 from prefix_rft_trl import PrefixGRPOTrainer, lab
+from prefix_rft_trl.data import row_scan
 
 
 NO_MODEL = "./no-such-model"  # loading it raises an OSError
@@ -59,8 +60,9 @@ def test_empty_dataset_is_refused(make_trainer, dataset):
         make_trainer(model=NO_MODEL, train_dataset=dataset)
 
 
-def test_bad_row_of_a_stream_is_named_by_its_prompt(train):
+def test_bad_row_far_down_a_stream_is_named_by_its_prompt(train, monkeypatch):
     rows = [{"prompt": f"{row}+1=", "completion": "3+4=7;#7" if row < 2 else 7, "solution": "7"} for row in range(4)]
+    monkeypatch.setattr(row_scan, "ROWS_OF_STREAM", 2)
     with pytest.raises(ValueError, match=r"Row with the prompt '2\+1='"):
         train(train_dataset=IterableDataset.from_generator(lambda: iter(rows)), shuffle_dataset=False)
 

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prefix_rft_trl.data.benchmarks import BenchmarkProblem
+from prefix_rft_trl.data.row_scan import prompt_fault
 from prefix_rft_trl.data.texts import problem_text
 from prefix_rft_trl.rewards.answers import MARKERS
 
 from .answer_checks import AnswerCheck
 from .check_report import Report
-from .checked_rows import Columns, RowCheck, prompt_fault, read_rows
+from .checked_rows import Columns, RowCheck, read_rows
 from .common_ends import CommonEnds, common_ends
 from .duplicates import DuplicateCheck
 from .findings import KINDS, Finding
