@@ -90,6 +90,8 @@ def check_prompts(dataset: Dataset | IterableDataset, args: Any, model: str, dem
         )
     budget = getattr(args, "max_completion_length", None)
     room = _prompt_room(model, args, "max_completion_length" if budget else "max_length")
+    if demonstrations and isinstance(dataset, Dataset):
+        _check_enough_for_sft(len(dataset), args)
     scan = scan_rows(dataset, demonstrations, encoder, completion_budget=budget, prompt_room=room if budget else None)
     refuse_faults(scan)
     _warn_of_long_prompts(scan, args)
@@ -135,6 +137,15 @@ def _check_enough_rows(rows: int | None, args: Any) -> None:
             f"{args.generation_batch_size} rollouts over all processes (`generation_batch_size`), "
             f"{args.num_generations} for each prompt (`num_generations`). Nothing would be trained: add rows, or "
             "lower `per_device_train_batch_size` or `gradient_accumulation_steps`."
+        )
+
+
+def _check_enough_for_sft(rows: int, args: Any) -> None:
+    batch = args.train_batch_size * args.world_size
+    if args.dataloader_drop_last and rows < batch:
+        raise ValueError(
+            f"There are {rows} demonstrations, and a batch takes {batch} over all processes: with "
+            "`dataloader_drop_last` nothing would be trained. Lower `per_device_train_batch_size`, or turn it off."
         )
 
 

@@ -131,8 +131,11 @@ def test_demonstration_longer_than_the_budget_is_cut(make_trainer, train, caplog
     with caplog.at_level(logging.WARNING):
         trainer = make_trainer(max_completion_length=5, num_prefix_generations=4)
     assert "plain GRPO" not in caplog.text  # as each row has a demonstration
+    assert "of 16 that were encoded, 16 have more tokens" in caplog.text
     run = train(trainer=trainer)
     for generation in run.generations:
         rows = zip(generation.prefix_lengths, generation.completion_ids, strict=True)
         assert all(1 <= length < len(ids) <= 5 for length, ids in rows)
     assert run.logged("prefix/demonstration_share") == [1.0, 1.0]
+    tokens = len(run.generations[0].inputs[0]["completion"])  # as all demonstrations of the lab
+    assert all(ratio <= 4 / tokens for ratio in run.logged("prefix/ratio"))

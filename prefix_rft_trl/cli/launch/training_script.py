@@ -50,12 +50,16 @@ def train(recipe: Recipe) -> int:
             f"{last_checkpoint(training_args.output_dir)}. To resume, repeat the command with "
             "`--resume_from_checkpoint last`."
         )
-    else:
+    elif trainer.state.global_step:
         _finish(trainer, script_args, training_args, prompts[0])
     trainer.accelerator.wait_for_everyone()  # or one process tears down what another still communicates with
     trainer.accelerator.end_training()
-    note_exit_code(stop.exit_code)
-    return stop.exit_code
+    exit_code = stop.exit_code
+    if not (stop.signal or trainer.state.global_step):
+        trainer.accelerator.print("\nNo step was made, so nothing was trained: the dataset does not fill a batch.")
+        exit_code = 1
+    note_exit_code(exit_code)
+    return exit_code
 
 
 def make_trainer(script_args: PrefixScriptArguments, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
