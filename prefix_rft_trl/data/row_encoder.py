@@ -78,7 +78,7 @@ class RowEncoder:
 
     @property
     def most_characters(self) -> int | None:
-        """No text of more characters is a single token; `None` if a text that is not in the vocabulary can be one."""
+        """No text of more characters is a single token; `None` if text outside the vocabulary may be one, or none."""
         most = max(map(len, self.tokenizer.get_vocab()))
         unknown = "\u4dff\U0001f9ff" * most
         return most if len(self.tokenizer(unknown, add_special_tokens=False)["input_ids"]) > 1 else None

@@ -193,7 +193,7 @@ class _Scanner:
 
     def _fault_of_form(self, prompt: Any, found: list[Message]) -> tuple[str, str] | None:
         """Kind and reason of what the chat template does not take: the same for all rows of a form."""
-        if isinstance(prompt, str) and not _WORD.search(prompt):  # a text with a word in it has a token
+        if self._single is None or (isinstance(prompt, str) and not _WORD.search(prompt)):  # may have no token
             return self._fault_of_tokens(prompt, found)
         form = (prompt_form(prompt), *map(thinking_format, found))
         if form not in self._faults_of_forms:

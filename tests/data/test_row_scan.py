@@ -5,7 +5,7 @@ from datasets import Dataset, IterableDataset
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from prefix_rft_trl.data.row_encoder import RowEncoder
 from prefix_rft_trl.data.row_scan import ROWS_OF_STREAM, scan_rows
@@ -119,8 +119,3 @@ def test_the_first_rows_of_a_stream_are_read():
     scan = scan_rows(IterableDataset.from_generator(rows), "completion")
     assert (scan.rows, scan.is_complete) == (1_000, False)
     assert (scan.number("no_demonstration"), scan.counts["no_demonstration"].first) == (750, 1)
-
-
-def test_the_lab_is_encoded_as_a_run_encodes_it(base_model):
-    tokenizer = AutoTokenizer.from_pretrained(base_model)
-    assert RowEncoder(tokenizer, [tokenizer.eos_token_id]).most_characters == 5

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 from datasets import IterableDataset
-from transformers import AutoTokenizer
-from trl import GRPOTrainer
+from transformers import AutoModelForCausalLM, AutoProcessor, AutoTokenizer
+from trl import GRPOConfig, GRPOTrainer
 
 from prefix_rft_trl import PrefixGRPOTrainer, lab
 from prefix_rft_trl.data import row_scan
@@ -104,6 +104,31 @@ def test_argument_that_replaces_generation_is_refused(make_trainer, argument):
 def test_good_input_gets_as_far_as_loading_the_model(make_trainer, settings):
     with pytest.raises(OSError, match=r"no-such-model|connect"):
         make_trainer(model=NO_MODEL, **settings)
+
+
+def test_grpo_config_on_demonstrations_is_plain_grpo_with_a_warning(make_trainer, caplog):
+    with caplog.at_level(logging.WARNING):
+        make_trainer(config_class=GRPOConfig, max_steps=1)
+        make_trainer(num_prefix_generations=0, max_steps=1)  # as it says
+    assert caplog.text.count("`args` is a GRPOConfig, so this run is plain GRPO") == 1
+
+
+def test_model_that_is_loaded_is_checked_by_its_own_config(make_trainer, base_model):
+    model = AutoModelForCausalLM.from_pretrained(base_model)
+    model.config.max_position_embeddings = 16
+    with pytest.raises(ValueError, match=r"`max_completion_length` \(40\) leaves no room.* 16 positions"):
+        make_trainer(model=model)
+
+
+def test_tokenizer_is_loaded_once_as_trl_loads_it(make_trainer, monkeypatch):
+    loaded, load = [], AutoProcessor.from_pretrained
+    monkeypatch.setattr(
+        AutoProcessor, "from_pretrained", lambda *args, **named: loaded.append(named) or load(*args, **named)
+    )
+    make_trainer(GRPOTrainer, GRPOConfig)
+    make_trainer()
+    assert len(loaded) == 2
+    assert loaded[0] == loaded[1]
 
 
 def test_misspelt_argument_is_named(make_trainer):
