@@ -55,7 +55,8 @@ class PrefixGRPOConfig(GRPOConfig):
             `prefix_ratio_schedule="adaptive"`.
         answer_column (`str`, *optional*, defaults to `"solution"`):
             Dataset column with the correct answer, for the metrics `prefix/holds_answer` and `prefix/states_answer`
-            and for `prefix_exclude_answer`. Ignored if the dataset does not have it.
+            and for `prefix_exclude_answer`. The metrics do without it; for the latter a missing column is an
+            error, and `None` says that demonstrations state their answers in a box or after a marker.
 
         > Parameters that control the length of the prefix
 

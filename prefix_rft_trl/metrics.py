@@ -62,7 +62,7 @@ def rollout_rows(
             [
                 assignment.planned,
                 len(prefix.ids),
-                assignment.ratio,
+                prefix.share,
                 holds_answer(text, answer),
                 prefix.states_answer,
                 len(ids),
@@ -90,18 +90,18 @@ def rollout_metrics(batch: RolloutBatch, rows: torch.Tensor) -> dict[str, float]
     Args:
         batch (`RolloutBatch`): with the rewards of all processes.
         rows (`torch.Tensor`): [`rollout_rows`] of all processes, shape (rollouts, 6): whether a hybrid rollout was
-            planned, prefix length in tokens (0 without a prefix), drawn ratio, whether the prefix contains the right
-            answer, whether it reaches into the demonstration's last statement of one (both NaN where that cannot be
-            determined), and completion length in tokens, prefix included.
+            planned, prefix length in tokens (0 without a prefix), its share of the demonstration's tokens, whether it
+            contains the right answer, whether it reaches into the demonstration's last statement of one (both NaN
+            where that cannot be determined), and completion length in tokens, prefix included.
     """
-    planned, lengths, ratios, holds, states, completion_lengths = rows.unbind(dim=1)
+    planned, lengths, shares, holds, states, completion_lengths = rows.unbind(dim=1)
     hybrid, rewards = lengths > 0, batch.rewards
     low, high = batch.ratio_bounds
     return {
         "prefix/ratio_low": low,
         "prefix/ratio_high": high,
         "prefix/demonstration_share": _mean(hybrid[planned > 0]),
-        "prefix/ratio": _mean(ratios[hybrid]),
+        "prefix/ratio": _mean(shares[hybrid]),
         "prefix/length": _mean(lengths[hybrid]),
         "prefix/tokens": _mean(lengths),
         "prefix/holds_answer": _mean(holds[hybrid]),

@@ -169,13 +169,20 @@ def cut_prefix(
     drawn = cut_demonstration(ids, assignment.ratio, args, eos_token_id, decode)
     if not drawn:
         return NO_PREFIX
+    states_answer = math.nan if answer_as_word(assignment.answer) is None else 0.0
     answer_start = last_statement(decode(ids), assignment.answer)
-    if answer_start is None:
-        return Prefix(drawn, states_answer=math.nan if answer_as_word(assignment.answer) is None else 0.0)
-    states_answer = len(decode(drawn)) > answer_start
-    if states_answer and args.prefix_exclude_answer:
-        return Prefix(exclude_answer(drawn, answer_start, decode), states_answer=0.0)
-    return Prefix(drawn, float(states_answer))
+    if answer_start is not None:
+        states_answer = float(len(decode(drawn)) > answer_start)
+        if states_answer and args.prefix_exclude_answer:
+            drawn, states_answer = exclude_answer(drawn, answer_start, decode), 0.0
+    return Prefix(drawn, states_answer, min(len(drawn) / len(ids), 1.0))
+
+
+def longest_prefix(
+    args: PrefixGRPOConfig, eos_token_id: int, decode: Decode, ids: list[int], answer: object
+) -> list[int]:
+    """The prefix of a demonstration at the highest ratio; empty if it has none at any."""
+    return cut_prefix(ids, Assignment(True, ratio=1.0, answer=answer), args, eos_token_id, decode).ids
 
 
 def cut_demonstration(
@@ -188,7 +195,7 @@ def cut_demonstration(
     """
     assert args.max_completion_length is not None
     if args.gives_whole_demonstrations:
-        return [*ids, eos_token_id] if len(ids) < args.max_completion_length else []
+        return [*ids, eos_token_id] if 0 < len(ids) < args.max_completion_length else []
     if args.prefix_ratio_distribution == "binomial":
         return ids[: slices_length(ratio, ids, args.max_completion_length, decode)]
     return ids[: prefix_length(ratio, len(ids), args.max_completion_length)]

@@ -14,10 +14,10 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import get_config_model_id
 
 from . import PAPER
-from .checks import check_prefixes, refuse_other_generators
+from .checks import check_arguments
 from .config import PrefixGRPOConfig
 from .method.advantages import on_policy_baseline_advantages, total_rewards
-from .method.demonstrations import Message, check_demonstrations, demonstration_ids
+from .method.demonstrations import Message, demonstration_ids
 from .method.prefixes import NO_PREFIX, Assignment, Prefix, token_noise
 from .method.token_weights import prefix_token_mask
 from .metrics import completion_columns, rollout_metrics, rollout_rows, token_metrics, token_sums
@@ -63,8 +63,8 @@ class PrefixGRPOTrainer(ExactResume, FiniteRewards, GRPOTrainer):
             starts from a prefix.
 
     Raises:
-        ValueError: before a model is loaded, if the dataset has no usable demonstration, or if an argument cannot be
-            combined with hybrid rollouts.
+        ValueError: before a model is loaded, if the dataset has no usable demonstration, a row that cannot be trained
+            on, or too few rows for a step, or if an argument cannot be combined with hybrid rollouts.
 
     Attributes:
         rollout_batch (`RolloutBatch`): assignments, prefixes and rewards of the current generation batch.
@@ -88,27 +88,15 @@ class PrefixGRPOTrainer(ExactResume, FiniteRewards, GRPOTrainer):
             args = PrefixGRPOConfig(f"{name.split('/')[-1]}-Prefix-RFT")
         self.num_prefix_generations = getattr(args, "num_prefix_generations", 0)
         self.rollout_batch = RolloutBatch.on_policy(0)
-        num_missing = None
-        if self.num_prefix_generations:
-            refuse_other_generators(model, reward_funcs, args, train_dataset, *others, **named)
-            if isinstance(train_dataset, (Dataset, IterableDataset)):  # TRL refuses anything else
-                num_missing = check_demonstrations(train_dataset, args.demonstration_column)
-        else:
-            self._tag_names, self._name, self._paper = GRPOTrainer._tag_names, GRPOTrainer._name, GRPOTrainer._paper
-        super().__init__(model, reward_funcs, args, train_dataset, *others, **named)
-        keep_base_weights(self.vllm_generation if self.use_vllm else None)
         if not self.num_prefix_generations:
-            return
-        self.add_callback(SuccessHistory())
-        if self.log_completions:
-            self.add_callback(CompletionsPrinter(self))
-        if self._is_vlm:
-            raise ValueError(
-                "Hybrid rollouts are spliced from text, and the processing class is a processor for images. Pass the "
-                "tokenizer alone as `processing_class`, or set `num_prefix_generations=0`."
-            )
-        if num_missing is not None:
-            check_prefixes(self.train_dataset, self.args, self._tokenizer, self._longest_prefix, num_missing)
+            self._tag_names, self._name, self._paper = GRPOTrainer._tag_names, GRPOTrainer._name, GRPOTrainer._paper
+        given = check_arguments(model, reward_funcs, args, train_dataset, *others, **named)
+        super().__init__(*given.args, **given.kwargs)
+        keep_base_weights(self.vllm_generation if self.use_vllm else None)
+        if self.num_prefix_generations:
+            self.add_callback(SuccessHistory())
+            if self.log_completions:
+                self.add_callback(CompletionsPrinter(self))
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -151,12 +139,6 @@ class PrefixGRPOTrainer(ExactResume, FiniteRewards, GRPOTrainer):
         return demonstration_ids(
             self._tokenizer, prompt, prompt_ids, message, stop_ids=self.eos_token_ids, **template_kwargs
         )
-
-    def _longest_prefix(self, row: int, message: Message) -> list[int]:
-        example = self.train_dataset[row]
-        prompt_ids = super()._tokenize_prompts([example["prompt"]])[0][0]
-        assignment = Assignment(True, message, ratio=1.0, answer=example.get(self.args.answer_column))
-        return self._encode_prefix(example["prompt"], prompt_ids, assignment).ids
 
     # Sampling: the policy continues each prefix
 

@@ -2,7 +2,9 @@
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.data.benchmarks import BENCHMARKS, find_benchmarks, local_folder
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from prefix_rft_trl.data.check import Columns, Report
     from prefix_rft_trl.data.check.lengths import Budgets
     from prefix_rft_trl.data.check.measures import TokenMeasure
+    from prefix_rft_trl.data.row_encoder import LongestPrefix
 
 Settings = dict[str, Any]
 
@@ -64,7 +67,8 @@ def run(argv: list[str]) -> int:
 
     with Verifier(arguments.num_workers) as verifier:
         markers = _markers(arguments, name, settings)
-        report = check_dataset(dataset, columns, verifier, benchmarks, measure, budgets, markers)
+        rows = _rows_per_step(settings) if arguments.recipe else None
+        report = check_dataset(dataset, columns, verifier, benchmarks, measure, budgets, markers, rows)
     _show(report, f"{name}, split {split}", arguments)
     return report.exit_code
 
@@ -134,6 +138,11 @@ def _columns(arguments: argparse.Namespace, settings: Settings, dataset: "Datase
         if names[kind] is not None:
             hint = "" if kind == "prompt" else f" Or check without: --{flag} none."
             check_column(dataset, column, contents, f"Name it with --{flag}.{hint}")
+    if names["demonstration"] == names["prompt"]:
+        raise UserError(
+            f"prompts and demonstrations are both in the column '{names['prompt']}': each prompt would be trained as "
+            "its own demonstration. Name another with --demonstration_column."
+        )
     return Columns(**names)
 
 
@@ -152,6 +161,7 @@ def _measure(arguments: argparse.Namespace, settings: Settings) -> "TokenMeasure
             raise UserError("budgets are counted in tokens: name a model with --tokenizer, or a recipe.")
         return None
     from prefix_rft_trl.data.check.measures import TokenMeasure
+    from prefix_rft_trl.sampling.generate import declared_stop_ids
 
     changes = None if arguments.tokenizer else settings.get("model_changes")
     try:
@@ -164,7 +174,35 @@ def _measure(arguments: argparse.Namespace, settings: Settings) -> "TokenMeasure
         settings.get("instruction"),
         settings.get("conversational", False),
         settings.get("chat_template_kwargs"),
+        declared_stop_ids(model, tokenizer),
+        _longest_prefix(settings, tokenizer),
     )
+
+
+def _longest_prefix(settings: Settings, tokenizer: Any) -> "LongestPrefix":
+    from prefix_rft_trl.config import PrefixGRPOConfig
+    from prefix_rft_trl.rollouts import longest_prefix
+
+    if settings.get("trainer") == "sft":
+        return lambda ids, answer: ids
+    names = ("max_completion_length", "prefix_ratio_distribution", "prefix_ratio_schedule", "prefix_exclude_answer")
+    cut = {name: settings.get(name, getattr(PrefixGRPOConfig, name)) for name in names}
+    whole = cut.pop("prefix_ratio_schedule") == "whole"
+    args: Any = SimpleNamespace(**cut, gives_whole_demonstrations=whole)
+    return partial(longest_prefix, args, tokenizer.eos_token_id, tokenizer.decode)
+
+
+def _rows_per_step(settings: Settings) -> int | None:
+    """Prompts of the smallest generation batch, that of one process; `None` for SFT."""
+    from prefix_rft_trl.config import PrefixGRPOConfig
+
+    def of(name: str) -> Any:
+        return settings.get(name, getattr(PrefixGRPOConfig, name, None))
+
+    if settings.get("trainer") == "sft":
+        return None
+    batch = of("per_device_train_batch_size") * (of("steps_per_generation") or of("gradient_accumulation_steps"))
+    return (of("generation_batch_size") or batch) // of("num_generations")
 
 
 def _budgets(arguments: argparse.Namespace, settings: Settings) -> "Budgets":

@@ -108,10 +108,19 @@ def with_demonstrations(dataset: Any, column: str, template_kwargs: dict[str, An
     """Prompts with their demonstrations as `completion`, for SFT: one row for each demonstration.
 
     Further arguments of the chat template go into each row, where TRL's `SFTTrainer` looks for them.
-    """
-    from prefix_rft_trl.method.demonstrations import check_demonstrations, parse_demonstrations
 
-    check_demonstrations(dataset, column)
+    Raises:
+        ValueError: if a row cannot be trained on, or none has a demonstration.
+    """
+    from prefix_rft_trl.method.demonstrations import parse_demonstrations
+
+    from .row_faults import column_names, refuse_columns, refuse_faults, refuse_without_demonstrations
+    from .row_scan import scan_rows
+
+    refuse_columns(column_names(dataset), column)
+    scan = scan_rows(dataset, column)
+    refuse_faults(scan, column)
+    refuse_without_demonstrations(scan, column)
 
     def split_rows(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         found = [

@@ -8,12 +8,11 @@ answer without thinking (DeepSeek-R1), the demonstration starts inside it.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
-    from datasets import Dataset, IterableDataset
     from transformers import PreTrainedTokenizerBase
 
 Message = dict[str, Any]
@@ -75,76 +74,11 @@ def _not_a_demonstration(found: Any, row: int | str, column: str) -> ValueError:
     )
 
 
-def check_demonstrations(dataset: "Dataset | IterableDataset", column: str) -> int | None:
-    """Reads every demonstration of a dataset before a model is loaded.
-
-    Returns:
-        `int` or `None`: number of rows without a demonstration; `None` for a streaming dataset, of which only the
-        first row is read.
-
-    Raises:
-        ValueError: if the dataset or all its demonstrations are empty, if the column is missing, or if a row holds
-            something other than a demonstration.
-    """
-    from tqdm.auto import tqdm
-
-    if not hasattr(dataset, "__len__"):  # streaming
-        first = next(iter(dataset), None)
-        if first is None:
-            raise ValueError("The training dataset is empty.")
-        _check_column(list(first), column)
-        parse_demonstrations(first[column], 0, column)
-        return None
-    if len(dataset) == 0:
-        raise ValueError("The training dataset is empty.")
-    _check_column(dataset.column_names, column)
-    values: Iterable[Any] = tqdm(
-        dataset[column], desc="Reading demonstrations", leave=False, disable=len(dataset) < 10_000
-    )
-    missing = sum(not parse_demonstrations(value, row, column) for row, value in enumerate(values))
-    if missing == len(dataset):
-        raise ValueError(
-            f"None of the {len(dataset)} rows has a demonstration: column '{column}' is empty everywhere. Fill it, "
-            "set `demonstration_column`, or set `num_prefix_generations=0` for plain GRPO."
-        )
-    return missing
-
-
-def doubtful_rows(
-    dataset: "Dataset", column: str, tokenizer: "PreTrainedTokenizerBase"
-) -> Iterator[tuple[int, list[Message]]]:
-    """Finds the rows to tokenize before training: those with a demonstration that may be too short to cut, and the
-    first row of each thinking format, which the chat template may not support.
-
-    Returns:
-        `Iterator`: pairs of a row index and its demonstrations.
-    """
-    # A text longer than the longest token of the vocabulary has more than one token
-    longest = max(map(len, tokenizer.get_vocab()))
-    seen: set[tuple[bool, ...]] = set()
-    for row, value in enumerate(dataset[column]):
-        found = parse_demonstrations(value, row, column)
-        formats = {_thinking_format(message) for message in found}
-        if formats - seen or any(len(message["content"]) <= longest for message in found):
-            seen |= formats
-            yield row, found
-
-
-def _thinking_format(message: Message) -> tuple[bool, ...]:
+def thinking_format(message: Message) -> tuple[bool, ...]:
+    """What chat templates decide by: where a demonstration has its thinking."""
     content = message["content"]
     keys = (isinstance(message.get(key), str) for key in REASONING_KEYS)
     return (content.lstrip().startswith(_THINKING_OPENER), _THINKING_CLOSER in content, *keys)
-
-
-def _check_column(found: list[str], column: str) -> None:
-    if "prompt" not in found:
-        raise ValueError(f"The training dataset has no column 'prompt'; its columns are: {', '.join(found)}.")
-    if column not in found:
-        raise ValueError(
-            f"The training dataset has no column '{column}' for the demonstrations; its columns are: "
-            f"{', '.join(found)}. Set `demonstration_column` to one of them, or `num_prefix_generations=0` for plain "
-            "GRPO."
-        )
 
 
 def demonstration_ids(
@@ -183,6 +117,11 @@ def demonstration_ids(
     # A token can straddle the boundary between prompt and demonstration; the sampler's prompt ends at the boundary
     fits = ids[: len(prompt_ids)] == prompt_ids
     ids = ids[len(prompt_ids) :] if fits else _encode_continuation(tokenizer, text)
+    return before_stop(ids, stop_ids)
+
+
+def before_stop(ids: list[int], stop_ids: Iterable[int]) -> list[int]:
+    """The ids before the first of those that end a completion."""
     stops = set(stop_ids)
     return ids[: next((place for place, token in enumerate(ids) if token in stops), len(ids))]
 

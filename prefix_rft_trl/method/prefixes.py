@@ -82,10 +82,12 @@ class Prefix:
         ids (`list[int]`): token ids; an empty list makes the rollout on-policy.
         states_answer (`float`): 1 if they reach into the demonstration's last statement of its answer, 0 if not, NaN
             where that cannot be determined.
+        share (`float`): of the demonstration's tokens, budget and excluded answer included; NaN without a prefix.
     """
 
     ids: list[int]
     states_answer: float = math.nan
+    share: float = math.nan
 
 
 NO_PREFIX = Prefix([])

@@ -161,11 +161,16 @@ def context_length(model: str) -> int | None:
     from transformers import AutoConfig, PreTrainedConfig
 
     config, _ = PreTrainedConfig.get_config_dict(model)
+    if (length := positions(config)) is None:  # then it is the default of the architecture
+        with suppress(ValueError, OSError):
+            length = positions(AutoConfig.from_pretrained(model).to_dict())
+    return length
+
+
+def positions(config: dict[str, Any]) -> int | None:
+    """Tokens that a model takes, by its config; `None` if it does not say."""
     config = config.get("text_config", config)
     length = config.get("max_position_embeddings", config.get("n_positions"))
-    if length is None:  # then it is the default of the architecture
-        with suppress(ValueError, OSError):
-            length = getattr(AutoConfig.from_pretrained(model).get_text_config(), "max_position_embeddings", None)
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     kind = rope.get("rope_type", rope.get("type"))
     if length is None or kind not in ("linear", "dynamic", "yarn"):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def encode_prompts(
@@ -27,6 +27,24 @@ def stop_token_ids(config: GenerationConfig, tokenizer: PreTrainedTokenizerBase)
     own = config.eos_token_id
     ids = {*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id}
     return sorted(token for token in ids if token is not None)
+
+
+def declared_stop_ids(model: str | PreTrainedModel, tokenizer: PreTrainedTokenizerBase, **source: Any) -> list[int]:
+    """Stop ids of a model, loaded or by its folder or name; the tokenizer's alone if the model declares none.
+
+    Args:
+        source: where to find it, such as `revision`.
+    """
+    if not isinstance(model, str):
+        return stop_token_ids(model.generation_config, tokenizer)
+    try:
+        config = GenerationConfig.from_pretrained(model, **source)
+    except (OSError, ValueError):  # then transformers makes one of the model's config
+        try:
+            config = GenerationConfig.from_model_config(AutoConfig.from_pretrained(model, **source))
+        except (OSError, ValueError):
+            config = GenerationConfig()
+    return stop_token_ids(config, tokenizer)
 
 
 def sampling_config(

@@ -3,10 +3,9 @@
 from typing import Any
 
 import pytest
-from datasets import Dataset, IterableDataset
-from transformers import AutoTokenizer
+from datasets import Dataset
 
-from prefix_rft_trl.method.demonstrations import check_demonstrations, doubtful_rows, parse_demonstrations
+from prefix_rft_trl.method.demonstrations import parse_demonstrations
 
 
 def message(content: Any, **others: Any) -> dict[str, Any]:
@@ -79,39 +78,3 @@ CALL = {"type": "function", "function": {"name": "add", "arguments": {}}}
 def test_value_that_is_no_demonstration_is_an_error_with_row_and_column(value, found):
     with pytest.raises(ValueError, match=rf"(?s)Row 17, column 'worked'.*{found}"):
         parse_demonstrations(value, 17, "worked")
-
-
-# Checking a dataset
-
-
-def test_rows_without_a_demonstration_are_counted():
-    dataset = Dataset.from_dict({"prompt": ["a"] * 5, "completion": ["4", None, " ", "", "5"]})
-    assert check_demonstrations(dataset, "completion") == 3
-
-
-def test_bad_row_far_down_is_found_before_training():
-    dataset = Dataset.from_dict({"prompt": ["a", "b"], "worked": [[message("4")], [message("5"), message("6")]]})
-    with pytest.raises(ValueError, match="Row 1, column 'worked'"):
-        check_demonstrations(dataset, "worked")
-
-
-def test_only_the_first_row_of_a_stream_is_read():
-    def rows():
-        yield {"prompt": "a", "completion": "4"}
-        raise AssertionError("a second row was read")
-
-    assert check_demonstrations(IterableDataset.from_generator(rows), "completion") is None
-
-
-# Rows to tokenize before training
-
-
-def test_short_demonstrations_and_the_first_of_each_thinking_form_are_checked(base_model):
-    worked, thinking = "3+4=7;#7", "<think>3+4=7</think>7"
-    texts = [worked, worked, "7", thinking, thinking, "3+4=7</think>7"]
-    rows = [[message(text)] for text in texts] + [[], [message(worked, thinking="Easy.")]]
-    tokenizer = AutoTokenizer.from_pretrained(base_model)  # its longest token has five characters
-    dataset = Dataset.from_list([{"worked": row} for row in rows])
-    found = dict(doubtful_rows(dataset, "worked", tokenizer))
-    assert list(found) == [0, 2, 3, 5, 7]
-    assert found[2] == [message("7")]

@@ -4,10 +4,11 @@ import logging
 
 import pytest
 from datasets import IterableDataset
-from transformers import AutoTokenizer
-from trl import GRPOTrainer
+from transformers import AutoModelForCausalLM, AutoProcessor, AutoTokenizer
+from trl import GRPOConfig, GRPOTrainer
 
 from prefix_rft_trl import PrefixGRPOTrainer, lab
+from prefix_rft_trl.data import row_scan
 
 
 NO_MODEL = "./no-such-model"  # loading it raises an OSError
@@ -59,8 +60,9 @@ def test_empty_dataset_is_refused(make_trainer, dataset):
         make_trainer(model=NO_MODEL, train_dataset=dataset)
 
 
-def test_bad_row_of_a_stream_is_named_by_its_prompt(train):
+def test_bad_row_far_down_a_stream_is_named_by_its_prompt(train, monkeypatch):
     rows = [{"prompt": f"{row}+1=", "completion": "3+4=7;#7" if row < 2 else 7, "solution": "7"} for row in range(4)]
+    monkeypatch.setattr(row_scan, "ROWS_OF_STREAM", 2)
     with pytest.raises(ValueError, match=r"Row with the prompt '2\+1='"):
         train(train_dataset=IterableDataset.from_generator(lambda: iter(rows)), shuffle_dataset=False)
 
@@ -104,6 +106,31 @@ def test_good_input_gets_as_far_as_loading_the_model(make_trainer, settings):
         make_trainer(model=NO_MODEL, **settings)
 
 
+def test_grpo_config_on_demonstrations_is_plain_grpo_with_a_warning(make_trainer, caplog):
+    with caplog.at_level(logging.WARNING):
+        make_trainer(config_class=GRPOConfig, max_steps=1)
+        make_trainer(num_prefix_generations=0, max_steps=1)  # as it says
+    assert caplog.text.count("`args` is a GRPOConfig, so this run is plain GRPO") == 1
+
+
+def test_model_that_is_loaded_is_checked_by_its_own_config(make_trainer, base_model):
+    model = AutoModelForCausalLM.from_pretrained(base_model)
+    model.config.max_position_embeddings = 16
+    with pytest.raises(ValueError, match=r"`max_completion_length` \(40\) leaves no room.* 16 positions"):
+        make_trainer(model=model)
+
+
+def test_tokenizer_is_loaded_once_as_trl_loads_it(make_trainer, monkeypatch):
+    loaded, load = [], AutoProcessor.from_pretrained
+    monkeypatch.setattr(
+        AutoProcessor, "from_pretrained", lambda *args, **named: loaded.append(named) or load(*args, **named)
+    )
+    make_trainer(GRPOTrainer, GRPOConfig)
+    make_trainer()
+    assert len(loaded) == 2
+    assert loaded[0] == loaded[1]
+
+
 def test_misspelt_argument_is_named(make_trainer):
     with pytest.raises(TypeError, match="evaluation_dataset"):
         make_trainer(model=NO_MODEL, others={"evaluation_dataset": None})
@@ -129,8 +156,11 @@ def test_demonstration_longer_than_the_budget_is_cut(make_trainer, train, caplog
     with caplog.at_level(logging.WARNING):
         trainer = make_trainer(max_completion_length=5, num_prefix_generations=4)
     assert "plain GRPO" not in caplog.text  # as each row has a demonstration
+    assert "of 16 that were encoded, 16 have more tokens" in caplog.text
     run = train(trainer=trainer)
     for generation in run.generations:
         rows = zip(generation.prefix_lengths, generation.completion_ids, strict=True)
         assert all(1 <= length < len(ids) <= 5 for length, ids in rows)
     assert run.logged("prefix/demonstration_share") == [1.0, 1.0]
+    tokens = len(run.generations[0].inputs[0]["completion"])  # as all demonstrations of the lab
+    assert all(ratio <= 4 / tokens for ratio in run.logged("prefix/ratio"))

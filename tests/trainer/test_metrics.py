@@ -23,7 +23,7 @@ def test_token_metrics_without_any_prefix_are_left_out_of_the_log(sampled):
 
 def test_rollout_metrics_are_what_their_names_say():
     rollouts = torch.tensor(
-        [  # planned, prefix length, ratio, holds the answer, reaches into its statement, completion length
+        [  # planned, prefix length, share, holds the answer, reaches into its statement, completion length
             [1, 10, 0.2, 1, 0, 50],
             [1, 30, 0.6, 0, 0, 40],
             [1, 20, 0.4, NAN, 1, 20],
@@ -65,8 +65,8 @@ def test_rollout_metrics_without_hybrid_rollouts_are_left_out_of_the_log():
 
 
 def test_rollout_rows_describe_each_rollout():
-    hybrid = Assignment(planned=True, demonstration={"content": "so it is 42."}, ratio=0.25)
-    batch = RolloutBatch([hybrid, ON_POLICY], prefixes=[Prefix([5, 6, 7], states_answer=0.0), NO_PREFIX])
+    hybrid = Assignment(planned=True, demonstration={"content": "so it is 42."}, ratio=0.9)
+    batch = RolloutBatch([hybrid, ON_POLICY], prefixes=[Prefix([5, 6, 7], states_answer=0.0, share=0.25), NO_PREFIX])
     found = rollout_rows(batch, ["it is 42", ""], ["42", None], [[5, 6, 7, 8], [9]])
     assert found.dtype == torch.float32
     assert found.tolist()[0] == [1, 3, 0.25, 1, 0, 4]

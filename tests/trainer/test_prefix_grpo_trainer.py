@@ -175,7 +175,7 @@ def test_without_hybrid_rollouts_it_is_grpo_bit_for_bit(train, settings):
 
 def test_arguments_default_to_the_paper_and_name_the_model(base_model, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    on_cpu = functools.partial(PrefixGRPOConfig, use_cpu=True, bf16=False)
+    on_cpu = functools.partial(PrefixGRPOConfig, use_cpu=True, bf16=False, max_completion_length=56)
     monkeypatch.setattr("prefix_rft_trl.trainer.PrefixGRPOConfig", on_cpu)
     trainer = PrefixGRPOTrainer(base_model, lab.exact_answer_reward, train_dataset=lab.load_dataset("train", 8))
     assert trainer.args.num_prefix_generations == 1

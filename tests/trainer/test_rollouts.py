@@ -200,5 +200,5 @@ def test_hint_ends_with_a_sentence_or_leaves_one_token_to_sample(parts, ratio, b
 def test_complete_demonstration_has_its_end_of_sequence_or_is_left_out(ids, budget, ratio):
     args = settings(prefix_ratio_schedule="whole", max_completion_length=budget)
     found = cut_demonstration(ids, ratio, args, 1, text_of)
-    assert found == ([*ids, 1] if len(ids) < budget else [])
+    assert found == ([*ids, 1] if 0 < len(ids) < budget else [])
     assert {scheduled_bounds(args, step, 500) for step in (0, 250, 500)} == {(1.0, 1.0)}

@@ -69,6 +69,13 @@ def _make(
     Faults of the measurements are raised before the model is loaded.
     """
     script_args, training_args, model_args = settings
+    if getattr(training_args, "num_prefix_generations", 1) and training_args.demonstration_column == (
+        script_args.prompt_column
+    ):
+        raise UserError(
+            f"`prompt_column` and `demonstration_column` are both '{script_args.prompt_column}', so each prompt would "
+            "be trained as its own demonstration. Set one of them."
+        )
     prompts = [row["prompt"] for row in rows.take(PROMPTS_READ)]
     if not prompts:
         raise UserError(f"the split '{script_args.dataset_train_split}', which is to be trained on, is empty.")
@@ -80,6 +87,8 @@ def _make(
 
     from trl import get_peft_config, get_quantization_config
 
+    from prefix_rft_trl.checks import check_prompts
+
     if model_args.use_peft:
         model_args.lora_target_modules = module_names(model_args.lora_target_modules)
         with explain_missing_model(model):
@@ -90,6 +99,9 @@ def _make(
         "dtype": model_args.dtype,
         **(training_args.model_init_kwargs or {}),
     }
+    if not getattr(training_args, "num_prefix_generations", 0):  # the trainer with hybrid rollouts checks its rows
+        is_sft = not hasattr(training_args, "num_prefix_generations")
+        check_prompts(arguments["train_dataset"], training_args, model, "completion" if is_sft else None)
     with explain_missing_model(model):
         trainer = trainer_class(
             model=model,

@@ -76,8 +76,11 @@ def _train_and_save(trainer: Any, script_args: PrefixScriptArguments, training_a
             f"\nStopped at step {trainer.state.global_step} of {trainer.state.max_steps}, with the checkpoint "
             f"{last_checkpoint(folder)}. To resume, repeat the command with `--resume_from_checkpoint last`."
         )
-    else:
+    elif trainer.state.global_step:
         _finish(trainer, script_args, training_args, prompts[0])
+    if not (stop.signal or trainer.state.global_step):
+        trainer.accelerator.print("\nNo step was made, so nothing was trained: the dataset does not fill a batch.")
+        return 1
     return stop.exit_code
 
 
@@ -87,7 +90,7 @@ def has_ended(trainer: Any) -> bool:
     if not is_finished(folder) or not all(any(folder.glob(part)) for part in PARTS):
         return False
     last_step = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())[-1]
-    return json.loads((folder / STATE).read_text())["global_step"] >= last_step
+    return json.loads((folder / STATE).read_text(encoding="utf-8"))["global_step"] >= last_step
 
 
 def make_trainer(script_args: PrefixScriptArguments, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefix_rft_trl.data.texts import excerpt, prompt_texts
+from prefix_rft_trl.data.row_scan import prompt_fault, repeats_prompt
+from prefix_rft_trl.data.texts import excerpt
 from prefix_rft_trl.method.demonstrations import Message, parse_demonstrations
 from prefix_rft_trl.rewards.answers import acceptable_golds
 
@@ -96,22 +97,8 @@ def _read_row(number: int, value: dict[str, Any], columns: Columns) -> CheckedRo
         return row
     if len(row.demonstrations) > 1:
         add("several_demonstrations", f"{len(row.demonstrations)} of them")
-    elif not row.demonstrations:
+    if row.prompt is not None and repeats_prompt(row.prompt, row.demonstrations):
+        add("demonstration_is_prompt", excerpt(row.demonstrations[0]["content"]))
+    if not row.demonstrations:
         add("no_demonstration", "nothing" if demonstrations is None else "empty")
     return row
-
-
-def prompt_fault(prompt: Any) -> str | None:
-    """The reason why a prompt cannot be trained on; `None` if it can."""
-    if isinstance(prompt, str):
-        return None if prompt.strip() else "empty text"
-    if not isinstance(prompt, list):
-        return "nothing" if prompt is None else f"{type(prompt).__name__}: {excerpt(str(prompt))}"
-    if not prompt:
-        return "empty list of messages"
-    for message in prompt:
-        if not (isinstance(message, dict) and isinstance(message.get("role"), str)):
-            return f"no message with a role: {excerpt(str(message))}"
-        if not isinstance(message.get("content"), (str, list)):
-            return f"message of the {message['role']} whose content is {type(message.get('content')).__name__}"
-    return None if any(text.strip() for text in prompt_texts(prompt)) else "messages without text"

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prefix_rft_trl.data.benchmarks import BenchmarkProblem
+from prefix_rft_trl.data.row_scan import prompt_fault
 from prefix_rft_trl.data.texts import problem_text
 from prefix_rft_trl.rewards.answers import MARKERS
 
 from .answer_checks import AnswerCheck
 from .check_report import Report
-from .checked_rows import Columns, RowCheck, prompt_fault, read_rows
+from .checked_rows import Columns, RowCheck, read_rows
 from .common_ends import CommonEnds, common_ends
 from .duplicates import DuplicateCheck
 from .findings import KINDS, Finding
@@ -36,6 +37,7 @@ def check_dataset(
     measure: Measure | None = None,
     budgets: Budgets | None = None,
     markers: tuple[str, ...] = MARKERS,
+    rows_per_step: int | None = None,
 ) -> Report:
     """Checks a dataset row by row.
 
@@ -47,6 +49,7 @@ def check_dataset(
         measure (`Measure`, *optional*): unit of lengths; defaults to characters.
         budgets (`Budgets`, *optional*): room for a row, in tokens.
         markers (`tuple[str, ...]`): markers of a final answer outside a box.
+        rows_per_step (`int`, *optional*): rows without which a run makes no step.
     """
     from tqdm.auto import tqdm
 
@@ -91,8 +94,11 @@ def check_dataset(
         unit=measure.unit,
         lengths=lengths.lengths,
         benchmarks={name: len(problems) for name, problems in benchmarks.items()},
-        notes=list(_notes(bool(benchmarks), tokens, answers, demonstrations)),
-        unusable=list(_why_unusable(columns, prompts, demonstrations, answers)),
+        notes=list(_notes(bool(benchmarks), answers, demonstrations)),
+        unusable=[
+            *_why_unusable(columns, prompts, demonstrations, lengths, answers),
+            *_why_no_training(len(dataset), rows_per_step, budgets),
+        ],
     )
 
 
@@ -102,13 +108,9 @@ def _prompt_ends(dataset: "Dataset", column: str) -> CommonEnds:
     return common_ends([problem_text(row[column]) for row in prompts if prompt_fault(row[column]) is None])
 
 
-def _notes(
-    has_benchmarks: bool, tokens: TokenMeasure | None, answers: AnswerCheck | None, demonstrations: int
-) -> Iterator[str]:
+def _notes(has_benchmarks: bool, answers: AnswerCheck | None, demonstrations: int) -> Iterator[str]:
     if not has_benchmarks:
         yield "Overlap with evaluation benchmarks was not checked: no benchmark was given (--benchmarks)."
-    if tokens and tokens.joined_messages:
-        yield "The tokenizer has no chat template: messages are counted by their texts alone."
     if answers and demonstrations and not answers.stated:
         yield (
             "Not one demonstration states its final answer in a box or after a marker. If they use another marker, "
@@ -116,10 +118,23 @@ def _notes(
         )
 
 
-def _why_unusable(columns: Columns, prompts: int, demonstrations: int, answers: AnswerCheck | None) -> Iterator[str]:
+def _why_unusable(
+    columns: Columns, prompts: int, demonstrations: int, lengths: LengthCheck, answers: AnswerCheck | None
+) -> Iterator[str]:
     if not prompts:
         yield f"no row has a prompt in column '{columns.prompt}'"
+    elif "prompts" not in lengths.lengths:
+        yield "the tokenizer encodes no prompt"
     if columns.demonstration and not demonstrations:
         yield f"no row has a demonstration in column '{columns.demonstration}'"
+    elif "demonstrations" in lengths.lengths and not lengths.with_prefix:
+        yield "no row has a demonstration that gives a prefix"
     if answers and not answers.readable:
         yield f"no row has a gold answer in column '{columns.answer}' that can be read"
+
+
+def _why_no_training(rows: int, rows_per_step: int | None, budgets: Budgets) -> Iterator[str]:
+    if rows_per_step and rows < rows_per_step:
+        yield f"it has {rows} rows, and a step takes {rows_per_step}"
+    if budgets.prompt_room is not None and budgets.prompt_room <= 0:
+        yield "the completion budget leaves no room for a prompt in the model's positions"

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from prefix_rft_trl.data.texts import excerpt
+
 from .checked_rows import CheckedRow, RowCheck
 from .findings import Finding
 from .measures import Measure
@@ -79,31 +81,49 @@ class Budgets:
 
 
 class LengthCheck(RowCheck):
-    """Measures all rows, in characters or in tokens, and compares them with budgets in the same unit."""
+    """Measures all rows, in characters or in tokens, and compares them with budgets in the same unit.
+
+    Attributes:
+        with_prefix (`int`): rows that give a prefix, as far as is known.
+    """
 
     def __init__(self, measure: Measure, budgets: Budgets) -> None:
         self._measure = measure
         self._budgets = budgets
         self._measured: dict[str, list[int]] = {"prompts": [], "demonstrations": []}
+        self.with_prefix = 0
 
     def read(self, row: CheckedRow) -> Iterator[Finding]:
         if row.prompt is None:
             return
         unit, room = self._measure.unit, self._budgets.prompt_room
-        length = self._measure.prompt(row.prompt)
+        try:
+            length = self._measure.prompt(row.prompt)
+        except ValueError as error:
+            yield Finding("prompt_refused", row.number, str(error))
+            return
         self._measured["prompts"].append(length)
         if room is not None and length > room:
             yield Finding("prompt_too_long", row.number, f"{length:,} {unit}, {room:,} fit")
-        room = self._budgets.completion
+        room, has_prefix = self._budgets.completion, not row.demonstrations
         for name, message in row.named_demonstrations():
             try:
-                length = self._measure.demonstration(row.prompt, message)
+                found = self._measure.demonstration(row.prompt, message, row.solution)
             except ValueError as error:
                 yield Finding("no_place_for_thinking", row.number, f"{name}: {error}")
+                has_prefix = True  # of which nothing is known
                 continue
-            self._measured["demonstrations"].append(length)
-            if room is not None and length > room:
-                yield Finding("demonstration_too_long", row.number, f"{name} has {length:,} {unit}, {room:,} fit")
+            has_prefix |= found.has_prefix
+            self._measured["demonstrations"].append(found.length)
+            if found.is_cut:
+                note = f"{name} has {found.length:,} {unit} before the first: {excerpt(message['content'])}"
+                yield Finding("demonstration_cut", row.number, note)
+            if room is not None and found.length > room:
+                note = f"{name} has {found.length:,} {unit}, {room:,} fit"
+                yield Finding("demonstration_too_long", row.number, note)
+        if not has_prefix:
+            yield Finding("no_prefix", row.number, excerpt(row.demonstrations[0]["content"]))
+        self.with_prefix += has_prefix and bool(row.demonstrations)
 
     @property
     def lengths(self) -> dict[str, Lengths]:

@@ -1,14 +1,26 @@
 """Measure prompts and demonstrations in characters, or in tokens as the trainer encodes them."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.data.prompts import Prompt, make_prompt
+from prefix_rft_trl.data.row_encoder import LongestPrefix, RowEncoder
 from prefix_rft_trl.data.texts import prompt_texts
-from prefix_rft_trl.method.demonstrations import Message, demonstration_ids
+from prefix_rft_trl.method.demonstrations import Message
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class MeasuredDemonstration:
+    """Length of a demonstration, whether text behind an end of turn is lost, and whether it gives a prefix."""
+
+    length: int
+    is_cut: bool = False
+    has_prefix: bool = True
 
 
 class Measure:
@@ -17,24 +29,24 @@ class Measure:
     unit = "characters"
 
     def prompt(self, prompt: Prompt) -> int:
+        """Raises a ValueError if a run cannot encode it."""
         return sum(map(len, prompt_texts(prompt)))
 
-    def demonstration(self, prompt: Prompt, message: Message) -> int:
+    def demonstration(self, prompt: Prompt, message: Message, answer: Any = None) -> MeasuredDemonstration:
         """Raises a ValueError if the demonstration has no place after this prompt."""
-        return len(message["content"])
+        return MeasuredDemonstration(len(message["content"]))
 
 
 class TokenMeasure(Measure):
     """Lengths in tokens, of the prompt as the trainer makes and encodes it.
 
     Args:
-        tokenizer (`PreTrainedTokenizerBase`): the policy's. Messages are joined where it has no chat template.
+        tokenizer (`PreTrainedTokenizerBase`): the policy's.
         instruction (`str`, *optional*): text after each prompt that is plain text.
         conversational (`bool`): whether plain prompts become a user message.
         template_kwargs (`dict`, *optional*): further arguments of the chat template.
-
-    Attributes:
-        joined_messages (`bool`): whether there were messages and no template for them.
+        stop_ids (`Iterable[int]`, *optional*): ids that end a completion; by default the tokenizer's.
+        longest_prefix (`Callable`, *optional*): as for [`RowEncoder`].
     """
 
     unit = "tokens"
@@ -45,45 +57,34 @@ class TokenMeasure(Measure):
         instruction: str | None = None,
         conversational: bool = False,
         template_kwargs: dict[str, Any] | None = None,
+        stop_ids: Iterable[int] | None = None,
+        longest_prefix: LongestPrefix = lambda ids, answer: ids[:-1],
     ) -> None:
-        self._tokenizer = tokenizer
+        if stop_ids is None:
+            stop_ids = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        self._encoder = RowEncoder(tokenizer, stop_ids, template_kwargs, longest_prefix)
         self._instruction = instruction
         self._conversational = conversational
-        self._template_kwargs = template_kwargs or {}
-        self._has_template = bool(tokenizer.chat_template) or "chat_template" in self._template_kwargs
-        self._last: tuple[Any, Prompt, list[int]] = (None, "", [])
-        self.joined_messages = False
+        self._last: tuple[Any, Prompt] = (None, "")
 
     @property
     def special_tokens(self) -> list[str]:
-        return list(self._tokenizer.all_special_tokens)
+        return list(self._encoder.tokenizer.all_special_tokens)
 
     def prompt(self, prompt: Prompt) -> int:
-        return len(self._encoded(prompt)[1])
+        return len(self._encoder.prompt_ids(self._as_trained(prompt)))
 
-    def demonstration(self, prompt: Prompt, message: Message) -> int:
-        trained_prompt, ids = self._encoded(prompt)
-        end = self._tokenizer.eos_token_id
-        stop_ids = () if end is None else (end,)
-        return len(demonstration_ids(self._tokenizer, trained_prompt, ids, message, stop_ids, **self._template_kwargs))
-
-    def _encoded(self, prompt: Prompt) -> tuple[Prompt, list[int]]:
-        """The prompt as it is trained on, and its ids; cached for the demonstrations of the same prompt."""
-        from prefix_rft_trl.sampling.generate import encode_prompts
-
-        if self._last[0] is not prompt:
-            trained_prompt = self._as_trained(prompt)
-            self._last = (
-                prompt,
-                trained_prompt,
-                encode_prompts(self._tokenizer, [trained_prompt], self._template_kwargs)[0],
-            )
-        return self._last[1:]
+    def demonstration(self, prompt: Prompt, message: Message, answer: Any = None) -> MeasuredDemonstration:
+        ids, is_cut = self._encoder.demonstration(self._as_trained(prompt), message)
+        return MeasuredDemonstration(len(ids), is_cut, bool(self._encoder.longest_prefix(ids, answer)))
 
     def _as_trained(self, prompt: Prompt) -> Prompt:
-        if isinstance(prompt, str):
-            prompt = make_prompt(prompt, instruction=self._instruction, conversational=self._conversational)
-        if isinstance(prompt, str) or self._has_template:
+        """The prompt as it is trained on; kept for the demonstrations of the same prompt."""
+        if self._last[0] is not prompt:
+            self._last = (prompt, self._make_prompt(prompt))
+        return self._last[1]
+
+    def _make_prompt(self, prompt: Prompt) -> Prompt:
+        if not isinstance(prompt, str):
             return prompt
-        self.joined_messages = True
-        return "\n".join(prompt_texts(prompt))
+        return make_prompt(prompt, instruction=self._instruction, conversational=self._conversational)

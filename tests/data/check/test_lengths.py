@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefix_rft_trl.data.check.lengths import Budgets, summarize
-from prefix_rft_trl.data.check.measures import TokenMeasure
+from prefix_rft_trl.data.check.measures import MeasuredDemonstration, TokenMeasure
 
 
 TURNS = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
@@ -77,7 +77,9 @@ def test_prompts_are_measured_as_the_trainer_makes_them(bytes_tokenizer):
 
 def test_a_demonstration_is_counted_up_to_its_end_of_sequence(bytes_tokenizer):
     message = {"role": "assistant", "content": "#### 1<end>after"}
-    assert TokenMeasure(bytes_tokenizer()).demonstration("p", message) == len("#### 1")
+    assert TokenMeasure(bytes_tokenizer()).demonstration("p", message) == MeasuredDemonstration(
+        len("#### 1"), is_cut=True
+    )
 
 
 def test_thinking_that_the_template_has_no_place_for_is_found(check, clean_row, bytes_tokenizer):
@@ -90,9 +92,7 @@ def test_thinking_that_the_template_has_no_place_for_is_found(check, clean_row, 
     assert {kind: report.rows_with(kind) for kind in report.problems} == {"no_place_for_thinking": [1]}
 
 
-def test_messages_without_a_chat_template_are_counted_with_a_note(check, clean_row, bytes_tokenizer):
-    row = clean_row(2, prompt=[{"role": "user", "content": "hello"}])
-    messages, text = (check([each], measure=TokenMeasure(bytes_tokenizer())) for each in (row, clean_row(2)))
-    assert messages.lengths["prompts"].maximum == 5
-    assert "no chat template" in " ".join(messages.notes)
-    assert "no chat template" not in " ".join(text.notes)
+def test_messages_without_a_chat_template_are_found(check, clean_row, bytes_tokenizer):
+    rows = [clean_row(2, prompt=[{"role": "user", "content": "hello"}])]
+    report = check(rows, measure=TokenMeasure(bytes_tokenizer()))
+    assert {kind: report.rows_with(kind) for kind in report.problems} == {"prompt_refused": [0]}

@@ -14,7 +14,8 @@ from prefix_rft_trl.data.convert.conversion import convert
 from prefix_rft_trl.data.convert.options import ConversionOptions
 from prefix_rft_trl.data.convert.sources.by_columns import prompt_completion
 from prefix_rft_trl.data.loading import with_demonstrations
-from prefix_rft_trl.method.demonstrations import check_demonstrations, parse_demonstrations
+from prefix_rft_trl.data.row_scan import scan_rows
+from prefix_rft_trl.method.demonstrations import parse_demonstrations
 
 
 @pytest.fixture(params=["parquet", "jsonl"])
@@ -84,7 +85,7 @@ def test_a_share_of_the_problems_keeps_its_demonstrations_and_none_is_dropped(
     rows = loaded(path)
     assert len(rows) == 200
     assert conversion.rows_demonstrated == sum(map(bool, demonstrations(rows))) == round(share * 200)
-    assert check_demonstrations(rows, "completion") == 200 - round(share * 200)
+    assert scan_rows(rows, "completion").number("no_demonstration") == 200 - round(share * 200)
     for_sft = with_demonstrations(rows, "completion")
     assert len(for_sft) == round(share * 200)
     assert is_conversational(for_sft[0]) != plain_text
