@@ -109,15 +109,8 @@ def _parser() -> argparse.ArgumentParser:
 def _load(name: str | None, config: str | None, split: str, settings: Settings) -> "Dataset":
     if name is None:
         raise UserError("no dataset: name one before all flags, or a recipe with `dataset_name` (--recipe FILE).")
-    from datasets.exceptions import DatasetsError
-
-    try:
-        splits = load_splits(name, config, settings=settings)
-    except StopIteration:
-        raise UserError(f"the dataset {name!r} has no rows.") from None
-    except (ValueError, OSError, DatasetsError) as error:
-        raise UserError(f"the dataset {name!r} cannot be opened: {error.__cause__ or error}") from error
-    dataset = pick_split(splits, split)
+    with as_user_error(ValueError):
+        dataset = pick_split(load_splits(name, config, settings=settings), split)
     if len(dataset) == 0:
         raise UserError(f"the dataset {name!r} has no rows in its split '{split}'.")
     return dataset

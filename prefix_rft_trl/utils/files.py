@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedWriter
 from pathlib import Path
 
 
@@ -24,23 +25,91 @@ def atomic_file(file: Path) -> Iterator[Path]:
     It has the same suffix. If the block writes nothing there, `file` stays as it is.
 
     Raises:
-        ValueError: before the block, if the folder cannot be written to.
+        ValueError: before the block, if the file cannot be written.
+        OSError: naming the file, if the disk is full.
     """
-    partial = file.with_name(f".{file.stem}.{os.getpid()}.partial{file.suffix}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch()
-        partial.unlink()
-    except OSError as error:
-        raise ValueError(f"cannot write to the folder {str(file.parent)!r}: {error.strerror}.") from error
+    check_writable(file)
+    partial = _partial(file)
     try:
         yield partial
         if partial.exists():
             with partial.open("rb") as written:
                 os.fsync(written.fileno())  # or after a power cut the name could be there without the content
             partial.replace(file)
+    except OSError as error:
+        if error.filename in (None, str(partial)):
+            error.filename = str(file)
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_writable(file: Path) -> None:
+    """Makes the folder of a file that is to be written.
+
+    Raises:
+        ValueError: if the file cannot be written there.
+    """
+    if file.is_dir():
+        raise ValueError(f"{str(file)!r} is to be a file, and it is a folder. Name a file in it.")
+    check_writable_folder(file.parent, _partial(file).name)
+
+
+def check_writable_folder(folder: Path, name: str = f".{os.getpid()}.partial") -> None:
+    """Makes a folder, and a file of this name in it for a moment.
+
+    Raises:
+        ValueError: if files cannot be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+        (folder / name).unlink()
+    except FileExistsError as error:
+        raise ValueError(f"{str(folder)!r} is to be a folder, and it is a file. Name a folder.") from error
+    except OSError as error:
+        raise ValueError(
+            f"cannot write to the folder {str(folder)!r}: {error.strerror}. Name another one."
+        ) from error
+
+
+def _partial(file: Path) -> Path:
+    return file.with_name(f".{file.stem}.{os.getpid()}.partial{file.suffix}")
+
+
+class ParquetSink:
+    """
+    A file for Parquet writers, which end the process when a write fails: an error is raised when it is closed.
+
+    Args:
+        file (`Path`): the file that is written.
+    """
+
+    closed = False
+
+    def __init__(self, file: Path):
+        self._file: BufferedWriter = file.open("wb")
+        self._error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        if self._error is None:
+            try:
+                self._file.write(content)
+            except OSError as error:
+                self._error = error
+        return len(content)
+
+    def __enter__(self) -> "ParquetSink":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.closed = True
+        try:
+            self._file.close()
+        except OSError as error:
+            self._error = self._error or error
+        if self._error is not None:
+            raise self._error
 
 
 def write_atomically(file: Path, text: str) -> None:

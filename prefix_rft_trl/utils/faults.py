@@ -1,0 +1,141 @@
+"""The list of what goes wrong outside of this package, in files, packages, templates and models: a sentence for each.
+
+An error that is not on the list is a fault of the program, and keeps its traceback.
+"""
+
+import errno
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from .errors import UserError, WorkError
+
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+NO_SPACE = ("No space left on device", "os error 28", "PytorchStreamWriter failed", "unexpected pos")  # torch's last
+DAMAGED = ("PytorchStreamReader failed", "invalid header or archive is corrupted")
+
+REFUSED, FAILED, INTERRUPTED = 2, 1, 130
+
+_OF_PATHS = {
+    errno.ENOENT: "there is no such file or folder.",
+    errno.EACCES: "this user may not read or write it.",
+    errno.EPERM: "this user may not read or write it.",
+    errno.EROFS: "that disk cannot be written. Choose a folder on another one.",
+    errno.EEXIST: "it is there already, as a file. Choose another folder.",
+    errno.ENOTDIR: "a part of this path is a file and no folder. Choose another path.",
+    errno.EISDIR: "it is a folder, and a file is needed.",
+    errno.ENAMETOOLONG: "the path is too long. Choose a shorter one.",
+}
+
+
+def report(command: str, error: BaseException, is_heard: bool = True) -> int:
+    """Prints what ended a command, in a sentence, and returns its exit code. Raises an error that is not on the list.
+
+    Args:
+        command (`str`): its name in front of the sentence.
+        error (`BaseException`): what ended it.
+        is_heard (`bool`): whether this process prints, one of several that find the same.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        sentence, code = "interrupted.", INTERRUPTED
+    elif isinstance(error, WorkError) or is_full_disk(error):
+        sentence, code = known_fault(error) or str(error), FAILED
+    elif isinstance(error, UserError):
+        sentence, code = str(error), REFUSED
+    elif (known := known_fault(error)) is not None:
+        sentence, code = known, REFUSED
+    else:
+        raise error
+    if is_heard:
+        print(f"prefix-rft {command}: {sentence}", file=sys.stderr)
+    return code
+
+
+def known_fault(error: BaseException) -> str | None:
+    """What an error means and what to do, in a sentence; `None` if it is not on the list."""
+    if is_full_disk(error):
+        file = getattr(error, "filename", None)
+        what = f"{file} could not be written" if file else f"a file could not be written ({error})"
+        return f"the disk is full: {what}. Make room, then repeat the command."
+    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    return next((explain(error) for kind, explain in FAULTS.items() if kind in kinds), None)
+
+
+def is_full_disk(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in FULL_DISK
+    is_of_library = isinstance(error, RuntimeError) or type(error).__name__ == "SafetensorError"
+    return is_of_library and not isinstance(error, WorkError) and any(text in str(error) for text in NO_SPACE)
+
+
+def _of_path(error: Any) -> str | None:
+    if error.filename is not None:
+        reason = _OF_PATHS.get(error.errno, f"{error.strerror}.")
+        return f"{error.filename}: {reason}"
+    # A library raises one with nothing but a sentence for its user; the system's own have a number
+    return _sentence(error) if error.errno is None and error.args else None
+
+
+def _of_dataset(error: BaseException) -> str:
+    return f"the dataset cannot be read: {_sentence(error.__cause__ or error)}"
+
+
+def _of_template(error: BaseException) -> str:
+    return f"the chat template of the model refuses a prompt: {_sentence(error)} {TEMPLATE_REMEDY}"
+
+
+TEMPLATE_REMEDY = (
+    "Leave out what it does not take, such as a system prompt, or give the model another template: `chat_template` "
+    "under `model_changes`."
+)
+
+
+def _of_package(error: Any) -> str | None:
+    name = (error.name or "").partition(".")[0]
+    if name == "prefix_rft_trl" or (error.name is None and "install" not in str(error)):
+        return None
+    if not isinstance(error, ModuleNotFoundError):
+        return _sentence(error)
+    return f"the package {name!r} is not installed: {install_command(name)}."
+
+
+def install_command(package: str) -> str:
+    """How to install a package: by the extra of this one, where there is one."""
+    name = package if package not in EXTRAS else f"'prefix_rft_trl[{EXTRAS[package]}]'"
+    return f"`pip install {name}`"
+
+
+EXTRAS = {"vllm": "vllm", "deepspeed": "deepspeed", "lm_eval": "lm_eval", "reasoning_gym": "reasoning_gym"}
+
+
+def _of_torch(error: BaseException) -> str | None:
+    is_damaged = any(text in str(error) for text in DAMAGED)
+    return _of_damaged_model(error) if is_damaged else None
+
+
+def _of_damaged_model(error: BaseException) -> str:
+    return f"a file of the model is damaged or incomplete: {_sentence(error)} Download or copy it again."
+
+
+def _of_encoding(error: BaseException) -> str:
+    return f"a text is not in UTF-8: {_sentence(error)} Convert its file, as with `iconv -f latin1 -t utf-8`."
+
+
+def _sentence(error: BaseException) -> str:
+    """The text of an error on one line, with a full stop."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+FAULTS: dict[str, Callable[[Any], str | None]] = {  # by the name of the class, so that no library is imported
+    "jinja2.exceptions.TemplateError": _of_template,
+    "datasets.exceptions.DatasetsError": _of_dataset,
+    "pyarrow.lib.ArrowException": _of_dataset,
+    "safetensors._safetensors_rust.SafetensorError": _of_damaged_model,
+    "_pickle.UnpicklingError": _of_damaged_model,
+    "builtins.UnicodeDecodeError": _of_encoding,
+    "builtins.ImportError": _of_package,
+    "builtins.OSError": _of_path,
+    "builtins.RuntimeError": _of_torch,
+}
