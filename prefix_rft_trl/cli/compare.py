@@ -12,9 +12,11 @@ from prefix_rft_trl.comparison.jobs import LOG, end_runs_on_sigterm, jobs_for, r
 from prefix_rft_trl.comparison.report import print_summary, write_report
 from prefix_rft_trl.comparison.results_io import collect
 from prefix_rft_trl.comparison.spec import SPECIFICATION, Specification, Trial, read_specification
+from prefix_rft_trl.data.data_files import check_source
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.files import exclusive_lock
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
+from prefix_rft_trl.utils.shared_memory import check_semaphores
 
 from .flags import command_parser
 from .launch.recipe import Recipe, grouped, load_recipe
@@ -95,6 +97,8 @@ def _parse_flags(flags: list[str]) -> dict[str, Any]:
 
 def _check(specification: Specification, recipes: Recipes) -> str:
     """Refuse what cannot be run before anything is; return what accuracy is, in a sentence."""
+    with as_user_error(ValueError):
+        check_semaphores()
     distinct = list({trial.name: trial for trial in specification.trials}.values())
     # In a process of its own: settings look for a device, and this process must not hold one
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -125,12 +129,16 @@ def _parse_stage(stage: Recipe) -> argparse.Namespace:
     """The settings of a stage, checked as far as one process can."""
     from .launch.arguments import split_launcher_flags
     from .launch.launching import has_default_config
+    from .launch.packages import check_packages
 
     launcher_flags, stage = split_launcher_flags(stage)
     parser = stage.parser()
     if not launcher_flags and not has_default_config():
-        parser.parse_args_into_dataclasses([*stage.flags, "--output_dir", "runs"])
-    return parser.parse_known_args(stage.flags)[0]
+        check_packages(*parser.parse_args_into_dataclasses([*stage.flags, "--output_dir", "runs"])[1:])
+    settings = parser.parse_known_args(stage.flags)[0]
+    if settings.dataset_name:
+        check_source(settings.dataset_name)
+    return settings
 
 
 def _describe_measurement(settings: argparse.Namespace) -> str:

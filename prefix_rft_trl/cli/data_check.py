@@ -11,6 +11,7 @@ from prefix_rft_trl.models.changes import ModelChanges, changed_tokenizer
 from prefix_rft_trl.models.sources import NO_WARNING_LENGTH, context_length, load_tokenizer, resolve_model
 from prefix_rft_trl.rewards.answers import MARKERS
 from prefix_rft_trl.utils.errors import UserError, as_user_error
+from prefix_rft_trl.utils.files import check_writable, write_atomically
 
 from .flags import command_parser
 from .launch.recipe import load_recipe
@@ -51,6 +52,9 @@ def run(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     from prefix_rft_trl.data.check import check_dataset
 
+    if arguments.json:
+        with as_user_error(ValueError):
+            check_writable(Path(arguments.json))
     settings = settings_for_check(load_recipe(Path(arguments.recipe)) if arguments.recipe else {})
     name = arguments.dataset or settings.get("dataset_name")
     split = arguments.split or settings.get("dataset_train_split", "train")
@@ -205,6 +209,5 @@ def _show(report: "Report", title: str, arguments: argparse.Namespace) -> None:
     print_report(report, title, arguments.examples, Console())
     if arguments.json:
         path = Path(arguments.json)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"dataset": title, **report.to_json()}, indent=1, ensure_ascii=False), "utf-8")
+        write_atomically(path, json.dumps({"dataset": title, **report.to_json()}, indent=1, ensure_ascii=False))
         print(f"The complete report is in {path}.")

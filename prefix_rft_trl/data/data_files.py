@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO, cast
 
 from prefix_rft_trl.utils.errors import UserError, nearest
 from prefix_rft_trl.utils.faults import known_fault
@@ -63,7 +63,7 @@ def _check_file(file: Path, form: str, is_streaming: bool) -> None:
     with file.open("rb") as content:
         head = content.read(1024)
     if not head:
-        raise UserError(f"the dataset file {str(file)!r} is empty.")
+        raise UserError(f"the dataset file {str(file)!r} is empty: it has no rows.")
     if head.startswith(_LFS_POINTER):
         raise UserError(
             f"{str(file)!r} is a pointer of Git LFS, and not the data itself. Fetch it with `git lfs pull`."
@@ -99,7 +99,7 @@ def _check_text(file: Path, lines: Iterable[bytes]) -> bytes:
             raise _not_utf8(file, None, f", line {number}: byte {error.object[error.start]:#04x}") from error
         start = start or line.strip()
     if not start:
-        raise UserError(f"the dataset file {str(file)!r} is empty.")
+        raise UserError(f"the dataset file {str(file)!r} is empty: it has no rows.")
     return start.removeprefix(_BOM)
 
 
@@ -109,12 +109,12 @@ def _not_utf8(file: Path, encoding: str | None, place: str = "") -> UserError:
 
 
 @contextmanager
-def _unpacked(file: Path) -> Iterator[IO[bytes]]:
+def _unpacked(file: Path) -> Iterator[BinaryIO]:
     with file.open("rb") as content:
         is_packed = content.read(2) == _GZIP
     with gzip.open(file) if is_packed else file.open("rb") as content:
         try:
-            yield content
+            yield cast(BinaryIO, content)
         except (EOFError, gzip.BadGzipFile) as error:
             raise UserError(f"{str(file)!r} is compressed, and cut off or damaged. Copy it again.") from error
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from prefix_rft_trl.utils.files import atomic_folder
 
-from .sources import ADAPTER_CONFIG, ModelSource, fingerprint
+from .model_files import ADAPTER_CONFIG
+from .sources import ModelSource, fingerprint
 
 
 MERGED, RECORD = "merged", "merged_from.json"

@@ -13,7 +13,8 @@ from typing import Any
 from prefix_rft_trl.utils.files import atomic_folder
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
 
-from .sources import ADAPTER_CONFIG, CONFIG, explain_missing_model, resolve_model
+from .model_files import ADAPTER_CONFIG, CONFIG, check_model_files
+from .sources import explain_missing_model, resolve_model
 
 
 RECORD = "model_changes.json"
@@ -60,8 +61,13 @@ class ModelChanges:
 
 
 def starting_model(model: str, lab_level: str, setting: dict[str, Any] | None, revision: str | None = None) -> str:
-    """The model that a recipe starts from: with `model_changes`, the changed copy ([`changed_model`])."""
+    """The model that a recipe starts from: with `model_changes`, the changed copy ([`changed_model`]).
+
+    Raises:
+        ValueError: if a file of the model is missing or damaged, or for what [`changed_model`] refuses.
+    """
     model = resolve_model(model, lab_level)
+    check_model_files(model)
     return changed_model(model, ModelChanges.read(setting), revision) if setting else model
 
 

@@ -35,11 +35,11 @@ def report(command: str, error: BaseException, is_heard: bool = True) -> int:
     Args:
         command (`str`): its name in front of the sentence.
         error (`BaseException`): what ended it.
-        is_heard (`bool`): whether this process prints, one of several that find the same.
+        is_heard (`bool`): whether this process prints a refusal, one of several that refuse the same.
     """
     if isinstance(error, KeyboardInterrupt):
         sentence, code = "interrupted.", INTERRUPTED
-    elif isinstance(error, WorkError) or is_full_disk(error):
+    elif isinstance(error, WorkError) or is_full_disk(error) or type(error).__name__ == "OutOfMemoryError":
         sentence, code = known_fault(error) or str(error), FAILED
     elif isinstance(error, UserError):
         sentence, code = str(error), REFUSED
@@ -47,7 +47,7 @@ def report(command: str, error: BaseException, is_heard: bool = True) -> int:
         sentence, code = known, REFUSED
     else:
         raise error
-    if is_heard:
+    if is_heard or code == FAILED:
         print(f"prefix-rft {command}: {sentence}", file=sys.stderr)
     return code
 
@@ -93,20 +93,26 @@ TEMPLATE_REMEDY = (
 
 def _of_package(error: Any) -> str | None:
     name = (error.name or "").partition(".")[0]
-    if name == "prefix_rft_trl" or (error.name is None and "install" not in str(error)):
-        return None
-    if not isinstance(error, ModuleNotFoundError):
-        return _sentence(error)
-    return f"the package {name!r} is not installed: {install_command(name)}."
+    if isinstance(error, ModuleNotFoundError) and name not in ("", "prefix_rft_trl"):
+        return f"the package {name!r} is not installed: {install_command(name)}."
+    return _sentence(error) if "install" in str(error) else None  # from a library that lacks another one
 
 
 def install_command(package: str) -> str:
     """How to install a package: by the extra of this one, where there is one."""
-    name = package if package not in EXTRAS else f"'prefix_rft_trl[{EXTRAS[package]}]'"
-    return f"`pip install {name}`"
+    if package in EXTRAS:
+        return f"`pip install 'prefix_rft_trl[{package}]'`"
+    return f"`pip install {DISTRIBUTIONS.get(package, package.replace('_', '-'))}`"
 
 
-EXTRAS = {"vllm": "vllm", "deepspeed": "deepspeed", "lm_eval": "lm_eval", "reasoning_gym": "reasoning_gym"}
+EXTRAS = ("vllm", "deepspeed", "lm_eval", "reasoning_gym")
+DISTRIBUTIONS = {  # of packages that are not called as they are imported
+    "flash_attn": "flash-attn --no-build-isolation",
+    "flash_attn_interface": "kernels",
+    "optimi": "torch-optimi",
+    "azureml": "azureml-sdk",
+    "yaml": "pyyaml",
+}
 
 
 def _of_torch(error: BaseException) -> str | None:
@@ -116,6 +122,13 @@ def _of_torch(error: BaseException) -> str | None:
 
 def _of_damaged_model(error: BaseException) -> str:
     return f"a file of the model is damaged or incomplete: {_sentence(error)} Download or copy it again."
+
+
+def _of_memory(error: BaseException) -> str:
+    return (
+        f"the memory of the GPU is full: {_sentence(error)} Take smaller batches, or see Memory in "
+        "docs/troubleshooting.md."
+    )
 
 
 def _of_encoding(error: BaseException) -> str:
@@ -137,5 +150,6 @@ FAULTS: dict[str, Callable[[Any], str | None]] = {  # by the name of the class, 
     "builtins.UnicodeDecodeError": _of_encoding,
     "builtins.ImportError": _of_package,
     "builtins.OSError": _of_path,
+    "torch.OutOfMemoryError": _of_memory,
     "builtins.RuntimeError": _of_torch,
 }

@@ -5,13 +5,15 @@ though several processes may write the same one at once.
 """
 
 import fcntl
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from io import BufferedWriter
 from pathlib import Path
+from typing import Any
 
 
 LOCK = ".lock"
@@ -28,7 +30,7 @@ def atomic_file(file: Path) -> Iterator[Path]:
         ValueError: before the block, if the file cannot be written.
         OSError: naming the file, if the disk is full.
     """
-    check_writable(file)
+    _try_to_write(file)
     partial = _partial(file)
     try:
         yield partial
@@ -45,36 +47,57 @@ def atomic_file(file: Path) -> Iterator[Path]:
 
 
 def check_writable(file: Path) -> None:
-    """Makes the folder of a file that is to be written.
+    """Raises `ValueError` if a file that is to be written later cannot be. Leaves nothing behind."""
+    with _new_folders_removed(file.parent):
+        _try_to_write(file)
 
-    Raises:
-        ValueError: if the file cannot be written there.
-    """
+
+def check_writable_folder(folder: Path) -> None:
+    """Raises `ValueError` if files that are to be written into a folder later cannot be. Leaves nothing behind."""
+    check_writable(folder / "file")
+
+
+def _try_to_write(file: Path) -> None:
+    folder, partial = file.parent, _partial(file)
     if file.is_dir():
         raise ValueError(f"{str(file)!r} is to be a file, and it is a folder. Name a file in it.")
-    check_writable_folder(file.parent, _partial(file).name)
-
-
-def check_writable_folder(folder: Path, name: str = f".{os.getpid()}.partial") -> None:
-    """Makes a folder, and a file of this name in it for a moment.
-
-    Raises:
-        ValueError: if files cannot be written there.
-    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-        (folder / name).unlink()
-    except FileExistsError as error:
-        raise ValueError(f"{str(folder)!r} is to be a folder, and it is a file. Name a folder.") from error
+        partial.touch()
+        partial.unlink()
     except OSError as error:
-        raise ValueError(
-            f"cannot write to the folder {str(folder)!r}: {error.strerror}. Name another one."
-        ) from error
+        reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise ValueError(f"cannot write to the folder {str(folder)!r}: {reason}. Name another one.") from error
+
+
+@contextmanager
+def _new_folders_removed(folder: Path) -> Iterator[None]:
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        for path in new:
+            with suppress(OSError):
+                path.rmdir()
 
 
 def _partial(file: Path) -> Path:
     return file.with_name(f".{file.stem}.{os.getpid()}.partial{file.suffix}")
+
+
+def read_object(file: Path, remedy: str, keys: Iterable[str] = ()) -> dict[str, Any]:
+    """The content of a JSON file with an object.
+
+    Raises:
+        ValueError: with the remedy, if it is damaged or lacks one of the keys.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged: it is not JSON ({error}). {remedy}") from error
+    if not isinstance(found, dict) or not found.keys() >= set(keys):
+        raise ValueError(f"{file} is damaged: it lacks {', '.join(keys) or 'everything'}. {remedy}")
+    return found
 
 
 class ParquetSink:

@@ -3,7 +3,7 @@
 The tables are YAML files beside this one, a file for each kind of input. An entry has
 
     it            what is odd about it; entries of a table have different ones
-    run           the command line after `prefix-rft`; by default `train --config recipe.yaml`
+    run           the command line after `prefix-rft`, or several; by default `train --config recipe.yaml`
     recipe        settings that are changed in the small recipe of the lab, which is written as recipe.yaml
     rows          rows of the dataset rows.jsonl, which the recipe then trains on
     files         further files: text, a list of rows (for a name in .jsonl), or bytes (`!!binary`)
@@ -45,7 +45,10 @@ SMALL = {
 def read_tables() -> Iterator[Any]:
     for table in sorted(TABLES.glob("*.yaml")):
         for entry in yaml.safe_load(table.read_text(encoding="utf-8")):
-            yield pytest.param(entry, id=f"{table.stem}: {entry['it']}")
+            runs = entry.get("run")
+            for line in runs if isinstance(runs, list) else [None]:
+                name = f"{table.stem}: {entry['it']}" + (f", {line.split(' -')[0]}" if line else "")
+                yield pytest.param({**entry, "run": line} if line else entry, id=name)
 
 
 @pytest.mark.parametrize("entry", read_tables())
