@@ -14,7 +14,7 @@ from prefix_rft_trl.comparison.results_io import collect
 from prefix_rft_trl.comparison.spec import SPECIFICATION, Specification, Trial, read_specification
 from prefix_rft_trl.data.data_files import check_source
 from prefix_rft_trl.utils.errors import UserError, as_user_error
-from prefix_rft_trl.utils.files import exclusive_lock
+from prefix_rft_trl.utils.files import check_writable_folder, exclusive_lock
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
 from prefix_rft_trl.utils.shared_memory import check_semaphores
 
@@ -51,6 +51,7 @@ def run(argv: list[str]) -> int:
     folder = arguments.output_dir or Path("runs") / f"compare-{given[0].stem}"
     command = f"prefix-rft compare {shlex.join(argv)}"
     with as_user_error(ValueError):
+        check_writable_folder(folder)
         specification = read_specification(recipes, contents, arguments.seeds, _parse_flags(settings))
         measured = _check(specification, recipes)
         jobs = jobs_for(specification.trials, folder)

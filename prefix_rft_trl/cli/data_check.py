@@ -66,7 +66,7 @@ def run(argv: list[str]) -> int:
 
     from prefix_rft_trl.rewards.verification.verifier import Verifier
 
-    with Verifier(arguments.num_workers) as verifier:
+    with as_user_error(ValueError), Verifier(arguments.num_workers) as verifier:
         markers = _markers(arguments, name, settings)
         report = check_dataset(dataset, columns, verifier, benchmarks, measure, budgets, markers)
     _show(report, f"{name}, split {split}", arguments)

@@ -57,7 +57,12 @@ class ModelChanges:
 
     @property
     def template_text(self) -> str | None:
-        return find_recipe_file(self.chat_template).read_text() if self.chat_template else None
+        if not self.chat_template:
+            return None
+        try:
+            return find_recipe_file(self.chat_template).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"the chat template {self.chat_template!r} is not in UTF-8: {error}.") from error
 
 
 def starting_model(model: str, lab_level: str, setting: dict[str, Any] | None, revision: str | None = None) -> str:

@@ -35,7 +35,7 @@ def render_messages(
         try:
             template = {"add_generation_prompt": True, **template_kwargs}
             texts.append(tokenizer.apply_chat_template(prompt, tokenize=False, **template))
-        except TemplateError as error:
+        except (TemplateError, TypeError) as error:  # a template that adds text to nothing raises the latter
             raise ValueError(
                 f"The chat template of {tokenizer.name_or_path!r} does not take a prompt ({error}): {prompt!r:.150}. "
                 "Leave out what it does not take, such as a system prompt, or give the model another template: "

@@ -14,6 +14,8 @@ from accelerate.utils import broadcast_object_list, gather_object
 from transformers import Trainer
 from transformers.trainer_utils import rotate_checkpoints
 
+from prefix_rft_trl.utils.errors import WorkError
+from prefix_rft_trl.utils.faults import known_fault
 from prefix_rft_trl.utils.patching import replaced
 
 from .folder import has_optimizer_state, last_checkpoint, mark_complete, mark_incomplete, why_incomplete
@@ -68,7 +70,7 @@ class AtomicCheckpoints(Trainer):
             if self.args.should_save:
                 mark_complete(folder)
         except Exception as error:
-            raise RuntimeError(
+            raise (WorkError if known_fault(error) else RuntimeError)(
                 f"{folder} could not be written: {error}. The last complete checkpoint is "
                 f"{last_checkpoint(folder.parent) or 'none'}. If the disk is full, make room (`save_total_limit` "
                 "keeps fewer checkpoints); then run the same command with `--resume_from_checkpoint last`."

@@ -33,17 +33,25 @@ def atomic_file(file: Path) -> Iterator[Path]:
     _try_to_write(file)
     partial = _partial(file)
     try:
-        yield partial
-        if partial.exists():
-            with partial.open("rb") as written:
-                os.fsync(written.fileno())  # or after a power cut the name could be there without the content
-            partial.replace(file)
-    except OSError as error:
-        if error.filename in (None, str(partial)):
-            error.filename = str(file)
-        raise
+        with named_in_errors(file):
+            yield partial
+            if partial.exists():
+                with partial.open("rb") as written:
+                    os.fsync(written.fileno())  # or after a power cut the name could be there without the content
+                partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def named_in_errors(file: Path) -> Iterator[None]:
+    """Adds the name of a file that is written in the block to an error about a full disk, which has none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(_partial(file))):
+            error.filename = str(file)
+        raise
 
 
 def check_writable(file: Path) -> None:

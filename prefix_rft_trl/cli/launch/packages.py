@@ -68,6 +68,8 @@ def _needed(given: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _check_reporter(name: str) -> None:
     from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
+    if name in ("all", "none"):
+        raise UserError(f"`report_to: {name}` stands alone, without the names of trackers.")
     if name not in INTEGRATION_TO_CALLBACK:
         known = [*INTEGRATION_TO_CALLBACK, "none"]
         raise UserError(f"`report_to` has no {name!r}.{nearest(name, known)} Known: {', '.join(known)}.")
