@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefix_rft_trl.utils.files import read_object
+from prefix_rft_trl.utils.files import atomic_file, read_object
 from prefix_rft_trl.utils.intervals import Estimate
 from prefix_rft_trl.utils.tables import text_table
 
@@ -90,7 +90,8 @@ def draw_pass_at_k(evaluated: Evaluated, file: Path) -> None:
             axis.set(title=benchmark, xlabel="k", ylabel="pass@k", ylim=(0, 1.02))
             axis.legend(loc="best")
         figure.tight_layout()
-        figure.savefig(file, dpi=150, metadata={"Software": None})
+        with atomic_file(file) as partial:
+            figure.savefig(partial, dpi=150, metadata={"Software": None})
 
 
 def read_scores(folder: Path) -> dict[str, Scores]:

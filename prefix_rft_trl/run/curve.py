@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from prefix_rft_trl.utils.files import write_atomically
+from prefix_rft_trl.utils.files import named_in_errors, write_atomically
 
 from .folder import CURVE, read_curve
 
@@ -84,7 +84,7 @@ class CurveWriter(TrainerCallback):
     def _write(self, values: dict[str, Any], state: Any, mode: str = "a") -> None:
         if state.is_world_process_zero:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self.file.open(mode) as file:
+            with named_in_errors(self.file), self.file.open(mode, encoding="utf-8") as file:
                 file.write(json.dumps({**values, **self.cost}) + "\n")
 
 

@@ -11,8 +11,10 @@ from typing import Any
 from .errors import UserError, WorkError
 
 
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
-NO_SPACE = ("No space left on device", "os error 28", "PytorchStreamWriter failed", "unexpected pos")  # torch's last
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_SPACE = (  # the last two are torch's
+    "No space left on device", "quota exceeded", "File too large", "PytorchStreamWriter failed", "unexpected pos",
+)  # fmt: skip
 DAMAGED = ("PytorchStreamReader failed", "invalid header or archive is corrupted")
 
 REFUSED, FAILED, INTERRUPTED = 2, 1, 130
@@ -55,11 +57,14 @@ def report(command: str, error: BaseException, is_heard: bool = True) -> int:
 def known_fault(error: BaseException) -> str | None:
     """What an error means and what to do, in a sentence; `None` if it is not on the list."""
     if is_full_disk(error):
-        file = getattr(error, "filename", None)
-        what = f"{file} could not be written" if file else f"a file could not be written ({error})"
-        return f"the disk is full: {what}. Make room, then repeat the command."
+        return full_disk(getattr(error, "filename", None) or f"a file ({error})")
     kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     return next((explain(error) for kind, explain in FAULTS.items() if kind in kinds), None)
+
+
+def full_disk(file: str) -> str:
+    """What to do when a file has no room on its disk, or is above a limit of the system."""
+    return f"the disk is full: {file} could not be written. Make room, then repeat the command."
 
 
 def is_full_disk(error: BaseException) -> bool:

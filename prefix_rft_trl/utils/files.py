@@ -15,6 +15,9 @@ from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
+from .errors import WorkError
+from .faults import full_disk, is_full_disk
+
 
 LOCK = ".lock"
 
@@ -45,12 +48,20 @@ def atomic_file(file: Path) -> Iterator[Path]:
 
 @contextmanager
 def named_in_errors(file: Path) -> Iterator[None]:
-    """Adds the name of a file that is written in the block to an error about a full disk, which has none."""
+    """Names the file or folder that the block writes in errors about a full disk, which do not say it themselves.
+
+    Raises:
+        WorkError: for those of libraries that are no `OSError`.
+    """
     try:
         yield
     except OSError as error:
         if error.errno is not None and error.filename in (None, str(_partial(file))):
             error.filename = str(file)
+        raise
+    except Exception as error:
+        if is_full_disk(error):
+            raise WorkError(full_disk(str(file))) from error
         raise
 
 
@@ -159,7 +170,8 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        yield partial
+        with named_in_errors(folder):
+            yield partial
         partial.chmod(0o755)
         try:
             partial.rename(folder)

@@ -36,8 +36,8 @@ from prefix_rft_trl.utils.recipe_files import FOLDER
 
 TABLES = Path(__file__).with_name("tables")
 KEYS = {
-    "it", "run", "recipe", "rows", "model", "files", "environment", "config", "exit_code", "says", "never_says", "leaves",
-    "leaves_no",
+    "it", "run", "recipe", "rows", "model", "files", "environment", "config", "exit_code", "says", "never_says",
+    "leaves", "leaves_no",
 }  # fmt: skip
 SMALL = {
     "max_steps": 1, "logging_steps": 1, "per_device_train_batch_size": 8, "num_generations": 8, "measure_steps": 0,

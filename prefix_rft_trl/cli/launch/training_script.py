@@ -15,7 +15,7 @@ from prefix_rft_trl.run.settings import RunSettings
 from prefix_rft_trl.run.stopping import StopOnSignal
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.faults import report
-from prefix_rft_trl.utils.files import check_writable_folder
+from prefix_rft_trl.utils.files import check_writable_folder, named_in_errors
 
 from .arguments import PrefixScriptArguments
 from .launching import NUM_PROCESSES, note_exit_code, sampling_command
@@ -59,7 +59,8 @@ def _train(recipe: Recipe) -> int:
             "`--resume_from_checkpoint last`."
         )
     else:
-        _finish(trainer, script_args, training_args, prompts[0])
+        with named_in_errors(Path(training_args.output_dir)):
+            _finish(trainer, script_args, training_args, prompts[0])
     trainer.accelerator.wait_for_everyone()  # or one process tears down what another still communicates with
     trainer.accelerator.end_training()
     note_exit_code(stop.exit_code)
