@@ -12,7 +12,7 @@ from prefix_rft_trl.comparison.spec import Trial
 from prefix_rft_trl.lab.picture import LABELS, draw
 from prefix_rft_trl.lab.task import sample_prompt
 from prefix_rft_trl.run.folder import STATE, read_curve
-from prefix_rft_trl.utils.errors import UserError, as_user_error
+from prefix_rft_trl.utils.errors import UserError, WorkError, as_user_error
 from prefix_rft_trl.utils.files import exclusive_lock
 from prefix_rft_trl.utils.recipe_files import FOLDER
 
@@ -72,7 +72,7 @@ def _train(folder: Path, seed: int, steps: int) -> dict[str, list[dict[str, Any]
         failed = run_jobs(list(jobs.values()), len(jobs), on_poll=partial(_show_progress, jobs, bars))
     for job in failed:
         label = LABELS[job.trial.path.stem]
-        raise UserError(f"{label} failed: {job.last_log_line()} The full log is {job.folder / LOG}.")
+        raise WorkError(f"{label} failed: {job.last_log_line()} The full log is {job.folder / LOG}.")
     curves = {method: read_curve(job.folder) for method, job in jobs.items()}
     for line in (line for curve in curves.values() for line in curve):
         line["step_by_step"] = line.pop("step_by_step_reward")

@@ -41,7 +41,7 @@ def check_source(name: str, is_streaming: bool = False) -> None:
     if path.is_dir():
         _check_folder(path, form)
     elif path.exists():
-        if form is None:
+        if form is None or not path.is_file():
             raise UserError(f"the dataset {name!r} is of no known kind. Name a file that ends in {KINDS}.")
         _check_file(path, form, is_streaming)
     elif form or not _HUB_NAME.match(name):
@@ -94,7 +94,7 @@ def _check_text(file: Path, lines: Iterable[bytes]) -> bytes:
         if number == 1 and line[:2] in _OTHER_ENCODINGS:
             raise _not_utf8(file, _OTHER_ENCODINGS[line[:2]])
         try:
-            line.decode()
+            line.isascii() or line.decode()  # the former is ten times as fast
         except UnicodeDecodeError as error:
             raise _not_utf8(file, None, f", line {number}: byte {error.object[error.start]:#04x}") from error
         start = start or line.strip()
@@ -139,7 +139,7 @@ def explain_unreadable(name: str) -> Iterator[None]:
     logging.set_verbosity(logging.CRITICAL)  # it logs the traceback of what is raised here as a sentence
     try:
         yield
-    except (DatasetsError, ValueError, OSError, StopIteration) as error:
+    except (DatasetsError, ValueError, OSError, RuntimeError, StopIteration) as error:
         if not Path(name).exists():
             where = f"there is no file or folder {name!r} here, and the Hub did not provide it"
             raise UserError(f"{where}: {_text(error)}") from error
@@ -157,7 +157,8 @@ def _reason(path: Path, error: Exception) -> str:
             return fault
     cause = error.__cause__ or error
     remedy = _REMEDIES.get(file_format(path.name) or "", "")
-    return f"{(known_fault(cause) if isinstance(cause, OSError) else None) or _text(cause)} {remedy}".rstrip()
+    is_of_system = isinstance(cause, OSError) and cause.errno is not None
+    return f"{(known_fault(cause) if is_of_system else None) or _text(cause)} {remedy}".rstrip()
 
 
 def _fault_in_json(file: Path) -> str | None:

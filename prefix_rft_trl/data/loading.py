@@ -1,6 +1,7 @@
 """Load the dataset of a recipe, and give its rows the prompts and demonstrations that a trainer takes."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ def load_splits(
     """
     import datasets
 
-    if name is None:
+    if not name:
         raise UserError(
             "no dataset: set `dataset_name` to a name on the Hub, a local file, `lab`, or `reasoning_gym/<task>`."
         )
@@ -52,7 +53,11 @@ def load_splits(
     check_source(name, streaming)
     source = {"path": file_format(name), "data_files": name} if file_format(name) else {"path": name, "name": config}
     with explain_unreadable(name):
-        return datasets.load_dataset(**source, streaming=streaming)
+        splits = datasets.load_dataset(**source, streaming=streaming)
+        if streaming and Path(name).exists():
+            for split in splits.values():
+                next(iter(split), None)  # or a fault would be met later
+    return splits
 
 
 def name_on_hub(name: str) -> str | None:

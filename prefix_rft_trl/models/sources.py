@@ -189,7 +189,7 @@ def explain_damaged_tokenizer(model: str) -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:  # each kind of tokenizer has its own for files that are broken
-        raise ValueError(f"The tokenizer of {model!r} cannot be loaded: {error}") from error
+        raise ValueError(f"The tokenizer of {model!r} cannot be loaded: {' '.join(str(error).split())}") from error
 
 
 @contextmanager
@@ -198,12 +198,13 @@ def explain_missing_model(model: str | None) -> Iterator[None]:
     Turns a failed download into an error that names the model which the block loads.
 
     Raises:
-        ValueError: for an `OSError` in the block, if there is no such folder.
+        ValueError: for an `OSError` of a library in the block, if there is no such folder. Those of the system, as
+            of a full disk, stay as they are.
     """
     try:
         yield
     except OSError as error:
-        if model is None or Path(model).is_dir():
+        if model is None or Path(model).is_dir() or error.errno is not None:
             raise
         reason = " ".join(str(error).split())
         raise ValueError(f"There is no folder {model!r} here, and the Hub did not provide it: {reason}") from error

@@ -25,9 +25,10 @@ def test_the_quickstart_makes_a_table_a_picture_and_two_models(tmp_path, capsys)
     assert width > height > 300
 
 
-def test_a_run_that_fails_says_why_and_where_its_log_is(tmp_path, monkeypatch, refusal):
+def test_a_run_that_fails_says_why_and_where_its_log_is(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no such precision")
-    error = refusal("lab", "--steps", 10, "--output_dir", tmp_path)
+    assert main(["lab", "--steps", "10", "--output_dir", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
     assert "no such precision" in error
     assert "log.txt" in error
 

@@ -4,6 +4,7 @@ import jinja2
 import pyarrow as pa
 import pytest
 import torch
+import yaml
 from datasets.exceptions import DatasetGenerationError
 from huggingface_hub.errors import OfflineModeIsEnabled
 from safetensors import SafetensorError
@@ -28,6 +29,7 @@ KNOWN = [
     (jinja2.TemplateError("System role not supported"), 2, "refuses a prompt: System role not supported. Leave out"),
     (pa.ArrowInvalid("Corrupt data"), 2, "the dataset cannot be read: Corrupt data."),
     (DatasetGenerationError("An error occurred"), 2, "the dataset cannot be read: An error occurred."),
+    (yaml.YAMLError("line 1"), 2, "a file is not YAML: line 1."),
     (ModuleNotFoundError("No module named 'vllm'", name="vllm"), 2, "`pip install 'prefix_rft_trl[vllm]'`"),
     (ModuleNotFoundError("No module named 'av.codec'", name="av.codec"), 2, "'av' is not installed: `pip install av`"),
     (ImportError("X requires librosa: pip install librosa"), 2, "X requires librosa: pip install librosa."),
