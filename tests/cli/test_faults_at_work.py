@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from transformers import Trainer
 
 from prefix_rft_trl.cli.main import COMMANDS, main
+from prefix_rft_trl.evaluation.eval_benchmarks import _load_verifier
 
 
 SMALL = [
@@ -86,5 +87,6 @@ def test_shared_memory_that_cannot_be_written_is_found_before_the_work(line, cap
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr("multiprocessing.context.BaseContext.Lock", fail)
+    _load_verifier.cache_clear()  # an evaluation before this one may have made it
     assert main(line) == 2
     assert "shared memory (/dev/shm) cannot be written: [Errno 13] Permission denied" in capsys.readouterr().err
