@@ -18,6 +18,7 @@ HOMES = {"PrefixGRPOConfig": "config", "PrefixGRPOTrainer": "trainer"}  # what t
 MAY_NOT_IMPORT = [("evaluation", "comparison"), ("comparison", "evaluation")]
 LIBRARIES_OF_METHOD = sys.stdlib_module_names | {"numpy", "torch"}
 LIBRARIES_FOR_TYPES = {"transformers", "datasets"}
+OPEN_BYTES = ("os", "gzip")
 TEXT_METHODS = {"open": 0, "read_text": 1, "write_text": 2}  # and how many arguments give an encoding
 
 
@@ -92,6 +93,8 @@ def leaves_encoding_open(call: ast.Call) -> bool:
     if name not in TEXT_METHODS or any(key.arg == "encoding" for key in call.keywords):
         return False
     if name == "open":
+        if isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) in OPEN_BYTES:
+            return False
         return not any(isinstance(given, ast.Constant) and "b" in str(given.value) for given in call.args)
     return not is_function and len(call.args) < TEXT_METHODS[name]
 

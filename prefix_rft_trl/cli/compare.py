@@ -13,9 +13,10 @@ from prefix_rft_trl.comparison.report import print_summary, write_report
 from prefix_rft_trl.comparison.results_io import collect
 from prefix_rft_trl.comparison.spec import SPECIFICATION, Specification, Trial, read_specification
 from prefix_rft_trl.utils.errors import UserError, as_user_error
-from prefix_rft_trl.utils.files import exclusive_lock
+from prefix_rft_trl.utils.files import check_writable_folder, exclusive_lock
 from prefix_rft_trl.utils.processes import end_with_parent
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
+from prefix_rft_trl.utils.shared_memory import check_semaphores
 
 from .flags import command_parser
 from .launch.recipe import Recipe, grouped, load_recipe
@@ -50,6 +51,7 @@ def run(argv: list[str]) -> int:
     folder = arguments.output_dir or Path("runs") / f"compare-{given[0].stem}"
     command = f"prefix-rft compare {shlex.join(argv)}"
     with as_user_error(ValueError):
+        check_writable_folder(folder)
         specification = read_specification(recipes, contents, arguments.seeds, _parse_flags(settings))
         measured = _check(specification, recipes)
         jobs = jobs_for(specification.trials, folder)
@@ -105,6 +107,8 @@ def _parse_value(text: str) -> Any:
 
 def _check(specification: Specification, recipes: Recipes) -> str:
     """Refuse what cannot be run before anything is; return what accuracy is, in a sentence."""
+    with as_user_error(ValueError):
+        check_semaphores()
     distinct = list({trial.name: trial for trial in specification.trials}.values())
     # In a process of its own: settings look for a device, and this process must not hold one
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.data.convert.options import ConversionOptions
 from prefix_rft_trl.data.convert.sources import SOURCES, KnownSource
-from prefix_rft_trl.data.loading import LOCAL_FORMATS, load_splits, pick_split
+from prefix_rft_trl.data.data_files import file_format
+from prefix_rft_trl.data.loading import load_splits, pick_split
 from prefix_rft_trl.data.prompts import MARK_INSTRUCTION
 from prefix_rft_trl.utils.documented import parameter_texts
 from prefix_rft_trl.utils.errors import UserError, as_user_error, nearest
@@ -56,16 +57,11 @@ def run(argv: list[str]) -> int:
     arguments = make_parser().parse_args(argv)
     source = _find_source(arguments.source)
 
-    from datasets.exceptions import DatasetsError
-
     from prefix_rft_trl.data.convert.conversion_report import print_conversion
 
     output = Path(arguments.output)
-    with as_user_error(ValueError, OSError):
-        try:
-            conversion = _convert(arguments, source, output)
-        except DatasetsError as error:  # says only that there was an error, its cause says which
-            raise UserError(f"{error} {error.__cause__ or ''}".rstrip()) from error
+    with as_user_error(ValueError):
+        conversion = _convert(arguments, source, output)
     configs = f", configuration {' '.join(arguments.config)}" if arguments.config else ""
     print_conversion(conversion, f"{arguments.input or source.input}{configs}, split {arguments.split}", output)
     if not conversion.rows_kept:
@@ -156,7 +152,7 @@ def _source_options(arguments: argparse.Namespace, source: KnownSource) -> dict[
 def _check_input(arguments: argparse.Namespace, source: KnownSource, output: Path) -> None:
     if not (arguments.input or source.input):
         raise UserError(f"{arguments.source} needs --input: a name on the Hub or a local file.")
-    if arguments.config and Path(arguments.input or "").suffix in LOCAL_FORMATS:
+    if arguments.config and file_format(arguments.input or ""):
         raise UserError(f"--config is for datasets on the Hub; {arguments.input!r} is a file.")
     if arguments.input and output.exists() and Path(arguments.input).exists() and output.samefile(arguments.input):
         raise UserError(f"the output is the input, {str(output)!r}. Name another file.")

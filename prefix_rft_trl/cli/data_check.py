@@ -13,6 +13,7 @@ from prefix_rft_trl.models.changes import ModelChanges, changed_tokenizer
 from prefix_rft_trl.models.sources import NO_WARNING_LENGTH, context_length, load_tokenizer, resolve_model
 from prefix_rft_trl.rewards.answers import MARKERS
 from prefix_rft_trl.utils.errors import UserError, as_user_error
+from prefix_rft_trl.utils.files import check_writable, write_atomically
 
 from .flags import command_parser
 from .launch.recipe import load_recipe
@@ -54,6 +55,9 @@ def run(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     from prefix_rft_trl.data.check import check_dataset
 
+    if arguments.json:
+        with as_user_error(ValueError):
+            check_writable(Path(arguments.json))
     settings = settings_for_check(load_recipe(Path(arguments.recipe)) if arguments.recipe else {})
     name = arguments.dataset or settings.get("dataset_name")
     split = arguments.split or settings.get("dataset_train_split", "train")
@@ -65,7 +69,7 @@ def run(argv: list[str]) -> int:
 
     from prefix_rft_trl.rewards.verification.verifier import Verifier
 
-    with Verifier(arguments.num_workers) as verifier:
+    with as_user_error(ValueError), Verifier(arguments.num_workers) as verifier:
         markers = _markers(arguments, name, settings)
         rows = _rows_per_step(settings) if arguments.recipe else None
         report = check_dataset(dataset, columns, verifier, benchmarks, measure, budgets, markers, rows)
@@ -113,15 +117,8 @@ def _parser() -> argparse.ArgumentParser:
 def _load(name: str | None, config: str | None, split: str, settings: Settings) -> "Dataset":
     if name is None:
         raise UserError("no dataset: name one before all flags, or a recipe with `dataset_name` (--recipe FILE).")
-    from datasets.exceptions import DatasetsError
-
-    try:
-        splits = load_splits(name, config, settings=settings)
-    except StopIteration:
-        raise UserError(f"the dataset {name!r} has no rows.") from None
-    except (ValueError, OSError, DatasetsError) as error:
-        raise UserError(f"the dataset {name!r} cannot be opened: {error.__cause__ or error}") from error
-    dataset = pick_split(splits, split)
+    with as_user_error(ValueError):
+        dataset = pick_split(load_splits(name, config, settings=settings), split)
     if len(dataset) == 0:
         raise UserError(f"the dataset {name!r} has no rows in its split '{split}'.")
     return dataset
@@ -250,6 +247,5 @@ def _show(report: "Report", title: str, arguments: argparse.Namespace) -> None:
     print_report(report, title, arguments.examples, Console())
     if arguments.json:
         path = Path(arguments.json)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"dataset": title, **report.to_json()}, indent=1, ensure_ascii=False), "utf-8")
+        write_atomically(path, json.dumps({"dataset": title, **report.to_json()}, indent=1, ensure_ascii=False))
         print(f"The complete report is in {path}.")

@@ -13,6 +13,7 @@ from prefix_rft_trl.data.benchmarks import BENCHMARKS
 from prefix_rft_trl.evaluation.sampling import EvalOverrides, Sampling
 from prefix_rft_trl.utils.documented import parameter_texts
 from prefix_rft_trl.utils.errors import UserError, as_user_error
+from prefix_rft_trl.utils.files import check_writable_folder
 from prefix_rft_trl.utils.tables import print_wide
 
 from .flags import command_parser, read_dict
@@ -44,7 +45,7 @@ EPILOG = """\
 def run(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     try:
-        with as_user_error(ValueError, OSError, RuntimeError):
+        with as_user_error(ValueError):
             if arguments.compare:
                 return _compare([Path(folder) for folder in arguments.compare])
             return _evaluate(arguments)
@@ -124,6 +125,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     engine.check_gpus()
     overrides = _overrides(arguments, engine)
     sources = find_models(arguments.model, arguments.base_model, arguments.lab_level)
+    check_writable_folder(arguments.output_dir)
     prepared = {source.name: _prepare(source, arguments.benchmarks, overrides, engine) for source in sources}
     ks = _values_of_k(arguments.k, [benchmark for benchmarks, _ in prepared.values() for benchmark in benchmarks])
     folder: Path = arguments.output_dir
@@ -169,6 +171,7 @@ def _prepare(
     from prefix_rft_trl.models.sources import load_tokenizer
     from prefix_rft_trl.run.settings import settings_of_run
 
+    source.check_files()
     found = find_benchmarks(names, overrides, settings_of_run(source.path), load_tokenizer(source.tokenizer_path))
     is_given = overrides.max_new_tokens is not None
     fitting, needed = fit_budgets(found, engine.context_length(source), is_given, _report)

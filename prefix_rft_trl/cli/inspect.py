@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.utils.errors import UserError, as_user_error
+from prefix_rft_trl.utils.files import check_writable, write_atomically
 
 from .flags import command_parser
 from .launch.recipe import DEFAULT_TRAINER, Recipe
@@ -32,7 +33,8 @@ def run(argv: list[str]) -> int:
     script_args, training_args, model_args = _parse(recipe)
     _check_rows(arguments.rows, script_args)
     output = Path(arguments.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    with as_user_error(ValueError):
+        check_writable(output)
     _write_nothing_but_the_page(script_args, training_args, output.parent)
     print(f"Loading {model_args.model_name_or_path} ...", file=sys.stderr, flush=True)
 
@@ -41,7 +43,7 @@ def run(argv: list[str]) -> int:
 
     from .launch.training_script import make_trainer
 
-    with as_user_error(ValueError, OSError):
+    with as_user_error(ValueError):
         trainer, _ = make_trainer(script_args, training_args, model_args)
         inspection = inspect_rows(trainer, arguments.rows, arguments.at_step)
     origin = (
@@ -49,7 +51,7 @@ def run(argv: list[str]) -> int:
         ("recipe", arguments.config or "none"),
         ("dataset", f"{script_args.dataset_name}, split {script_args.dataset_train_split}"),
     )
-    output.write_text(page(inspection, origin), encoding="utf-8")
+    write_atomically(output, page(inspection, origin))
     _report(inspection)
     print(f"\nThe page is {output}")
     return 0
@@ -107,14 +109,15 @@ def _check_rows(rows: list[int], script_args: Any) -> None:
 
     if script_args.dataset_streaming:
         return
-    with as_user_error(ValueError, OSError):
+    with as_user_error(ValueError):
         check_rows(rows, len(pick_split(splits_of(script_args), script_args.dataset_train_split)))
 
 
 def _write_nothing_but_the_page(script_args: Any, training_args: Any, folder: Path) -> None:
-    """Switches off the folders, the repository on the Hub and the vLLM engine that a trainer makes as it starts."""
+    """Switches off the folders, the repository on the Hub, the trackers and the vLLM engine that a trainer makes."""
     training_args.output_dir, training_args.push_to_hub, training_args.log_completions = str(folder), False, False
     training_args.eval_strategy, training_args.use_vllm, script_args.measure_steps = "no", False, 0
+    training_args.report_to = []
 
 
 def _report(inspection: "Inspection") -> None:

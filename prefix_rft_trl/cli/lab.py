@@ -14,7 +14,7 @@ from prefix_rft_trl.lab.task import sample_prompt
 from prefix_rft_trl.run.fingerprint import RunFingerprint, describe_changes
 from prefix_rft_trl.run.folder import is_finished, read_curve
 from prefix_rft_trl.run.used_folder import holds_run, remove_run
-from prefix_rft_trl.utils.errors import UserError, as_user_error
+from prefix_rft_trl.utils.errors import UserError, WorkError, as_user_error
 from prefix_rft_trl.utils.files import exclusive_lock
 from prefix_rft_trl.utils.recipe_files import FOLDER
 
@@ -84,7 +84,7 @@ def _train(folder: Path, seed: int, steps: int, overwrite: bool) -> dict[str, li
         failed = run_jobs(list(jobs.values()), len(jobs), on_poll=partial(_show_progress, jobs, bars))
     for job in failed:
         label = LABELS[job.trial.path.stem]
-        raise UserError(f"{label} failed: {job.last_log_line()} The full log is {job.folder / LOG}.")
+        raise WorkError(f"{label} failed: {job.last_log_line()} The full log is {job.folder / LOG}.")
     return _curves(jobs)
 
 

@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 
 from prefix_rft_trl import __version__
-from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.faults import report
 from prefix_rft_trl.utils.processes import end_with_parent, exit_on_signals
 
 
@@ -21,15 +21,25 @@ COMMANDS = {
     "inspect": "see what a prefix teaches a model: a page with demonstrations token by token",
 }
 
+EPILOG = """\
+`prefix-rft <command> --help` describes a command.
+
+exit codes:
+  0    done
+  1    failed at work; of `data check`: problems were found
+  2    refused before the work: settings, data, model or output cannot be used
+  130  interrupted (Ctrl-C)"""
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command; returns its exit code: 0 done, 1 failed in a launched process, 2 refused before a launch."""
+    """Runs a command; returns its exit code: 0 done, 1 failed, 2 refused, 130 interrupted."""
     _print_any_text()
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="prefix-rft",
         description="Prefix-RFT: fine-tune a language model with demonstrations and reward in one stage.",
-        epilog="`prefix-rft <command> --help` describes a command.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"prefix-rft {__version__}")
@@ -40,9 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with exit_on_signals():
             return import_module(f".{command}", __package__).run(arguments[1:])
-    except UserError as error:
-        print(f"prefix-rft {command}: {error}", file=sys.stderr)
-        return 2
+    except (KeyboardInterrupt, Exception) as error:
+        return report(command, error)
 
 
 def _print_any_text() -> None:

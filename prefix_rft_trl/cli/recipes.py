@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from prefix_rft_trl.utils.errors import UserError, as_user_error
+from prefix_rft_trl.utils.files import atomic_folder, write_atomically
 from prefix_rft_trl.utils.recipe_files import FOLDER, find_recipe_file, recipe_names
 
 from .flags import command_parser, read_dict
@@ -84,11 +85,15 @@ def copy_recipes(name: str, target: Path) -> Path:
     copy = target if target.suffix in (".yaml", ".yml") and source.is_file() else target / source.name
     if copy.exists():
         raise UserError(f"{copy} exists already and is not overwritten.")
-    files = [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
-    for file in files:
-        path = copy / file.relative_to(source) if source.is_dir() else copy
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_with_new_name(path, file), encoding="utf-8")
+    with as_user_error(ValueError):
+        if source.is_file():
+            write_atomically(copy, _with_new_name(copy, source))
+            return copy
+    with atomic_folder(copy) as partial:
+        for file in (path for path in source.rglob("*") if path.is_file()):
+            inside = file.relative_to(source)
+            (partial / inside).parent.mkdir(parents=True, exist_ok=True)
+            (partial / inside).write_text(_with_new_name(copy / inside, file), encoding="utf-8")
     return copy
 
 
@@ -114,5 +119,5 @@ def make_model(recipe: str, flags: list[str]) -> str:
         raise UserError(f"{recipe} names no model: add `--model_name_or_path NAME`.")
     from prefix_rft_trl.models.changes import starting_model
 
-    with as_user_error(ValueError, OSError):
+    with as_user_error(ValueError):
         return starting_model(model, settings.lab_level, changes, settings.model_revision)

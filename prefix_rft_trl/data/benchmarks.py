@@ -95,7 +95,7 @@ def read_problems(path: str | Path) -> list[BenchmarkProblem]:
         ValueError: for an empty file, or a line that is no JSON object or has no problem, naming the line.
     """
     path = Path(path)
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         problems = [
             _read_line(line, f"{path.name}, line {number}") for number, line in enumerate(lines, 1) if line.strip()
         ]
@@ -130,9 +130,11 @@ def _problems_at(source: str) -> Iterable[tuple[str, list[BenchmarkProblem]]]:
     return [(source, load_benchmark(source))]
 
 
-def _read_line(line: str, place: str) -> BenchmarkProblem:
+def _read_line(line: bytes, place: str) -> BenchmarkProblem:
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{place}: not in UTF-8. Convert the file, as with `iconv -f latin1 -t utf-8`.") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"{place}: not JSON ({error}).") from error
     if not isinstance(row, dict):

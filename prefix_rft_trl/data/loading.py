@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.utils.errors import UserError
 
+from .data_files import check_source, explain_unreadable, file_format
 from .gym import NAME_PREFIX
 from .prompts import make_prompt
 
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
-
-LOCAL_FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 
 
 def load_splits(
@@ -34,11 +33,11 @@ def load_splits(
             `lab.load_dataset`, and `reasoning_gym` is for `gym.load_splits`.
 
     Raises:
-        UserError: if no name is given, or there is no such file.
+        UserError: if no name is given, or if there is no such dataset or it cannot be read.
     """
     import datasets
 
-    if name is None:
+    if not name:
         raise UserError(
             "no dataset: set `dataset_name` to a name on the Hub, a local file, `lab`, or `reasoning_gym/<task>`."
         )
@@ -51,18 +50,20 @@ def load_splits(
 
         own = {key.removeprefix("lab_"): value for key, value in settings.items() if key.startswith("lab_")}
         return datasets.DatasetDict({split: lab.load_dataset(split, **own) for split in ("train", "test")})
-    file_format = LOCAL_FORMATS.get(Path(name).suffix)
-    if file_format:
-        if not Path(name).is_file():
-            raise UserError(f"there is no dataset file {name!r}.")
-        return datasets.load_dataset(file_format, data_files=name, streaming=streaming)
-    return datasets.load_dataset(name, name=config, streaming=streaming)
+    check_source(name, streaming)
+    source = {"path": file_format(name), "data_files": name} if file_format(name) else {"path": name, "name": config}
+    with explain_unreadable(name):
+        splits = datasets.load_dataset(**source, streaming=streaming)
+        if streaming and Path(name).exists():
+            for split in splits.values():
+                next(iter(split), None)  # or a fault would be met later
+    return splits
 
 
 def name_on_hub(name: str) -> str | None:
     """The name of a dataset for a model card; `None` where it is no dataset on the Hub."""
     is_made_here = name == "lab" or name.startswith(NAME_PREFIX)
-    return None if is_made_here or Path(name).suffix in LOCAL_FORMATS else name
+    return None if is_made_here or file_format(name) else name
 
 
 def pick_split(splits: "DatasetDict", split: str) -> Any:

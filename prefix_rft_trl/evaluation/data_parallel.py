@@ -9,7 +9,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from prefix_rft_trl.models.sources import ModelSource
+from prefix_rft_trl.utils.errors import WorkError
 from prefix_rft_trl.utils.processes import end_with_parent, end_workers
+from prefix_rft_trl.utils.shared_memory import check_semaphores
 
 from .benchmark import Benchmark
 from .engines import Engine
@@ -34,12 +36,13 @@ def sample_chunks(source: ModelSource, missing: Share, folder: Path, engine: Eng
         on_progress (`Callable`): called with the number of samples written since the call before.
 
     Raises:
-        RuntimeError: if one of several processes dies. What has been written stays.
+        WorkError: if one of several processes dies. What has been written stays.
     """
     number = min(engine.data_parallel_size, len(missing))
     if number == 1 and not engine.needs_own_process:
         _sample_share(source, missing, folder, engine, on_progress)
         return
+    check_semaphores()
     with ProcessPoolExecutor(number, get_context("spawn"), end_with_parent) as pool:
         shares = [
             pool.submit(_sample_in_process, source, missing[rank::number], folder, engine, rank)
@@ -65,7 +68,7 @@ def _wait(shares: list[Future], missing: Share, folder: Path, on_progress: OnPro
         try:
             share.result()
         except BrokenProcessPool as error:
-            raise RuntimeError(
+            raise WorkError(
                 "A process of the evaluation was ended from outside, perhaps because memory ran out. Its samples are "
                 "kept: the same command resumes, and takes less memory with a smaller `--batch_size`."
             ) from error

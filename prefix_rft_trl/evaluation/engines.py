@@ -10,6 +10,7 @@ from typing import Any
 
 from prefix_rft_trl.models.adapters import merge_adapter
 from prefix_rft_trl.models.sources import ModelSource, context_length, load_tokenizer
+from prefix_rft_trl.utils.faults import install_command
 
 from .benchmark import Benchmark
 from .sampling import Loaded
@@ -42,7 +43,7 @@ class Engine:
         if self.backend not in (None, "transformers", "vllm"):
             raise ValueError(f"`backend` is transformers or vllm, found {self.backend!r}.")
         if self.backend == "vllm" and not _has_vllm():
-            raise ValueError('vLLM is not installed: pip install "prefix_rft_trl[vllm]", or `--backend transformers`.')
+            raise ValueError(f"vLLM is not installed: {install_command('vllm')}, or `--backend transformers`.")
         if self.tensor_parallel_size > 1 and not self.uses_vllm:
             raise ValueError("`tensor_parallel_size` needs vLLM. With transformers take `data_parallel_size`.")
         for name in ("tensor_parallel_size", "data_parallel_size"):

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from prefix_rft_trl.data.benchmarks import ANSWER_COLUMNS, BENCHMARKS, PROBLEM_COLUMNS, load_benchmark
+from prefix_rft_trl.data.data_files import KINDS, file_format
 from prefix_rft_trl.data.gym import NAME_PREFIX
-from prefix_rft_trl.data.loading import LOCAL_FORMATS, load_splits, pick_split, with_prompts
+from prefix_rft_trl.data.loading import load_splits, pick_split, with_prompts
 from prefix_rft_trl.data.prompts import BOX_INSTRUCTION
 from prefix_rft_trl.rewards import load_reward
 from prefix_rft_trl.rewards.answers import MARKERS
@@ -103,15 +104,12 @@ def _load_problems(name: str, chosen: EvalOverrides) -> "Dataset":
         from prefix_rft_trl import lab
 
         return lab.load_dataset("test", level=cast(str, chosen.lab_level))
-    is_file = Path(name).suffix in LOCAL_FORMATS
-    if not is_file and not ("/" in name and not Path(name).exists()):
+    if not file_format(name) and "/" not in name and not Path(name).exists():
         raise ValueError(
             f"There is no benchmark {name!r}.{nearest(name, [*BENCHMARKS, LAB])} Known: {', '.join(BENCHMARKS)}, "
-            f"{LAB}; or give a file ({', '.join(LOCAL_FORMATS)}), or a dataset on the Hub as OWNER/NAME."
+            f"{LAB}; or give a file ({KINDS}), or a dataset on the Hub as OWNER/NAME."
         )
-    if is_file and not Path(name).is_file():
-        raise ValueError(f"There is no file {name!r}.")
-    splits = _load_splits(name, chosen.dataset_config)
+    splits = load_splits(name, chosen.dataset_config)
     rows = pick_split(splits, chosen.dataset_split or ("test" if "test" in splits else next(iter(splits))))
     problem = _column(rows, name, chosen.prompt_column, PROBLEM_COLUMNS, "problems", "--prompt_column")
     answer = _column(rows, name, chosen.answer_column, ANSWER_COLUMNS, "right answers", "--answer_column")
@@ -126,21 +124,6 @@ def _load_registered(name: str) -> "Dataset":
     answers = [problem.answer if isinstance(problem.answer, list) else [problem.answer] for problem in problems]
     solutions = [list(map(str, alternatives)) for alternatives in answers]
     return Dataset.from_dict({"prompt": [problem.text for problem in problems], "solution": solutions})
-
-
-def _load_splits(name: str, config: str | None) -> Any:
-    from datasets import logging
-    from datasets.exceptions import DatasetsError
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)  # it logs the traceback of what is raised here as a sentence
-    try:
-        return load_splits(name, config)
-    except (DatasetsError, ValueError, StopIteration) as error:  # a StopIteration is an empty file
-        reason = error.__cause__ or f"{error}" or "it is empty"
-        raise ValueError(f"{name} has no problems that can be read: {reason}") from error
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def _column(rows: "Dataset", name: str, given: str | None, known: tuple[str, ...], content: str, flag: str) -> str:

@@ -1,15 +1,15 @@
 """Show and compare the scores of evaluated models: tables in the terminal, and a picture of pass@k."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prefix_rft_trl.utils.files import atomic_file, read_object
 from prefix_rft_trl.utils.intervals import Estimate
 from prefix_rft_trl.utils.tables import text_table
 
-from .evaluate import SCORES, SETTINGS, differing_settings
+from .evaluate import SCORES, differing_settings, read_settings
 from .scores import Scores, paired_difference
 
 
@@ -90,7 +90,8 @@ def draw_pass_at_k(evaluated: Evaluated, file: Path) -> None:
             axis.set(title=benchmark, xlabel="k", ylabel="pass@k", ylim=(0, 1.02))
             axis.legend(loc="best")
         figure.tight_layout()
-        figure.savefig(file, dpi=150, metadata={"Software": None})
+        with atomic_file(file) as partial:
+            figure.savefig(partial, dpi=150, metadata={"Software": None})
 
 
 def read_scores(folder: Path) -> dict[str, Scores]:
@@ -104,7 +105,8 @@ def read_scores(folder: Path) -> dict[str, Scores]:
         beneath = sorted({str(file.parents[1]) for file in folder.glob(f"*/*/{SCORES}")})
         hint = f" There are in: {', '.join(beneath)}." if beneath else ""
         raise ValueError(f"{folder} holds no scores of an evaluated model.{hint}")
-    return {name: Scores.from_json(json.loads(file.read_text(encoding="utf-8"))) for name, file in found.items()}
+    remedy = "Evaluate again: the samples are kept, and the scores are made from them."
+    return {name: Scores.from_json(read_object(file, remedy, Scores.keys())) for name, file in found.items()}
 
 
 def differences(first: Path, second: Path) -> list[Difference]:
@@ -123,9 +125,7 @@ def differences(first: Path, second: Path) -> list[Difference]:
 
 
 def _difference(name: str, *evaluated: tuple[Path, Scores]) -> Difference:
-    problems = [
-        json.loads((folder / name / SETTINGS).read_text(encoding="utf-8"))["problems"] for folder, _ in evaluated
-    ]
+    problems = [read_settings(folder / name)["problems"] for folder, _ in evaluated]
     first, second = (scores for _, scores in evaluated)
     if problems[0] != problems[1] or first.problem_indices != second.problem_indices:
         raise ValueError(

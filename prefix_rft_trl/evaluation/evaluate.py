@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from prefix_rft_trl.models.sources import ModelSource
-from prefix_rft_trl.utils.files import exclusive_lock, write_atomically
+from prefix_rft_trl.utils.files import exclusive_lock, read_object, write_atomically
 from prefix_rft_trl.utils.hashing import stable_hash
 
 from .benchmark import Benchmark
@@ -37,7 +37,7 @@ def evaluate(source: ModelSource, benchmarks: list[Benchmark], engine: Engine, o
 
     Raises:
         ValueError: if the folder has samples of other settings, or another command is writing into it.
-        RuntimeError: if one of several processes dies. What has been sampled is kept.
+        WorkError: if one of several processes dies. What has been sampled is kept.
     """
     folder = output_dir / source.name
     with exclusive_lock(folder):
@@ -76,7 +76,7 @@ def _claim_folder(folder: Path, benchmark: Benchmark, source: ModelSource, engin
     if not file.is_file():
         write_atomically(file, json.dumps(settings, indent=1) + "\n")
         return
-    before = json.loads(file.read_text(encoding="utf-8"))
+    before = read_settings(folder)
     changes = [
         f"{name} was {before.get(name)!r:.80} and is {settings.get(name)!r:.80}"
         for name in {**before, **settings}
@@ -106,9 +106,14 @@ def _hash(content: Any) -> str:
     return f"{stable_hash(json.dumps(content, default=str, sort_keys=True)):016x}"
 
 
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The settings that the samples of a benchmark in a folder were made with."""
+    return read_object(folder / SETTINGS, f"Remove {folder}, and evaluate again.")
+
+
 def differing_settings(folders: Iterable[Path]) -> list[str]:
     """Settings of one benchmark in which the folders of several models differ, such as `temperature (0.6, 1.0)`."""
-    settings = [json.loads((folder / SETTINGS).read_text(encoding="utf-8")) for folder in folders]
+    settings = [read_settings(folder) for folder in folders]
     names = dict.fromkeys(name for found in settings for name in found if name not in OWN_SETTINGS)
     values = {name: dict.fromkeys(str(found.get(name)) for found in settings) for name in names}
     return [f"{name} ({', '.join(found)})" for name, found in values.items() if len(found) > 1]

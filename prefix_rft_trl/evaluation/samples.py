@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from prefix_rft_trl.utils.files import atomic_file
+from prefix_rft_trl.utils.files import ParquetSink, atomic_file
 
-from .sampling import Chunk
+from .sampling import Chunk, Place
 
 
 @dataclass(frozen=True)
@@ -44,27 +44,33 @@ class SampleFolder:
 
         types = {"problem": pa.int32(), "sample": pa.int32(), "text": pa.string(), "answer": pa.string()}
         types |= {"reward": pa.float64(), "tokens": pa.int32(), "is_truncated": pa.bool_()}
-        with atomic_file(self._file(chunk)) as partial:
-            pq.write_table(pa.Table.from_pylist([asdict(sample) for sample in samples], pa.schema(types)), partial)
+        rows = pa.Table.from_pylist([asdict(sample) for sample in samples], pa.schema(types))
+        with atomic_file(self._file(chunk)) as partial, ParquetSink(partial) as sink:
+            pq.write_table(rows, sink, write_page_checksum=True)
 
     def has(self, chunk: Chunk) -> bool:
         return self._file(chunk).is_file()
 
     def missing(self, chunks: Iterable[Chunk]) -> list[Chunk]:
-        """The chunks that are not there, or cannot be read. The file of one that cannot is deleted."""
-        missing = [chunk for chunk in chunks if not self._is_readable(chunk)]
+        """The chunks that are not there, or are damaged. The file of one that is damaged is deleted."""
+        missing = [chunk for chunk in chunks if not self._is_sound(chunk)]
         for chunk in missing:
             self._file(chunk).unlink(missing_ok=True)
         return missing
 
-    def _is_readable(self, chunk: Chunk) -> bool:
+    def _is_sound(self, chunk: Chunk) -> bool:
+        """Whether all of a file can be read, checksums too, and has the samples of this chunk."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
-            return self.has(chunk) and pq.read_metadata(self._file(chunk)).num_rows == len(chunk.places)
-        except (pa.ArrowException, OSError):
+            if not self.has(chunk):
+                return False
+            found = pq.read_table(self._file(chunk), page_checksum_verification=True)
+            places = map(Place, found["problem"].to_pylist(), found["sample"].to_pylist())
+        except (pa.ArrowException, OSError, KeyError):
             return False
+        return found.column_names == [field.name for field in fields(Sample)] and tuple(places) == chunk.places
 
     def read(self, chunks: Iterable[Chunk]) -> Iterator[Sample]:
         """The samples without their texts, which scores do not need and which fill most of the disk."""

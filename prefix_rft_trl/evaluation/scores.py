@@ -1,7 +1,7 @@
 """Compute the scores of a benchmark from its samples: avg@n, pass@k, maj@n and paired differences."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,12 @@ class Scores:
     def as_json(self) -> dict[str, Any]:
         content = {**asdict(self), "mean": {"mean": self.mean.mean, "half_width": self.mean.half_width}}
         return {"of_problems" if name == "problem_accuracies" else name: value for name, value in content.items()}
+
+    @classmethod
+    def keys(cls) -> list[str]:
+        """The keys of [`Scores.as_json`]."""
+        names = [field.name for field in fields(cls)]
+        return ["of_problems" if name == "problem_accuracies" else name for name in names]
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Scores":

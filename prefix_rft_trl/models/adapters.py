@@ -8,7 +8,8 @@ from typing import Any
 
 from prefix_rft_trl.utils.files import atomic_folder
 
-from .sources import ADAPTER_CONFIG, ModelSource, fingerprint
+from .model_files import ADAPTER_CONFIG
+from .sources import ModelSource, fingerprint
 
 
 ADAPTER_NAMES = ("lora_target_modules", "lora_target_parameters", "lora_modules_to_save")

@@ -13,7 +13,8 @@ from typing import Any
 from prefix_rft_trl.utils.files import atomic_folder
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
 
-from .sources import ADAPTER_CONFIG, CONFIG, explain_missing_model, resolve_model
+from .model_files import ADAPTER_CONFIG, CONFIG, check_model_files
+from .sources import explain_missing_model, resolve_model
 
 
 RECORD = "model_changes.json"
@@ -56,12 +57,22 @@ class ModelChanges:
 
     @property
     def template_text(self) -> str | None:
-        return find_recipe_file(self.chat_template).read_text(encoding="utf-8") if self.chat_template else None
+        if not self.chat_template:
+            return None
+        try:
+            return find_recipe_file(self.chat_template).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"the chat template {self.chat_template!r} is not in UTF-8: {error}.") from error
 
 
 def starting_model(model: str, lab_level: str, setting: dict[str, Any] | None, revision: str | None = None) -> str:
-    """The model that a recipe starts from: with `model_changes`, the changed copy ([`changed_model`])."""
+    """The model that a recipe starts from: with `model_changes`, the changed copy ([`changed_model`]).
+
+    Raises:
+        ValueError: if a file of the model is missing or damaged, or for what [`changed_model`] refuses.
+    """
     model = resolve_model(model, lab_level)
+    check_model_files(model)
     return changed_model(model, ModelChanges.read(setting), revision) if setting else model
 
 

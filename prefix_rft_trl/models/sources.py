@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl import lab
 
+from .model_files import ADAPTER_CONFIG, CONFIG, check_model_files, check_weights
+
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
 LAB = "lab"
 NO_WARNING_LENGTH = 10**30  # of a tokenizer that counts long texts
-CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 
 _NAME = re.compile(r"^\w[\w.-]*$")
 _HUB_NAME = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
@@ -46,6 +47,12 @@ class ModelSource:
     def tokenizer_path(self) -> str:
         has_own = self.base is None or (Path(self.path) / "tokenizer_config.json").is_file()
         return self.path if has_own else str(self.base)
+
+    def check_files(self) -> None:
+        """Raises `ValueError` if a file of the model, of the adapter or of its base, is missing or damaged."""
+        check_model_files(self.base or self.path)
+        if self.base is not None and Path(self.path).is_dir():
+            check_weights(Path(self.path))
 
     @property
     def fingerprint(self) -> str:
@@ -150,7 +157,7 @@ def load_tokenizer(model: str) -> "PreTrainedTokenizerBase":
     """
     from transformers import AutoTokenizer
 
-    with explain_missing_model(model):
+    with explain_missing_model(model), explain_damaged_tokenizer(model):
         tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.model_max_length = NO_WARNING_LENGTH
     return tokenizer
@@ -180,17 +187,29 @@ def positions(config: dict[str, Any]) -> int | None:
 
 
 @contextmanager
+def explain_damaged_tokenizer(model: str) -> Iterator[None]:
+    """Raises a `ValueError` that names the model, for a tokenizer in the block that cannot be read."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # each kind of tokenizer has its own for files that are broken
+        raise ValueError(f"The tokenizer of {model!r} cannot be loaded: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
 def explain_missing_model(model: str | None) -> Iterator[None]:
     """
     Turns a failed download into an error that names the model which the block loads.
 
     Raises:
-        ValueError: for an `OSError` in the block, if there is no such folder.
+        ValueError: for an `OSError` of a library in the block, if there is no such folder. Those of the system, as
+            of a full disk, stay as they are.
     """
     try:
         yield
     except OSError as error:
-        if model is None or Path(model).is_dir():
+        if model is None or Path(model).is_dir() or error.errno is not None:
             raise
         reason = " ".join(str(error).split())
         raise ValueError(f"There is no folder {model!r} here, and the Hub did not provide it: {reason}") from error

@@ -16,6 +16,8 @@ from accelerate.logging import get_logger
 from accelerate.utils import broadcast_object_list, gather_object
 from transformers import Trainer
 
+from prefix_rft_trl.utils.errors import WorkError
+from prefix_rft_trl.utils.faults import known_fault
 from prefix_rft_trl.utils.patching import replaced
 
 from .finite import FiniteWeights
@@ -121,7 +123,7 @@ class AtomicCheckpoints(Trainer):
                 (folder / IDENTITY).write_text(json.dumps(self.run_identity, indent=1) + "\n", encoding="utf-8")
                 mark_complete(folder)
         except Exception as error:
-            raise RuntimeError(
+            raise (WorkError if known_fault(error) else RuntimeError)(
                 f"{folder} could not be written: {error}. The last complete checkpoint is "
                 f"{last_checkpoint(folder.parent) or 'none'}. If the disk is full, make room (`save_total_limit` "
                 "keeps fewer checkpoints); then run the same command with `--resume_from_checkpoint last`."

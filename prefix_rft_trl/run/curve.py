@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from prefix_rft_trl.utils.files import write_atomically
+from prefix_rft_trl.utils.files import named_in_errors, write_atomically
 
 from .folder import CURVE, read_curve
 
@@ -98,7 +98,7 @@ class CurveWriter(TrainerCallback):
             logs = {"policy_entropy": logs["entropy"], **logs}
         line = {**logs, **self.measure(model), **self.cost, "step": state.global_step}
         if state.is_world_process_zero:
-            with self.file.open("a", encoding="utf-8") as file:
+            with named_in_errors(self.file), self.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
 

@@ -44,7 +44,7 @@ class RunningTotals(AtomicCheckpoints):
             "seconds": self._seconds_before + time.monotonic() - self._started,
             "costs": [curve.cost_so_far() for curve in self._curves],
         }
-        _totals_file(folder, self.accelerator.process_index).write_text(json.dumps(totals))
+        _totals_file(folder, self.accelerator.process_index).write_text(json.dumps(totals), encoding="utf-8")
 
     def _restore_totals(self) -> None:
         """Sets what the Trainer has just set to zero."""
@@ -82,7 +82,7 @@ class TotalsRestorer(TrainerCallback):
 def read_totals(checkpoint: str, process: int) -> dict[str, Any]:
     """The totals of a process at a checkpoint, or of process 0 if there were fewer; empty if it has none."""
     files = [_totals_file(Path(checkpoint), number) for number in (process, 0)]
-    return next((json.loads(file.read_text()) for file in files if file.is_file()), {})
+    return next((json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()), {})
 
 
 def _totals_file(checkpoint: Path, process: int) -> Path:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from prefix_rft_trl.models.templates import render_messages
+
 
 def encode_prompts(
     tokenizer: PreTrainedTokenizerBase, prompts: list[Any], template_kwargs: dict[str, Any] | None = None
@@ -15,10 +17,12 @@ def encode_prompts(
 
     Args:
         template_kwargs (`dict`, *optional*): further arguments of the chat template.
+
+    Raises:
+        ValueError: if the model has no template, or if the template does not take a prompt.
     """
     is_text = not prompts or isinstance(prompts[0], str)
-    template = {"tokenize": False, "add_generation_prompt": True, **(template_kwargs or {})}
-    texts = prompts if is_text else tokenizer.apply_chat_template(prompts, **template)
+    texts = prompts if is_text else render_messages(tokenizer, prompts, template_kwargs or {})
     return tokenizer(texts, add_special_tokens=is_text)["input_ids"] if texts else []
 
 

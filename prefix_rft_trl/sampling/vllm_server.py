@@ -11,6 +11,7 @@ from typing import Any
 
 from accelerate.utils import broadcast_object_list
 
+from prefix_rft_trl.utils.errors import WorkError
 from prefix_rft_trl.utils.patching import replaced
 
 
@@ -25,7 +26,7 @@ def fail_together(vllm_generation: Any) -> Iterator[None]:
             changes for a colocated engine.
 
     Raises:
-        RuntimeError: on every process, if the server could not be reached or refused a request.
+        WorkError: on every process, if the server could not be reached or refused a request.
     """
     if vllm_generation is None or vllm_generation.mode != "server":
         yield
@@ -45,7 +46,7 @@ def fail_together(vllm_generation: Any) -> Iterator[None]:
     broadcast_object_list(message, from_process=0)
     if message[0] is not None:
         vllm_generation.accelerator.wait_for_everyone()  # or the first to exit ends the others before they report
-        raise RuntimeError(message[0]) from (failures[0] if failures else None)
+        raise WorkError(message[0]) from (failures[0] if failures else None)
 
 
 def _guarded(failures: list[Exception], call: Callable[..., Any], otherwise: Callable[..., Any]) -> Callable[..., Any]:

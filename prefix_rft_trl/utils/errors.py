@@ -9,6 +9,10 @@ class UserError(Exception):
     """A recipe, a flag or a dataset cannot be used; the message says why and how to fix it."""
 
 
+class WorkError(RuntimeError):
+    """Work that had begun has failed for a reason outside of the program; the message says which."""
+
+
 @contextmanager
 def as_user_error(*kinds: type[Exception]) -> Iterator[None]:
     """Raises errors of these kinds in the block as a `UserError` in the same words."""

@@ -7,14 +7,19 @@ that writes into the same folder.
 
 import errno
 import fcntl
+import json
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from io import BufferedWriter
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from .errors import WorkError
+from .faults import full_disk, is_full_disk
 
 
 LOCK = ".lock"
@@ -36,18 +41,113 @@ def atomic_file(file: Path) -> Iterator[Path]:
     It has the same name, in a folder of its own. If the block writes nothing there, `file` stays as it is.
 
     Raises:
-        ValueError: before the block, if the folder cannot be written to.
+        ValueError: before the block, if the file cannot be written.
+        OSError: naming the file, if the disk is full.
     """
+    if file.is_dir():
+        raise ValueError(f"{str(file)!r} is to be a file, and it is a folder. Name a file in it.")
     with ExitStack() as stack:
         try:
             partial = stack.enter_context(_scratch_folder(file)) / file.name
         except OSError as error:
             raise _not_writable(file.parent, error) from error
-        yield partial
-        if partial.exists():
-            with partial.open("rb") as written:
-                os.fsync(written.fileno())  # or after a power cut the name could be there without the content
-            partial.replace(file)
+        with named_in_errors(file, partial):
+            yield partial
+            if partial.exists():
+                with partial.open("rb") as written:
+                    os.fsync(written.fileno())  # or after a power cut the name could be there without the content
+                partial.replace(file)
+
+
+@contextmanager
+def named_in_errors(file: Path, partial: Path | None = None) -> Iterator[None]:
+    """Names the file or folder that the block writes in errors about a full disk, which do not say it themselves.
+
+    Raises:
+        WorkError: for those of libraries that are no `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, partial and str(partial)):
+            error.filename = str(file)
+        raise
+    except Exception as error:
+        if is_full_disk(error):
+            raise WorkError(full_disk(str(file))) from error
+        raise
+
+
+def check_writable(file: Path) -> None:
+    """Raises `ValueError` if a file that is to be written later cannot be. Leaves nothing behind."""
+    with _new_folders_removed(file.parent), atomic_file(file):
+        pass
+
+
+def check_writable_folder(folder: Path) -> None:
+    """Raises `ValueError` if files that are to be written into a folder later cannot be. Leaves nothing behind."""
+    check_writable(folder / "file")
+
+
+@contextmanager
+def _new_folders_removed(folder: Path) -> Iterator[None]:
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        for path in new:
+            with suppress(OSError):
+                path.rmdir()
+
+
+def read_object(file: Path, remedy: str, keys: Iterable[str] = ()) -> dict[str, Any]:
+    """The content of a JSON file with an object.
+
+    Raises:
+        ValueError: with the remedy, if it is damaged or lacks one of the keys.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged: it is not JSON ({error}). {remedy}") from error
+    if not isinstance(found, dict) or not found.keys() >= set(keys):
+        raise ValueError(f"{file} is damaged: it lacks {', '.join(keys) or 'everything'}. {remedy}")
+    return found
+
+
+class ParquetSink:
+    """
+    A file for Parquet writers, which end the process when a write fails: an error is raised when it is closed.
+
+    Args:
+        file (`Path`): the file that is written.
+    """
+
+    closed = False
+
+    def __init__(self, file: Path):
+        self._file: BufferedWriter = file.open("wb")
+        self._error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        if self._error is None:
+            try:
+                self._file.write(content)
+            except OSError as error:
+                self._error = error
+        return len(content)
+
+    def __enter__(self) -> "ParquetSink":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.closed = True
+        try:
+            self._file.close()
+        except OSError as error:
+            self._error = self._error or error
+        if self._error is not None:
+            raise self._error
 
 
 def write_atomically(file: Path, text: str) -> None:
@@ -66,7 +166,8 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     with _scratch_folder(folder) as scratch:
         partial = scratch / folder.name
         partial.mkdir()
-        yield partial
+        with named_in_errors(folder):
+            yield partial
         try:
             partial.rename(folder)
         except OSError:
@@ -177,4 +278,5 @@ def _holder(lock: Path) -> str:
 
 
 def _not_writable(folder: Path, error: OSError) -> ValueError:
-    return ValueError(f"cannot write to the folder {str(folder)!r}: {error.strerror}.")
+    reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+    return ValueError(f"cannot write to the folder {str(folder)!r}: {reason}. Name another one.")

@@ -150,7 +150,7 @@ def test_the_trainer_takes_the_converted_rows(tmp_path, make_trainer):
         (["gsm8k", "--input", "GSM8K", "--max_prompt_tokens", "9"], "--max_prompt_tokens counts tokens.*--tokenizer"),
         (["gsm8k", "--input", "GSM8K", "--corrupt", "30"], "`corrupt` must be between 0 and 1, found 30"),
         (["gsm8k", "--input", "GSM8K", "--thinking", "<r>"], "tag name"),
-        (["gsm8k", "--input", "BROKEN"], "JSON parse error"),
+        (["gsm8k", "--input", "BROKEN"], "broken.jsonl, line 1 is not JSON"),
         (["gsm8k", "--input", "EMPTY"], "no row is left, so nothing was written"),
         (["gsm8k", "--input", "EMPTY", "--output", "GSM8K", "--overwrite"], "no row is left, so nothing was written"),
     ],

@@ -200,7 +200,7 @@ def test_the_last_stage_with_rollouts_gives_the_settings():
         (["rows.jsonl", "--max_prompt_tokens", "5"], "--tokenizer"),
         (["rows.jsonl", "--tokenizer", "no/where"], "no tokenizer at 'no/where'"),
         (["empty.jsonl"], "no rows"),
-        (["broken.jsonl"], "cannot be opened.*in row 1"),
+        (["broken.jsonl"], "cannot be read.*line 2 is not JSON"),
     ],
 )
 def test_an_error_is_one_sentence(write, tmp_path, monkeypatch, arguments, message):

@@ -109,9 +109,10 @@ def test_a_quickstart_of_an_earlier_version_is_refused(copied, begun, refusal):
     assert "holds another run (of unknown settings)" in refusal(*TEN_STEPS, copied)
 
 
-def test_a_run_that_fails_says_why_and_where_its_log_is(tmp_path, monkeypatch, refusal):
+def test_a_run_that_fails_says_why_and_where_its_log_is(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no such precision")
-    error = refusal("lab", "--steps", 10, "--output_dir", tmp_path)
+    assert main(["lab", "--steps", "10", "--output_dir", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
     assert "no such precision" in error
     assert "log.txt" in error
 

@@ -56,7 +56,7 @@ def test_launcher_flags_reach_accelerate(prefix_rft, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "code", "parts"),
     [
-        (["--num_processes", "2"], 1, ["asked for 2 processes, but accelerate started 1"]),
+        (["--num_processes", "2"], 2, ["asked for 2 processes, but accelerate started 1"]),
         (["--prefix_ratio_high", "3"], 2, ["`prefix_ratio_high` must be", "from 0 to 1, found 3.0"]),
     ],
 )

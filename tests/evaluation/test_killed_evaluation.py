@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -138,6 +139,19 @@ def test_truncated_files_of_samples_are_sampled_again(finished):
         assert files_in(finished / LAB) == before
 
 
+def test_a_damaged_portion_is_sampled_again_and_the_others_are_not(finished):
+    before = files_in(finished / LAB)
+    files = sorted((finished / LAB).glob("samples-*.parquet"))
+    text, content = pq.read_table(files[1])["text"][0].as_py(), bytearray(files[1].read_bytes())
+    content[content.index(text[:4].encode())] ^= 1  # one bit of an answer
+    files[1].write_bytes(content)
+    files[3].write_bytes(files[2].read_bytes())  # whole, but with other samples
+    kept = {name: time for name, time in written(finished).items() if name not in (files[1].name, files[3].name)}
+    assert main(arguments(finished)) == 0
+    assert files_in(finished / LAB) == before
+    assert {name: time for name, time in written(finished).items() if name in kept} == kept
+
+
 @pytest.mark.parametrize(
     ("flags", "changed"),
     [
@@ -196,8 +210,8 @@ def test_two_evaluations_do_not_write_into_one_folder(finished, capsys, no_model
 
 def test_an_error_in_one_of_several_processes_ends_the_evaluation_with_its_reason(tmp_path, capsys):
     model, output = Path(shutil.copytree(lab.base_model_path(), tmp_path / "model")), tmp_path / "eval"
-    weights = model / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "hidden_size": 2 * config["hidden_size"]}))
     line = ["eval", "--model", str(model), "--benchmarks", "lab", "--num_samples", "16", "--num_problems", "4"]
     before, started = set(psutil.Process().children(recursive=True)), time.monotonic()
     assert main([*line, "--batch_size", "16", "--data_parallel_size", "2", "--output_dir", str(output)]) == 2

@@ -45,7 +45,7 @@ def said(tmp_path, capsys):
     [
         (["--benchmarks", "aime"], ["no benchmark 'aime'", "Did you mean 'aime2", "math500, minerva", "lab"]),
         (["--benchmarks", "lab,nothing_like_it"], ["no benchmark 'nothing_like_it'", "aime24, aime25, amc"]),
-        (["--benchmarks", "no/such.jsonl"], ["no file 'no/such.jsonl'"]),
+        (["--benchmarks", "no/such.jsonl"], ["no dataset file 'no/such.jsonl'", "no folder 'no'"]),
         (["--benchmarks", "lab,lab"], ["Two benchmarks are called lab"]),
         (["--benchmarks", ","], ["No benchmark is named"]),
         ([], ["--model and --benchmarks", "--compare"]),
@@ -86,10 +86,10 @@ def test_settings_that_nothing_can_be_evaluated_with(said, monkeypatch, flags, p
     [
         ('{"text": "a", "answer": "b"}\n', ["problem or question or prompt", "text, answer", "--prompt_column"]),
         ('{"problem": "a", "gold": "b"}\n', ["answer or final_answer", "problem, gold", "--answer_column"]),
-        ("", ["no problems"]),
-        ("{}\n", ["no problems"]),
-        ("Once upon a time\n", ["no problems that can be read"]),
-        ('{"problem": "a", "answer": "b"}\n{"problem":\n', ["no problems that can be read"]),
+        ("", ["no rows"]),
+        ("{}\n", ["no rows"]),
+        ("Once upon a time\n", ["cannot be read", "line 1 is not JSON"]),
+        ('{"problem": "a", "answer": "b"}\n{"problem":\n', ["cannot be read", "line 2 is not JSON"]),
         ('{"problem": "a", "answer": "b"}\n{"problem": null, "answer": "b"}\n', ["row 1", "problem is None"]),
         ('{"problem": 7, "answer": "b"}\n', ["row 0", "problem is 7"]),
     ],

@@ -3,9 +3,10 @@
 The tables are YAML files beside this one, a file for each kind of input. An entry has
 
     it            what is odd about it; entries of a table have different ones
-    run           the command line after `prefix-rft`; by default `train --config recipe.yaml`
+    run           the command line after `prefix-rft`, or several; by default `train --config recipe.yaml`
     recipe        settings that are changed in the small recipe of the lab, which is written as recipe.yaml
     rows          rows of the dataset rows.jsonl, which the recipe then trains on
+    model         copies of the lab's base model, by folder, and the files that are left out of each
     files         further files: text, a list of rows (for a name in .jsonl), or bytes (`!!binary`)
     environment   variables of the environment
     config        instead of a command: settings of a `PrefixGRPOConfig` that is refused
@@ -18,6 +19,7 @@ The tables are YAML files beside this one, a file for each kind of input. An ent
 
 import json
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,13 +30,14 @@ from transformers import PreTrainedModel
 
 from prefix_rft_trl import PrefixGRPOConfig
 from prefix_rft_trl.cli.main import main
+from prefix_rft_trl.lab import base_model_path
 from prefix_rft_trl.utils.recipe_files import FOLDER
 
 
 TABLES = Path(__file__).with_name("tables")
 KEYS = {
-    "it", "run", "recipe", "rows", "files", "environment", "config", "exit_code", "says", "never_says", "leaves",
-    "leaves_no",
+    "it", "run", "recipe", "rows", "model", "files", "environment", "config", "exit_code", "says", "never_says",
+    "leaves", "leaves_no",
 }  # fmt: skip
 SMALL = {
     "max_steps": 1, "logging_steps": 1, "per_device_train_batch_size": 8, "num_generations": 8, "measure_steps": 0,
@@ -45,7 +48,10 @@ SMALL = {
 def read_tables() -> Iterator[Any]:
     for table in sorted(TABLES.glob("*.yaml")):
         for entry in yaml.safe_load(table.read_text(encoding="utf-8")):
-            yield pytest.param(entry, id=f"{table.stem}: {entry['it']}")
+            runs = entry.get("run")
+            for line in runs if isinstance(runs, list) else [None]:
+                name = f"{table.stem}: {entry['it']}" + (f", {line[:60]}" if line else "")
+                yield pytest.param({**entry, "run": line} if line else entry, id=name)
 
 
 @pytest.mark.parametrize("entry", read_tables())
@@ -90,6 +96,8 @@ def write_files(entry: dict[str, Any]) -> None:
         changes = {"dataset_name": "rows.jsonl", **changes}
     recipe = {**yaml.safe_load((FOLDER / "lab/prefix_rft.yaml").read_text()), **SMALL, **changes}
     write("recipe.yaml", yaml.safe_dump(recipe))
+    for folder, left_out in entry.get("model", {}).items():
+        shutil.copytree(base_model_path(), folder, ignore=lambda *_: left_out)  # noqa: B023
     for name, content in entry.get("files", {}).items():
         write(name, content)
 

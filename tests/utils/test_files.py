@@ -1,4 +1,5 @@
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -7,13 +8,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from prefix_rft_trl.utils import files
 from prefix_rft_trl.utils.files import (
     InUseError,
+    ParquetSink,
     atomic_file,
     atomic_folder,
+    check_writable,
     exclusive_file,
     exclusive_lock,
     held_locks,
@@ -62,6 +67,29 @@ def test_folder_that_cannot_be_written_to_is_reported_before_any_work(tmp_path):
         atomic_file(tmp_path / "file" / "a.jsonl"),
     ):
         pytest.fail("the work began")
+
+
+def test_a_check_leaves_no_folder_behind(tmp_path):
+    (tmp_path / "old").mkdir()
+    check_writable(tmp_path / "old" / "new" / "newer" / "page.html")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "old"]
+
+
+def test_parquet_on_a_full_disk_is_an_error_that_names_the_file_and_not_the_end_of_the_process(tmp_path):
+    rows = pa.table({"text": [os.urandom(1000).hex() for _ in range(100)]})
+    limit, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
+    try:
+        with (
+            pytest.raises(OSError, match=r"made\.parquet"),
+            atomic_file(tmp_path / "made.parquet") as partial,
+            ParquetSink(partial) as sink,
+        ):
+            pq.write_table(rows, sink)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_appears_only_when_it_is_complete(tmp_path):

@@ -14,6 +14,7 @@ from trl.cli.commands.training import _subtract_subsequence
 
 from prefix_rft_trl.cli.flags import read_dict
 from prefix_rft_trl.config import PrefixGRPOConfig
+from prefix_rft_trl.data.data_files import check_source
 from prefix_rft_trl.rewards.registry import check_reward_name
 from prefix_rft_trl.sft import DemonstrationSFTConfig
 from prefix_rft_trl.utils.documented import documented
@@ -23,6 +24,7 @@ from prefix_rft_trl.utils.setting_ranges import check_settings
 from prefix_rft_trl.utils.setting_types import check_known, check_type, choices_of, type_hints
 
 from .launching import has_default_config
+from .packages import check_packages
 from .recipe import DEFAULT_TRAINER, Recipe, naming_hint
 
 
@@ -222,7 +224,11 @@ def check_stage(recipe: Recipe, on_any_device: bool = False) -> argparse.Namespa
         if not launcher_flags and not has_default_config() and (on_any_device or values.use_cpu):
             with as_user_error(ValueError), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they are shown when it is trained
-                recipe.parser().parse_args_into_dataclasses([*recipe.flags, "--output_dir", "runs"])
+                made = recipe.parser().parse_args_into_dataclasses([*recipe.flags, "--output_dir", "runs"])
+                check_packages(*made[1:])
+        if values.dataset_name:
+            with as_user_error(ValueError):
+                check_source(values.dataset_name)
     except UserError as error:
         if not recipe.stage:
             raise

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.faults import REFUSED
 from prefix_rft_trl.utils.files import held_locks
 from prefix_rft_trl.utils.processes import (
     handled_signals,
@@ -35,7 +36,7 @@ def launch(flags: list[str], script_line: list[str]) -> int:
     The processes hold the locks of this one, as they could outlive it for a moment, and end with it.
 
     Returns:
-        `int`: 0; 1 if it failed; 130 if the user stopped it.
+        `int`: 0; 1 if it failed; 2 if it was refused; 130 if the user stopped it.
     """
     from accelerate.commands import launch as accelerate_launch
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -141,4 +142,4 @@ def _exit_code_after_failure(process: int, code: int) -> int:
             "repeat the command with `--resume_from_checkpoint last`.",
             file=sys.stderr,
         )
-    return STOPPED_BY_USER if code == STOPPED_BY_USER else 1  # otherwise the script has printed its error
+    return code if code in (REFUSED, STOPPED_BY_USER) else 1  # the script has printed why

@@ -16,10 +16,13 @@ from prefix_rft_trl.run.folder import CURVE, STATE, is_finished, last_checkpoint
 from prefix_rft_trl.run.settings import RunSettings
 from prefix_rft_trl.run.stopping import StopOnSignal
 from prefix_rft_trl.run.used_folder import begin_planned_run
-from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.errors import UserError, as_user_error
+from prefix_rft_trl.utils.faults import report
+from prefix_rft_trl.utils.files import check_writable_folder, named_in_errors
 
 from .arguments import PrefixScriptArguments
 from .launching import NUM_PROCESSES, note_exit_code, sampling_command
+from .packages import check_packages
 from .recipe import Recipe
 from .trainers import TRAINERS
 
@@ -33,20 +36,25 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def train(recipe: Recipe) -> int:
-    """Trains a recipe; returns 0, 2 if it cannot be started, or 130 if the user stopped it."""
+    """Trains a recipe; returns its exit code: 0 done, 1 failed, 2 refused, 130 stopped by the user."""
+    try:
+        return _train(recipe)
+    except (KeyboardInterrupt, Exception) as error:
+        return report("train", error, is_heard=int(os.environ.get("LOCAL_RANK", 0)) == 0)
+
+
+def _train(recipe: Recipe) -> int:
     # TRL 1.16 names its own default by the older name, in each run
     warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)
-    try:
+    with as_user_error(ValueError):
         script_args, training_args, model_args = recipe.parse()
         _check_number_of_processes(training_args.world_size)
+        if training_args.process_index == 0:
+            check_writable_folder(Path(training_args.output_dir))
         resume = training_args.resume_from_checkpoint
         training_args.resume_from_checkpoint = resolve_checkpoint(training_args.output_dir, resume)
         trainer, prompts = make_trainer(script_args, training_args, model_args)
         trainer.refuse_other_run(training_args.resume_from_checkpoint)
-    except (UserError, ValueError, OSError) as error:
-        if int(os.environ.get("LOCAL_RANK", 0)) == 0:
-            print(f"prefix-rft train: {error}", file=sys.stderr)
-        return 2
     if resume in RESUME_LAST and has_ended(trainer):
         trainer.accelerator.print(f"\nThe run in {training_args.output_dir} is finished: nothing is left to train.")
         exit_code = 0
@@ -77,7 +85,8 @@ def _train_and_save(trainer: Any, script_args: PrefixScriptArguments, training_a
             f"{last_checkpoint(folder)}. To resume, repeat the command with `--resume_from_checkpoint last`."
         )
     elif trainer.state.global_step:
-        _finish(trainer, script_args, training_args, prompts[0])
+        with named_in_errors(Path(folder)):
+            _finish(trainer, script_args, training_args, prompts[0])
     if not (stop.signal or trainer.state.global_step):
         trainer.accelerator.print("\nNo step was made, so nothing was trained: the dataset does not fill a batch.")
         return 1
@@ -94,9 +103,13 @@ def has_ended(trainer: Any) -> bool:
 
 
 def make_trainer(script_args: PrefixScriptArguments, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
-    """The trainer of a recipe and its first prompts. Data and rewards are checked before the model is loaded."""
+    """The trainer of a recipe and its first prompts.
+
+    Packages, data, rewards and the files of the model are checked before the model is loaded.
+    """
     if not model_args.model_name_or_path:
         raise UserError("no model: set `model_name_or_path` to a folder, a name on the Hub, or `lab`.")
+    check_packages(training_args, model_args)
     return TRAINERS[script_args.trainer](script_args, training_args, model_args)
 
 

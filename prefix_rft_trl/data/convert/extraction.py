@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.data.prompts import make_prompt
 from prefix_rft_trl.data.texts import excerpt
+from prefix_rft_trl.models.templates import render_messages
 from prefix_rft_trl.utils.hashing import stable_hash
 
 from .corruption import Corruption, corrupt
@@ -225,7 +226,7 @@ def render_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str | list[Messa
         return prompt
     if not tokenizer.chat_template:
         return "\n".join(message["content"] for message in prompt)
-    return tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+    return render_messages(tokenizer, [prompt])[0]
 
 
 def count(counts: dict[str, Count], reason: str, row: int, example: str) -> None:

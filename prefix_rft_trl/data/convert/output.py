@@ -3,7 +3,9 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from prefix_rft_trl.utils.files import ParquetSink
 
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ def check_output(output: Path, overwrite: bool) -> None:
 def write_rows(rows: "Dataset", path: Path) -> None:
     """Writes Parquet or JSONL, by the suffix."""
     if path.suffix == ".parquet":
-        rows.to_parquet(path)
+        with ParquetSink(path) as sink:
+            rows.to_parquet(cast(BinaryIO, sink))
         return
     with path.open("w", encoding="utf-8") as file:  # `to_json` would write every / as \/
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

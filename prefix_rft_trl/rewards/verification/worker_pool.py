@@ -12,6 +12,9 @@ from multiprocessing import util
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from prefix_rft_trl.utils.errors import WorkError
+from prefix_rft_trl.utils.shared_memory import check_semaphores
+
 from .workers import SpawnWithoutMain
 
 
@@ -63,6 +66,7 @@ class WorkerPool:
             raise ValueError(f"`num_workers` must be at least 1, found {num_workers}. Omit it for one a core.")
         if not time_limit > 0:
             raise ValueError(f"`time_limit` must be a positive number of seconds, found {time_limit}.")
+        check_semaphores()
         self.function = function
         self.prepare = prepare
         self.num_workers = num_workers or default_num_workers()
@@ -86,7 +90,7 @@ class WorkerPool:
             prepare_with (`tuple`): arguments of `prepare`, in case workers are started.
 
         Raises:
-            RuntimeError: if workers keep dying without a single result.
+            WorkError: if workers keep dying without a single result.
         """
         if not items:
             return {}
@@ -105,7 +109,7 @@ class WorkerPool:
                     # A worker died between two items, or the pool was closed meanwhile
                     attempts = attempts + 1 if len(results) == done else 0
                     if attempts == MOST_ATTEMPTS:
-                        raise RuntimeError(
+                        raise WorkError(
                             f"The worker processes of a reward keep dying: {error}. Their output is above; if there "
                             "is none, memory may have run out: lower `num_workers`."
                         ) from error
