@@ -84,7 +84,7 @@ def check_prompts(dataset: Dataset | IterableDataset, args: Any, model: str, dem
     processor = load_processing_class(model, args)
     tokenizer = getattr(processor, "tokenizer", processor)
     encoder = None
-    if tokenizer is not None:
+    if tokenizer is not None and not getattr(args, "chat_template_path", None):  # which SFT gives the tokenizer later
         encoder = RowEncoder(
             tokenizer, declared_stop_ids(model, tokenizer), getattr(args, "chat_template_kwargs", None)
         )

@@ -39,10 +39,6 @@ class RowEncoder:
         self._template_kwargs = template_kwargs or {}
         self._last: tuple[Any, list[int]] = (None, [])
 
-    @property
-    def has_template(self) -> bool:
-        return bool(self.tokenizer.chat_template) or "chat_template" in self._template_kwargs
-
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Ids of a prompt with its generation prompt; those of the last one are kept.
 
@@ -52,8 +48,7 @@ class RowEncoder:
         from prefix_rft_trl.sampling.generate import encode_prompts
 
         if self._last[0] is not prompt:
-            with self._explain_template():
-                (ids,) = encode_prompts(self.tokenizer, [prompt], self._template_kwargs) or ([],)
+            (ids,) = encode_prompts(self.tokenizer, [prompt], self._template_kwargs) or ([],)
             if not ids:
                 raise ValueError(f"the tokenizer makes no token of it: {str(prompt)[:80]!r}. Remove the row")
             self._last = (prompt, ids)
@@ -91,13 +86,6 @@ class RowEncoder:
             yield
         except (jinja2.TemplateError, TypeError) as error:
             raise ValueError(
-                f"the chat template refuses the messages: {error}. Change them, or give the tokenizer another "
-                "template (`model_changes` in a recipe)"
-            ) from error
-        except ValueError as error:
-            if self.has_template:
-                raise
-            raise ValueError(
-                "it is messages, and the tokenizer has no chat template. Give it one (`model_changes` in a recipe), "
-                "or write prompts and demonstrations as plain text (`conversational: false`)"
+                f"the chat template refuses the demonstration: {error}. Change it, or give the model another "
+                "template: `chat_template` under `model_changes`."
             ) from error

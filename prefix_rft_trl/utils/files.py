@@ -26,6 +26,11 @@ LOCK = ".lock"
 PATIENCE = 2.0  # seconds that a killed process of many gigabytes may take to end
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a disk that has none, such as Lustre without `flock`
 
+NO_FOLDER: dict[type[OSError], str] = {
+    FileExistsError: "it is a file",
+    NotADirectoryError: "a part of this path is a file",
+}
+
 _held: set[int] = set()
 
 
@@ -194,7 +199,7 @@ def exclusive_lock(folder: Path, patience: float = PATIENCE, name: Path | None =
         while (lock := _take_lock(folder)) is None and time.monotonic() < end:
             time.sleep(0.05)
     except OSError as error:
-        raise _not_writable(folder, error) from error
+        raise _not_writable(name.parent if name else folder, error) from error
     if lock is None:
         raise InUseError(
             f"Another command is writing into {name or folder}{_holder(folder / LOCK)}. Wait for it, or choose "
@@ -278,5 +283,5 @@ def _holder(lock: Path) -> str:
 
 
 def _not_writable(folder: Path, error: OSError) -> ValueError:
-    reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+    reason = NO_FOLDER.get(type(error), error.strerror)
     return ValueError(f"cannot write to the folder {str(folder)!r}: {reason}. Name another one.")

@@ -228,7 +228,7 @@ def check_stage(recipe: Recipe, on_any_device: bool = False) -> argparse.Namespa
                 check_packages(*made[1:])
         if values.dataset_name:
             with as_user_error(ValueError):
-                check_source(values.dataset_name)
+                check_source(values.dataset_name, bool(values.dataset_streaming))
     except UserError as error:
         if not recipe.stage:
             raise

@@ -8,7 +8,6 @@ from prefix_rft_trl.data.loading import load_splits, pick_split, with_demonstrat
 from prefix_rft_trl.models.adapters import check_adapter_names, module_names
 from prefix_rft_trl.models.changes import starting_model
 from prefix_rft_trl.models.sources import explain_missing_model, load_tokenizer
-from prefix_rft_trl.models.templates import render_messages
 from prefix_rft_trl.rewards import RewardFunction, load_reward
 from prefix_rft_trl.rewards.registry import required_columns
 from prefix_rft_trl.utils.errors import UserError
@@ -84,7 +83,6 @@ def _make(
     model = starting_model(
         model_args.model_name_or_path, script_args.lab_level, script_args.model_changes, model_args.model_revision
     )
-    _check_template(model, prompts, training_args)
     benchmarks = _find_eval_benchmarks(script_args, training_args, prompts, model)
 
     from trl import get_peft_config, get_quantization_config
@@ -114,12 +112,6 @@ def _make(
         )
     _add_measurements(trainer, held_out, benchmarks, script_args.measure_steps, tokens)
     return trainer, prompts
-
-
-def _check_template(model: str, prompts: list[Any], training_args: Any) -> None:
-    messages = [prompt for prompt in prompts if isinstance(prompt, list)]
-    if messages and not getattr(training_args, "chat_template_path", None):
-        render_messages(load_tokenizer(model), messages, training_args.chat_template_kwargs or {})
 
 
 def splits_of(script_args: Any) -> Any:
