@@ -24,7 +24,7 @@ def read_curve(folder: str | Path) -> list[dict[str, Any]]:
 
 def is_finished(folder: str | Path) -> bool:
     """Whether a run reached its last step. Its state in the folder is what training writes last."""
-    state = read_object(Path(folder) / STATE)
+    state = readable_object(Path(folder) / STATE)
     step, last = state.get("global_step"), state.get("max_steps")
     return isinstance(step, int) and isinstance(last, int) and step >= last
 
@@ -80,7 +80,7 @@ class FileList:
     @classmethod
     def read(cls, checkpoint: Path) -> "FileList | None":
         """The list of a checkpoint; `None` if there is none or it is damaged."""
-        content = read_object(checkpoint / FILES)
+        content = readable_object(checkpoint / FILES)
         order, sizes, checksums = content.get("order", 0), content.get("sizes", {}), content.get("checksums", {})
         are_counts = all(map(_are_counts, ({"order": order}, sizes, checksums)))
         is_whole = are_counts and STATE in sizes and (sizes.keys() == checksums.keys() or not order)
@@ -106,7 +106,7 @@ def why_incomplete(checkpoint: Path) -> str | None:
         return "there is no such folder."
     if (checkpoint / INCOMPLETE).exists():
         return "it was not written to its end."
-    if not isinstance(read_object(checkpoint / STATE).get("global_step"), int):
+    if not isinstance(readable_object(checkpoint / STATE).get("global_step"), int):
         return f"it has no readable {STATE}, which is written last."
     if not (checkpoint / FILES).exists():
         return None
@@ -183,7 +183,7 @@ def _are_counts(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(number, int) and number >= 0 for number in value.values())
 
 
-def read_object(file: Path) -> dict[str, Any]:
+def readable_object(file: Path) -> dict[str, Any]:
     """The content of a file; empty if it cannot be read as an object of JSON."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

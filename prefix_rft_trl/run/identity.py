@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .folder import has_optimizer_state, read_object
+from .folder import has_optimizer_state, readable_object
 
 
 IDENTITY = "run_identity.json"
@@ -50,9 +50,9 @@ def identify_run(trainer: Any) -> Identity:
 def identify_checkpoint(checkpoint: Path) -> Identity:
     """The run of a checkpoint; of one up to 0.7.0, or of another trainer, what its files show."""
     if (checkpoint / IDENTITY).is_file():
-        run = _known(read_object(checkpoint / IDENTITY))
+        run = _known(readable_object(checkpoint / IDENTITY))
         return run if has_optimizer_state(checkpoint) else {**run, "optimizer": ""}
-    adapter, config = read_object(checkpoint / "adapter_config.json"), read_object(checkpoint / "config.json")
+    adapter, config = readable_object(checkpoint / "adapter_config.json"), readable_object(checkpoint / "config.json")
     has_weights = any(checkpoint.glob("*.safetensors"))  # sharded ones are elsewhere
     architectures = config.get("architectures") or [None]
     return _known(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from prefix_rft_trl.data.gym import NAME_PREFIX
 from prefix_rft_trl.data.prompts import Prompt, shared_parts
 from prefix_rft_trl.rewards.registry import FORMAT_REWARDS
-from prefix_rft_trl.utils.files import write_atomically
+from prefix_rft_trl.utils.files import read_object, write_atomically
 
 
 RUN_SETTINGS = "run_settings.json"
@@ -95,12 +95,6 @@ def settings_of_run(model: str) -> RunSettings | None:
 
 
 def read_run_settings(folder: Path) -> dict[str, Any]:
-    """All that the settings file of a run holds; nothing without one. Raises `ValueError` if it cannot be read."""
+    """All that the settings file of a run holds; nothing without one. Raises `ValueError` if it is damaged."""
     file = folder / RUN_SETTINGS
-    try:
-        content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise ValueError(f"the settings of the run, {file}, cannot be read: {error}. Remove the file.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"the settings of the run, {file}, are no mapping from settings to values. Remove the file.")
-    return content
+    return read_object(file, "Remove it.") if file.is_file() else {}
