@@ -199,11 +199,12 @@ def _prompt_room(model: Any, args: Any, budget_name: str) -> int | None:
     limit, budget = _positions(model, args), getattr(args, budget_name, None)
     if limit is None or budget is None:
         return None
-    if budget > limit or (budget == limit and budget_name == "max_completion_length"):
+    holds_prompts = budget_name == "max_length"
+    if budget > limit or (budget == limit and not holds_prompts):
+        problem = "is more than" if holds_prompts else "leaves no room for a prompt in"
         raise ValueError(
-            f"`{budget_name}` ({budget:,}) leaves no room for a prompt in the {limit:,} positions of the model. Lower "
-            "it, or give the model more positions: `max_position_embeddings` in its config, in a recipe by "
-            "`model_changes`."
+            f"`{budget_name}` ({budget:,}) {problem} the {limit:,} positions of the model. Lower it, or give the model "
+            "more positions: `max_position_embeddings` in its config, in a recipe by `model_changes`."
         )
     return limit - budget
 

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -26,6 +27,8 @@ from prefix_rft_trl import lab
 
 
 torch.set_num_threads(1)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as in a terminal, under `nohup` too
 settings.register_profile(
     "default",
     deadline=None,

@@ -160,7 +160,7 @@ def _measure(arguments: argparse.Namespace, settings: Settings) -> "TokenMeasure
     from prefix_rft_trl.data.check.measures import TokenMeasure
     from prefix_rft_trl.sampling.generate import declared_stop_ids
 
-    changes = None if arguments.tokenizer else settings.get("model_changes")
+    changes = settings.get("model_changes")
     try:
         tokenizer = changed_tokenizer(model, ModelChanges.read(changes)) if changes else load_tokenizer(model)
     except (ValueError, OSError) as error:
@@ -217,7 +217,7 @@ def _budgets(arguments: argparse.Namespace, settings: Settings) -> "Budgets":
 
 def _model_context(arguments: argparse.Namespace, settings: Settings) -> int | None:
     changes = settings.get("model_changes", {}).get("config", {})
-    if "max_position_embeddings" in changes and not arguments.tokenizer:
+    if "max_position_embeddings" in changes:
         return changes["max_position_embeddings"]
     model = str(_model_path(arguments, settings))
     try:

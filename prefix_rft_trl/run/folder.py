@@ -57,7 +57,7 @@ def delete_oldest(folder: Path, limit: int | None, best: str | None) -> None:
     if not limit or limit < 0:
         return
     found = sorted(_oldest_first(folder), key=lambda checkpoint: why_incomplete(checkpoint) is None)
-    kept = {found[-1], *([Path(best)] if best else [])}
+    kept = {*found[-1:], *([Path(best)] if best else [])}
     others = [checkpoint for checkpoint in found if checkpoint not in kept]
     for checkpoint in others[: max(0, len(found) - max(limit, len(kept)))]:
         shutil.rmtree(checkpoint, ignore_errors=True)

@@ -88,7 +88,7 @@ def test_launcher_settings_of_a_recipe_train_an_adapter_on_a_dataset_in_a_file(p
         (["--config", "recipes/lab/prefix_rtf.yaml"], ["Did you mean 'lab/prefix_rft'?"]),
         (["--config", "lab"], ["'lab' is a folder. Name a recipe in it: ", "sft.yaml"]),
         (["--config", "lab/prefix_rft", "--model_name_or_path", "runs/typo"], ["There is no folder 'runs/typo' here"]),
-        (["--config", "gsm8k/boxed"], ["this run is for GPUs"]),
+        (["--config", "gsm8k/boxed", "--dataset_name", "lab"], ["this run is for GPUs"]),
         (["--config"], ["--config"]),
     ],
 )

@@ -98,20 +98,25 @@ def test_a_recipe_is_evaluated_with_its_training_prompts(raw, asked, name):
         assert training == before, "the base model is asked otherwise than the model trained from it"
 
 
-@pytest.mark.parametrize("plain_text", [[], ["--plain_text"]])
+INSTRUCTIONS = [
+    ["--system_prompt", "Think.\nThen answer."],
+    ["--instruction", "Reason.\n\nBox it."],
+    ["--instruction", ""],
+    ["--keep_mark", "--system_prompt", "Be brief."],
+]
+AFTER_THAT_OF_THE_DATA = {"instruction": "Be sure.", "conversational": True}
+
+
 @pytest.mark.parametrize(
     ("flags", "settings"),
     [
-        (["--system_prompt", "Think.\nThen answer."], {}),
-        (["--instruction", "Reason.\n\nBox it."], {}),
-        (["--instruction", ""], {}),
-        (["--keep_mark", "--system_prompt", "Be brief."], {}),
-        ([], {"instruction": "Be sure.", "conversational": True}),  # follows the instruction of the data
+        *((flags, {}) for flags in INSTRUCTIONS),
+        *(([*flags, "--plain_text"], {}) for flags in INSTRUCTIONS),
+        (["--plain_text"], AFTER_THAT_OF_THE_DATA),
     ],
 )
-def test_instructions_inside_the_data_are_those_of_the_evaluation(raw, asked, flags, settings, plain_text):
-    line = ["data", "gsm8k", "--input", str(raw), "--output", "data/made.parquet", *flags, *plain_text]
-    assert main(line) == 0
+def test_instructions_inside_the_data_are_those_of_the_evaluation(raw, asked, flags, settings):
+    assert main(["data", "gsm8k", "--input", str(raw), "--output", "data/made.parquet", *flags]) == 0
     for benchmark in ("math500", "data/made.parquet"):  # as a benchmark itself the data has them already
         training, evaluation, _ = asked({"dataset_name": "data/made.parquet", **settings}, benchmark)
         assert training == evaluation

@@ -21,7 +21,7 @@ from prefix_rft_trl.cli.launch.recipe import Recipe
 
 
 OF_TIME = {"seconds", "step_time", "train_runtime", "train_samples_per_second", "train_steps_per_second"}
-OF_TIME |= {"written", "sizes"}  # of a checkpoint's files, some of which hold times
+OF_TIME |= {"written", "sizes", "checksums"}  # of a checkpoint's files, some of which hold times
 WRITING = os.O_WRONLY | os.O_RDWR
 LOGS = (".log", ".lock", "log.txt")
 

@@ -135,7 +135,7 @@ def stages() -> Run:
 
 
 def comparison() -> Run:
-    compare.ProcessPoolExecutor = lambda workers, mp_context: ThreadPoolExecutor(workers)
+    compare.ProcessPoolExecutor = lambda workers, **_: ThreadPoolExecutor(workers)
     jobs.subprocess.Popen = ForkedRun
     settings = flags({**SETTINGS, **GRPO})
     recipe = str(RECIPES / "prefix_rft.yaml")

@@ -126,10 +126,17 @@ def _interrupt_after(seconds: float) -> Iterator[None]:
 
     signal.signal(signal.SIGALRM, interrupt)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)  # again, for a finalizer swallows what is raised in it
     signal.setitimer(signal.ITIMER_PROF, PATIENCE * seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        try:
+            _clear_timers()
+        except _OutOfTime:  # the limit passed within this block
+            _clear_timers()
+
+
+def _clear_timers() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.setitimer(signal.ITIMER_PROF, 0)
