@@ -19,7 +19,11 @@ from .curve import CurveWriter
 class RunningTotals(AtomicCheckpoints):
     """Mixin for a trainer of TRL: a resumed run logs what an unbroken one logs, its summary at the end included."""
 
-    _totals: tuple[str, ...] = ("_total_loss_scalar", "_globalstep_last_logged", "_initial_global_step")
+    _totals: tuple[str, ...] = (
+        "_total_loss_scalar",
+        "_globalstep_last_logged",
+        "_initial_global_step",  # of later versions of transformers than the lowest that is allowed
+    )
     _metrics: dict[str, defaultdict[str, list[float]]]
     _tr_loss: torch.Tensor
     _resumed_from: str | None = None
@@ -37,7 +41,7 @@ class RunningTotals(AtomicCheckpoints):
     def _save_extras(self, folder: Path) -> None:
         super()._save_extras(folder)
         totals = {
-            "attributes": {name: getattr(self, name) for name in self._totals},
+            "attributes": {name: getattr(self, name) for name in self._totals if hasattr(self, name)},
             "loss": self._tr_loss.item(),
             "metrics": {name: list(map(float, values)) for name, values in self._metrics["train"].items()},
             "is_training": self.model.training,
