@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from .utils.lazy import lazy_front
 
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"
 __all__ = ["PrefixGRPOConfig", "PrefixGRPOTrainer"]
 
 # As model cards cite it

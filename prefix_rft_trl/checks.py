@@ -203,8 +203,8 @@ def _prompt_room(model: Any, args: Any, budget_name: str) -> int | None:
     if budget > limit or (budget == limit and not holds_prompts):
         problem = "is more than" if holds_prompts else "leaves no room for a prompt in"
         raise ValueError(
-            f"`{budget_name}` ({budget:,}) {problem} the {limit:,} positions of the model. Lower it, or give the model "
-            "more positions: `max_position_embeddings` in its config, in a recipe by `model_changes`."
+            f"`{budget_name}` ({budget:,}) {problem} the {limit:,} positions of the model. Lower it, or give the "
+            "model more positions: `max_position_embeddings` in its config, in a recipe by `model_changes`."
         )
     return limit - budget
 

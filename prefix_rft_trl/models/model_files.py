@@ -1,6 +1,7 @@
 """Files of a local model: find what is missing or damaged among them before anything is loaded."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 
 _TOKENIZERS = ("tokenizer*.json", "vocab.*", "*.model", "*.tiktoken")
 _WEIGHTS = ("*.safetensors", "*.bin")
+_OBJECTS = re.compile(r"(.*_)?config\.json|.*\.index\.json|tokenizer\.json|vocab\.json|special_tokens_map\.json")
 _LFS_POINTER = b"version https://git-lfs"
 _PICKLES = (b"PK", b"\x80")  # how `torch.save` begins a file, today and before
 
@@ -46,7 +48,8 @@ def check_weights(folder: Path) -> None:
     Raises:
         ValueError: naming the one that is missing or damaged.
     """
-    contents = {file.name: _read_object(file) for file in sorted(folder.glob("*.json"))}
+    files = (file for file in sorted(folder.glob("*.json")) if _OBJECTS.fullmatch(file.name))
+    contents = {file.name: _read_object(file) for file in files}
     shards = {
         shard
         for name, content in contents.items()

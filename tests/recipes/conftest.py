@@ -25,9 +25,10 @@ TOKENS += ["<|start_header_id|>", "<|end_header_id|>"]
 
 
 def as_on_the_hub(config: dict) -> dict:
-    """A config of an older transformers, as these models have on the Hub; positions as Qwen2.5-Math has them or more."""
+    """A config of an older transformers, as these models have on the Hub."""
     older = {name: value for name, value in config.items() if name != "rope_parameters"}
-    return {**older, "rope_theta": 10000.0, "max_position_embeddings": 4096 if config["model_type"] == "qwen2" else 32768}
+    positions = 4096 if config["model_type"] == "qwen2" else 32768
+    return {**older, "rope_theta": 10000.0, "max_position_embeddings": positions}
 
 
 @pytest.fixture(scope="session")

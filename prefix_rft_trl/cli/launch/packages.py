@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
-from prefix_rft_trl.utils.errors import UserError, nearest
+from prefix_rft_trl.utils.errors import UserError
 from prefix_rft_trl.utils.faults import install_command
 
 
@@ -61,15 +61,6 @@ def _needed(given: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if fitting:
             yield f"{setting}: {name}", fitting[0]
     for reporter in given.get("report_to") or []:
-        _check_reporter(reporter)
+        if reporter in ("all", "none"):
+            raise UserError(f"`report_to: {reporter}` stands alone, without the names of trackers.")
         yield f"report_to: {reporter}", REPORTERS.get(reporter, reporter)
-
-
-def _check_reporter(name: str) -> None:
-    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
-
-    if name in ("all", "none"):
-        raise UserError(f"`report_to: {name}` stands alone, without the names of trackers.")
-    if name not in INTEGRATION_TO_CALLBACK:
-        known = [*INTEGRATION_TO_CALLBACK, "none"]
-        raise UserError(f"`report_to` has no {name!r}.{nearest(name, known)} Known: {', '.join(known)}.")
