@@ -95,14 +95,15 @@ def _parse_flags(flags: list[str]) -> dict[str, Any]:
 
 
 def _parse_value(text: str) -> Any:
-    """A number, a switch or nothing, as in the YAML of a recipe; any other text as it is."""
+    """A number, a switch or nothing, where it has the usual spelling; any other text as it is."""
     import yaml
 
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
-    return value if isinstance(value, bool | int | float | None) else text
+    is_usual = value is None or (isinstance(value, bool | int | float) and str(value).lower() == text.lower())
+    return value if is_usual else text
 
 
 def _check(specification: Specification, recipes: Recipes) -> str:

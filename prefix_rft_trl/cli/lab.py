@@ -69,6 +69,8 @@ def _train(folder: Path, seed: int, steps: int, overwrite: bool) -> dict[str, li
     with as_user_error(ValueError), exclusive_lock(folder), ExitStack() as stack:
         for job in jobs.values():
             _check_folder(job, overwrite)
+        if (folder / RESULTS).is_file() and not any(job.folder.is_dir() for job in jobs.values()):
+            raise UserError(f"{folder / RESULTS} is not of an earlier quickstart. Choose another --output_dir.")
         if overwrite:
             for path in (folder / RESULTS, folder / PICTURE):
                 path.unlink(missing_ok=True)

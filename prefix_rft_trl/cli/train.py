@@ -152,10 +152,11 @@ def _train_stages(stages: list[Recipe], planned: list[PlannedRun], removed: list
         folder.mkdir(parents=True, exist_ok=True)
         if run.resumes == "last":
             if is_finished(folder):
+                print(f"Stage {number} of {len(stages)}: {stage.stage} is finished, in {folder}", flush=True)
                 continue
             stage = _without_resume(stage)
-            if checkpoint := last_checkpoint(folder, partial(print, file=sys.stderr)):
-                stage = replace(stage, flags=[*stage.flags, "--resume_from_checkpoint", checkpoint])
+            if last_checkpoint(folder):
+                stage = replace(stage, flags=[*stage.flags, "--resume_from_checkpoint", "last"])
             for later in planned[number - 1 :]:  # an earlier run may have finished it, this one has not
                 (later.folder / STATE).unlink(missing_ok=True)
             remove_adapter(folder)

@@ -6,7 +6,6 @@ the comparison is started again. A run that another command has started in the f
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prefix_rft_trl.run.folder import is_finished, last_checkpoint
-from prefix_rft_trl.utils.files import LOCK, InUseError, exclusive_lock
+from prefix_rft_trl.run.used_folder import remove_run
+from prefix_rft_trl.utils.files import InUseError, exclusive_lock
 from prefix_rft_trl.utils.processes import start_child
 
 from .spec import Trial
@@ -143,7 +143,8 @@ class RunProcess:
                 if self.was_finished:
                     return
                 if not self.job.has_checkpoint:
-                    _clear(self.job.folder)
+                    remove_run(self.job.folder)
+                    (self.job.folder / LOG).unlink(missing_ok=True)
         except InUseError:
             return
         threads = {"OMP_NUM_THREADS": "1"} if self.one_thread else {}
@@ -155,10 +156,3 @@ class RunProcess:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-
-
-def _clear(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.name == LOCK:
-            continue
-        shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -149,6 +149,12 @@ class _Scanner:
             self._single = encoder.most_characters
 
     def read(self, row: int, prompt: Any, demonstrations: Any, answer: Any, column: str | None) -> None:
+        try:
+            self._read(row, prompt, demonstrations, answer, column)
+        except ValueError as error:  # of a chat template that refuses one row for its text
+            self.scan.add("prompt_refused", row, str(error))
+
+    def _read(self, row: int, prompt: Any, demonstrations: Any, answer: Any, column: str | None) -> None:
         if fault := prompt_fault(prompt):
             return self.scan.add("prompt_unusable", row, fault)
         try:
@@ -156,7 +162,8 @@ class _Scanner:
         except ValueError as error:
             return self.scan.add("demonstration_unusable", row, str(error))
         if self._encoder is not None and (fault_of_form := self._fault_of_form(prompt, found)):
-            return self.scan.add(*fault_of_form[:1], row, fault_of_form[1])
+            kind, reason = fault_of_form
+            return self.scan.add(kind, row, reason)
         if self._encoder is not None and self._prompt_room is not None:
             self._check_prompt_fits(row, prompt, self._prompt_room)
         if column is None:
@@ -241,7 +248,8 @@ def prompt_fault(prompt: Any) -> str | None:
     for message in prompt:
         if not (isinstance(message, dict) and isinstance(message.get("role"), str)):
             return f"no message with a role: {excerpt(str(message))}"
-        if not isinstance(message.get("content"), (str, list)):
+        calls_tools = message.get("content") is None and message.get("tool_calls")
+        if not (calls_tools or isinstance(message.get("content"), (str, list))):
             return f"message of the {message['role']} whose content is {type(message.get('content')).__name__}"
     return None if any(text.strip() for text in prompt_texts(prompt)) else "messages without text"
 
@@ -251,7 +259,7 @@ def prompt_form(prompt: Any) -> Any:
     if isinstance(prompt, str):
         return str
     return tuple(
-        (message["role"], type(message["content"]), *(key for key, value in message.items() if value is not None))
+        (message["role"], type(message.get("content")), *(key for key, value in message.items() if value is not None))
         for message in prompt
     )
 

@@ -191,7 +191,7 @@ def _choose(folder: str, requested: str | bool) -> str | None:
                 f"`resume_from_checkpoint=True`, but {folder} holds no complete checkpoint. Leave it out."
             )
         if checkpoint is None:
-            logger.warning(f"There is no complete checkpoint in {folder} yet: starting from the beginning.")
+            logger.warning(f"There is no complete checkpoint in {folder} yet: what is to be trained starts afresh.")
         else:
             logger.warning(f"Resuming from {checkpoint}.")
     else:

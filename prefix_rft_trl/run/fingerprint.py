@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prefix_rft_trl.data.data_files import file_format
 from prefix_rft_trl.data.gym import NAME_PREFIX
 from prefix_rft_trl.models.sources import LAB, fingerprint
 
@@ -126,7 +127,7 @@ def _model(given: Mapping[str, Any]) -> dict[str, str]:
 def _dataset(given: Mapping[str, Any]) -> dict[str, str]:
     name, config = str(given["dataset_name"]), given.get("dataset_config")
     path, is_made_here = Path(name), name == LAB or name.startswith(NAME_PREFIX)
-    inside = [path] if is_made_here or path.is_file() else sorted(path.rglob("*"))
+    inside = [path] if is_made_here or path.is_file() else _data_files(path)
     files = [] if is_made_here else [file for file in inside if file.is_file()]
     if not files:
         return {"name": f"{name}, {config}" if config else name}
@@ -135,6 +136,15 @@ def _dataset(given: Mapping[str, Any]) -> dict[str, str]:
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "blake2b").digest())
     return {"name": name, "content": digest.hexdigest()}
+
+
+def _data_files(folder: Path) -> list[Path]:
+    visible = (path for path in sorted(folder.rglob("*")) if not any(part[0] == "." for part in _inside(path, folder)))
+    return [path for path in visible if file_format(path.name) or path.suffix == ".arrow"]
+
+
+def _inside(path: Path, folder: Path) -> tuple[str, ...]:
+    return path.relative_to(folder).parts
 
 
 def _plain(value: Any) -> Any:

@@ -5,6 +5,7 @@ import shutil
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def delete_oldest(folder: Path, limit: int | None, best: str | None) -> None:
     if not limit or limit < 0:
         return
     found = sorted(_oldest_first(folder), key=lambda checkpoint: why_incomplete(checkpoint) is None)
-    kept = {*found[-1:], *([Path(best)] if best else [])}
+    kept = {*found[-1:], *(checkpoint for checkpoint in found if best and checkpoint.name == Path(best).name)}
     others = [checkpoint for checkpoint in found if checkpoint not in kept]
     for checkpoint in others[: max(0, len(found) - max(limit, len(kept)))]:
         shutil.rmtree(checkpoint, ignore_errors=True)
@@ -124,6 +125,11 @@ def why_incomplete(checkpoint: Path) -> str | None:
 
 def why_damaged(checkpoint: Path) -> str | None:
     """Which file of a complete checkpoint is not as it was written; `None` if all are, or if it has no checksums."""
+    return _damage(checkpoint, tuple(file.stat().st_mtime_ns for file in sorted(checkpoint.rglob("*"))))
+
+
+@lru_cache(maxsize=64)
+def _damage(checkpoint: Path, written: tuple[int, ...]) -> str | None:
     files = FileList.read(checkpoint)
     for name, expected in files.checksums.items() if files else ():
         try:
@@ -135,7 +141,7 @@ def why_damaged(checkpoint: Path) -> str | None:
 
 
 def checksum(file: Path) -> int:
-    """The CRC-32 of a file, at some gigabytes per second."""
+    """The CRC-32 of a file, at about a gigabyte per second."""
     value = 0
     with file.open("rb") as content:
         while part := content.read(1 << 24):

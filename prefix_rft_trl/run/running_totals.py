@@ -32,7 +32,7 @@ class RunningTotals(AtomicCheckpoints):
 
     def __init__(self, *args: Any, **named: Any):
         super().__init__(*args, **named)
-        self.add_callback(TotalsRestorer(self))
+        self.callback_handler.callbacks.insert(0, TotalsRestorer(self))  # before a curve that goes on from them
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

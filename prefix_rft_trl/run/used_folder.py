@@ -13,7 +13,7 @@ from prefix_rft_trl.models.adapters import MERGED, RECORD
 from prefix_rft_trl.models.sources import ADAPTER_CONFIG, CONFIG
 
 from .fingerprint import RunFingerprint, describe_changes
-from .folder import CURVE, STATE, is_finished
+from .folder import CURVE, STATE, is_finished, last_checkpoint
 from .settings import RUN_SETTINGS
 
 
@@ -110,6 +110,11 @@ def _check_resumed(run: PlannedRun, folder: Path, report: Callable[[str], None])
             f"({describe_changes(changes)}). Take another `--output_dir`, or `--overwrite` instead of "
             "`--resume_from_checkpoint` to remove that run."
         )
+    if changes and not run.fingerprint.stage and is_finished(folder) and last_checkpoint(folder) is None:
+        raise ValueError(
+            f"{folder} holds a finished run without checkpoints, so other settings ({describe_changes(changes)}) "
+            "have nothing to go on from. Take another `--output_dir`, or `--overwrite` to remove that run."
+        )
     if changes:
         is_over = run.fingerprint.stage and is_finished(folder)
         what = f"Stage '{run.fingerprint.stage}' is finished and not trained again" if is_over else "Resuming"
@@ -120,9 +125,11 @@ def _refusal(runs: Sequence[PlannedRun], are_finished: bool) -> str:
     found = [RunFingerprint.read(run.folder) for run in runs]
     for run, there in zip(runs, found, strict=True):
         if there and (changes := there.changes(run.fingerprint)):
+            goes_on = not are_finished and not any(change.is_of_identity for change in changes)
+            resume = ", `--resume_from_checkpoint last` to go on with these settings" if goes_on else ""
             return (
-                f"{run.folder} holds another run ({describe_changes(changes)}). Take another `--output_dir`, or "
-                "`--overwrite` to remove that run."
+                f"{run.folder} holds another run ({describe_changes(changes)}). Take another `--output_dir`{resume}, "
+                "or `--overwrite` to remove that run."
             )
     folder = runs[-1].folder
     this = "this run" if all(found) else "a run of unknown settings"

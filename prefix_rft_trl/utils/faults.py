@@ -4,6 +4,7 @@ An error that is not on the list is a fault of the program, and keeps its traceb
 """
 
 import errno
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -31,21 +32,23 @@ _OF_PATHS = {
 }
 
 
-def report(command: str, error: BaseException, is_heard: bool = True) -> int:
+def report(command: str, error: BaseException, is_heard: bool = True, is_at_work: bool = False) -> int:
     """Prints what ended a command, in a sentence, and returns its exit code. Raises an error that is not on the list.
 
     Args:
         command (`str`): its name in front of the sentence.
         error (`BaseException`): what ended it.
         is_heard (`bool`): whether this process prints a refusal, one of several that refuse the same.
+        is_at_work (`bool`): whether it has begun what it was asked for. Then nothing is a refusal, and what only the
+            code of the user can have done, such as a file that is not there, keeps its traceback.
     """
     if isinstance(error, KeyboardInterrupt):
         sentence, code = "interrupted.", INTERRUPTED
     elif isinstance(error, WorkError) or is_full_disk(error) or type(error).__name__ == "OutOfMemoryError":
         sentence, code = known_fault(error) or str(error), FAILED
     elif isinstance(error, UserError):
-        sentence, code = str(error), REFUSED
-    elif (known := known_fault(error)) is not None:
+        sentence, code = str(error), FAILED if is_at_work else REFUSED
+    elif not is_at_work and (known := known_fault(error)) is not None:
         sentence, code = known, REFUSED
     else:
         raise error
@@ -100,7 +103,10 @@ def _of_package(error: Any) -> str | None:
     name = (error.name or "").partition(".")[0]
     if isinstance(error, ModuleNotFoundError) and name not in ("", "prefix_rft_trl"):
         return f"the package {name!r} is not installed: {install_command(name)}."
-    return _sentence(error) if "install" in str(error) else None  # from a library that lacks another one
+    return _sentence(error) if LACKS.search(str(error)) else None
+
+
+LACKS = re.compile(r"pip install|\binstall(ed)?\b", re.IGNORECASE)  # a library that lacks another one says so
 
 
 def install_command(package: str) -> str:

@@ -22,9 +22,11 @@ from .errors import WorkError
 from .faults import full_disk, is_full_disk
 
 
-LOCK = ".lock"
+LOCK = ".prefix-rft.lock"
 PATIENCE = 2.0  # seconds that a killed process of many gigabytes may take to end
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a disk that has none, such as Lustre without `flock`
+
+HEX = "[0-9a-f]"
 
 NO_FOLDER: dict[type[OSError], str] = {
     FileExistsError: "it is a file",
@@ -233,9 +235,9 @@ def held_locks() -> tuple[int, ...]:
 def _scratch_folder(target: Path) -> Iterator[Path]:
     """Yields a locked folder beside a target, and removes it. Before that it removes those of killed processes."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(".*.partial-*"):
+    for left in target.parent.glob(f".*.partial-{HEX * 8}"):
         with suppress(OSError):
-            if (lock := _take_lock(left, is_required=True)) is not None:
+            if (left / LOCK).is_file() and (lock := _take_lock(left, is_required=True)) is not None:
                 shutil.rmtree(left, ignore_errors=True)
                 lock.close()
     lock = None

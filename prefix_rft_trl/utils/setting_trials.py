@@ -40,10 +40,14 @@ def _make_scheduler(values: Mapping[str, Any]) -> None:
     from transformers import get_scheduler
 
     name = values["lr_scheduler_type"]
+    further = dict(_read(values.get("lr_scheduler_kwargs")) or {})
     if name not in ("reduce_lr_on_plateau", "greedy"):  # these are made of an evaluation
-        optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-        further = dict(_read(values.get("lr_scheduler_kwargs")) or {})
-        get_scheduler(name, optimizer, num_warmup_steps=0, num_training_steps=1, scheduler_specific_kwargs=further)
+        optimizer = torch.optim.SGD([torch.zeros(1)], lr=values.get("learning_rate") or 1.0)
+        try:
+            get_scheduler(name, optimizer, num_warmup_steps=0, num_training_steps=1, scheduler_specific_kwargs=further)
+        except (TypeError, ValueError) as error:
+            with_these = f" with `lr_scheduler_kwargs` {further!r:.80}" if further else ""
+            raise ValueError(f"{error}{with_these}") from error
 
 
 def _make_accelerator_config(values: Mapping[str, Any]) -> None:

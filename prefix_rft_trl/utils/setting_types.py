@@ -23,6 +23,7 @@ WIDER_HINTS: dict[str, Any] = {
     "lora_target_parameters": list[str] | str | None,
     "debug": str | list | None,  # None is what the parser makes of it
     "fsdp": bool | str | list[str] | None,
+    "resume_from_checkpoint": str | bool | None,
 }
 FILE_SETTINGS = ("accelerator_config", "deepspeed", "fsdp_config")  # text that is no JSON is the path of a file
 MOST_LISTED = 16
@@ -59,7 +60,7 @@ def check_type(name: str, hint: Any, value: Any, default: Any = None) -> None:
         expected = " or ".join(dict.fromkeys(_expectation(kind) for kind in kinds))
         raise ValueError(f"`{name}` takes {expected}, found {_description(value)}. {_remedy(value, kinds, default)}")
     if list[str] in kinds:
-        _check_separation(name, [value] if isinstance(value, str) else value or [])
+        _check_separation(name, value if isinstance(value, list | tuple) else [value])
     if choices_of(hint) and isinstance(value, str):
         check_known(name, value, choices_of(hint))
     if isinstance(value, str) and dict in map(_base, kinds):

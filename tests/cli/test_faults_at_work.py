@@ -48,7 +48,7 @@ def test_full_disk_ends_a_command_with_the_file_and_leaves_no_part_of_it(tmp_pat
     said = capsys.readouterr().err
     assert f"the disk is full: {file} could not be written. Make room" in said
     assert "Traceback" not in said
-    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != ".lock"] == []
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file() and path.suffix != ".lock"] == []
 
 
 def test_full_disk_at_the_end_of_a_training_names_its_folder(capfd, monkeypatch):

@@ -96,7 +96,7 @@ def test_a_damaged_settings_file_is_of_a_run_without_fingerprint(text):
 
 
 OWN_FILES = [
-    "notes.md", "log.txt", ".lock", "README.md", "data.jsonl", "recipe.yaml", "completions/mine.txt",
+    "notes.md", "log.txt", ".prefix-rft.lock", "README.md", "data.jsonl", "recipe.yaml", "completions/mine.txt",
     "eval/results.json", "checkpoint-best/model.safetensors", "other/run_settings.json", "other/model.safetensors",
     "runs/events",
 ]  # fmt: skip

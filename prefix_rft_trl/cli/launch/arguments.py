@@ -29,6 +29,7 @@ from .recipe import DEFAULT_TRAINER, Recipe, naming_hint
 
 
 SCRIPT = "script.py"  # stands for the one that is launched
+OF_OTHER_SCRIPTS = ("module", "no_python")  # of the launcher, which always launches ours
 CONFIGS = {"prefix_grpo": PrefixGRPOConfig, "sft": DemonstrationSFTConfig}
 
 
@@ -185,6 +186,8 @@ def split_launcher_flags(recipe: Recipe) -> tuple[list[str], Recipe]:
     trainer_settings = {action.dest for action in parser._actions}
     launcher_settings = {action.dest: action for action in launcher._actions if action.option_strings}
     known = trainer_settings | {*launcher_settings, "accelerate_config", "env"}
+    if refused := [name for name in OF_OTHER_SCRIPTS if name in recipe.settings]:
+        raise UserError(f"`{refused[0]}` is for launching scripts of your own. Leave it out.")
     others = {name: value for name, value in recipe.settings.items() if name not in trainer_settings | {"env"}}
     from_line = parser.parse_known_args(recipe.flags)[1]
     flags_of_line = {flag.removeprefix("--").partition("=")[0] for flag in from_line if flag.startswith("--")}
@@ -246,4 +249,6 @@ def _launcher_words(name: str, value: Any, action: argparse.Action | None) -> li
         with as_user_error(ValueError):
             check_type(name, bool, value)
         return [f"--{name}"] if value else []
+    if value is False and action is not None and "no" in (action.choices or ()):  # what YAML reads there
+        return [f"--{name}", "no"]
     return [f"--{name}", str(value)]

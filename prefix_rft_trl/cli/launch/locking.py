@@ -41,7 +41,8 @@ def _is_first_machine(recipe: Recipe) -> bool:
     if rank is None:
         import yaml
 
-        config = find_recipe_file(str(_setting(recipe, "accelerate_config") or _setting(recipe, "config_file")))
+        config = _setting(recipe, "accelerate_config") or _setting(recipe, "config_file")
         with suppress(OSError, ValueError, yaml.YAMLError, AttributeError):  # which the launch reports
-            rank = yaml.safe_load(config.read_text(encoding="utf-8")).get("machine_rank")
+            text = find_recipe_file(str(config)).read_text(encoding="utf-8") if config else "{}"
+            rank = yaml.safe_load(text).get("machine_rank")
     return str(rank or 0) == "0"

@@ -61,6 +61,8 @@ def _needed(given: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if fitting:
             yield f"{setting}: {name}", fitting[0]
     for reporter in given.get("report_to") or []:
+        if not reporter:
+            raise UserError("`report_to` names no tracker. Name one, or set `none`.")
         if reporter in ("all", "none"):
             raise UserError(f"`report_to: {reporter}` stands alone, without the names of trackers.")
         yield f"report_to: {reporter}", REPORTERS.get(reporter, reporter)

@@ -96,7 +96,9 @@ class Recipe:
         if not isinstance(env, dict):
             raise UserError(f"`env` is a mapping from environment variables to values, found {env!r}.")
         for name, value in env.items():
-            if not isinstance(name, str) or value is None or isinstance(value, dict | list):
+            if not isinstance(name, str) or not name or "=" in name:
+                raise UserError(f"`env` names environment variables, found {name!r}. Correct it.")
+            if value is None or isinstance(value, dict | list):
                 raise UserError(f"`env` gives each variable a text, found {name!r}: {value!r:.80}. Correct its value.")
 
     def flag_values(self, setting: str) -> list[str]:
@@ -136,6 +138,11 @@ class Recipe:
         flags = grouped(self.flags)
         trainers = {}
         for stage, settings in own.items():
+            if "output_dir" in settings or f"{stage}.output_dir" in {**dict(shared), **dict(flags)}:
+                raise UserError(
+                    f"stage '{stage}' has an `output_dir` of its own, but trains in that of the recipe, or in a "
+                    "folder of its name there. Set `output_dir` for the entire recipe."
+                )
             complete = Recipe({**dict(_for_stage(stage, shared)), **settings}, _joined(_for_stage(stage, flags)))
             trainers[stage] = complete.trainer
         for origin, names in (("recipe", dict(shared)), ("command line", dict(flags))):

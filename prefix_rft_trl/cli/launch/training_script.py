@@ -37,36 +37,49 @@ def main(argv: list[str] | None = None) -> int:
 
 def train(recipe: Recipe) -> int:
     """Trains a recipe; returns its exit code: 0 done, 1 failed, 2 refused, 130 stopped by the user."""
+    is_heard = int(os.environ.get("LOCAL_RANK", 0)) == 0
     try:
-        return _train(recipe)
+        prepared = _prepare(recipe)
     except (KeyboardInterrupt, Exception) as error:
-        return report("train", error, is_heard=int(os.environ.get("LOCAL_RANK", 0)) == 0)
+        return report("train", error, is_heard)
+    try:
+        return _run(*prepared)
+    except (KeyboardInterrupt, Exception) as error:
+        return report("train", error, is_heard, is_at_work=True)
 
 
-def _train(recipe: Recipe) -> int:
+def _prepare(recipe: Recipe) -> tuple[Any, PrefixScriptArguments, Any, bool]:
+    """The trainer, with the settings it does not have itself, its prompts, and whether its run has ended before."""
     # TRL 1.16 names its own default by the older name, in each run
     warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)
     with as_user_error(ValueError):
         script_args, training_args, model_args = recipe.parse()
         _check_number_of_processes(training_args.world_size)
+        if training_args.fsdp and training_args.world_size == 1:
+            raise UserError("`fsdp` shards a model over processes, and this run has one. Add `--num_processes`.")
         if training_args.process_index == 0:
             check_writable_folder(Path(training_args.output_dir))
         resume = training_args.resume_from_checkpoint
         training_args.resume_from_checkpoint = resolve_checkpoint(training_args.output_dir, resume)
         trainer, prompts = make_trainer(script_args, training_args, model_args)
         trainer.refuse_other_run(training_args.resume_from_checkpoint)
-    if resume in RESUME_LAST and has_ended(trainer):
-        trainer.accelerator.print(f"\nThe run in {training_args.output_dir} is finished: nothing is left to train.")
+    return trainer, script_args, prompts, resume in RESUME_LAST and has_ended(trainer)
+
+
+def _run(trainer: Any, script_args: PrefixScriptArguments, prompts: Any, is_over: bool) -> int:
+    if is_over:
+        trainer.accelerator.print(f"\nThe run in {trainer.args.output_dir} is finished: nothing is left to train.")
         exit_code = 0
     else:
-        exit_code = _train_and_save(trainer, script_args, training_args, prompts)
+        exit_code = _train_and_save(trainer, script_args, prompts)
     trainer.accelerator.wait_for_everyone()  # or one process tears down what another still communicates with
     trainer.accelerator.end_training()
     note_exit_code(exit_code)
     return exit_code
 
 
-def _train_and_save(trainer: Any, script_args: PrefixScriptArguments, training_args: Any, prompts: Any) -> int:
+def _train_and_save(trainer: Any, script_args: PrefixScriptArguments, prompts: Any) -> int:
+    training_args = trainer.args
     folder = training_args.output_dir
     trainer.accelerator.wait_for_everyone()  # until every process has seen whether the run is finished
     if trainer.accelerator.is_main_process:
@@ -87,7 +100,7 @@ def _train_and_save(trainer: Any, script_args: PrefixScriptArguments, training_a
     elif trainer.state.global_step:
         with named_in_errors(Path(folder)):
             _finish(trainer, script_args, training_args, prompts[0])
-    if not (stop.signal or trainer.state.global_step):
+    else:
         trainer.accelerator.print("\nNo step was made, so nothing was trained: the dataset does not fill a batch.")
         return 1
     return stop.exit_code
