@@ -6,6 +6,7 @@ An error that is not on the list is a fault of the program, and keeps its traceb
 import errno
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +41,7 @@ def report(command: str, error: BaseException, is_heard: bool = True, is_at_work
         error (`BaseException`): what ended it.
         is_heard (`bool`): whether this process prints a refusal, one of several that refuse the same.
         is_at_work (`bool`): whether it has begun what it was asked for. Then nothing is a refusal, and what only the
-            code of the user can have done, such as a file that is not there, keeps its traceback.
+            code of the user can have done, such as a file that is not there, is printed with its traceback.
     """
     if isinstance(error, KeyboardInterrupt):
         sentence, code = "interrupted.", INTERRUPTED
@@ -48,7 +49,10 @@ def report(command: str, error: BaseException, is_heard: bool = True, is_at_work
         sentence, code = known_fault(error) or str(error), FAILED
     elif isinstance(error, UserError):
         sentence, code = str(error), FAILED if is_at_work else REFUSED
-    elif not is_at_work and (known := known_fault(error)) is not None:
+    elif is_at_work:
+        traceback.print_exception(error)
+        return FAILED
+    elif (known := known_fault(error)) is not None:
         sentence, code = known, REFUSED
     else:
         raise error

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -26,7 +27,7 @@ LOCK = ".prefix-rft.lock"
 PATIENCE = 2.0  # seconds that a killed process of many gigabytes may take to end
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a disk that has none, such as Lustre without `flock`
 
-HEX = "[0-9a-f]"
+SCRATCH = re.compile(r"\.partial-([0-9a-f]{8}|lock)$")
 
 NO_FOLDER: dict[type[OSError], str] = {
     FileExistsError: "it is a file",
@@ -235,9 +236,13 @@ def held_locks() -> tuple[int, ...]:
 def _scratch_folder(target: Path) -> Iterator[Path]:
     """Yields a locked folder beside a target, and removes it. Before that it removes those of killed processes."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f".*.partial-{HEX * 8}"):
+    for left in target.parent.glob(".*.partial-*"):
         with suppress(OSError):
-            if (left / LOCK).is_file() and (lock := _take_lock(left, is_required=True)) is not None:
+            if (
+                SCRATCH.search(left.name)
+                and (left / LOCK).is_file()
+                and (lock := _take_lock(left, is_required=True)) is not None
+            ):
                 shutil.rmtree(left, ignore_errors=True)
                 lock.close()
     lock = None

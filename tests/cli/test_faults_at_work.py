@@ -90,3 +90,13 @@ def test_shared_memory_that_cannot_be_written_is_found_before_the_work(line, cap
     _load_verifier.cache_clear()  # an evaluation before this one may have made it
     assert main(line) == 2
     assert "shared memory (/dev/shm) cannot be written: [Errno 13] Permission denied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file", "key.txt"), ConnectionError, ImportError])
+def test_a_fault_while_training_is_no_refusal_and_keeps_its_traceback(error, monkeypatch, capfd):
+    def fail(self, *args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(Trainer, "training_step", fail)
+    assert main(["train", *SMALL, "--output_dir", "run"]) == 1
+    assert "Traceback" in capfd.readouterr().err

@@ -64,7 +64,7 @@ def test_a_flag_goes_to_the_stages_that_have_it_or_to_the_one_that_it_names():
 
 
 def test_each_stage_starts_from_the_one_before_whatever_its_own_settings_say():
-    own = {"trainer": "sft", "output_dir": "elsewhere", "model_name_or_path": "another"}
+    own = {"trainer": "sft", "model_name_or_path": "another"}
     recipe = {"model_name_or_path": "base", "stages": {"a": {"trainer": "sft"}, "b": own, "c": own}}
     stages = split("--output_dir", "old", "--output_dir=new", "--model_name_or_path", "other", recipe=recipe)
     assert [stage.settings["output_dir"] for stage in stages] == ["new/a", "new/b", "new"]

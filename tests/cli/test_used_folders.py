@@ -164,3 +164,17 @@ def test_all_stages_are_replaced_as_the_first_one_starts(two_stages, killed):
     killed(*SAVING, "--overwrite", trainer=CountingSFTTrainer, recipe=two_stages)
     assert last_checkpoint("run") is None, "or the new second stage would resume the old one"
     assert not Path("run/model.safetensors").exists()
+
+
+def test_a_damaged_checkpoint_of_a_stage_is_passed_over(two_stages, capsys):
+    assert train(*SAVING, "--two.max_steps", "2", recipe=two_stages) == 0
+    weights = Path("run/checkpoint-2/model.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    Path("run/trainer_state.json").unlink()
+    capsys.readouterr()
+    assert train(*SAVING, "--two.max_steps", "2", *LAST, recipe=two_stages) == 0
+    said = capsys.readouterr()
+    assert "Stage 1 of 2: one is finished, in run/one" in said.out
+    assert is_finished("run")

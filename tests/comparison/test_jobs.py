@@ -227,3 +227,12 @@ def test_a_signal_ends_the_runs(tmp_path, comparison_in_a_process, number, code)
     assert all(running.process is not None for running in again)  # their locks are free
     for running in again:
         running.process.wait()
+
+
+def test_files_of_the_user_stay_where_a_run_starts_over(tmp_path):
+    job = jobs_for([trial("a")], tmp_path)[0]
+    finish(job, "")
+    (job.folder / "notes.md").write_text("mine")
+    run_jobs([job], at_a_time=1)
+    assert is_finished(job.folder)
+    assert (job.folder / "notes.md").read_text() == "mine"

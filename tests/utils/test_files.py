@@ -228,8 +228,11 @@ def test_file_that_another_command_is_writing_is_refused_and_others_are_not(tmp_
 def test_leftovers_of_a_killed_process_go_when_something_is_written(tmp_path, in_a_process, block):
     process = in_a_process(block, tmp_path / "made")
     (tmp_path / ".mine.partial").touch()
-    assert len(list(tmp_path.iterdir())) == 2
+    (tmp_path / ".mine.partial-2024").mkdir()
+    (tmp_path / ".mine.partial-12345678").mkdir()
+    assert len(list(tmp_path.iterdir())) == 4
     process.send_signal(signal.SIGKILL)
     process.wait()
     write_atomically(tmp_path / "other", "")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine.partial", "other"]
+    users = [".mine.partial", ".mine.partial-12345678", ".mine.partial-2024"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*users, "other"]

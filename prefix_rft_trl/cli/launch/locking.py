@@ -38,11 +38,10 @@ def _setting(recipe: Recipe, name: str) -> Any:
 
 def _is_first_machine(recipe: Recipe) -> bool:
     rank = _setting(recipe, "machine_rank")
-    if rank is None:
+    config = _setting(recipe, "accelerate_config") or _setting(recipe, "config_file")
+    if rank is None and config:
         import yaml
 
-        config = _setting(recipe, "accelerate_config") or _setting(recipe, "config_file")
         with suppress(OSError, ValueError, yaml.YAMLError, AttributeError):  # which the launch reports
-            text = find_recipe_file(str(config)).read_text(encoding="utf-8") if config else "{}"
-            rank = yaml.safe_load(text).get("machine_rank")
+            rank = yaml.safe_load(find_recipe_file(str(config)).read_text(encoding="utf-8")).get("machine_rank")
     return str(rank or 0) == "0"
