@@ -154,7 +154,8 @@ def _check_input(arguments: argparse.Namespace, source: KnownSource, output: Pat
         raise UserError(f"{arguments.source} needs --input: a name on the Hub or a local file.")
     if arguments.config and file_format(arguments.input or ""):
         raise UserError(f"--config is for datasets on the Hub; {arguments.input!r} is a file.")
-    if arguments.input and output.exists() and Path(arguments.input).exists() and output.samefile(arguments.input):
+    source_file = Path(arguments.input or "").expanduser()
+    if arguments.input and output.exists() and source_file.exists() and output.samefile(source_file):
         raise UserError(f"the output is the input, {str(output)!r}. Name another file.")
 
 
@@ -179,4 +180,7 @@ def _load(arguments: argparse.Namespace, source: KnownSource) -> "Dataset":
 
     name = arguments.input or source.input
     configs = arguments.config or [source.config if name == source.input else None]
-    return concatenate_datasets([pick_split(load_splits(name, config), arguments.split) for config in configs])
+    given = {flag: getattr(arguments, flag) for flag in COLUMNS} if "answer_column" in source.options else None
+    return concatenate_datasets(
+        [pick_split(load_splits(name, config, columns=given), arguments.split) for config in configs]
+    )

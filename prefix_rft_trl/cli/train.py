@@ -5,6 +5,7 @@ On the CPU, without any setting of the launcher, training runs in this process, 
 
 import ast
 import importlib.resources as resources
+import os
 import sys
 import textwrap
 from dataclasses import replace
@@ -103,7 +104,7 @@ def plan_runs(trainings: list[Recipe], recipe_file: Path | None = None) -> list[
                 RunFingerprint.from_settings(given, training.stage, before),
                 given["resume_from_checkpoint"],
                 given["overwrite"],
-                {name: value for name, value in read.items() if isinstance(value, str)},
+                {name: os.path.expanduser(value) for name, value in read.items() if isinstance(value, str)},
             )
         )
     return planned

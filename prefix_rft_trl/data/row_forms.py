@@ -56,11 +56,16 @@ class RowForm:
             answer = stated_solution(demonstration)
         return {"prompt": self._prompt(row), "completion": demonstration, "solution": answer}
 
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read."""
+        named = (self.prompt, self.demonstration, self.answer, self.context)
+        return list(dict.fromkeys(name for name in named if name is not None))
+
     def describe(self) -> str:
-        """One sentence that names the form and its columns."""
-        parts = {"prompt": self.prompt, "demonstration": self.demonstration, "answer": self.answer}
-        columns = ", ".join(f"{role} from `{column}`" for role, column in parts.items() if column)
-        return f"{self.name} ({columns})"
+        """The form and its columns, as in `GSM8K: prompt=question, demonstration=answer, answer=answer`."""
+        roles = {"prompt": self.prompt, "demonstration": self.demonstration, "answer": self.answer}
+        return f"{self.name}: " + ", ".join(f"{role}={column or 'none'}" for role, column in roles.items())
 
     def _prompt(self, row: Mapping[str, Any]) -> Any:
         prompt, context = row.get(self.prompt), row.get(self.context) if self.context else None
@@ -136,7 +141,7 @@ def recognised_form(
     prompt = given.get("prompt") or _prompt_column(columns, row, has_conversation=conversation is not None)
     if prompt is not None:
         form = _flat_form(columns, row, prompt, given)
-        if form.demonstration or conversation is None:
+        if form.demonstration or conversation is None or (prompt.lower() == "prompt" and "demonstration" in given):
             return form
     return conversation
 
@@ -145,13 +150,19 @@ def _flat_form(
     columns: Sequence[str], row: Mapping[str, Any], prompt: str, given: Mapping[str, str | None]
 ) -> RowForm:
     named = _Columns(columns, row)
-    demonstration = given["demonstration"] if "demonstration" in given else _demonstration_column(named, prompt)
+    demonstration = given.get("demonstration")
+    if demonstration is None:
+        try:
+            demonstration = _demonstration_column(named, prompt)
+        except ValueError:
+            if "demonstration" not in given:
+                raise
     answer = given.get("answer") or _answer_column(named, demonstration)
     context = named.find(_ALPACA_INPUT) if prompt.lower() == "instruction" else None
-    names = {"prompt": "prompt and completion", "instruction": "Alpaca rows"}
+    names = {"prompt": "prompt and completion", "instruction": "Alpaca"}
     name = names.get(prompt.lower(), f"{prompt} and {demonstration or answer}" if demonstration or answer else prompt)
     if demonstration is not None and demonstration == answer and MARK in completion_text(row.get(demonstration) or ""):
-        name = "questions answered as in GSM8K"
+        name = "GSM8K"
     return RowForm(name, prompt, demonstration, answer, context)
 
 

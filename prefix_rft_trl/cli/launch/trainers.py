@@ -20,7 +20,7 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
     """A [`PrefixGRPOTrainer`], and the first prompts that it trains on."""
     if not script_args.reward_funcs:
         raise UserError("no reward: set `reward_funcs` to a registered name or a dotted path.")
-    splits, rewards = splits_of(script_args), _load_rewards(script_args)
+    splits, rewards = splits_of(script_args, training_args), _load_rewards(script_args)
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
     _check_columns(rewards, rows)
     weights = training_args.reward_weights
@@ -41,7 +41,7 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
 
 def make_sft_trainer(script_args: Any, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
     """TRL's `SFTTrainer` on the demonstrations, and the first prompts that it trains on."""
-    splits = splits_of(script_args)
+    splits = splits_of(script_args, training_args)
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
     eval_rows = _eval_rows(splits, script_args, training_args)
 
@@ -114,10 +114,17 @@ def _make(
     return trainer, prompts
 
 
-def splits_of(script_args: Any) -> Any:
-    """The splits of the dataset that a recipe names."""
+def splits_of(script_args: Any, training_args: Any = None) -> Any:
+    """The splits of the dataset that a recipe names; with the trainer's settings, in the columns that it takes."""
     source = (script_args.dataset_name, script_args.dataset_config, script_args.dataset_streaming)
-    return load_splits(*source, settings=vars(script_args))
+    columns = training_args and {
+        "prompt_column": script_args.prompt_column,
+        "demonstration_column": training_args.demonstration_column
+        if getattr(training_args, "num_prefix_generations", 1)
+        else "none",
+        "answer_column": getattr(training_args, "answer_column", None) or "solution",
+    }
+    return load_splits(*source, settings=vars(script_args), columns=columns)
 
 
 def _with_prompts(splits: Any, split: str, script_args: Any) -> Any:
