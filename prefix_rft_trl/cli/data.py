@@ -182,5 +182,5 @@ def _load(arguments: argparse.Namespace, source: KnownSource) -> "Dataset":
     configs = arguments.config or [source.config if name == source.input else None]
     given = {flag: getattr(arguments, flag) for flag in COLUMNS} if "answer_column" in source.options else None
     return concatenate_datasets(
-        [pick_split(load_splits(name, config, columns=given), arguments.split) for config in configs]
+        [pick_split(load_splits(name, config, columns=given, say=print), arguments.split) for config in configs]
     )

@@ -120,7 +120,7 @@ def _load(name: str | None, config: str | None, split: str, settings: Settings, 
     if name is None:
         raise UserError("no dataset: name one before all flags, or a recipe with `dataset_name` (--recipe FILE).")
     with as_user_error(ValueError):
-        dataset = pick_split(load_splits(name, config, settings=settings, columns=given), split)
+        dataset = pick_split(load_splits(name, config, settings=settings, columns=given, say=print), split)
     if len(dataset) == 0:
         raise UserError(f"the dataset {name!r} has no rows in its split '{split}'.")
     return dataset

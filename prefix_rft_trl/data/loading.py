@@ -1,9 +1,8 @@
 """Load the dataset of a recipe, and give its rows the prompts and demonstrations that a trainer takes."""
 
 import os
-import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -35,6 +34,7 @@ def load_splits(
     streaming: bool = False,
     settings: Mapping[str, Any] = MappingProxyType({}),
     columns: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> "DatasetDict":
     """The splits of a dataset.
 
@@ -47,7 +47,9 @@ def load_splits(
             `lab.load_dataset`, and `reasoning_gym` is for `gym.load_splits`.
         columns (`Mapping`, *optional*): `prompt_column`, `demonstration_column` and `answer_column` as the user has
             set them. Rows of a known form (`row_forms`) then get the columns `prompt`, `completion` and `solution`
-            for those that are left at their defaults. Without it rows stay as they are.
+            for those that are left at their defaults, `"none"` for demonstrations that are not needed. Without it
+            rows stay as they are.
+        say (`Callable`, *optional*): takes a sentence that says as what the rows were read.
 
     Raises:
         UserError: if no name is given, if there is no such dataset or it cannot be read, or if it is open which of
@@ -69,7 +71,7 @@ def load_splits(
         own = {key.removeprefix("lab_"): value for key, value in settings.items() if key.startswith("lab_")}
         return datasets.DatasetDict({split: lab.load_dataset(split, **own) for split in ("train", "test")})
     splits = _load_source(os.path.expanduser(name), config, streaming)
-    return splits if columns is None else _in_columns_of_training(splits, name, columns)
+    return splits if columns is None else _in_columns_of_training(splits, name, columns, say)
 
 
 def _load_source(name: str, config: str | None, streaming: bool) -> "DatasetDict":
@@ -85,14 +87,15 @@ def _load_source(name: str, config: str | None, streaming: bool) -> "DatasetDict
     return splits
 
 
-def _in_columns_of_training(splits: "DatasetDict", name: str, columns: Mapping[str, Any]) -> "DatasetDict":
-    """The splits with their rows as `prompt`, `completion` and `solution`; prints once as what they were read."""
+def _in_columns_of_training(
+    splits: "DatasetDict", name: str, columns: Mapping[str, Any], say: Callable[[str], None] | None
+) -> "DatasetDict":
+    """The splits with their rows as `prompt`, `completion` and `solution`."""
     given = {
         role: None if columns.get(setting) == "none" else columns.get(setting)
         for role, (setting, default) in COLUMN_SETTINGS.items()
         if columns.get(setting) not in (None, default)
     }
-    is_said = int(os.environ.get("LOCAL_RANK", 0)) > 0
     for split, rows in splits.items():
         example = _example(rows)
         found = rows.column_names or list(example)
@@ -104,10 +107,9 @@ def _in_columns_of_training(splits: "DatasetDict", name: str, columns: Mapping[s
         if form is None or not written:
             continue
         splits[split] = _with_columns(rows, form, written)
-        if not is_said:
-            line = f"{os.path.basename(name)} is read as {form.describe()}."
-            print(textwrap.fill(line, 80, subsequent_indent="  "), file=sys.stderr, flush=True)
-            is_said = True
+        if say is not None:
+            say(textwrap.fill(f"{Path(name).name} is read as {form.describe()}.", 80, subsequent_indent="  "))
+            say = None
     return splits
 
 

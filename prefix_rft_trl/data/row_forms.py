@@ -5,11 +5,11 @@ problems with a solution and an answer, and questions whose answer is worked out
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prefix_rft_trl.rewards.answers import completion_text, find_final_answer
+from prefix_rft_trl.rewards.answers import FinalAnswer, completion_text, find_final_answer
 
 from .convert.rows import Message, without_separators
 
@@ -97,12 +97,8 @@ def read_messages(value: Any) -> list[Message] | None:
 
     `None` for any other value.
     """
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return None
-    if not (isinstance(value, list) and value and all(isinstance(item, dict) for item in value)):
+    value = _turns(value)
+    if value is None:
         return None
     if all(isinstance(item.get("role"), str) for item in value):
         return value
@@ -113,6 +109,17 @@ def read_messages(value: Any) -> list[Message] | None:
         {"role": ROLES.get(role, role), "content": item["value"] or ""}
         for role, item in zip(roles, value, strict=True)
     ]
+
+
+def _turns(value: Any) -> list[dict[str, Any]] | None:
+    """A list of objects, or one in JSON."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    is_list = isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
+    return value if is_list else None
 
 
 def stated_solution(demonstration: Any) -> str | None:
@@ -159,11 +166,19 @@ def _flat_form(
                 raise
     answer = given.get("answer") or _answer_column(named, demonstration)
     context = named.find(_ALPACA_INPUT) if prompt.lower() == "instruction" else None
-    names = {"prompt": "prompt and completion", "instruction": "Alpaca"}
-    name = names.get(prompt.lower(), f"{prompt} and {demonstration or answer}" if demonstration or answer else prompt)
-    if demonstration is not None and demonstration == answer and MARK in completion_text(row.get(demonstration) or ""):
-        name = "GSM8K"
-    return RowForm(name, prompt, demonstration, answer, context)
+    return RowForm(_name(prompt, demonstration, answer), prompt, demonstration, answer, context)
+
+
+def _name(prompt: str, demonstration: str | None, answer: str | None) -> str:
+    match prompt.lower(), (demonstration or "").lower():
+        case "prompt", _:
+            return "prompt and completion"
+        case "instruction", _:
+            return "Alpaca"
+        case "question", "answer":
+            return "GSM8K"
+    other = demonstration or answer
+    return f"{prompt} and {other}" if other else prompt
 
 
 def _prompt_column(columns: Sequence[str], row: Mapping[str, Any], has_conversation: bool) -> str | None:
@@ -215,17 +230,10 @@ def _conversation(
     if not found:
         return None
     column = found[0]
-    is_sharegpt = "from" in str(row[column])[:200] and not _has_roles(row[column])
-    form = ConversationForm("ShareGPT conversations" if is_sharegpt else "messages", column, column)
-    demonstration = form.read(row)["completion"]
-    answer = given.get("answer") or _answer_column(named, None)
-    if answer is None and _final_answer(demonstration):
-        answer = column
-    return ConversationForm(form.name, column, column, answer, named.find(_SYSTEM))
-
-
-def _has_roles(value: Any) -> bool:
-    return isinstance(value, list) and "role" in value[0]
+    name = "messages" if "role" in (_turns(row[column]) or [{}])[0] else "ShareGPT conversations"
+    demonstration = ConversationForm(name, column, column).read(row)["completion"]
+    answer = given.get("answer") or _answer_column(named, None) or (column if _final_answer(demonstration) else None)
+    return ConversationForm(name, column, column, answer, named.find(_SYSTEM))
 
 
 @dataclass(frozen=True)
@@ -239,8 +247,7 @@ class _Columns:
         return next((column for column in self.names if column.lower() == name), None)
 
     def among(self, known: Sequence[str]) -> list[str]:
-        found: Callable[[str], str | None] = self.find
-        return [column for column in map(found, known) if column is not None]
+        return [column for column in map(self.find, known) if column is not None]
 
     def is_worked_solution(self) -> bool:
         """Whether the column `solution` holds worked solutions, and not bare answers as in this package's format."""
@@ -256,7 +263,7 @@ def is_worked(text: Any) -> bool:
     return found is not None and bool(completion_text(text)[: found.start].strip().strip("$").strip())
 
 
-def _final_answer(demonstration: Any) -> Any:
+def _final_answer(demonstration: Any) -> FinalAnswer | None:
     is_readable = isinstance(demonstration, str) or read_messages(demonstration)
     return find_final_answer(completion_text(demonstration), markers=(MARK,)) if is_readable else None
 

@@ -115,16 +115,18 @@ def _make(
 
 
 def splits_of(script_args: Any, training_args: Any = None) -> Any:
-    """The splits of the dataset that a recipe names; with the trainer's settings, in the columns that it takes."""
+    """The splits of the dataset that a recipe names, in the columns that a trainer takes.
+
+    With the trainer's settings it is said as what rows were read, and open demonstrations are refused.
+    """
     source = (script_args.dataset_name, script_args.dataset_config, script_args.dataset_streaming)
-    columns = training_args and {
-        "prompt_column": script_args.prompt_column,
-        "demonstration_column": training_args.demonstration_column
-        if getattr(training_args, "num_prefix_generations", 1)
-        else "none",
-        "answer_column": getattr(training_args, "answer_column", None) or "solution",
-    }
-    return load_splits(*source, settings=vars(script_args), columns=columns)
+    columns = {"prompt_column": script_args.prompt_column, "demonstration_column": "none"}
+    if training_args is not None:
+        columns["answer_column"] = getattr(training_args, "answer_column", None)
+        if getattr(training_args, "num_prefix_generations", 1):
+            columns["demonstration_column"] = training_args.demonstration_column
+    say = print if training_args is not None and training_args.process_index == 0 else None
+    return load_splits(*source, settings=vars(script_args), columns=columns, say=say)
 
 
 def _with_prompts(splits: Any, split: str, script_args: Any) -> Any:
