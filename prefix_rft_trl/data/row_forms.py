@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prefix_rft_trl.rewards.answers import FinalAnswer, completion_text, find_final_answer
+from prefix_rft_trl.rewards.answers import LONGEST_IN_TABLE, FinalAnswer, completion_text, find_final_answer
 
 from .convert.rows import Message, without_separators
 
@@ -17,6 +17,7 @@ from .convert.rows import Message, without_separators
 PROMPT_COLUMNS = ("prompt", "problem", "question", "instruction", "query", "input")
 DEMONSTRATION_COLUMNS = (
     "completion", "solution", "output", "response", "demonstration", "worked_solution", "generated_solution",
+    "rationale", "cot",
 )  # fmt: skip
 ANSWER_COLUMNS = ("answer", "final_answer", "expected_answer", "ground_truth", "gold_answer")
 CONVERSATION_COLUMNS = ("messages", "conversations", "conversation")
@@ -63,9 +64,14 @@ class RowForm:
         return list(dict.fromkeys(name for name in named if name is not None))
 
     def describe(self) -> str:
-        """The form and its columns, as in `GSM8K: prompt=question, demonstration=answer, answer=answer`."""
-        roles = {"prompt": self.prompt, "demonstration": self.demonstration, "answer": self.answer}
-        return f"{self.name}: " + ", ".join(f"{role}={column or 'none'}" for role, column in roles.items())
+        """The form and its columns: `GSM8K: prompt from question, demonstration from answer, answer from its end`."""
+        prompt = " and ".join(filter(None, [self.prompt, self.context]))
+        demonstration = f"demonstration from {self.demonstration}" if self.demonstration else "no demonstration"
+        roles = [f"prompt from {prompt}", demonstration]
+        if self.prompt == self.demonstration:
+            roles = [f"prompt and demonstration from {prompt}"]
+        answer = "its end" if self.answer == self.demonstration else self.answer
+        return f"{self.name}: {', '.join(roles)}, {f'answer from {answer}' if answer else 'no answer'}"
 
     def _prompt(self, row: Mapping[str, Any]) -> Any:
         prompt, context = row.get(self.prompt), row.get(self.context) if self.context else None
@@ -160,7 +166,7 @@ def _flat_form(
     demonstration = given.get("demonstration")
     if demonstration is None:
         try:
-            demonstration = _demonstration_column(named, prompt)
+            demonstration = _demonstration_column(named, prompt, given.get("answer"))
         except ValueError:
             if "demonstration" not in given:
                 raise
@@ -192,14 +198,21 @@ def _prompt_column(columns: Sequence[str], row: Mapping[str, Any], has_conversat
     return found[0] if len(found) == 1 else None
 
 
-def _demonstration_column(named: "_Columns", prompt: str) -> str | None:
+def _demonstration_column(named: "_Columns", prompt: str, given_answer: str | None) -> str | None:
     if completion := named.find("completion"):
         return completion
     found = [name for name in named.among(DEMONSTRATION_COLUMNS) if name != prompt]
     if (solution := named.find("solution")) in found and not named.is_worked_solution():
         found.remove(str(solution))
-    if not found:  # a question and its worked answer
-        found = [name for name in named.among(("answer",)) if is_worked(named.row.get(name))]
+    if not found and (answer := named.find("answer")):  # of a question, as in GSM8K
+        text = named.row.get(answer)
+        if is_worked(text):
+            return answer
+        if answer != given_answer and isinstance(text, str) and len(text) > LONGEST_IN_TABLE:
+            raise ValueError(
+                f"the column '{answer}' may hold the demonstrations or the right answers. Set `demonstration_column` "
+                "or `answer_column` to it."
+            )
     if len(found) > 1:
         raise _ambiguous("demonstration", found)
     return found[0] if found else None
@@ -254,7 +267,7 @@ class _Columns:
         solution = self.row.get(self.find("solution") or "")
         answers = [self.row.get(name) for name in self.among(ANSWER_COLUMNS)]
         is_longer = any(len(str(solution)) > len(str(answer)) for answer in answers if answer is not None)
-        return isinstance(solution, str) and (is_longer or is_worked(solution))
+        return isinstance(solution, str | list) and (is_longer or is_worked(solution))
 
 
 def is_worked(text: Any) -> bool:

@@ -105,48 +105,68 @@ def as_text(prompt: Any) -> str:
 
 
 COLUMNS = {  # row, how it is named, prompt, demonstration
-    "prompt and completion": (
-        {"prompt": PROBLEM, "completion": BOXED}, "prompt and completion: prompt=prompt", PROBLEM, BOXED
-    ),
+    "prompt and completion": ({"prompt": PROBLEM, "completion": BOXED}, "answer from its end", PROBLEM, BOXED),
     "prompt, completion, answer": (
-        {"prompt": PROBLEM, "completion": WORKED, "answer": 7}, "answer=answer", PROBLEM, WORKED
+        {"prompt": PROBLEM, "completion": WORKED, "answer": 7},
+        "answer from answer",
+        PROBLEM,
+        WORKED,
     ),
     "messages": (
-        {"messages": turns(("user", PROBLEM), ("assistant", MARKED)), "id": 3}, "messages: prompt=messages",
-        IN_TURNS, MARKED,
+        {"messages": turns(("user", PROBLEM), ("assistant", MARKED)), "id": 3},
+        "messages: prompt and demonstration from messages,",
+        IN_TURNS,
+        MARKED,
     ),
     "messages of several turns": (
-        {"messages": turns(("user", "Hi"), ("assistant", "Hello"), ("user", PROBLEM), ("assistant", WORKED)),
-         "answer": "7"},
-        "messages: prompt=messages", f"<user>Hi\n<assistant>Hello\n{IN_TURNS}", WORKED,
+        {
+            "messages": turns(("user", "Hi"), ("assistant", "Hello"), ("user", PROBLEM), ("assistant", WORKED)),
+            "answer": "7",
+        },
+        "messages: prompt and demonstration from messages, answer from answer",
+        f"<user>Hi\n<assistant>Hello\n{IN_TURNS}",
+        WORKED,
     ),
     "ShareGPT": ({"conversations": SHAREGPT}, "ShareGPT conversations", f"<system>Add.\n{IN_TURNS}", BOXED),
     "ShareGPT with a column of system messages": (
-        {"system": "Add.", "conversations": SHAREGPT[1:]}, "ShareGPT", f"<system>Add.\n{IN_TURNS}", BOXED
+        {"system": "Add.", "conversations": SHAREGPT[1:]},
+        "ShareGPT",
+        f"<system>Add.\n{IN_TURNS}",
+        BOXED,
     ),
     "conversations as JSON in text": (
-        {"conversations": json.dumps(SHAREGPT)}, "ShareGPT", f"<system>Add.\n{IN_TURNS}", BOXED
+        {"conversations": json.dumps(SHAREGPT)},
+        "ShareGPT",
+        f"<system>Add.\n{IN_TURNS}",
+        BOXED,
     ),
     "Alpaca": (
-        {"instruction": "Add.", "input": "3 and 4", "output": BOXED}, "Alpaca: prompt=instruction",
-        "Add.\n\n3 and 4", BOXED,
+        {"instruction": "Add.", "input": "3 and 4", "output": BOXED},
+        "Alpaca: prompt from instruction and input, demonstration from output",
+        "Add.\n\n3 and 4",
+        BOXED,
     ),
-    "Alpaca without an input": (
-        {"instruction": PROBLEM, "input": "", "output": MARKED}, "Alpaca", PROBLEM, MARKED
-    ),
-    "problem, solution, answer": (ROWS[0], "demonstration=solution,", PROBLEM, WORKED),
+    "Alpaca without an input": ({"instruction": PROBLEM, "input": "", "output": MARKED}, "Alpaca", PROBLEM, MARKED),
+    "problem, solution, answer": (ROWS[0], "demonstration from solution, answer from answer", PROBLEM, WORKED),
     "problem and solution, as in MATH": (
-        {"problem": PROBLEM, "solution": BOXED, "level": "1"}, "answer=solution", PROBLEM, BOXED
+        {"problem": PROBLEM, "solution": BOXED, "level": "1"},
+        "demonstration from solution, answer from its end",
+        PROBLEM,
+        BOXED,
     ),
     "GSM8K": (
-        {"question": PROBLEM, "answer": MARKED}, "GSM8K: prompt=question, demonstration=answer, answer=answer",
-        PROBLEM, MARKED,
+        {"question": PROBLEM, "answer": MARKED},
+        "GSM8K: prompt from question, demonstration from answer, answer from its end",
+        PROBLEM,
+        MARKED,
     ),
     "capital letters": (
-        {"ID": 1, "Question": PROBLEM, "Response": WORKED, "Final_Answer": ANSWER}, "demonstration=Response", PROBLEM,
+        {"ID": 1, "Question": PROBLEM, "Response": WORKED, "Final_Answer": ANSWER},
+        "demonstration from Response, answer from Final_Answer",
+        PROBLEM,
         WORKED,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("form", COLUMNS)
