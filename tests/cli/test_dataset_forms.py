@@ -22,7 +22,11 @@ PROBLEM, WORKED, ANSWER = "Add 3 and 4.", "3 + 4 = 7, so 7.", "7"
 MARKED, BOXED = "3 + 4 = 7\n#### 7", r"3 + 4 is \boxed{7}"
 ROWS = [{"problem": PROBLEM, "solution": WORKED, "answer": ANSWER}] * 2
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
-QUOTED = f'problem,solution,answer\n{PROBLEM},"{WORKED}",7\n' * 1
+QUOTED = f'problem,solution,answer\n{PROBLEM},"{WORKED}",7\n'
+WHOLE_DEMONSTRATIONS = (
+    "--reward_funcs", "lab_exact_answer", "--prefix_ratio_schedule", "whole", "--num_generations", "2",
+    "--max_completion_length", "24", "--log_completions", "true",
+)  # fmt: skip
 TABBED = f"problem\tsolution\tanswer\n{PROBLEM}\t{WORKED}\t7\n"
 
 
@@ -38,13 +42,12 @@ def trained_step(chat_model: Path, tmp_path: Path, monkeypatch, capfd) -> Callab
     """Trains one step on a dataset; returns what was said, and the completions, half of which are demonstrations."""
     monkeypatch.chdir(tmp_path)
 
-    def train(dataset: str, *flags: str) -> tuple[str, Any]:
+    def train(dataset: str, *flags: str, trainer: str = "prefix_grpo") -> tuple[str, Any]:
         code = main([
-            "train", "--model_name_or_path", str(chat_model), "--dataset_name", dataset, "--reward_funcs",
-            "lab_exact_answer", "--use_cpu", "true", "--bf16", "false", "--report_to", "none", "--save_strategy", "no",
-            "--prefix_ratio_schedule", "whole", "--num_generations", "2", "--per_device_train_batch_size", "2",
-            "--gradient_accumulation_steps", "1", "--max_completion_length", "24", "--max_steps", "1",
-            "--logging_steps", "1", "--log_completions", "true", "--output_dir", "run", *flags,
+            "train", "--model_name_or_path", str(chat_model), "--dataset_name", dataset, "--use_cpu", "true", "--bf16",
+            "false", "--report_to", "none", "--save_strategy", "no", "--per_device_train_batch_size", "2",
+            "--gradient_accumulation_steps", "1", "--max_steps", "1", "--logging_steps", "1", "--output_dir", "run",
+            *(WHOLE_DEMONSTRATIONS if trainer == "prefix_grpo" else ()), "--trainer", trainer, *flags,
         ])  # fmt: skip
         said = "".join(capfd.readouterr())
         assert code == 0, said
@@ -179,3 +182,24 @@ def test_rows_train_as_they_are(form, trained_step):
     assert all(len(line) <= 80 for line in said.splitlines() if "read as" in line)
     assert set(map(as_text, table["prompt"])) == {prompt}
     assert demonstration in set(map(completion_text, table["completion"]))
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.jsonl.gz", "saved", "folder"])
+def test_a_stream_of_a_file_trains(name, trained_step):
+    FILES[name](name)
+    said, table = trained_step(name, "--dataset_streaming", "true")
+    assert "is read as problem and solution" in said
+    assert WORKED in set(table["completion"])
+
+
+def test_conversations_train_by_sft_and_stream(trained_step):
+    write("my.jsonl", f"{json.dumps({'conversations': SHAREGPT})}\n" * 2)
+    assert "ShareGPT conversations" in trained_step("my.jsonl", "--dataset_streaming", "true", trainer="sft")[0]
+
+
+def test_columns_that_are_named_win(trained_step):
+    row = {"question": PROBLEM, "solution": BOXED, "output": "draft", "answer": "wrong", "gold": "7"}
+    write("my.jsonl", f"{json.dumps(row)}\n" * 2)
+    said, table = trained_step("my.jsonl", "--demonstration_column", "output", "--answer_column", "gold")
+    assert "prompt from question, demonstration from output, answer from gold" in " ".join(said.split())
+    assert "draft" in set(table["completion"])
