@@ -101,7 +101,7 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
     known = ", ".join(f"{source.input} for {name}" for name, source in SOURCES.items() if source.input)
     group.add_argument("--output", required=True, metavar="FILE", help="a .parquet or .jsonl file")
     group.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
-    places = f"name on the Hub, or a local JSONL, JSON, Parquet or CSV file ({known})"
+    places = f"name on the Hub, or a JSONL, JSON, Parquet, CSV or TSV file, or a folder ({known})"
     group.add_argument("--input", metavar="NAME", help=places)
     group.add_argument("--config", nargs="+", metavar="NAME", help="configurations on the Hub, concatenated")
     group.add_argument("--split", default="train", help="split (default: train)")

@@ -90,7 +90,7 @@ def settings_for_check(recipe: Settings) -> Settings:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser("data check", DESCRIPTION, epilog=EPILOG)
-    datasets = "a name on the Hub, a local JSONL, JSON, Parquet or CSV file, `lab`, or `reasoning_gym/<task>`"
+    datasets = "a name on the Hub, a JSONL, JSON, Parquet, CSV or TSV file, a folder, `lab`, or `reasoning_gym/<task>`"
     parser.add_argument("dataset", nargs="?", help=datasets)
     parser.add_argument("--recipe", metavar="RECIPE.yaml", help="a recipe of `prefix-rft train`")
     parser.add_argument("--config", metavar="NAME", help="configuration of a dataset on the Hub")

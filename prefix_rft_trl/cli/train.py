@@ -43,7 +43,7 @@ model, data and rewards (with their defaults):
   --model_name_or_path (None)
       A folder, a name on the Hub, or `lab` for the lab's base model.
   --dataset_name (None)
-      A name on the Hub, a JSONL, JSON, Parquet or CSV file, `lab`, or `reasoning_gym/<task>`.
+      A name on the Hub, a JSONL, JSON, Parquet, CSV or TSV file, a folder, `lab`, or `reasoning_gym/<task>`.
   --resume_from_checkpoint (None)
       A checkpoint, or `last` for the last complete one in the output folder.
 {script}

@@ -169,6 +169,8 @@ def _check_columns(rewards: list[RewardFunction], dataset: Any) -> None:
         remedy = "Rename one of them, or take another reward"
         if missing[0] == getattr(reward, "solution_column", None):
             remedy = f"Set `reward_kwargs: {{{reward.__name__}: {{solution_column: ...}}}}`"
+        if missing[0] == "solution":
+            remedy = "Set `answer_column` to the one with the right answers"
         raise UserError(
             f"the reward {reward.__name__!r} reads the column '{missing[0]}', and the dataset has: "
             f"{', '.join(columns)}. {remedy}."
