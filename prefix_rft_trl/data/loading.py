@@ -102,6 +102,8 @@ def _in_columns_of_training(
         try:
             form = recognised_form(found, example, given)
         except ValueError as error:
+            if split != next(iter(splits)):  # which is not trained on
+                continue
             raise UserError(f"the dataset {name!r}: {error} Its columns are: {', '.join(found)}.") from error
         written = _columns_to_write(form, found, given) if form else []
         if form is None or not written:
@@ -128,8 +130,9 @@ def _columns_to_write(form: RowForm, found: list[str], given: Mapping[str, str |
         written.append("prompt")
     if not given.get("demonstration") and form.demonstration not in (None, "completion"):
         written.append("completion")
-    is_free = "solution" not in found or ("completion" in written and form.demonstration == "solution")
-    if is_free and form.answer in found:
+    is_moved = "completion" in written and form.demonstration == "solution"
+    may_be_moved = "prompt" in written or "demonstration" not in given  # plain GRPO reads worked solutions as well
+    if ("solution" not in found or (is_moved and may_be_moved)) and form.answer in found:
         written.append("solution")
     return written
 

@@ -10,6 +10,7 @@ from prefix_rft_trl.utils.errors import UserError
 
 
 ROWS = [{"question": "1+1=", "answer": "2"}, {"question": "2+2=", "answer": "4"}]
+TURNS = [{"role": "user", "content": "1+1="}, {"role": "assistant", "content": "2"}]
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet", "csv"])
@@ -119,3 +120,29 @@ def test_rows_may_lack_what_the_first_have(tmp_path):
     assert [row["prompt"] for row in found] == [[], [prompt], [prompt], []]
     assert [row["completion"] for row in found] == [[], [demonstration], [], []]
     assert [row["solution"] for row in found] == [None, "2", None, None]
+
+
+GRPO = {"demonstration_column": "none"}
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"prompt": "1+1=", "solution": r"It is \boxed{2}"}, GRPO),
+        ({"problem": "1+1=", "solution": r"It is \boxed{2}", "answer": "2"}, GRPO | {"prompt_column": "problem"}),
+        ({"prompt": "1+1=", "chosen": TURNS, "rejected": TURNS, "solution": "2"}, GRPO),
+        ({"prompt": "1+1=", "completion": "2", "a": TURNS, "b": TURNS}, {}),
+        ({"prompt": TURNS[:1], "target": TURNS[1:], "solution": "2"}, {"demonstration_column": "target"}),
+    ],
+)
+def test_what_trained_without_being_recognised_stays_as_it_is(row, columns, tmp_path):
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    found = load_splits(str(tmp_path / "rows.jsonl"), columns=columns)["train"][0]
+    assert {name: found[name] for name in row} == row
+
+
+def test_answers_may_be_numbers_here_and_text_there(tmp_path):
+    rows = [{"problem": "1+1=", "solution": "1+1=2", "answer": answer} for answer in (2, "two", 2.5, None)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = load_splits(str(tmp_path / "rows.jsonl"), columns={})["train"]
+    assert list(found["solution"]) == [2, "two", 2.5, None]
