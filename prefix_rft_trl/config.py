@@ -55,8 +55,9 @@ class PrefixGRPOConfig(GRPOConfig):
             `prefix_ratio_schedule="adaptive"`.
         answer_column (`str`, *optional*, defaults to `"solution"`):
             Dataset column with the correct answer, for the metrics `prefix/holds_answer` and `prefix/states_answer`
-            and for `prefix_exclude_answer`. The metrics do without it; for the latter a missing column is an
-            error, and `None` says that demonstrations state their answers in a box or after a marker.
+            and for `prefix_exclude_answer`. On the command line, rewards get it as `solution` where the dataset has no
+            column of that name. The metrics do without it; for `prefix_exclude_answer` a missing column is an error,
+            and `None` says that demonstrations state their answers in a box or after a marker.
 
         > Parameters that control the length of the prefix
 

@@ -29,6 +29,8 @@ class DemonstrationSFTConfig(SFTConfig):
             Further arguments of the chat template, as in [`~trl.GRPOConfig`].
         demonstration_column (`str`, *optional*, defaults to `"completion"`):
             Column that holds the demonstrations.
+        answer_column (`str`, *optional*, defaults to `"solution"`):
+            Column that holds the right answers, for `measure_steps`.
     """
 
     _VALID_DICT_FIELDS = [*SFTConfig._VALID_DICT_FIELDS, "chat_template_kwargs"]
@@ -36,6 +38,7 @@ class DemonstrationSFTConfig(SFTConfig):
     max_length: int | None = None
     chat_template_kwargs: dict | str | None = None
     demonstration_column: str = "completion"
+    answer_column: str | None = "solution"
 
     def __post_init__(self):
         self.check()

@@ -101,7 +101,7 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
     known = ", ".join(f"{source.input} for {name}" for name, source in SOURCES.items() if source.input)
     group.add_argument("--output", required=True, metavar="FILE", help="a .parquet or .jsonl file")
     group.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
-    places = f"name on the Hub, or a local JSONL, JSON, Parquet or CSV file ({known})"
+    places = f"name on the Hub, or a JSONL, JSON, Parquet, CSV or TSV file, or a folder ({known})"
     group.add_argument("--input", metavar="NAME", help=places)
     group.add_argument("--config", nargs="+", metavar="NAME", help="configurations on the Hub, concatenated")
     group.add_argument("--split", default="train", help="split (default: train)")
@@ -154,7 +154,8 @@ def _check_input(arguments: argparse.Namespace, source: KnownSource, output: Pat
         raise UserError(f"{arguments.source} needs --input: a name on the Hub or a local file.")
     if arguments.config and file_format(arguments.input or ""):
         raise UserError(f"--config is for datasets on the Hub; {arguments.input!r} is a file.")
-    if arguments.input and output.exists() and Path(arguments.input).exists() and output.samefile(arguments.input):
+    source_file = Path(arguments.input or "").expanduser()
+    if arguments.input and output.exists() and source_file.exists() and output.samefile(source_file):
         raise UserError(f"the output is the input, {str(output)!r}. Name another file.")
 
 
@@ -179,4 +180,7 @@ def _load(arguments: argparse.Namespace, source: KnownSource) -> "Dataset":
 
     name = arguments.input or source.input
     configs = arguments.config or [source.config if name == source.input else None]
-    return concatenate_datasets([pick_split(load_splits(name, config), arguments.split) for config in configs])
+    given = {flag: getattr(arguments, flag) for flag in COLUMNS} if "answer_column" in source.options else None
+    return concatenate_datasets(
+        [pick_split(load_splits(name, config, columns=given, say=print), arguments.split) for config in configs]
+    )

@@ -61,7 +61,9 @@ def run(argv: list[str]) -> int:
     settings = settings_for_check(load_recipe(Path(arguments.recipe)) if arguments.recipe else {})
     name = arguments.dataset or settings.get("dataset_name")
     split = arguments.split or settings.get("dataset_train_split", "train")
-    dataset = _load(name, arguments.config or settings.get("dataset_config"), split, settings)
+    named = {f"{kind}_column" for kind in COLUMNS}
+    given = {flag: getattr(arguments, flag) or settings.get(flag) for flag in named}
+    dataset = _load(name, arguments.config or settings.get("dataset_config"), split, settings, given)
     columns = _columns(arguments, settings, dataset)
     benchmarks = _benchmarks(arguments.benchmarks)
     measure = _measure(arguments, settings)
@@ -88,7 +90,7 @@ def settings_for_check(recipe: Settings) -> Settings:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser("data check", DESCRIPTION, epilog=EPILOG)
-    datasets = "a name on the Hub, a local JSONL, JSON, Parquet or CSV file, `lab`, or `reasoning_gym/<task>`"
+    datasets = "a name on the Hub, a JSONL, JSON, Parquet, CSV or TSV file, a folder, `lab`, or `reasoning_gym/<task>`"
     parser.add_argument("dataset", nargs="?", help=datasets)
     parser.add_argument("--recipe", metavar="RECIPE.yaml", help="a recipe of `prefix-rft train`")
     parser.add_argument("--config", metavar="NAME", help="configuration of a dataset on the Hub")
@@ -114,11 +116,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _load(name: str | None, config: str | None, split: str, settings: Settings) -> "Dataset":
+def _load(name: str | None, config: str | None, split: str, settings: Settings, given: Settings) -> "Dataset":
     if name is None:
         raise UserError("no dataset: name one before all flags, or a recipe with `dataset_name` (--recipe FILE).")
     with as_user_error(ValueError):
-        dataset = pick_split(load_splits(name, config, settings=settings), split)
+        dataset = pick_split(load_splits(name, config, settings=settings, columns=given, say=print), split)
     if len(dataset) == 0:
         raise UserError(f"the dataset {name!r} has no rows in its split '{split}'.")
     return dataset

@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         "--benchmarks",
         nargs="+",
         metavar="NAME",
-        help=f"{', '.join(BENCHMARKS)}, `lab`, files (JSONL, JSON, Parquet, CSV), or datasets on the Hub",
+        help=f"{', '.join(BENCHMARKS)}, `lab`, files (JSONL, JSON, Parquet, CSV, TSV), or datasets on the Hub",
     )
     parser.add_argument("--compare", nargs=2, metavar="FOLDER", help="two evaluated models: their paired difference")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/eval"), help="folder of the results (runs/eval)")

@@ -5,6 +5,7 @@ On the CPU, without any setting of the launcher, training runs in this process, 
 
 import ast
 import importlib.resources as resources
+import os
 import sys
 import textwrap
 from dataclasses import replace
@@ -42,7 +43,7 @@ model, data and rewards (with their defaults):
   --model_name_or_path (None)
       A folder, a name on the Hub, or `lab` for the lab's base model.
   --dataset_name (None)
-      A name on the Hub, a JSONL, JSON, Parquet or CSV file, `lab`, or `reasoning_gym/<task>`.
+      A name on the Hub, a JSONL, JSON, Parquet, CSV or TSV file, a folder, `lab`, or `reasoning_gym/<task>`.
   --resume_from_checkpoint (None)
       A checkpoint, or `last` for the last complete one in the output folder.
 {script}
@@ -103,7 +104,7 @@ def plan_runs(trainings: list[Recipe], recipe_file: Path | None = None) -> list[
                 RunFingerprint.from_settings(given, training.stage, before),
                 given["resume_from_checkpoint"],
                 given["overwrite"],
-                {name: value for name, value in read.items() if isinstance(value, str)},
+                {name: os.path.expanduser(value) for name, value in read.items() if isinstance(value, str)},
             )
         )
     return planned

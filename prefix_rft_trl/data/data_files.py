@@ -3,22 +3,29 @@
 import gzip
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from prefix_rft_trl.utils.errors import UserError, nearest
 from prefix_rft_trl.utils.faults import known_fault
 
 
-LOCAL_FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
+LOCAL_FORMATS = {
+    ".jsonl": "json", ".ndjson": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv", ".tsv": "csv",
+}  # fmt: skip
 KINDS = f"{', '.join(LOCAL_FORMATS)}, or any of them and .gz"
+SPLIT_WORDS = {  # in the path of a file below its folder
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
 
 _HUB_NAME = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
 _GZIP, _LFS_POINTER, _PARQUET, _BOM = b"\x1f\x8b", b"version https://git-lfs", b"PAR1", b"\xef\xbb\xbf"
 _OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-_SAVED_BY_DATASETS = ("state.json", "dataset_dict.json")
+_SAVED_DATASET, _SAVED_SPLITS = "state.json", "dataset_dict.json"
 _ROW = "a row is an object with the columns as keys"
 _REMEDIES = {
     "csv": "A text with commas or line breaks is quoted, and each line has all columns.",
@@ -28,7 +35,23 @@ _REMEDIES = {
 
 def file_format(name: str) -> str | None:
     """`json`, `parquet` or `csv` for the name of a local file, compressed or not; `None` for any other name."""
-    return LOCAL_FORMATS.get(Path(name.removesuffix(".gz")).suffix)
+    return LOCAL_FORMATS.get(_ending(name))
+
+
+def local_source(name: str) -> dict[str, Any] | None:
+    """Arguments of `datasets.load_dataset` for a local file or folder; `None` for a name that it knows itself."""
+    path = Path(name)
+    if not path.is_dir():
+        return _files_source({"train": [path]}) if file_format(name) else None
+    if is_saved_by_datasets(path):
+        files = {split: [str(file) for file in _saved_files(folder)] for split, folder in _saved_splits(path).items()}
+        return {"path": "arrow", "data_files": files}
+    splits = _split_files(path)
+    return _files_source(splits) if splits and not _has_metadata(path) else None
+
+
+def is_saved_by_datasets(path: Path) -> bool:
+    return any((path / name).is_file() for name in (_SAVED_DATASET, _SAVED_SPLITS))
 
 
 def check_source(name: str, is_streaming: bool = False) -> None:
@@ -37,9 +60,9 @@ def check_source(name: str, is_streaming: bool = False) -> None:
     Raises:
         UserError: if there is none of that name, or if it is empty, of another kind, or not in UTF-8.
     """
-    path, form = Path(name), file_format(name)
+    path, form = Path(name).expanduser(), file_format(name)
     if path.is_dir():
-        _check_folder(path, form)
+        _check_folder(path, form, is_streaming)
     elif path.exists():
         if form is None or not path.is_file():
             raise UserError(f"the dataset {name!r} is of no known kind. Name a file that ends in {KINDS}.")
@@ -48,15 +71,75 @@ def check_source(name: str, is_streaming: bool = False) -> None:
         raise UserError(f"there is no dataset file {name!r}.{_nearest_file(path)}")
 
 
-def _check_folder(folder: Path, form: str | None) -> None:
-    inside = ", ".join(sorted(file.name for file in folder.iterdir() if file_format(file.name))[:5])
-    if form:
-        raise UserError(f"the dataset {str(folder)!r} is a folder. Name a file in it: {inside or 'there is none'}.")
-    if any((folder / name).is_file() for name in _SAVED_BY_DATASETS):
+def _ending(name: str) -> str:
+    return Path(re.sub(r"\.gz$", "", name, flags=re.IGNORECASE)).suffix.lower()
+
+
+def _files_source(splits: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
+    files = {split: [str(file) for file in found] for split, found in splits.items()}
+    first = next(iter(files.values()))[0]
+    separator = {"sep": "\t"} if _ending(first) == ".tsv" else {}
+    return {"path": file_format(first), "data_files": files, **separator}
+
+
+def _split_files(folder: Path) -> dict[str, list[Path]]:
+    """The data files of a folder, by the split that a word of their path names; all others are for training."""
+    splits: dict[str, list[Path]] = {}
+    for file in sorted(folder.rglob("*")):
+        below = file.relative_to(folder)
+        if file.is_file() and file_format(file.name) and not any(part.startswith((".", "_")) for part in below.parts):
+            words = re.split(r"[^a-z]+", str(below).lower())
+            named = (split for split, known in SPLIT_WORDS.items() if not set(known).isdisjoint(words))
+            splits.setdefault(next(named, "train"), []).append(file)
+    return {split: splits[split] for split in SPLIT_WORDS if split in splits}
+
+
+def _has_metadata(folder: Path) -> bool:
+    """Whether a folder is a repository of the Hub, whose card says which files make which split."""
+    card = folder / "README.md"
+    return card.is_file() and card.read_text(encoding="utf-8", errors="replace").startswith("---")
+
+
+def _saved_splits(folder: Path) -> dict[str, Path]:
+    if (folder / _SAVED_DATASET).is_file():
+        return {"train": folder}
+    return {split: folder / split for split in _read_saved(folder / _SAVED_SPLITS, "splits")}
+
+
+def _saved_files(folder: Path) -> list[Path]:
+    return [folder / file["filename"] for file in _read_saved(folder / _SAVED_DATASET, "_data_files")]
+
+
+def _read_saved(file: Path, key: str) -> list[Any]:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))[key]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"the folder {str(folder)!r} was written by `save_to_disk`. Write the dataset to a file with "
-            "`to_parquet`, and name that."
-        )
+            f"the dataset of `save_to_disk` cannot be read: {str(file)!r} is damaged or missing."
+        ) from error
+
+
+def _check_folder(folder: Path, form: str | None, is_streaming: bool) -> None:
+    splits = _split_files(folder)
+    files = [file for found in splits.values() for file in found]
+    if form:
+        inside = ", ".join(file.name for file in files[:5])
+        raise UserError(f"the dataset {str(folder)!r} is a folder. Name a file in it: {inside or 'there is none'}.")
+    if is_saved_by_datasets(folder):
+        saved = [file for split in _saved_splits(folder).values() for file in _saved_files(split)]
+        if missing := [file for file in saved if not (file.is_file() and file.stat().st_size)]:
+            raise UserError(f"the dataset of `save_to_disk` lacks {str(missing[0])!r}. Copy it again.")
+        if not saved:
+            raise UserError(f"the dataset {str(folder)!r} of `save_to_disk` has no rows.")
+    elif not _has_metadata(folder):
+        kinds = {(file_format(file.name), _ending(file.name) == ".tsv"): file.name for file in files}
+        if len(kinds) > 1:
+            raise UserError(
+                f"the folder {str(folder)!r} has files of several kinds: {', '.join(kinds.values())}. Name one of "
+                "them, or keep those of one kind."
+            )
+        for file in files:
+            _check_file(file, str(file_format(file.name)), is_streaming)
 
 
 def _check_file(file: Path, form: str, is_streaming: bool) -> None:
@@ -81,6 +164,8 @@ def _check_parquet(file: Path, head: bytes) -> None:
     with file.open("rb") as content:
         content.seek(-min(4, len(head)), 2)
         tail = content.read()
+    if head.startswith(_GZIP):
+        raise UserError(f"{str(file)!r} is packed, and Parquet is read unpacked only: `gunzip {file}`.")
     if head[:4] != _PARQUET:
         raise UserError(f"{str(file)!r} is not Parquet. Name it after what it is: {KINDS}.")
     if tail != _PARQUET:

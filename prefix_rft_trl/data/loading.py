@@ -1,19 +1,31 @@
 """Load the dataset of a recipe, and give its rows the prompts and demonstrations that a trainer takes."""
 
-from collections.abc import Mapping
+import os
+import textwrap
+from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.utils.errors import UserError
 
-from .data_files import check_source, explain_unreadable, file_format
+from .data_files import check_source, explain_unreadable, file_format, local_source
 from .gym import NAME_PREFIX
 from .prompts import make_prompt
+from .row_forms import ConversationForm, RowForm, recognised_form
 
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
+
+
+COLUMN_SETTINGS = {  # role: setting and its default
+    "prompt": ("prompt_column", "prompt"),
+    "demonstration": ("demonstration_column", "completion"),
+    "answer": ("answer_column", "solution"),
+}
+_EXAMPLES = 20  # first rows, of which each column gives its first value
 
 
 def load_splits(
@@ -21,19 +33,27 @@ def load_splits(
     config: str | None = None,
     streaming: bool = False,
     settings: Mapping[str, Any] = MappingProxyType({}),
+    columns: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> "DatasetDict":
     """The splits of a dataset.
 
     Args:
-        name (`str`): `"lab"`, `"reasoning_gym/<task>"`, the path of a JSONL, JSON, Parquet or CSV file, or a name on
-            the Hub.
+        name (`str`): `"lab"`, `"reasoning_gym/<task>"`, the path of a JSONL, JSON, Parquet, CSV or TSV file, of a
+            folder of them or of `save_to_disk`, or a name on the Hub.
         config (`str`, *optional*): configuration of a dataset on the Hub; a local file has none.
         streaming (`bool`, *optional*, defaults to `False`): whether to stream it.
         settings (`Mapping`, *optional*): those of a recipe, of which `lab_level` and the like are for
             `lab.load_dataset`, and `reasoning_gym` is for `gym.load_splits`.
+        columns (`Mapping`, *optional*): `prompt_column`, `demonstration_column` and `answer_column` as the user has
+            set them. Rows of a known form (`row_forms`) then get the columns `prompt`, `completion` and `solution`
+            for those that are left at their defaults, `"none"` for demonstrations that are not needed. Without it
+            rows stay as they are.
+        say (`Callable`, *optional*): takes a sentence that says as what the rows were read.
 
     Raises:
-        UserError: if no name is given, or if there is no such dataset or it cannot be read.
+        UserError: if no name is given, if there is no such dataset or it cannot be read, or if it is open which of
+            its columns holds the prompts or the demonstrations.
     """
     import datasets
 
@@ -50,20 +70,112 @@ def load_splits(
 
         own = {key.removeprefix("lab_"): value for key, value in settings.items() if key.startswith("lab_")}
         return datasets.DatasetDict({split: lab.load_dataset(split, **own) for split in ("train", "test")})
+    splits = _load_source(os.path.expanduser(name), config, streaming)
+    return splits if columns is None else _in_columns_of_training(splits, name, columns, say)
+
+
+def _load_source(name: str, config: str | None, streaming: bool) -> "DatasetDict":
+    import datasets
+
     check_source(name, streaming)
-    source = {"path": file_format(name), "data_files": name} if file_format(name) else {"path": name, "name": config}
     with explain_unreadable(name):
-        splits = datasets.load_dataset(**source, streaming=streaming)
+        source = None if config and Path(name).is_dir() else local_source(name)
+        splits = datasets.load_dataset(**(source or {"path": name, "name": config}), streaming=streaming)
         if streaming and Path(name).exists():
             for split in splits.values():
                 next(iter(split), None)  # or a fault would be met later
     return splits
 
 
+def _in_columns_of_training(
+    splits: "DatasetDict", name: str, columns: Mapping[str, Any], say: Callable[[str], None] | None
+) -> "DatasetDict":
+    """The splits with their rows as `prompt`, `completion` and `solution`."""
+    given = {
+        role: None if columns.get(setting) == "none" else columns.get(setting)
+        for role, (setting, default) in COLUMN_SETTINGS.items()
+        if columns.get(setting) not in (None, default)
+    }
+    for split, rows in splits.items():
+        example = _example(rows)
+        found = rows.column_names or list(example)
+        try:
+            form = recognised_form(found, example, given)
+        except ValueError as error:
+            if split != next(iter(splits)):  # which is not trained on
+                continue
+            raise UserError(f"the dataset {name!r}: {error} Its columns are: {', '.join(found)}.") from error
+        written = _columns_to_write(form, found, given) if form else []
+        if form is None or not written:
+            continue
+        splits[split] = _with_columns(rows, form, written)
+        if say is not None:
+            say(textwrap.fill(f"{Path(name).name} is read as {form.describe()}.", 80, subsequent_indent="  "))
+            say = None
+    return splits
+
+
+def _example(rows: Any) -> dict[str, Any]:
+    """A row with the first value of each column in the first rows."""
+    example: dict[str, Any] = {}
+    for row in islice(rows, _EXAMPLES):
+        example |= {name: value for name, value in row.items() if example.get(name) in (None, "", [])}
+    return example
+
+
+def _columns_to_write(form: RowForm, found: list[str], given: Mapping[str, str | None]) -> list[str]:
+    """Of `prompt`, `completion` and `solution` those that the rows do not hold yet, or hold something else in."""
+    written = []
+    if not given.get("prompt") and form.prompt != "prompt":
+        written.append("prompt")
+    if not given.get("demonstration") and form.demonstration not in (None, "completion"):
+        written.append("completion")
+    is_moved = "completion" in written and form.demonstration == "solution"
+    may_be_moved = "prompt" in written or "demonstration" not in given  # plain GRPO reads worked solutions as well
+    if ("solution" not in found or (is_moved and may_be_moved)) and form.answer in found:
+        written.append("solution")
+    return written
+
+
+def _with_columns(rows: Any, form: RowForm, written: list[str]) -> Any:
+    """Rows with what their form reads in further columns, or in place of columns of that name."""
+    import datasets
+
+    def read(batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        names = list(batch)
+        found = [form.read(dict(zip(names, values, strict=True))) for values in zip(*batch.values(), strict=True)]
+        return {name: [row[name] for row in found] for name in written}
+
+    if not isinstance(rows, datasets.Dataset):
+        return rows.map(read, batched=True)
+    sources = [name for name in form.columns if name in rows.column_names]
+    features = datasets.Features({name: _feature(form, name, rows.features) for name in written})
+    read_rows = rows.select_columns(sources).map(
+        read, batched=True, remove_columns=sources, features=features, desc="Reading rows"
+    )
+    others = rows.remove_columns([name for name in written if name in rows.column_names])
+    return datasets.concatenate_datasets([others, read_rows], axis=1)
+
+
+def _feature(form: RowForm, column: str, features: Mapping[str, Any]) -> Any:
+    """The type of what a form reads: that of its source, or, where it is made of several or parsed, its own."""
+    from datasets import Json, List, Value
+
+    source = {"prompt": form.prompt, "completion": form.demonstration, "solution": form.answer}[column]
+    found = features[str(source)]
+    if column == "solution":
+        return Value("string") if form.answer == form.demonstration else found
+    if not isinstance(form, ConversationForm):
+        return found
+    has_roles = isinstance(found, Json) or (isinstance(found, List) and "role" in found.feature)
+    return found if has_roles else List({"role": Value("string"), "content": Value("string")})
+
+
 def name_on_hub(name: str) -> str | None:
     """The name of a dataset for a model card; `None` where it is no dataset on the Hub."""
     is_made_here = name == "lab" or name.startswith(NAME_PREFIX)
-    return None if is_made_here or file_format(name) else name
+    is_local = file_format(name) or Path(name).expanduser().exists()
+    return None if is_made_here or is_local else name
 
 
 def pick_split(splits: "DatasetDict", split: str) -> Any:

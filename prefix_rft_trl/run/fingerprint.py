@@ -126,7 +126,7 @@ def _model(given: Mapping[str, Any]) -> dict[str, str]:
 
 def _dataset(given: Mapping[str, Any]) -> dict[str, str]:
     name, config = str(given["dataset_name"]), given.get("dataset_config")
-    path, is_made_here = Path(name), name == LAB or name.startswith(NAME_PREFIX)
+    path, is_made_here = Path(name).expanduser(), name == LAB or name.startswith(NAME_PREFIX)
     inside = [path] if is_made_here or path.is_file() else _data_files(path)
     files = [] if is_made_here else [file for file in inside if file.is_file()]
     if not files:

@@ -158,7 +158,7 @@ def test_own_data_can_have_answers_in_the_form_of_the_lab():
 
 
 def test_a_column_that_the_reward_needs_is_missed_before_the_model_is_loaded(refusal):
-    write_rows(prompt="1+1=", completion="#2", answer="2")
+    write_rows(prompt="1+1=", completion="#2", right="2")
     error = refusal("train", "--config", "lab/prefix_rft", "--dataset_name", "rows.jsonl", "--measure_steps", "0")
     assert "the reward 'exact_answer_reward' reads the column 'solution', and the dataset has: prompt" in error
 

@@ -10,6 +10,7 @@ from prefix_rft_trl.utils.errors import UserError
 
 
 ROWS = [{"question": "1+1=", "answer": "2"}, {"question": "2+2=", "answer": "4"}]
+TURNS = [{"role": "user", "content": "1+1="}, {"role": "assistant", "content": "2"}]
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet", "csv"])
@@ -66,3 +67,82 @@ def test_a_streamed_file_is_not_read_before_it_is_needed(tmp_path):
     found = with_prompts(load_splits(str(path), streaming=True)["train"], "question", None, False)
     assert isinstance(found, IterableDataset)
     assert next(iter(found))["prompt"] == "1+1="
+
+
+def test_a_column_that_is_named_is_not_replaced(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"problem": "1+1=", "solution": "1+1=2", "answer": "2"}))
+    found = {
+        named: load_splits(str(path), columns=columns)["train"][0]
+        for named, columns in (
+            ("nothing", {}),
+            ("demonstrations", {"demonstration_column": "solution"}),
+            ("answers", {"answer_column": "answer", "prompt_column": "problem"}),
+        )
+    }
+    assert found["nothing"] == {
+        "problem": "1+1=",
+        "answer": "2",
+        "prompt": "1+1=",
+        "completion": "1+1=2",
+        "solution": "2",
+    }
+    assert found["demonstrations"] == {"problem": "1+1=", "solution": "1+1=2", "answer": "2", "prompt": "1+1="}
+    assert found["answers"] == {"problem": "1+1=", "answer": "2", "completion": "1+1=2", "solution": "2"}
+
+
+def test_an_open_demonstration_is_no_matter_where_none_is_needed(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"problem": "1+1=", "output": "a", "response": "b", "answer": "2"}))
+    with pytest.raises(UserError, match=r"'output', 'response' may all hold.*`demonstration_column`.*problem, output"):
+        load_splits(str(path), columns={})
+    row = load_splits(str(path), columns={"demonstration_column": "none"})["train"][0]
+    assert (row["prompt"], row["solution"], "completion" in row) == ("1+1=", "2", False)
+
+
+def test_each_split_is_read_by_its_own_rows(tmp_path):
+    rows = {"train": {"question": "1+1=", "answer": "1+1=2\n#### 2"}, "test": {"question": "2+2=", "answer": "4"}}
+    for split, row in rows.items():
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps(row))
+    (tmp_path / "more.jsonl").write_text(json.dumps(rows["train"]))
+    said = []
+    splits = load_splits(str(tmp_path), columns={}, say=said.append)
+    assert {split: list(found["solution"]) for split, found in splits.items()} == {"train": ["2", "2"], "test": ["4"]}
+    assert len(said) == 1
+
+
+def test_rows_may_lack_what_the_first_have(tmp_path):
+    turns = [{"from": "human", "value": "1+1="}, {"from": "gpt", "value": r"\boxed{2}"}]
+    rows = [{"conversations": None}, {"conversations": turns}, {"conversations": turns[:1]}, {"conversations": []}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = load_splits(str(tmp_path / "rows.jsonl"), columns={})["train"].to_list()
+    prompt, demonstration = {"role": "user", "content": "1+1="}, {"role": "assistant", "content": r"\boxed{2}"}
+    assert [row["prompt"] for row in found] == [[], [prompt], [prompt], []]
+    assert [row["completion"] for row in found] == [[], [demonstration], [], []]
+    assert [row["solution"] for row in found] == [None, "2", None, None]
+
+
+GRPO = {"demonstration_column": "none"}
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"prompt": "1+1=", "solution": r"It is \boxed{2}"}, GRPO),
+        ({"problem": "1+1=", "solution": r"It is \boxed{2}", "answer": "2"}, GRPO | {"prompt_column": "problem"}),
+        ({"prompt": "1+1=", "chosen": TURNS, "rejected": TURNS, "solution": "2"}, GRPO),
+        ({"prompt": "1+1=", "completion": "2", "a": TURNS, "b": TURNS}, {}),
+        ({"prompt": TURNS[:1], "target": TURNS[1:], "solution": "2"}, {"demonstration_column": "target"}),
+    ],
+)
+def test_what_trained_without_being_recognised_stays_as_it_is(row, columns, tmp_path):
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    found = load_splits(str(tmp_path / "rows.jsonl"), columns=columns)["train"][0]
+    assert {name: found[name] for name in row} == row
+
+
+def test_answers_may_be_numbers_here_and_text_there(tmp_path):
+    rows = [{"problem": "1+1=", "solution": "1+1=2", "answer": answer} for answer in (2, "two", 2.5, None)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = load_splits(str(tmp_path / "rows.jsonl"), columns={})["train"]
+    assert list(found["solution"]) == [2, "two", 2.5, None]

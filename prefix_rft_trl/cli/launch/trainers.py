@@ -20,7 +20,7 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
     """A [`PrefixGRPOTrainer`], and the first prompts that it trains on."""
     if not script_args.reward_funcs:
         raise UserError("no reward: set `reward_funcs` to a registered name or a dotted path.")
-    splits, rewards = splits_of(script_args), _load_rewards(script_args)
+    splits, rewards = splits_of(script_args, training_args), _load_rewards(script_args)
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
     _check_columns(rewards, rows)
     weights = training_args.reward_weights
@@ -41,7 +41,7 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
 
 def make_sft_trainer(script_args: Any, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
     """TRL's `SFTTrainer` on the demonstrations, and the first prompts that it trains on."""
-    splits = splits_of(script_args)
+    splits = splits_of(script_args, training_args)
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
     eval_rows = _eval_rows(splits, script_args, training_args)
 
@@ -114,10 +114,19 @@ def _make(
     return trainer, prompts
 
 
-def splits_of(script_args: Any) -> Any:
-    """The splits of the dataset that a recipe names."""
+def splits_of(script_args: Any, training_args: Any = None) -> Any:
+    """The splits of the dataset that a recipe names, in the columns that a trainer takes.
+
+    With the trainer's settings it is said as what rows were read, and open demonstrations are refused.
+    """
     source = (script_args.dataset_name, script_args.dataset_config, script_args.dataset_streaming)
-    return load_splits(*source, settings=vars(script_args))
+    columns = {"prompt_column": script_args.prompt_column, "demonstration_column": "none"}
+    if training_args is not None:
+        columns["answer_column"] = getattr(training_args, "answer_column", None)
+        if getattr(training_args, "num_prefix_generations", 1):
+            columns["demonstration_column"] = training_args.demonstration_column
+    say = print if training_args is not None and training_args.process_index == 0 else None
+    return load_splits(*source, settings=vars(script_args), columns=columns, say=say)
 
 
 def _with_prompts(splits: Any, split: str, script_args: Any) -> Any:
@@ -160,6 +169,8 @@ def _check_columns(rewards: list[RewardFunction], dataset: Any) -> None:
         remedy = "Rename one of them, or take another reward"
         if missing[0] == getattr(reward, "solution_column", None):
             remedy = f"Set `reward_kwargs: {{{reward.__name__}: {{solution_column: ...}}}}`"
+        if missing[0] == "solution":
+            remedy = "Set `answer_column` to the one with the right answers"
         raise UserError(
             f"the reward {reward.__name__!r} reads the column '{missing[0]}', and the dataset has: "
             f"{', '.join(columns)}. {remedy}."
