@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from prefix_rft_trl.data.convert.options import ConversionOptions
 from prefix_rft_trl.data.convert.sources import SOURCES, KnownSource
 from prefix_rft_trl.data.data_files import file_format
-from prefix_rft_trl.data.loading import load_splits, pick_split
+from prefix_rft_trl.data.held_out import pick_split
+from prefix_rft_trl.data.loading import load_splits
 from prefix_rft_trl.data.prompts import MARK_INSTRUCTION
 from prefix_rft_trl.utils.documented import parameter_texts
 from prefix_rft_trl.utils.errors import UserError, as_user_error, nearest

@@ -9,6 +9,7 @@ from prefix_rft_trl.utils.errors import UserError
 
 from .data_files import check_source, explain_unreadable, file_format
 from .gym import NAME_PREFIX
+from .held_out import files_of_splits, with_held_out
 from .prompts import make_prompt
 
 
@@ -22,19 +23,26 @@ def load_splits(
     streaming: bool = False,
     settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> "DatasetDict":
-    """The splits of a dataset.
+    """The splits of a dataset, with the problems that the settings hold out as the split `test`.
 
     Args:
-        name (`str`): `"lab"`, `"reasoning_gym/<task>"`, the path of a JSONL, JSON, Parquet or CSV file, or a name on
-            the Hub.
+        name (`str`): `"lab"`, `"reasoning_gym/<task>"`, the path of a JSONL, JSON, Parquet or CSV file or of a folder
+            with files `train.*` and `test.*`, or a name on the Hub.
         config (`str`, *optional*): configuration of a dataset on the Hub; a local file has none.
         streaming (`bool`, *optional*, defaults to `False`): whether to stream it.
         settings (`Mapping`, *optional*): those of a recipe, of which `lab_level` and the like are for
-            `lab.load_dataset`, and `reasoning_gym` is for `gym.load_splits`.
+            `lab.load_dataset`, `reasoning_gym` is for `gym.load_splits`, and `dataset_test_file` and `test_share` are
+            for `with_held_out`.
 
     Raises:
         UserError: if no name is given, or if there is no such dataset or it cannot be read.
     """
+    splits = _load_named(name, config, streaming, settings)
+    test_file = settings.get("dataset_test_file")
+    return with_held_out(splits, settings, _load_named(test_file, None, streaming, {}) if test_file else None)
+
+
+def _load_named(name: str | None, config: str | None, streaming: bool, settings: Mapping[str, Any]) -> "DatasetDict":
     import datasets
 
     if not name:
@@ -50,6 +58,10 @@ def load_splits(
 
         own = {key.removeprefix("lab_"): value for key, value in settings.items() if key.startswith("lab_")}
         return datasets.DatasetDict({split: lab.load_dataset(split, **own) for split in ("train", "test")})
+    if files := files_of_splits(Path(name)):  # each by itself, since their columns may differ
+        loaded = {split: _load_named(str(file), None, streaming, {}) for split, file in files.items()}
+        kind = datasets.IterableDatasetDict if streaming else datasets.DatasetDict
+        return kind({split: next(iter(rows.values())) for split, rows in loaded.items()})
     check_source(name, streaming)
     source = {"path": file_format(name), "data_files": name} if file_format(name) else {"path": name, "name": config}
     with explain_unreadable(name):
@@ -64,13 +76,6 @@ def name_on_hub(name: str) -> str | None:
     """The name of a dataset for a model card; `None` where it is no dataset on the Hub."""
     is_made_here = name == "lab" or name.startswith(NAME_PREFIX)
     return None if is_made_here or file_format(name) else name
-
-
-def pick_split(splits: "DatasetDict", split: str) -> Any:
-    """A split by its name. Raises `UserError`, with the names that there are, if it is missing."""
-    if split not in splits:
-        raise UserError(f"the dataset has no split '{split}'; it has: {', '.join(splits)}.")
-    return splits[split]
 
 
 def check_column(dataset: Any, column: str, contents: str, hint: str) -> None:
