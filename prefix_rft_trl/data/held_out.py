@@ -52,7 +52,7 @@ def with_held_out(splits: "DatasetDict", settings: Mapping[str, Any], of_file: "
     Raises:
         UserError: if that cannot be, such as a share of a stream.
     """
-    trained, share = settings.get("dataset_train_split") or "train", settings.get("test_share")
+    trained, share = settings.get("dataset_train_split") or "train", settings.get("test_share") or 0.0
     if of_file is None and not share:
         return splits
     setting = "dataset_test_file" if of_file else "test_share"
@@ -122,10 +122,9 @@ def check_disjoint(splits: "DatasetDict", trained: str, measured: str) -> None:
     if not split_names(trained) & split_names(measured):
         return
     if trained != measured:
-        rows = [
-            {(name, row) for name, part in _ranges(splits, split) for row in part} for split in (trained, measured)
-        ]
-        if not rows[0] & rows[1]:
+        both = [_ranges(splits, split) for split in (trained, measured)]
+        rows, others = ({(name, row) for name, part in ranges for row in part} for ranges in both)
+        if not rows & others:
             return
     raise UserError(
         f"`measure_split` is '{measured}' and `dataset_train_split` is '{trained}', which have rows in common: "
@@ -172,8 +171,13 @@ def draw_held_out(keys: Iterable[int | None], share: float, seed: int) -> set[in
 
 
 def prompt_key(prompt: Any) -> int | None:
-    """A number that equal prompts share, whatever their white space and case; `None` for one that is unusable."""
-    return None if prompt_fault(prompt) else stable_hash(" ".join(problem_text(prompt).split()).casefold())
+    """A number that equal prompts share; `None` for a prompt that is unusable."""
+    return None if prompt_fault(prompt) else text_key(problem_text(prompt))
+
+
+def text_key(text: str) -> int:
+    """A number that equal texts share, whatever their white space and case."""
+    return stable_hash(" ".join(text.split()).casefold())
 
 
 def leave_out_trained(held_out: "Dataset", trained: Any, column: str) -> "Dataset":

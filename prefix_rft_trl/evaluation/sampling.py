@@ -63,7 +63,8 @@ class EvalOverrides(AnswerSettings):
         prompt_column (`str`, *optional*): column of a file or dataset; by default problem, question or prompt.
         answer_column (`str`, *optional*): the same for right answers; by default answer, final_answer or solution.
         dataset_config (`str`, *optional*): configuration of a dataset on the Hub.
-        dataset_split (`str`, *optional*): split of a dataset, or a slice as train[240:]; by default test, or the first.
+        dataset_split (`str`, *optional*): split of a dataset, or a slice as train[240:]; by default test, or the
+            first.
         test_share (`float`, *optional*): only the problems that a run with this test_share held out.
         test_seed (`int`, *optional*, defaults to 0): that of the run.
         sampling (`Sampling`): all further settings of the sampling.

@@ -56,7 +56,7 @@ class PrefixScriptArguments(ScriptArguments):
         conversational (`bool`, *optional*, defaults to `False`): whether plain-text prompts become user messages.
         measure_steps (`int`, *optional*, defaults to `0`): optimizer steps between two measurements of held-out
             accuracy, without any prefix and by the first reward, written to `curve.jsonl`; 0 measures nothing.
-        measure_split (`str`, *optional*, defaults to `"test"`): split with the held-out problems, or a slice of one that
+        measure_split (`str`, *optional*, defaults to `"test"`): split with the held-out problems, or a slice that
             shares no row with `dataset_train_split`, such as `train[240:]` with `train[:240]`.
         measure_rows (`int`, *optional*): number of held-out problems, from the first; defaults to all.
         measure_max_new_tokens (`int`, *optional*, defaults to `512`): token budget of each answer in a measurement.

@@ -130,8 +130,8 @@ def held_out_rows(splits: Any, script_args: Any) -> Any:
     trained, measured = script_args.dataset_train_split, script_args.measure_split
     if measured not in splits and split_names(measured) == {measured}:
         raise UserError(
-            f"the dataset has no split '{measured}' to measure accuracy on; it has: {', '.join(splits)}. Hold problems "
-            "out with `test_share: 0.1`, name a file of them in `dataset_test_file`, or set `measure_split`, or "
+            f"the dataset has no split '{measured}' to measure accuracy on; it has: {', '.join(splits)}. Hold "
+            "problems out with `test_share: 0.1`, name a file of them in `dataset_test_file`, or set `measure_split`, or "
             "`measure_steps: 0`."
         )
     check_disjoint(splits, trained, measured)
