@@ -121,7 +121,7 @@ def _load_problems(name: str, chosen: EvalOverrides) -> "Dataset":
     problem = _column(rows, name, chosen.prompt_column, PROBLEM_COLUMNS, "problems", "--prompt_column")
     answer = _column(rows, name, chosen.answer_column, ANSWER_COLUMNS, "right answers", "--answer_column")
     if chosen.test_share:
-        rows = divide(rows, problem, chosen.test_share, chosen.test_seed)[1]
+        rows = divide(rows, problem, chosen.test_share, chosen.test_seed or 0)[1]
     _check_problems(name, problem, list(rows[problem]))
     return _copy_column(_copy_column(rows, problem, "prompt"), answer, "solution")
 

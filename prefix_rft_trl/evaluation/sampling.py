@@ -66,7 +66,7 @@ class EvalOverrides(AnswerSettings):
         dataset_split (`str`, *optional*): split of a dataset, or a slice as train[240:]; by default test, or the
             first.
         test_share (`float`, *optional*): only the problems that a run with this test_share held out.
-        test_seed (`int`, *optional*, defaults to 0): that of the run.
+        test_seed (`int`, *optional*): that of the run, by default 0.
         sampling (`Sampling`): all further settings of the sampling.
     """
 
@@ -77,7 +77,7 @@ class EvalOverrides(AnswerSettings):
     dataset_config: str | None = None
     dataset_split: str | None = None
     test_share: float | None = None
-    test_seed: int = 0
+    test_seed: int | None = None
     sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self):

@@ -131,8 +131,8 @@ def held_out_rows(splits: Any, script_args: Any) -> Any:
     if measured not in splits and split_names(measured) == {measured}:
         raise UserError(
             f"the dataset has no split '{measured}' to measure accuracy on; it has: {', '.join(splits)}. Hold "
-            "problems out with `test_share: 0.1`, name a file of them in `dataset_test_file`, or set `measure_split`, or "
-            "`measure_steps: 0`."
+            "problems out with `test_share: 0.1`, name a file of them in `dataset_test_file`, or set `measure_split` "
+            "or `measure_steps: 0`."
         )
     check_disjoint(splits, trained, measured)
     rows, number = pick_split(splits, measured), script_args.measure_rows
