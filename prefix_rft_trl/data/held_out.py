@@ -75,6 +75,17 @@ def with_held_out(splits: "DatasetDict", settings: Mapping[str, Any], of_file: "
     return type(splits)({**splits, trained: rest, HELD_OUT: held_out})
 
 
+def describe_held_out(settings: Mapping[str, Any]) -> str:
+    """The problems that a recipe measures on, alike for recipes that measure on the same."""
+    split, name = settings["measure_split"], settings["dataset_name"]
+    if split == HELD_OUT and settings["dataset_test_file"]:
+        return f"`{settings['dataset_test_file']}`"
+    if split == HELD_OUT and settings["test_share"]:
+        of = f"split `{settings['dataset_train_split']}` of `{name}`"
+        return f"a share of {settings['test_share']:g} of {of}, drawn with the seed {settings['test_seed']}"
+    return f"split `{split}` of `{name}`"
+
+
 def pick_split(splits: "DatasetDict", split: str) -> Any:
     """The rows of a split by its name, or of a slice as in `datasets`: `train[:240]`, `train[80%:]`.
 
