@@ -146,7 +146,8 @@ def stand_ins(tmp_path, small_run) -> dict[str, str]:
     }
     paths = {name: tmp_path / f"{name}.jsonl" for name in rows}
     for name, row in rows.items():
-        paths[name].write_text((json.dumps(row) + "\n") * 32)  # as many as a step takes
+        different = [json.dumps(row).replace("How much", f"Problem {number}: How much") for number in range(32)]
+        paths[name].write_text("\n".join(different))  # as many as a step takes
     return {**{name: str(path) for name, path in paths.items()}, "model": small_run["model"][0]}
 
 
@@ -197,14 +198,15 @@ def test_a_shown_command_runs(command, small_run, stand_ins, tmp_path):
         stand_in = ["--model_name_or_path", "lab", "--model_changes", "{}"] if arguments[1:2] == ["model"] else []
         prefix_rft(*arguments, *stand_in, cwd=tmp_path)
     elif subcommand == "data":
-        if arguments[1] == "check":  # the output of the command above it
-            converted = with_stand_ins(["gsm8k", "--output", "data/gsm8k.parquet"], stand_ins)
-            prefix_rft("data", *converted, cwd=tmp_path)
+        if arguments[1] == "check":  # the outputs of the commands above it
+            for output in ("data/gsm8k.parquet", "data/gsm8k-test.parquet"):
+                prefix_rft("data", *with_stand_ins(["gsm8k", "--output", output], stand_ins), cwd=tmp_path)
         prefix_rft("data", *with_stand_ins(arguments[1:], stand_ins), cwd=tmp_path)
     elif subcommand:
         recipe = Path(arguments[arguments.index("--config") + 1])
-        budget = ["--max_completion_length", "40"] if recipe.parent.name == "gsm8k" and recipe.stem != "sft" else []
-        prefix_rft(*arguments, *small_run[str(recipe.parent)], *budget, "--output_dir", str(tmp_path))
+        budget = ["--max_length" if recipe.stem == "sft" else "--max_completion_length", "40"]
+        small = [*small_run[str(recipe.parent)], *(budget if recipe.parent.name == "gsm8k" else [])]
+        prefix_rft(*arguments, *small, "--output_dir", str(tmp_path))
     elif program.endswith("pytest"):
         run(sys.executable, "-m", "pytest", *arguments)
     elif command.startswith("python benchmarks/") and Path(arguments[0]).stem in BENCHMARK_FLAGS:
