@@ -5,16 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from datasets import Dataset
 
 from prefix_rft_trl.cli.launch.arguments import PrefixScriptArguments
 from prefix_rft_trl.cli.launch.trainers import held_out_rows
+from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.data.held_out import draw_held_out, pick_split, prompt_key
 from prefix_rft_trl.data.loading import load_splits
 from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
 from prefix_rft_trl.evaluation.sampling import EvalOverrides
 from prefix_rft_trl.models.sources import load_tokenizer
 from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.recipe_files import FOLDER
 
 
 ROWS = [
@@ -148,3 +151,22 @@ def test_what_is_shared_with_training_is_refused(rows):
             divided(rows, dataset_train_split=trained, measure_split=measured)
     with pytest.raises(UserError, match="have rows in common"):
         divided(rows, test_share=0.1, measure_split="train[30:]")
+
+
+def test_data_check_and_inspect_see_the_rows_that_a_recipe_trains_on(rows, tmp_path, capsys, monkeypatch):
+    recipe = yaml.safe_load((FOLDER / "lab" / "prefix_rft.yaml").read_text())
+    recipe |= {"dataset_name": rows, "test_share": 0.2, "per_device_train_batch_size": 8, "measure_rows": None}
+    (tmp_path / "recipe.yaml").write_text(
+        yaml.safe_dump({name: value for name, value in recipe.items() if value is not None})
+    )
+    trained, measured = divided(rows, test_share=0.2)
+    check = ["data", "check", "--recipe", str(tmp_path / "recipe.yaml"), "--num_workers", "1", "--benchmarks"]
+    for flags, expected in (([], trained), (["--split", "test"], measured)):
+        main([*check, *flags])
+        assert f": {len(expected)} rows" in capsys.readouterr().out
+    page = tmp_path / "page.html"
+    flags = ["--config", str(tmp_path / "recipe.yaml"), "--output", str(page)]
+    assert main(["inspect", *flags, "--rows", str(len(trained) - 1)]) == 0
+    assert trained[-1].strip() in page.read_text()
+    assert main(["inspect", *flags, "--rows", str(len(trained))]) == 2
+    assert f"{len(trained)} rows" in capsys.readouterr().err
