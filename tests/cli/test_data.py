@@ -126,16 +126,12 @@ def test_a_share_of_the_problems_goes_to_a_file_of_its_own(capsys, tmp_path):
         folder = tmp_path / output.removesuffix(".jsonl")
         assert f"`dataset_name: {folder}`" in capsys.readouterr().out.replace("\n", " ")
         splits = load_splits(str(folder))
-        made.append(
-            {split: [row["prompt"].splitlines()[0].lower().split()[0] for row in splits[split]] for split in splits}
-        )
-        assert {split: len(splits[split]) for split in splits} == {"test": 10, "train": 30}
-        assert not set(made[-1]["train"]) & set(made[-1]["test"])
-        wrong = {
-            split: sum("#### 1" not in text and "{1}" not in text for text in splits[split]["completion"])
-            for split in splits
-        }
-        assert wrong == {"test": 0, "train": 15}
+        problems = {split: [prompt.split()[0] for prompt in rows["prompt"]] for split, rows in splits.items()}
+        assert {split: len(found) for split, found in problems.items()} == {"test": 10, "train": 30}
+        assert not set(problems["train"]) & set(problems["test"])
+        corrupted = {split: sum("{1}" not in text for text in rows["completion"]) for split, rows in splits.items()}
+        assert corrupted == {"test": 0, "train": 15}
+        made.append(problems)
     assert made[0] == made[1] != made[2]
 
 

@@ -153,12 +153,10 @@ def test_what_is_shared_with_training_is_refused(rows):
         divided(rows, test_share=0.1, measure_split="train[30:]")
 
 
-def test_data_check_and_inspect_see_the_rows_that_a_recipe_trains_on(rows, tmp_path, capsys, monkeypatch):
+def test_data_check_and_inspect_see_the_rows_that_a_recipe_trains_on(rows, tmp_path, capsys):
     recipe = yaml.safe_load((FOLDER / "lab" / "prefix_rft.yaml").read_text())
-    recipe |= {"dataset_name": rows, "test_share": 0.2, "per_device_train_batch_size": 8, "measure_rows": None}
-    (tmp_path / "recipe.yaml").write_text(
-        yaml.safe_dump({name: value for name, value in recipe.items() if value is not None})
-    )
+    recipe |= {"dataset_name": rows, "test_share": 0.2, "per_device_train_batch_size": 8}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     trained, measured = divided(rows, test_share=0.2)
     check = ["data", "check", "--recipe", str(tmp_path / "recipe.yaml"), "--num_workers", "1", "--benchmarks"]
     for flags, expected in (([], trained), (["--split", "test"], measured)):
