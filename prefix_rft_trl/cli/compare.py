@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,6 +13,7 @@ from prefix_rft_trl.comparison.jobs import LOG, jobs_for, run_jobs
 from prefix_rft_trl.comparison.report import print_summary, write_report
 from prefix_rft_trl.comparison.results_io import collect
 from prefix_rft_trl.comparison.spec import SPECIFICATION, Specification, Trial, read_specification
+from prefix_rft_trl.data.held_out import describe_held_out
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.files import check_writable_folder, exclusive_lock
 from prefix_rft_trl.utils.processes import end_with_parent
@@ -19,7 +21,7 @@ from prefix_rft_trl.utils.recipe_files import find_recipe_file
 from prefix_rft_trl.utils.shared_memory import check_semaphores
 
 from .flags import command_parser
-from .launch.recipe import Recipe, grouped, load_recipe
+from .launch.recipe import DEFAULT_TRAINER, Recipe, grouped, load_recipe
 
 
 DESCRIPTION = """\
@@ -52,7 +54,8 @@ def run(argv: list[str]) -> int:
     command = f"prefix-rft compare {shlex.join(argv)}"
     with as_user_error(ValueError):
         check_writable_folder(folder)
-        specification = read_specification(recipes, contents, arguments.seeds, _parse_flags(settings))
+        overrides = _parse_flags(settings)
+        specification = read_specification(recipes, contents, arguments.seeds, overrides, _takers(recipes, overrides))
         measured = _check(specification, recipes)
         jobs = jobs_for(specification.trials, folder)
         on_cpu = all(trial.settings.get("use_cpu") for trial in specification.trials)
@@ -87,6 +90,23 @@ def _load(paths: list[Path]) -> tuple[Recipes, dict[str, Any]]:
     if contents.get("recipes"):
         contents["recipes"] = [*contents["recipes"], *(path.stem for path in paths if not path.is_dir())]
     return {file: load_recipe(file) for file in files}, contents
+
+
+def _takers(recipes: Recipes, overrides: dict[str, Any]) -> Callable[[Path, str], bool]:
+    """Whether a recipe takes a flag for all runs: `--num_generations` is a setting of GRPO, and none of SFT."""
+    trainers = {path: _trainers(recipe) for path, recipe in recipes.items()}
+    if not overrides or "trainer" in overrides or len({trainer for by in trainers.values() for trainer in by}) < 2:
+        return lambda path, name: True
+    from .launch.arguments import is_setting
+
+    return lambda path, name: "." in name or any(is_setting(trainer, name) for trainer in trainers[path])
+
+
+def _trainers(recipe: dict[str, Any]) -> list[str]:
+    """The trainers of a recipe, one for each stage."""
+    stages = recipe.get("stages")
+    own = [stage for stage in stages.values() if isinstance(stage, dict)] if isinstance(stages, dict) else [{}]
+    return [str(stage.get("trainer", recipe.get("trainer", DEFAULT_TRAINER))) for stage in own]
 
 
 def _parse_flags(flags: list[str]) -> dict[str, Any]:
@@ -138,7 +158,7 @@ def find_measured_problems(trials: list[Trial], recipes: Recipes) -> set[str]:
 
 def _describe_measurement(settings: argparse.Namespace) -> str:
     if not settings.measure_steps:
-        raise UserError("it measures nothing. Set `measure_steps`, as in recipes/lab.")
+        raise UserError("it measures nothing. Set `measure_steps`, as in recipes/lab, and hold problems out.")
     if not settings.reward_funcs:
         raise UserError("accuracy needs a reward. Set `reward_funcs` to a registered name or a dotted path.")
     given = {name: getattr(settings, name) for name in PROMPT_SETTINGS}
@@ -147,6 +167,6 @@ def _describe_measurement(settings: argparse.Namespace) -> str:
     reward = settings.reward_funcs[0] if isinstance(settings.reward_funcs, list) else settings.reward_funcs
     prompts = "".join(f", {name} `{value}`" for name, value in given.items() if value not in (None, False, "prompt"))
     return (
-        f"{rows} of split `{settings.measure_split}` of `{settings.dataset_name}`{level}{prompts}, by "
+        f"{rows} of {describe_held_out(vars(settings))}{level}{prompts}, by "
         f"`{reward}`, in at most {settings.measure_max_new_tokens} tokens"
     )

@@ -2,6 +2,7 @@
 
 import argparse
 import textwrap
+from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from prefix_rft_trl.data.convert.options import ConversionOptions
 from prefix_rft_trl.data.convert.sources import SOURCES, KnownSource
 from prefix_rft_trl.data.data_files import file_format
-from prefix_rft_trl.data.loading import load_splits, pick_split
+from prefix_rft_trl.data.held_out import pick_split
+from prefix_rft_trl.data.loading import load_splits
 from prefix_rft_trl.data.prompts import MARK_INSTRUCTION
 from prefix_rft_trl.utils.documented import parameter_texts
 from prefix_rft_trl.utils.errors import UserError, as_user_error, nearest
@@ -44,6 +46,7 @@ CONVERSION_FLAGS: dict[str, dict[str, str | None]] = {
     "lengths": {"tokenizer": "MODEL", "max_prompt_tokens": "N", "max_demonstration_tokens": "N"},
     "ablations": {"demonstrations": "SHARE", "corrupt": "SHARE", "seed": "N"},
     "size": {"max_rows": "N"},
+    "held-out problems": {"test_share": "SHARE", "test_seed": "N"},
 }
 TYPES = {"N": int, "SHARE": float}
 COLUMNS = {"prompt_column": "prompt", "demonstration_column": "completion", "answer_column": "solution"}
@@ -58,12 +61,13 @@ def run(argv: list[str]) -> int:
     source = _find_source(arguments.source)
 
     from prefix_rft_trl.data.convert.conversion_report import print_conversion
+    from prefix_rft_trl.data.convert.output import output_files
 
-    output = Path(arguments.output)
+    outputs = output_files(Path(arguments.output), bool(arguments.test_share))
     with as_user_error(ValueError):
-        conversion = _convert(arguments, source, output)
+        conversion = _convert(arguments, source, outputs)
     configs = f", configuration {' '.join(arguments.config)}" if arguments.config else ""
-    print_conversion(conversion, f"{arguments.input or source.input}{configs}, split {arguments.split}", output)
+    print_conversion(conversion, f"{arguments.input or source.input}{configs}, split {arguments.split}", outputs)
     if not conversion.rows_kept:
         raise UserError("no row is left, so nothing was written.")
     return 0
@@ -99,7 +103,9 @@ def _sources_text() -> str:
 
 def _add_files(group: argparse._ArgumentGroup) -> None:
     known = ", ".join(f"{source.input} for {name}" for name, source in SOURCES.items() if source.input)
-    group.add_argument("--output", required=True, metavar="FILE", help="a .parquet or .jsonl file")
+    group.add_argument(
+        "--output", required=True, metavar="FILE", help="a .parquet or .jsonl file; with --test_share a folder"
+    )
     group.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
     places = f"name on the Hub, or a JSONL, JSON, Parquet, CSV or TSV file, or a folder ({known})"
     group.add_argument("--input", metavar="NAME", help=places)
@@ -124,18 +130,22 @@ def _find_source(name: str) -> KnownSource:
     return SOURCES[name]
 
 
-def _convert(arguments: argparse.Namespace, source: KnownSource, output: Path) -> "Conversion":
+def _convert(arguments: argparse.Namespace, source: KnownSource, outputs: list[Path]) -> "Conversion":
     from prefix_rft_trl.data.convert.conversion import convert
     from prefix_rft_trl.data.convert.output import check_output
     from prefix_rft_trl.utils.files import atomic_file, exclusive_file
 
     source_options = _source_options(arguments, source)
-    check_output(output, arguments.overwrite)
-    _check_input(arguments, source, output)
+    for output in outputs:
+        check_output(output, arguments.overwrite)
+        _check_input(arguments, source, output)
     options = _conversion_options(arguments, source)
-    with exclusive_file(output), atomic_file(output) as partial:
+    with ExitStack() as stack:
+        for output in outputs:
+            stack.enter_context(exclusive_file(output))
+        partial = [stack.enter_context(atomic_file(output)) for output in outputs]
         dataset = _load(arguments, source)
-        return convert(dataset, source.reader(dataset.column_names, **source_options), options, partial)
+        return convert(dataset, source.reader(dataset.column_names, **source_options), options, *partial)
 
 
 def _source_options(arguments: argparse.Namespace, source: KnownSource) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.data.benchmarks import BENCHMARKS, find_benchmarks, local_folder
-from prefix_rft_trl.data.loading import check_column, load_splits, pick_split
+from prefix_rft_trl.data.held_out import pick_split
+from prefix_rft_trl.data.loading import check_column, load_splits
 from prefix_rft_trl.models.changes import ModelChanges, changed_tokenizer
 from prefix_rft_trl.models.sources import NO_WARNING_LENGTH, context_length, load_tokenizer, resolve_model
 from prefix_rft_trl.rewards.answers import MARKERS

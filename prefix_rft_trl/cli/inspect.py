@@ -102,7 +102,7 @@ def _no_prefix(found: str) -> UserError:
 
 
 def _check_rows(rows: list[int], script_args: Any) -> None:
-    from prefix_rft_trl.data.loading import pick_split
+    from prefix_rft_trl.data.held_out import pick_split
     from prefix_rft_trl.inspection.groups import check_rows
 
     from .launch.trainers import splits_of

@@ -14,7 +14,7 @@ tables:                           # further ones
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,11 @@ class Specification:
 
 
 def read_specification(
-    recipes: dict[Path, dict[str, Any]], contents: dict[str, Any], seeds: int, overrides: dict[str, Any]
+    recipes: dict[Path, dict[str, Any]],
+    contents: dict[str, Any],
+    seeds: int,
+    overrides: dict[str, Any],
+    takes: Callable[[Path, str], bool] = lambda path, name: True,
 ) -> Specification:
     """Read the tables of a comparison.
 
@@ -100,13 +104,20 @@ def read_specification(
         contents (`dict`): of `comparison.yaml`; empty without one.
         seeds (`int`): seeds of the first table, and at most of the others.
         overrides (`dict`): settings for all runs.
+        takes (`Callable`): whether the recipe of a path takes such a setting; one that no recipe takes is left to all,
+            to be refused.
 
     Raises:
         ValueError: naming the table and what is wrong in it.
     """
     _check_keys(contents, _KEYS, SPECIFICATION)
     paths = {path.stem: path for path in recipes}
-    reader = _TableReader(paths, recipes, contents.get("labels") or {}, seeds, overrides)
+    taken = {name: any(takes(path, name) for path in recipes) for name in overrides}
+    for_all = {
+        path: {name: value for name, value in overrides.items() if takes(path, name) or not taken[name]}
+        for path in recipes
+    }
+    reader = _TableReader(paths, recipes, contents.get("labels") or {}, seeds, for_all)
     names = contents.get("recipes") or list(paths)
     first = {"title": "Methods", "note": contents.get("note", ""), "rows": names}
     tables = [reader.table(given) for given in (first, *(contents.get("tables") or []))]
@@ -121,7 +132,7 @@ class _TableReader:
     recipes: dict[Path, dict[str, Any]]
     labels: dict[str, str]
     seeds: int
-    overrides: dict[str, Any]
+    for_all: dict[Path, dict[str, Any]]
 
     def table(self, given: Any) -> TrialTable:
         given = _mapping(given, f"{SPECIFICATION}, tables")
@@ -156,7 +167,7 @@ class _TableReader:
     def trial(self, recipe: str, overrides: dict[str, Any], seeds: int, where: str) -> Trial:
         if recipe not in self.paths:
             raise ValueError(f"{where}: there is no recipe {recipe!r}. Known: {', '.join(self.paths)}.")
-        overrides = parse_numbers({**overrides, **self.overrides})
+        overrides = parse_numbers({**overrides, **self.for_all[self.paths[recipe]]})
         if unset := [name for name, value in overrides.items() if value is None]:
             raise ValueError(f"{where}: {unset[0]!r} has no value. Give it one, or leave the setting out.")
         path = self.paths[recipe]

@@ -12,6 +12,7 @@ from prefix_rft_trl.utils.errors import UserError
 
 from .data_files import check_source, explain_unreadable, file_format, local_source
 from .gym import NAME_PREFIX
+from .held_out import files_of_splits, with_held_out
 from .prompts import make_prompt
 from .row_forms import ConversationForm, RowForm, recognised_form
 
@@ -36,7 +37,7 @@ def load_splits(
     columns: Mapping[str, Any] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> "DatasetDict":
-    """The splits of a dataset.
+    """The splits of a dataset, with the problems that the settings hold out as the split `test`.
 
     Args:
         name (`str`): `"lab"`, `"reasoning_gym/<task>"`, the path of a JSONL, JSON, Parquet, CSV or TSV file, of a
@@ -44,7 +45,8 @@ def load_splits(
         config (`str`, *optional*): configuration of a dataset on the Hub; a local file has none.
         streaming (`bool`, *optional*, defaults to `False`): whether to stream it.
         settings (`Mapping`, *optional*): those of a recipe, of which `lab_level` and the like are for
-            `lab.load_dataset`, and `reasoning_gym` is for `gym.load_splits`.
+            `lab.load_dataset`, `reasoning_gym` is for `gym.load_splits`, and `dataset_test_file` and `test_share` are
+            for `with_held_out`.
         columns (`Mapping`, *optional*): `prompt_column`, `demonstration_column` and `answer_column` as the user has
             set them. Rows of a known form (`row_forms`) then get the columns `prompt`, `completion` and `solution`
             for those that are left at their defaults, `"none"` for demonstrations that are not needed. Without it
@@ -55,6 +57,19 @@ def load_splits(
         UserError: if no name is given, if there is no such dataset or it cannot be read, or if it is open which of
             its columns holds the prompts or the demonstrations.
     """
+    splits, test_file = _load_named(name, config, streaming, settings, columns, say), settings.get("dataset_test_file")
+    of_file = _load_named(test_file, None, streaming, {}, columns, None) if test_file else None
+    return with_held_out(splits, settings, of_file)
+
+
+def _load_named(
+    name: str | None,
+    config: str | None,
+    streaming: bool,
+    settings: Mapping[str, Any],
+    columns: Mapping[str, Any] | None,
+    say: Callable[[str], None] | None,
+) -> "DatasetDict":
     import datasets
 
     if not name:
@@ -70,7 +85,12 @@ def load_splits(
 
         own = {key.removeprefix("lab_"): value for key, value in settings.items() if key.startswith("lab_")}
         return datasets.DatasetDict({split: lab.load_dataset(split, **own) for split in ("train", "test")})
-    splits = _load_source(os.path.expanduser(name), config, streaming)
+    name = os.path.expanduser(name)
+    if files := files_of_splits(Path(name)):  # each by itself, since their columns may differ
+        loaded = {split: _load_named(str(file), None, streaming, {}, columns, say) for split, file in files.items()}
+        kind = datasets.IterableDatasetDict if streaming else datasets.DatasetDict
+        return kind({split: next(iter(rows.values())) for split, rows in loaded.items()})
+    splits = _load_source(name, config, streaming)
     return splits if columns is None else _in_columns_of_training(splits, name, columns, say)
 
 
@@ -176,13 +196,6 @@ def name_on_hub(name: str) -> str | None:
     is_made_here = name == "lab" or name.startswith(NAME_PREFIX)
     is_local = file_format(name) or Path(name).expanduser().exists()
     return None if is_made_here or is_local else name
-
-
-def pick_split(splits: "DatasetDict", split: str) -> Any:
-    """A split by its name. Raises `UserError`, with the names that there are, if it is missing."""
-    if split not in splits:
-        raise UserError(f"the dataset has no split '{split}'; it has: {', '.join(splits)}.")
-    return splits[split]
 
 
 def check_column(dataset: Any, column: str, contents: str, hint: str) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 from prefix_rft_trl.data.benchmarks import ANSWER_COLUMNS, BENCHMARKS, PROBLEM_COLUMNS, load_benchmark
 from prefix_rft_trl.data.data_files import KINDS, file_format
 from prefix_rft_trl.data.gym import NAME_PREFIX
-from prefix_rft_trl.data.loading import load_splits, pick_split, with_prompts
+from prefix_rft_trl.data.held_out import divide, pick_split
+from prefix_rft_trl.data.loading import load_splits, with_prompts
 from prefix_rft_trl.data.prompts import BOX_INSTRUCTION
 from prefix_rft_trl.rewards import load_reward
 from prefix_rft_trl.rewards.answers import MARKERS
@@ -98,6 +99,11 @@ def _find(name: str, overrides: EvalOverrides, run: RunSettings, tokenizer: Any)
 
 def _load_problems(name: str, chosen: EvalOverrides) -> "Dataset":
     """The problems of a benchmark in the columns `prompt` and `solution`, with all others that it has."""
+    if chosen.test_share and (name in BENCHMARKS or name == LAB):
+        raise ValueError(
+            f"`test_share` is for the dataset of a training, and {name} is held out as it is. Evaluate it in another "
+            "command."
+        )
     if name in BENCHMARKS:
         return _load_registered(name)
     if name == LAB:
@@ -110,9 +116,12 @@ def _load_problems(name: str, chosen: EvalOverrides) -> "Dataset":
             f"{LAB}; or give a file ({KINDS}), or a dataset on the Hub as OWNER/NAME."
         )
     splits = load_splits(name, chosen.dataset_config)
-    rows = pick_split(splits, chosen.dataset_split or ("test" if "test" in splits else next(iter(splits))))
+    has_test = "test" in splits and not chosen.test_share
+    rows = pick_split(splits, chosen.dataset_split or ("test" if has_test else next(iter(splits))))
     problem = _column(rows, name, chosen.prompt_column, PROBLEM_COLUMNS, "problems", "--prompt_column")
     answer = _column(rows, name, chosen.answer_column, ANSWER_COLUMNS, "right answers", "--answer_column")
+    if chosen.test_share:
+        rows = divide(rows, problem, chosen.test_share, chosen.test_seed or 0)[1]
     _check_problems(name, problem, list(rows[problem]))
     return _copy_column(_copy_column(rows, problem, "prompt"), answer, "solution")
 

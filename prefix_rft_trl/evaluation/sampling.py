@@ -63,7 +63,10 @@ class EvalOverrides(AnswerSettings):
         prompt_column (`str`, *optional*): column of a file or dataset; by default problem, question or prompt.
         answer_column (`str`, *optional*): the same for right answers; by default answer, final_answer or solution.
         dataset_config (`str`, *optional*): configuration of a dataset on the Hub.
-        dataset_split (`str`, *optional*): split of a dataset; by default test, or the first.
+        dataset_split (`str`, *optional*): split of a dataset, or a slice as train[240:]; by default test, or the
+            first.
+        test_share (`float`, *optional*): only the problems that a run with this test_share held out.
+        test_seed (`int`, *optional*): that of the run, by default 0.
         sampling (`Sampling`): all further settings of the sampling.
     """
 
@@ -73,6 +76,8 @@ class EvalOverrides(AnswerSettings):
     answer_column: str | None = None
     dataset_config: str | None = None
     dataset_split: str | None = None
+    test_share: float | None = None
+    test_seed: int | None = None
     sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self):

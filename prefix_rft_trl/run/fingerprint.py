@@ -28,8 +28,8 @@ IGNORED = {
 # A checkpoint of another model, dataset, trainer, adapter or optimizer cannot be resumed
 IDENTITY_PREFIXES = ("lab_", "lora_", "bnb_", "load_in_")
 IDENTITY = {
-    MODEL, DATASET, "trainer", "model_changes", "reasoning_gym", "dataset_train_split", "prompt_column",
-    "demonstration_column", "use_peft", "use_rslora", "use_dora", "use_bnb_nested_quant", "optim",
+    MODEL, DATASET, "trainer", "model_changes", "reasoning_gym", "dataset_train_split", "test_share", "test_seed",
+    "prompt_column", "demonstration_column", "use_peft", "use_rslora", "use_dora", "use_bnb_nested_quant", "optim",
 }  # fmt: skip
 MOST_CHANGES = 5
 

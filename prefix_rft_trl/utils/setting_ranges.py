@@ -49,9 +49,9 @@ RANGES = {
             min_p ref_model_mixup_alpha top_entropy_quantile prefix_ratio_low prefix_ratio_high
             prefix_top_entropy_quantile lab_damaged_share lab_demonstrated_share""",
         "above 0 and at most 1": "top_p vllm_gpu_memory_utilization",
-        "at least 0 and below 1": "adam_beta1 adam_beta2 label_smoothing_factor lora_dropout",
+        "at least 0 and below 1": "adam_beta1 adam_beta2 label_smoothing_factor lora_dropout test_share",
         "-1, or at least 1": "max_steps",
-        "from 0 to 4294967295": "seed data_seed",
+        "from 0 to 4294967295": "seed data_seed test_seed",
         "from 1 to 65535": "vllm_server_port vllm_group_port",
     }.items()
     for name in names.split()
@@ -68,6 +68,7 @@ REMEDIES = {
     "max_grad_norm": "With 0 gradients are not clipped.",
     "save_total_limit": "Leave it out to keep all checkpoints.",
     "measure_rows": "Leave it out for all rows.",
+    "test_share": "With 0 no problems are held out.",
     "eval_num_problems": "Leave it out for all problems.",
     "logging_steps": "To log nothing set `logging_strategy: 'no'`.",
     "save_steps": "To save no checkpoints set `save_strategy: 'no'`.",

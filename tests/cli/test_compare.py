@@ -128,6 +128,12 @@ def row_with(**settings) -> dict:
         ({}, ["--max_steps", "many"], ["max_steps", "many"]),
         ({}, ["--trainer", "stf"], ["'stf'", "prefix_grpo, sft"]),
         ({"measure_rows": 4}, [], ["different problems", "the first 4", "the first 8"]),
+        (
+            {"test_share": 0.1},
+            [],
+            ["different problems", "a share of 0.1 of split `train` of `lab`, drawn with the seed 0"],
+        ),
+        ({"dataset_test_file": "no.jsonl"}, [], ["prefix_rft.yaml", "there is no dataset file 'no.jsonl'"]),
         ({"measure_max_new_tokens": 9}, [], ["different problems", "9 tokens", "8 tokens"]),
         ({"stages": {"one": {"trainer": "sft"}}}, [], ["prefix_rft.yaml", "'max_completion_length'", "sft"]),
         ({}, ["--seeds", "0"], ["--seeds"]),

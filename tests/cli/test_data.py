@@ -9,6 +9,7 @@ from datasets import load_dataset
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.data.convert import conversion
 from prefix_rft_trl.data.convert.sources import SOURCES
+from prefix_rft_trl.data.loading import load_splits
 from prefix_rft_trl.method.demonstrations import parse_demonstrations
 
 
@@ -113,6 +114,25 @@ def test_ablations_are_shares_from_a_seed(capsys, convert):
         assert sum(f"\\boxed{{{row['solution']}}}" not in text for row, text in shown) == 10
     assert made[0] != made[1]
     assert "corrupted 10" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_share_of_the_problems_goes_to_a_file_of_its_own(capsys, tmp_path):
+    rows = [{"question": f"{number}{end}?", "answer": "1\n#### 1"} for number in range(20) for end in ("  a", " A")]
+    source = written(tmp_path / "rows.jsonl", rows)
+    flags = ["--input", source, "--test_share", 0.25, "--plain_text", "--corrupt", 0.5]
+    made = []
+    for output, more in (("one", []), ("two.jsonl", []), ("three.jsonl", ["--instruction", "", "--test_seed", 1])):
+        assert data("gsm8k", *flags, "--output", tmp_path / output, *more) == 0
+        folder = tmp_path / output.removesuffix(".jsonl")
+        assert f"`dataset_name: {folder}`" in capsys.readouterr().out.replace("\n", " ")
+        splits = load_splits(str(folder))
+        problems = {split: [prompt.split()[0] for prompt in rows["prompt"]] for split, rows in splits.items()}
+        assert {split: len(found) for split, found in problems.items()} == {"test": 10, "train": 30}
+        assert not set(problems["train"]) & set(problems["test"])
+        corrupted = {split: sum("{1}" not in text for text in rows["completion"]) for split, rows in splits.items()}
+        assert corrupted == {"test": 0, "train": 15}
+        made.append(problems)
+    assert made[0] == made[1] != made[2]
 
 
 def test_lengths_are_counted_with_a_tokenizer(capsys, convert, base_model):

@@ -90,7 +90,7 @@ def test_the_model_of_a_recipe_is_made_with_its_changes(capsys):
         (["recipes", "show", "lab/sft", "lab/uft"], "unknown: lab/uft"),
         (["recipes", "model", "lab/sft", "--model_nam", "foo"], "unknown setting 'model_nam'"),
         (["recipes", "model", "lab/sft", "--model_changes", "{"], "`model_changes` takes a mapping or a JSON object"),
-        (["compare", "lab", "--seeds", "1", "--num_generations", "three"], "with {'num_generations': 'three'}"),
+        (["compare", "lab", "--seeds", "1", "--num_generations", "three"], "`num_generations` takes an integer"),
     ],
 )
 def test_a_wrong_command_line_is_refused_with_the_fix(line, found, refusal):

@@ -249,9 +249,10 @@ def test_wrong_settings_of_sft_are_refused_before_the_model_is_loaded(tmp_path, 
 
 def test_accuracy_is_measured_on_a_streamed_dataset(tmp_path):
     rows = [{"prompt": f"{i}+1=", "completion": f"#{i + 1}", "solution": str(i + 1)} for i in range(8)]
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for name, part in (("rows", rows[:4]), ("test", rows[4:])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, part)))
     recipe = [*SFT, "--dataset_name", tmp_path / "rows.jsonl", "--dataset_streaming", "true"]
-    measured = ["--measure_steps", "1", "--measure_split", "train", "--measure_rows", "4"]
+    measured = ["--measure_steps", "1", "--dataset_test_file", tmp_path / "test.jsonl", "--measure_rows", "4"]
     line = [*recipe, *measured, "--measure_max_new_tokens", "4", "--reward_funcs", "lab_exact_answer"]
     assert train(*line, "--output_dir", tmp_path / "model") == 0
     assert [line["trained_tokens"] for line in read_curve(tmp_path / "model")] == [0, 4 * 3]  # #, digit, end

@@ -69,8 +69,10 @@ def test_an_error_in_the_script_is_one_sentence_and_an_exit_code(prefix_rft, fla
 
 def test_launcher_settings_of_a_recipe_train_an_adapter_on_a_dataset_in_a_file(prefix_rft, lab_recipe, tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"q": "3+4*2=", "a": "3+4=7;7*2=4;#4", "solution": "4"}\n' * 8)
-    columns = {"dataset_name": str(tmp_path / "rows.jsonl"), "prompt_column": "q", "demonstration_column": "a"}
-    recipe = lab_recipe(num_processes=1, use_peft=True, measure_split="train", **columns)
+    (tmp_path / "test.jsonl").write_text('{"q": "2+4*2=", "solution": "2"}\n')
+    files = {"dataset_name": str(tmp_path / "rows.jsonl"), "dataset_test_file": str(tmp_path / "test.jsonl")}
+    columns = {"prompt_column": "q", "demonstration_column": "a"}
+    recipe = lab_recipe(num_processes=1, use_peft=True, **files, **columns)
     done = prefix_rft("train", f"--config={recipe}", *SMALL, "--output_dir", tmp_path / "model")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "model" / "adapter_config.json").is_file()

@@ -7,8 +7,8 @@ from prefix_rft_trl.rewards import MathAccuracyReward
 
 SCRIPT = {
     "reward_funcs": ["math_accuracy_reward", "lab_exact_answer"], "reward_kwargs": None, "measure_steps": 1,
-    "measure_split": "test", "measure_rows": 9, "measure_max_new_tokens": 8, "prompt_column": "prompt",
-    "instruction": None, "conversational": False,
+    "dataset_train_split": "train", "measure_split": "test", "measure_rows": 9, "measure_max_new_tokens": 8,
+    "prompt_column": "prompt", "instruction": None, "conversational": False,
 }  # fmt: skip
 
 

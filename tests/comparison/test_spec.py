@@ -88,6 +88,17 @@ def test_an_override_without_a_stage_holds_for_all_stages(overrides, changed):
     assert after == before | changed
 
 
+def test_a_flag_goes_to_the_recipes_that_take_it():
+    def takes(path: Path, name: str) -> bool:
+        return name == "max_steps" or (name == "temperature" and path.stem != "sft")
+
+    recipes = {Path(f"{name}.yaml"): {"max_steps": 9} for name in ("sft", "grpo")}
+    flags = {"max_steps": 1, "temperature": 0.5, "temprature": 2}
+    rows = dict(read_specification(recipes, {}, 1, flags, takes).tables[0].rows)
+    assert rows["sft"][0].overrides == {"max_steps": 1, "temprature": 2}, "what nobody takes is refused by all"
+    assert rows["grpo"][0].overrides == flags
+
+
 def test_a_stage_without_settings_of_its_own_is_a_stage():
     recipes = {"both": {"learning_rate": 1e-4, "stages": {"sft": {"trainer": "sft"}, "rft": {}}}}
     contents = table({"row": {"recipe": "both", "rft.learning_rate": 3e-4}})

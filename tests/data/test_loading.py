@@ -5,7 +5,8 @@ import json
 import pytest
 from datasets import Dataset, IterableDataset
 
-from prefix_rft_trl.data.loading import load_splits, name_on_hub, pick_split, with_prompts
+from prefix_rft_trl.data.held_out import pick_split
+from prefix_rft_trl.data.loading import load_splits, name_on_hub, with_prompts
 from prefix_rft_trl.utils.errors import UserError
 
 

@@ -108,7 +108,6 @@ def small_run(tmp_path_factory) -> dict[str, list[str]]:
     tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}={% endfor %}"
     tokenizer.save_pretrained(folder)
     AutoModelForCausalLM.from_pretrained(lab.base_model_path()).save_pretrained(folder)
-    rows = folder / "rows.jsonl"
     working = "3+4=7;7*2=4;#### 4"
     published = {"question": "3+4*2", "answer": working}
     converted = {
@@ -116,10 +115,15 @@ def small_run(tmp_path_factory) -> dict[str, list[str]]:
         "completion": [{"role": "assistant", "content": working}],
         "solution": "4",
     }
-    rows.write_text((json.dumps({**published, **converted}) + "\n") * 8)
+    data = folder / "data"
+    data.mkdir()
+    (data / "train.jsonl").write_text((json.dumps({**published, **converted}) + "\n") * 8)
+    held_out = {"question": "2+4*2", "answer": "#### 2", "prompt": [{"role": "user", "content": "2+4*2"}]}
+    (data / "test.jsonl").write_text(json.dumps({**held_out, "solution": "2"}) + "\n")
     one_step = ["--max_steps", "1", "--per_device_train_batch_size", "72", "--gradient_accumulation_steps", "1"]
-    cpu = "--per_device_train_batch_size 8 --use_cpu true --bf16 false --dtype float32 --max_completion_length 40"
-    stand_ins = ["--model_name_or_path", str(folder), "--dataset_name", str(rows)]
+    cpu = "--per_device_train_batch_size 8 --use_cpu true --bf16 false --dtype float32 --measure_max_new_tokens 40"
+    files = ["--dataset_name", str(data), "--dataset_test_file", str(data / "test.jsonl")]
+    stand_ins = ["--model_name_or_path", str(folder), *files]
     return {
         "model": [str(folder)],
         "recipes/lab": [*one_step, "--measure_rows", "8"],
@@ -194,13 +198,15 @@ def test_a_shown_command_runs(command, small_run, stand_ins, tmp_path):
         stand_in = ["--model_name_or_path", "lab", "--model_changes", "{}"] if arguments[1:2] == ["model"] else []
         prefix_rft(*arguments, *stand_in, cwd=tmp_path)
     elif subcommand == "data":
-        if arguments[1] == "check":  # the output of the command above it
-            converted = with_stand_ins(["gsm8k", "--output", "data/gsm8k.parquet"], stand_ins)
-            prefix_rft("data", *converted, cwd=tmp_path)
+        if arguments[1] == "check":  # the outputs of the commands above it
+            for output in ("data/gsm8k.parquet", "data/gsm8k-test.parquet"):
+                prefix_rft("data", *with_stand_ins(["gsm8k", "--output", output], stand_ins), cwd=tmp_path)
         prefix_rft("data", *with_stand_ins(arguments[1:], stand_ins), cwd=tmp_path)
     elif subcommand:
-        recipe = arguments[arguments.index("--config") + 1]
-        prefix_rft(*arguments, *small_run[str(Path(recipe).parent)], "--output_dir", str(tmp_path))
+        recipe = Path(arguments[arguments.index("--config") + 1])
+        budget = ["--max_length" if recipe.stem == "sft" else "--max_completion_length", "40"]
+        small = [*small_run[str(recipe.parent)], *(budget if recipe.parent.name == "gsm8k" else [])]
+        prefix_rft(*arguments, *small, "--output_dir", str(tmp_path))
     elif program.endswith("pytest"):
         run(sys.executable, "-m", "pytest", *arguments)
     elif command.startswith("python benchmarks/") and Path(arguments[0]).stem in BENCHMARK_FLAGS:

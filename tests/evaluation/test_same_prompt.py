@@ -61,7 +61,7 @@ def asked(tmp_path, text_model) -> Callable[..., tuple[list, list, list]]:
         template = settings.get("model_changes", {}).get("chat_template", "recipes/templates/chatml.jinja")
         tokenizer = AutoTokenizer.from_pretrained(text_model)
         tokenizer.chat_template = None if benchmark == "lab" else (REPOSITORY / template).read_text()
-        script_args = SimpleNamespace(**{**DEFAULTS, **settings})
+        script_args = SimpleNamespace(**{**DEFAULTS, **settings, "test_share": 0, "dataset_test_file": None})
         training_args = SimpleNamespace(chat_template_kwargs=settings.get("chat_template_kwargs"))
         splits = splits_of(script_args)
         prompts = list(_with_prompts(splits, script_args.dataset_train_split, script_args)["prompt"])

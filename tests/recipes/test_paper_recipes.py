@@ -15,8 +15,8 @@ MODELS = ["qwen2.5-math-7b", "qwen2.5-math-1.5b", "llama-3.1-8b", "qwen3-1.7b", 
 METHODS = ["prefix_rft", "rft", "sft", "sft_then_rft", "luffy", "uft"]
 SMALL = ["--max_steps", "2", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "1"]
 SMALL += ["--use_cpu", "true", "--bf16", "false", "--dtype", "float32", "--save_strategy", "no"]
+SMALL += ["--measure_max_new_tokens", "8", "--reward_kwargs", '{"math_accuracy_reward": {"num_workers": 1}}']
 ROLLOUTS = ["--use_vllm", "false", "--max_completion_length", "64"]
-ROLLOUTS += ["--reward_kwargs", '{"math_accuracy_reward": {"num_workers": 1}}']
 
 
 def test_every_model_has_every_method():
@@ -36,6 +36,8 @@ def test_a_recipe_trains(model, method, stand_ins, problems, tmp_path, monkeypat
     output = Path(recipe["output_dir"])
     log = json.loads((output / "trainer_state.json").read_text())
     assert log["global_step"] == 2
+    curve = [json.loads(line) for line in (output / "curve.jsonl").read_text().splitlines()]
+    assert [(line["step"], "accuracy" in line) for line in curve] == [(0, True), (2, True)]
     # Hybrid rollouts where the method has them, and nowhere else
     assert any("prefix/length" in row for row in log["log_history"]) == (method in ("prefix_rft", "luffy", "uft"))
     assert AutoTokenizer.from_pretrained(output).eos_token == recipe["model_changes"]["eos_token"]

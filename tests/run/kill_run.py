@@ -30,7 +30,7 @@ SETTINGS = """
     --save_steps 1 --save_total_limit 3 --num_generations 4 --per_device_train_batch_size 8
     --gradient_accumulation_steps 2 --steps_per_generation 4 --num_iterations 2 --max_completion_length 20
     --learning_rate 1e-3 --lr_scheduler_type cosine --seed 3 --prefix_ratio_schedule adaptive
-    --prefix_success_reward 0.5 --max_steps 80 --measure_steps 4 --measure_split train --measure_rows 4
+    --prefix_success_reward 0.5 --max_steps 80 --measure_steps 4 --dataset_test_file test.jsonl --measure_rows 4
     --measure_max_new_tokens 8 --output_dir run --disable_tqdm true --resume_from_checkpoint last
 """
 
@@ -79,6 +79,7 @@ if __name__ == "__main__":
     print(f"seed of the moments: {seed}")
     os.chdir(base)
     lab.load_dataset("train", 32).to_json("rows.jsonl")
+    lab.load_dataset("test", 4).to_json("test.jsonl")
     train = warm_run(["--config", str(RECIPE), *SETTINGS.split()])[1]
     unbroken, killed = base / "unbroken", base / "killed"
     whole = start(unbroken, train)

@@ -47,13 +47,18 @@ class PrefixScriptArguments(ScriptArguments):
         model_changes (`dict`, *optional*): longer context, chat template or end of turn for the model, as JSON such as
             `{"folder": "models/mine", "config": {"rope_theta": 40000}}`. The changed model is a folder with links to
             the weights (`prefix_rft_trl/models/changes.py`).
+        dataset_test_file (`str`, *optional*): file of held-out problems, which is the split `test` then.
+        test_share (`float`, *optional*, defaults to `0.0`): share of the training problems that is held out, as the
+            split `test`. They are never trained on, and rows with equal prompts stay together.
+        test_seed (`int`, *optional*, defaults to `0`): seed of that draw, whatever `seed` is.
         prompt_column (`str`, *optional*, defaults to `"prompt"`): column with the prompts.
         instruction (`str`, *optional*): text appended to each prompt, on a separate line. Prompts that are messages
             refuse it.
         conversational (`bool`, *optional*, defaults to `False`): whether plain-text prompts become user messages.
         measure_steps (`int`, *optional*, defaults to `0`): optimizer steps between two measurements of held-out
             accuracy, without any prefix and by the first reward, written to `curve.jsonl`; 0 measures nothing.
-        measure_split (`str`, *optional*, defaults to `"test"`): split with the held-out problems.
+        measure_split (`str`, *optional*, defaults to `"test"`): split with the held-out problems, or a slice that
+            shares no row with `dataset_train_split`, such as `train[240:]` with `train[:240]`.
         measure_rows (`int`, *optional*): number of held-out problems, from the first; defaults to all.
         measure_max_new_tokens (`int`, *optional*, defaults to `512`): token budget of each answer in a measurement.
         eval_benchmarks (`list[str]`, *optional*): benchmarks of `prefix-rft eval` for each evaluation of
@@ -74,6 +79,9 @@ class PrefixScriptArguments(ScriptArguments):
     reward_funcs: list[str] | None = None
     reward_kwargs: dict | str | None = None
     model_changes: dict | str | None = None
+    dataset_test_file: str | None = None
+    test_share: float = 0.0
+    test_seed: int = 0
     prompt_column: str = "prompt"
     instruction: str | None = None
     conversational: bool = False
@@ -232,6 +240,8 @@ def check_stage(recipe: Recipe, on_any_device: bool = False) -> argparse.Namespa
         if values.dataset_name:
             with as_user_error(ValueError):
                 check_source(values.dataset_name, bool(values.dataset_streaming))
+                if values.dataset_test_file:
+                    check_source(values.dataset_test_file, bool(values.dataset_streaming))
     except UserError as error:
         if not recipe.stage:
             raise

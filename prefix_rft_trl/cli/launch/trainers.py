@@ -4,7 +4,8 @@ from typing import Any
 
 from trl import ModelConfig
 
-from prefix_rft_trl.data.loading import load_splits, pick_split, with_demonstrations, with_prompts
+from prefix_rft_trl.data.held_out import check_disjoint, leave_out_trained, pick_split, split_names
+from prefix_rft_trl.data.loading import check_column, load_splits, with_demonstrations, with_prompts
 from prefix_rft_trl.models.adapters import check_adapter_names, module_names
 from prefix_rft_trl.models.changes import starting_model
 from prefix_rft_trl.models.sources import explain_missing_model, load_tokenizer
@@ -129,8 +130,37 @@ def splits_of(script_args: Any, training_args: Any = None) -> Any:
     return load_splits(*source, settings=vars(script_args), columns=columns, say=say)
 
 
+def held_out_rows(splits: Any, script_args: Any) -> Any:
+    """The problems that `measure_steps` measures, as they are in the dataset; none of them is trained on.
+
+    Raises:
+        UserError: if there are none.
+    """
+    trained, measured = script_args.dataset_train_split, script_args.measure_split
+    if measured not in splits and split_names(measured) == {measured}:
+        raise UserError(
+            f"the dataset has no split '{measured}' to measure accuracy on; it has: {', '.join(splits)}. Hold "
+            "problems out with `test_share: 0.1`, name a file of them in `dataset_test_file`, or set `measure_split` "
+            "or `measure_steps: 0`."
+        )
+    check_disjoint(splits, trained, measured)
+    rows, number = pick_split(splits, measured), script_args.measure_rows
+    if not hasattr(rows, "__len__"):
+        from datasets import Dataset
+
+        rows, number = Dataset.from_list(list(rows if number is None else rows.take(number))), None
+    if len(rows) == 0:
+        raise UserError(f"the split '{measured}', on which accuracy is to be measured, is empty.")
+    check_column(rows, script_args.prompt_column, "prompts of the held-out problems", "Set `prompt_column`.")
+    rows = leave_out_trained(rows, pick_split(splits, trained), script_args.prompt_column)
+    return rows if number is None else rows.take(number)
+
+
 def _with_prompts(splits: Any, split: str, script_args: Any) -> Any:
-    rows = pick_split(splits, split)
+    return _prompted(pick_split(splits, split), script_args)
+
+
+def _prompted(rows: Any, script_args: Any) -> Any:
     first = next(iter(rows), {}).get(script_args.prompt_column) if script_args.instruction else None
     if isinstance(first, list):
         raise UserError(
@@ -185,20 +215,7 @@ def _find_held_out(splits: Any, script_args: Any, training_args: Any, rewards: l
     if not script_args.measure_steps:
         return None
     rewards = rewards or _load_rewards(script_args)
-    if script_args.measure_split not in splits:
-        raise UserError(
-            f"the dataset has no split '{script_args.measure_split}' to measure accuracy on; it has: "
-            f"{', '.join(splits)}. Set `measure_split`, or `measure_steps: 0`."
-        )
-    rows = _with_prompts(splits, script_args.measure_split, script_args)
-    number = script_args.measure_rows
-
-    from datasets import Dataset
-
-    rows = rows if number is None else rows.take(number)
-    rows = rows if isinstance(rows, Dataset) else Dataset.from_list(list(rows))
-    if len(rows) == 0:
-        raise UserError(f"the split '{script_args.measure_split}', on which accuracy is to be measured, is empty.")
+    rows = _prompted(held_out_rows(splits, script_args), script_args)
     _check_columns(rewards, rows)
 
     from prefix_rft_trl.evaluation.benchmark import HeldOutSplit

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefix_rft_trl.data.held_out import draw_held_out
+
 from .corruption import confirm_wrong
 from .draws import Purpose, draw
 from .extraction import Extraction, Tally, count, extracted_features
@@ -34,6 +36,7 @@ class Conversion:
         demonstrations, corrupted (`int`): demonstrations in the file, and how many of them are corrupted.
         shortfall (`int`): demonstrations that should have been corrupted too, had enough been corruptible.
         tally (`Tally`): what was read, dropped and left out, with reasons.
+        rows_held_out (`int`): rows of the file of held-out problems; their demonstrations stay as they are.
     """
 
     rows_kept: int
@@ -42,10 +45,16 @@ class Conversion:
     corrupted: int
     shortfall: int
     tally: Tally
+    rows_held_out: int = 0
 
 
-def convert(dataset: "Dataset", reader: Reader, options: ConversionOptions, path: Path) -> Conversion:
-    """Converts a dataset to a Parquet or JSONL file, by the suffix; writes nothing if no row is kept."""
+def convert(
+    dataset: "Dataset", reader: Reader, options: ConversionOptions, path: Path, test_path: Path | None = None
+) -> Conversion:
+    """Converts a dataset to a Parquet or JSONL file, by the suffix; writes nothing if no row is kept.
+
+    With a second path it has the held-out problems, a `test_share` of all.
+    """
     extraction = Extraction(reader, options)
     # The fingerprints keep `datasets` from hashing the functions: each file is used once
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".conversion-") as cache:
@@ -61,7 +70,12 @@ def convert(dataset: "Dataset", reader: Reader, options: ConversionOptions, path
             desc="Reading",
         )
         problems = extracted.remove_columns(["prompt", "texts", "corrupted_texts"]).to_list()
-        ablation = draw_ablation(problems, options, extraction.tally)
+        groups = [int(problem["group"]) for problem in problems]
+        drawn = draw_held_out(groups, options.test_share, options.test_seed) if test_path and problems else set()
+        trained = [place for place in range(len(problems)) if place not in drawn]
+        ablation = draw_ablation([problems[place] for place in trained], options, extraction.tally)
+        requested = round(options.corrupt * len(ablation))
+        ablation |= {(problems[row]["row"], place): False for row in drawn for place in problems[row]["places"]}
         if problems:
             row_format = RowFormat(
                 options.plain_text,
@@ -82,15 +96,18 @@ def convert(dataset: "Dataset", reader: Reader, options: ConversionOptions, path
                 new_fingerprint="rows",
                 desc="Writing",
             )
-            write_rows(rows, path)
+            write_rows(rows.select(trained), path)
+            if test_path:
+                write_rows(rows.select(sorted(drawn)), test_path)
     corrupted = sum(ablation.values())
     return Conversion(
         rows_kept=len(problems),
         rows_demonstrated=len({row for row, _ in ablation}),
         demonstrations=len(ablation),
         corrupted=corrupted,
-        shortfall=round(options.corrupt * len(ablation)) - corrupted,
+        shortfall=requested - corrupted,
         tally=extraction.tally,
+        rows_held_out=len(drawn),
     )
 
 

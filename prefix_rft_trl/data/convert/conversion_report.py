@@ -1,6 +1,7 @@
 """Print what a conversion kept and dropped, and why."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 WIDTH_WITHOUT_TERMINAL = 120
 
 
-def print_conversion(conversion: "Conversion", name: str, output: Path) -> None:
-    """Prints the table and the path of the rows."""
+def print_conversion(conversion: "Conversion", name: str, outputs: Sequence[Path]) -> None:
+    """Prints the table and the paths of the rows."""
     from rich.console import Console
     from rich.filesize import decimal
 
@@ -25,7 +26,10 @@ def print_conversion(conversion: "Conversion", name: str, output: Path) -> None:
     console.print(f"\n{name}")
     console.print(make_table(conversion))
     if conversion.rows_kept:
-        console.print(f"The rows are in {output} ({decimal(output.stat().st_size)}).", soft_wrap=True)
+        files = " and ".join(f"{output} ({decimal(output.stat().st_size)})" for output in outputs)
+        console.print(f"The rows are in {files}.", soft_wrap=True)
+    if conversion.rows_held_out:
+        console.print(f"`dataset_name: {outputs[0].parent}` trains on the first and measures on the second.")
 
 
 def make_table(conversion: "Conversion") -> "Table":
@@ -48,6 +52,8 @@ def table_lines(conversion: "Conversion") -> list[tuple[str, int, str]]:
     tally = conversion.tally
     lines = [("rows read", tally.rows_read, ""), *_reasons(tally.dropped, "rows dropped")]
     lines += [("rows kept", conversion.rows_kept, ""), ("  with a demonstration", conversion.rows_demonstrated, "")]
+    if conversion.rows_held_out:
+        lines.append(("  held out", conversion.rows_held_out, ""))
     lines += [("demonstrations", conversion.demonstrations, ""), ("  corrupted", conversion.corrupted, "")]
     if conversion.shortfall:
         lines.append(("  not corrupted, although requested", conversion.shortfall, ""))

@@ -15,6 +15,7 @@ class Purpose(IntEnum):
     DEMONSTRATED = 1
     CORRUPTED = 2
     CORRUPTION = 3
+    HELD_OUT = 4
 
 
 def generator(seed: int, purpose: Purpose, key: Key) -> np.random.Generator:

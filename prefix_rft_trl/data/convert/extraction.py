@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from prefix_rft_trl.data.held_out import text_key
 from prefix_rft_trl.data.prompts import make_prompt
 from prefix_rft_trl.data.texts import excerpt
 from prefix_rft_trl.models.templates import render_messages
@@ -65,6 +66,7 @@ class Candidate:
     example: str
     dropped: str = ""
     key: int = 0
+    group: int = 0
     prompt: str | list[Message] = ""
     demonstrations: dict[int, str] = field(default_factory=dict)
     golds: list[str] = field(default_factory=list)
@@ -79,6 +81,7 @@ def extracted_features(plain_text: bool) -> "Features":
     return Features(
         row=Value("int64"),
         key=text,  # a number of 64 bits without a sign, which Arrow does not infer
+        group=text,  # the same for problems that differ in white space and case alone
         example=text,
         prompt=text if plain_text else List({"role": text, "content": text}),
         golds=List(text),
@@ -150,6 +153,7 @@ class Extraction:
         return {
             "row": row,
             "key": str(candidate.key),
+            "group": str(candidate.group),
             "example": candidate.example,
             "prompt": candidate.prompt,
             "golds": candidate.golds,
@@ -189,6 +193,7 @@ def read_candidate(row: dict[str, Any], reader: Reader, options: ConversionOptio
     return Candidate(
         excerpt(problem.text),
         key=stable_hash(problem.text),
+        group=text_key(problem.text),
         prompt=prompt,
         demonstrations=dict(enumerate(nonempty)),
         golds=[problem.solution] if isinstance(problem.solution, str) else list(problem.solution),

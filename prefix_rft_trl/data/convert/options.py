@@ -30,6 +30,9 @@ class ConversionOptions:
         corrupt (`float`): share of the demonstrations that get a slip and end in a wrong answer
         seed (`int`): seed of both draws; a smaller share is a subset of a larger one
         max_rows (`int`, *optional*): stop after N converted rows
+        test_share (`float`): share of the problems that is held out: the output is a folder with a file `train` and a
+            file `test`
+        test_seed (`int`): seed of that draw
 
     Raises:
         ValueError: for a value out of range.
@@ -47,14 +50,19 @@ class ConversionOptions:
     corrupt: float = 0.0
     seed: int = 0
     max_rows: int | None = None
+    test_share: float = 0.0
+    test_seed: int = 0
 
     def __post_init__(self) -> None:
         check_thinking(self.thinking)
         for name in ("demonstrations", "corrupt"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` must be between 0 and 1, found {getattr(self, name):g}.")
-        if self.seed < 0:
-            raise ValueError(f"`seed` must not be negative, found {self.seed}.")
+        if not 0 <= self.test_share < 1:
+            raise ValueError(f"`test_share` must be at least 0 and below 1, found {self.test_share:g}.")
+        for name in ("seed", "test_seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must not be negative, found {getattr(self, name)}.")
         for name in ("max_prompt_tokens", "max_demonstration_tokens", "max_demonstrations", "max_rows"):
             value = getattr(self, name)
             if value is not None and value < 1:

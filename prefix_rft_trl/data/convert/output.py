@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from prefix_rft_trl.data.held_out import HELD_OUT
 from prefix_rft_trl.utils.files import ParquetSink
 
 
@@ -40,6 +41,15 @@ class RowFormat:
             "completion": completions if self.several_demonstrations else completions[0],
             "solution": golds if self.several_answers else golds[0],
         }
+
+
+def output_files(output: Path, is_divided: bool) -> list[Path]:
+    """The file to write; with held-out problems the files `train` and `test` of a folder without that suffix."""
+    if not is_divided:
+        return [output]
+    suffix = output.suffix if output.suffix in SUFFIXES else SUFFIXES[0]
+    folder = output.with_suffix("") if output.suffix in SUFFIXES else output
+    return [folder / f"{split}{suffix}" for split in ("train", HELD_OUT)]
 
 
 def check_output(output: Path, overwrite: bool) -> None:
