@@ -19,7 +19,8 @@ from prefix_rft_trl.utils.recipe_files import find_recipe_file
 from prefix_rft_trl.utils.shared_memory import check_semaphores
 
 from .flags import command_parser
-from .launch.recipe import Recipe, grouped, load_recipe
+from .launch.recipe import SHARED_BASE, Recipe, grouped, load_recipe
+from .launch.recipe_yaml import read_yaml
 
 
 DESCRIPTION = """\
@@ -28,7 +29,7 @@ seeds, costs, curves, and the settings that differ. Finished runs are not repeat
 continues when it is started again.
 
 Every recipe needs `measure_steps`. A folder can hold a `comparison.yaml` with the order of its recipes and further
-tables. Any further flag is a setting for all runs, such as --max_steps 20."""
+tables, and a `base.yaml` with the settings that its recipes share (`base: base.yaml`). Any further flag is a setting for all runs, such as --max_steps 20."""
 
 PROMPT_SETTINGS = ("dataset_config", "prompt_column", "instruction", "conversational", "chat_template_kwargs")
 Recipes = dict[Path, dict[str, Any]]
@@ -74,13 +75,13 @@ def _load(paths: list[Path]) -> tuple[Recipes, dict[str, Any]]:
     files: list[Path] = []
     contents: dict[str, Any] = {}
     for path in paths:
-        inside = sorted(file for file in path.glob("*.yaml") if file.name != SPECIFICATION)
+        inside = sorted(file for file in path.glob("*.yaml") if file.name not in (SPECIFICATION, SHARED_BASE))
         found = inside if path.is_dir() else [path]
         if not found:
             raise UserError(f"there is no recipe in {path}.")
         files += found
         if (path / SPECIFICATION).is_file():
-            contents = load_recipe(path / SPECIFICATION)
+            contents = read_yaml(path / SPECIFICATION)
     stems = [file.stem for file in files]
     if twice := {stem for stem in stems if stems.count(stem) > 1}:
         raise UserError(f"two recipes have the name {min(twice)!r}, and the report could not tell them apart.")
