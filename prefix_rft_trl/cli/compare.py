@@ -19,7 +19,7 @@ from prefix_rft_trl.utils.recipe_files import find_recipe_file
 from prefix_rft_trl.utils.shared_memory import check_semaphores
 
 from .flags import command_parser
-from .launch.recipe import SHARED_BASE, Recipe, grouped, load_recipe
+from .launch.recipe import SHARED_BASE, Recipe, load_recipe, parse_flags
 from .launch.recipe_yaml import read_yaml
 
 
@@ -28,8 +28,9 @@ Train recipes with several seeds and compare them: a table of accuracies without
 seeds, costs, curves, and the settings that differ. Finished runs are not repeated: a comparison that was interrupted
 continues when it is started again.
 
-Every recipe needs `measure_steps`. A folder can hold a `comparison.yaml` with the order of its recipes and further
-tables, and a `base.yaml` with the settings that its recipes share (`base: base.yaml`). Any further flag is a setting for all runs, such as --max_steps 20."""
+Every recipe needs `measure_steps`. A folder can hold a `comparison.yaml` with the
+order of its recipes and further tables, and a `base.yaml` with the settings that
+they share. Any further flag is a setting for all runs, such as --max_steps 20."""
 
 PROMPT_SETTINGS = ("dataset_config", "prompt_column", "instruction", "conversational", "chat_template_kwargs")
 Recipes = dict[Path, dict[str, Any]]
@@ -53,7 +54,7 @@ def run(argv: list[str]) -> int:
     command = f"prefix-rft compare {shlex.join(argv)}"
     with as_user_error(ValueError):
         check_writable_folder(folder)
-        specification = read_specification(recipes, contents, arguments.seeds, _parse_flags(settings))
+        specification = read_specification(recipes, contents, arguments.seeds, parse_flags(settings))
         measured = _check(specification, recipes)
         jobs = jobs_for(specification.trials, folder)
         on_cpu = all(trial.settings.get("use_cpu") for trial in specification.trials)
@@ -88,22 +89,6 @@ def _load(paths: list[Path]) -> tuple[Recipes, dict[str, Any]]:
     if contents.get("recipes"):
         contents["recipes"] = [*contents["recipes"], *(path.stem for path in paths if not path.is_dir())]
     return {file: load_recipe(file) for file in files}, contents
-
-
-def _parse_flags(flags: list[str]) -> dict[str, Any]:
-    values = {name: [_parse_value(value) for value in words] for name, words in grouped(flags)}
-    return {name: found[0] if len(found) == 1 else found or True for name, found in values.items()}
-
-
-def _parse_value(text: str) -> Any:
-    """A number, a switch or nothing, as in the YAML of a recipe; any other text as it is."""
-    import yaml
-
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    return value if isinstance(value, bool | int | float | None) else text
 
 
 def _check(specification: Specification, recipes: Recipes) -> str:

@@ -197,6 +197,23 @@ def grouped(flags: list[str]) -> list[Flag]:
     return groups
 
 
+def parse_flags(flags: list[str]) -> dict[str, Any]:
+    """Settings of a command line, with their values as in the YAML of a recipe."""
+    values = {name: [_parse_value(value) for value in words] for name, words in grouped(flags)}
+    return {name: found[0] if len(found) == 1 else found or True for name, found in values.items()}
+
+
+def _parse_value(text: str) -> Any:
+    """A number, a switch or nothing, as in the YAML of a recipe; any other text as it is."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if isinstance(value, bool | int | float | None) else text
+
+
 def _joined(groups: list[Flag]) -> list[str]:
     return [part for name, values in groups for part in (f"--{name}", *values)]
 

@@ -1,0 +1,264 @@
+"""Recognise the form of a dataset's rows by their columns and values, and read prompt, demonstration and answer.
+
+Known are TRL's prompt and completion, conversations (`messages`, or ShareGPT's `from` and `value`), Alpaca's columns,
+problems with a solution and an answer, and questions whose answer is worked out as in GSM8K.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prefix_rft_trl.rewards.answers import completion_text, find_final_answer
+
+from .convert.rows import Message, without_separators
+
+
+PROMPT_COLUMNS = ("prompt", "problem", "question", "instruction", "query", "input")
+DEMONSTRATION_COLUMNS = (
+    "completion", "solution", "output", "response", "demonstration", "worked_solution", "generated_solution",
+)  # fmt: skip
+ANSWER_COLUMNS = ("answer", "final_answer", "expected_answer", "ground_truth", "gold_answer")
+CONVERSATION_COLUMNS = ("messages", "conversations", "conversation")
+ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant"}
+MARK = "####"
+
+_ALPACA_INPUT, _SYSTEM = "input", "system"
+_FLAGS = {"prompt": "prompt_column", "demonstration": "demonstration_column"}
+
+
+@dataclass(frozen=True)
+class RowForm:
+    """
+    The columns that rows of a form hold their prompt, demonstration and answer in.
+
+    Attributes:
+        name (`str`): such as `"ShareGPT conversations"`.
+        prompt (`str`): column of the prompts.
+        demonstration (`str`, *optional*): column of the demonstrations; `None` if there is none.
+        answer (`str`, *optional*): column of the right answers; `None` if there is none. Where it is that of the
+            demonstrations, the answer is the one they state in a box, in answer tags or after `####`.
+        context (`str`, *optional*): column whose text follows the prompt, or starts a conversation as its system
+            message.
+    """
+
+    name: str
+    prompt: str
+    demonstration: str | None = None
+    answer: str | None = None
+    context: str | None = None
+
+    def read(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row as `prompt`, `completion` and `solution`; what it lacks is `None`."""
+        demonstration = self._demonstration(row)
+        answer = row.get(self.answer) if self.answer else None
+        if self.answer is not None and self.answer == self.demonstration:
+            answer = stated_solution(demonstration)
+        return {"prompt": self._prompt(row), "completion": demonstration, "solution": answer}
+
+    def describe(self) -> str:
+        """One sentence that names the form and its columns."""
+        parts = {"prompt": self.prompt, "demonstration": self.demonstration, "answer": self.answer}
+        columns = ", ".join(f"{role} from `{column}`" for role, column in parts.items() if column)
+        return f"{self.name} ({columns})"
+
+    def _prompt(self, row: Mapping[str, Any]) -> Any:
+        prompt, context = row.get(self.prompt), row.get(self.context) if self.context else None
+        is_text = isinstance(prompt, str) and isinstance(context, str) and context.strip()
+        return f"{prompt}\n\n{context}" if is_text else prompt
+
+    def _demonstration(self, row: Mapping[str, Any]) -> Any:
+        return row.get(self.demonstration) if self.demonstration else None
+
+
+class ConversationForm(RowForm):
+    """Conversations in one column: the last assistant turn is the demonstration, what precedes it the prompt."""
+
+    def _prompt(self, row: Mapping[str, Any]) -> list[Message]:
+        messages = read_messages(row.get(self.prompt)) or []
+        before = messages[: _last_turn(messages)]
+        system = row.get(self.context) if self.context else None
+        has_system = bool(before) and before[0]["role"] == "system"
+        return before if has_system or not system else [{"role": "system", "content": system}, *before]
+
+    def _demonstration(self, row: Mapping[str, Any]) -> list[Message]:
+        messages = read_messages(row.get(self.prompt)) or []
+        last = _last_turn(messages)
+        return [] if last is None else [messages[last]]
+
+
+def read_messages(value: Any) -> list[Message] | None:
+    """Messages with `role` and `content` from those, from ShareGPT's `from` and `value`, or from JSON of either.
+
+    `None` for any other value.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    if not (isinstance(value, list) and value and all(isinstance(item, dict) for item in value)):
+        return None
+    if all(isinstance(item.get("role"), str) for item in value):
+        return value
+    if not all(isinstance(item.get("from"), str) and "value" in item for item in value):
+        return None
+    roles = [item["from"].strip().lower() for item in value]
+    return [
+        {"role": ROLES.get(role, role), "content": item["value"] or ""}
+        for role, item in zip(roles, value, strict=True)
+    ]
+
+
+def stated_solution(demonstration: Any) -> str | None:
+    r"""The answer that a demonstration states in its last `\boxed{}`, in answer tags or after `####`."""
+    found = _final_answer(demonstration)
+    return without_separators(found.text) if found else None
+
+
+def recognised_form(
+    columns: Sequence[str], row: Mapping[str, Any], given: Mapping[str, str | None] | None = None
+) -> RowForm | None:
+    """
+    The form of a dataset's rows; `None` if nothing in them looks like a prompt.
+
+    Args:
+        columns (`Sequence[str]`): of the dataset.
+        row (`Mapping`): an example, as complete as possible.
+        given (`Mapping`, *optional*): columns that the user has named, by role (`prompt`, `demonstration`, `answer`);
+            `None` for a role that is not needed.
+
+    Raises:
+        ValueError: if several columns may hold the prompts or the demonstrations, naming them and the setting.
+    """
+    given = given or {}
+    conversation = _conversation(columns, row, given)
+    prompt = given.get("prompt") or _prompt_column(columns, row, has_conversation=conversation is not None)
+    if prompt is not None:
+        form = _flat_form(columns, row, prompt, given)
+        if form.demonstration or conversation is None:
+            return form
+    return conversation
+
+
+def _flat_form(
+    columns: Sequence[str], row: Mapping[str, Any], prompt: str, given: Mapping[str, str | None]
+) -> RowForm:
+    named = _Columns(columns, row)
+    demonstration = given["demonstration"] if "demonstration" in given else _demonstration_column(named, prompt)
+    answer = given.get("answer") or _answer_column(named, demonstration)
+    context = named.find(_ALPACA_INPUT) if prompt.lower() == "instruction" else None
+    names = {"prompt": "prompt and completion", "instruction": "Alpaca rows"}
+    name = names.get(prompt.lower(), f"{prompt} and {demonstration or answer}" if demonstration or answer else prompt)
+    if demonstration is not None and demonstration == answer and MARK in completion_text(row.get(demonstration) or ""):
+        name = "questions answered as in GSM8K"
+    return RowForm(name, prompt, demonstration, answer, context)
+
+
+def _prompt_column(columns: Sequence[str], row: Mapping[str, Any], has_conversation: bool) -> str | None:
+    named = _Columns(columns, row)
+    found = named.among(PROMPT_COLUMNS)
+    if named.find("prompt"):
+        return named.find("prompt")
+    found = [name for name in found if name.lower() != _ALPACA_INPUT or len(found) == 1]
+    if len(found) > 1 and not has_conversation:
+        raise _ambiguous("prompt", found)
+    return found[0] if len(found) == 1 else None
+
+
+def _demonstration_column(named: "_Columns", prompt: str) -> str | None:
+    if completion := named.find("completion"):
+        return completion
+    found = [name for name in named.among(DEMONSTRATION_COLUMNS) if name != prompt]
+    if (solution := named.find("solution")) in found and not named.is_worked_solution():
+        found.remove(str(solution))
+    if not found:  # a question and its worked answer
+        found = [name for name in named.among(("answer",)) if is_worked(named.row.get(name))]
+    if len(found) > 1:
+        raise _ambiguous("demonstration", found)
+    return found[0] if found else None
+
+
+def _answer_column(named: "_Columns", demonstration: str | None) -> str | None:
+    if (solution := named.find("solution")) and solution != demonstration:
+        return solution
+    found = [name for name in named.among(ANSWER_COLUMNS) if name != demonstration]
+    if found:
+        return found[0] if len(found) == 1 else None
+    return demonstration if demonstration and _final_answer(named.row.get(demonstration)) else None
+
+
+def _conversation(
+    columns: Sequence[str], row: Mapping[str, Any], given: Mapping[str, str | None]
+) -> ConversationForm | None:
+    if given.get("prompt") or given.get("demonstration"):
+        return None
+    named = _Columns(columns, row)
+    read = {name: read_messages(row.get(name)) for name in columns if name.lower() not in ("prompt", "completion")}
+    found = [name for name, messages in read.items() if messages and _last_turn(messages) is not None]
+    found = [name for name in found if name.lower() in CONVERSATION_COLUMNS] or found
+    if len(found) > 1:
+        raise ValueError(
+            f"the columns {_listed(found)} all hold conversations: it is open which to train on. Keep one of them."
+        )
+    if not found:
+        return None
+    column = found[0]
+    is_sharegpt = "from" in str(row[column])[:200] and not _has_roles(row[column])
+    form = ConversationForm("ShareGPT conversations" if is_sharegpt else "messages", column, column)
+    demonstration = form.read(row)["completion"]
+    answer = given.get("answer") or _answer_column(named, None)
+    if answer is None and _final_answer(demonstration):
+        answer = column
+    return ConversationForm(form.name, column, column, answer, named.find(_SYSTEM))
+
+
+def _has_roles(value: Any) -> bool:
+    return isinstance(value, list) and "role" in value[0]
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Columns of a dataset, found by name in any case, with an example row."""
+
+    names: Sequence[str]
+    row: Mapping[str, Any]
+
+    def find(self, name: str) -> str | None:
+        return next((column for column in self.names if column.lower() == name), None)
+
+    def among(self, known: Sequence[str]) -> list[str]:
+        found: Callable[[str], str | None] = self.find
+        return [column for column in map(found, known) if column is not None]
+
+    def is_worked_solution(self) -> bool:
+        """Whether the column `solution` holds worked solutions, and not bare answers as in this package's format."""
+        solution = self.row.get(self.find("solution") or "")
+        answers = [self.row.get(name) for name in self.among(ANSWER_COLUMNS)]
+        is_longer = any(len(str(solution)) > len(str(answer)) for answer in answers if answer is not None)
+        return isinstance(solution, str) and (is_longer or is_worked(solution))
+
+
+def is_worked(text: Any) -> bool:
+    """Whether a text states an answer in a box, in tags or after `####`, and has something in front of it."""
+    found = _final_answer(text)
+    return found is not None and bool(completion_text(text)[: found.start].strip().strip("$").strip())
+
+
+def _final_answer(demonstration: Any) -> Any:
+    is_readable = isinstance(demonstration, str) or read_messages(demonstration)
+    return find_final_answer(completion_text(demonstration), markers=(MARK,)) if is_readable else None
+
+
+def _last_turn(messages: Sequence[Message]) -> int | None:
+    """The place of the last assistant turn."""
+    places = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+    return places[-1] if places else None
+
+
+def _ambiguous(role: str, found: Sequence[str]) -> ValueError:
+    return ValueError(f"the columns {_listed(found)} may all hold the {role}s. Set `{_FLAGS[role]}` to one of them.")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
