@@ -102,15 +102,17 @@ def _look(dataset: str, model: str, given: Settings, name: str, command: str) ->
     """What the recipes depend on; prints it, and two rows as the model will see them."""
     import torch
 
-    from prefix_rft_trl.data.loading import load_splits, pick_split
+    from prefix_rft_trl.data.loading import load_splits
     from prefix_rft_trl.data.own_rows import ROLES, look_at
     from prefix_rft_trl.models.sources import count_parameters, resolve_model
 
     with as_user_error(ValueError):
-        splits = load_splits(dataset, given.get("dataset_config"), settings=given)
+        splits = load_splits(dataset, given.get("dataset_config"))
     split = given.get("dataset_train_split") or ("train" if "train" in splits else next(iter(splits)))
+    if split not in splits:
+        raise UserError(f"the dataset has no split '{split}'; it has: {', '.join(splits)}.")
     named = {role: given[f"{role}_column"] for role in ROLES if f"{role}_column" in given}
-    rows = look_at(pick_split(splits, split), named, needs_answer="reward_funcs" not in given)
+    rows = look_at(splits[split], named, needs_answer="reward_funcs" not in given)
     data = {"model_name_or_path": model, "dataset_name": dataset, **rows.settings}
     if split != "train":
         data["dataset_train_split"] = split
