@@ -12,12 +12,13 @@ from prefix_rft_trl.utils.errors import UserError, as_user_error, nearest
 from prefix_rft_trl.utils.files import check_writable_folder, write_atomically
 
 from .flags import command_parser
-from .launch.recipe import parse_flags
+from .launch.recipe import Recipe, parse_flags
 from .starting_recipes import LongestTexts, Settings, Setup, check_recipes, recipe_texts
 
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
+    from transformers import PreTrainedTokenizerBase
 
     from prefix_rft_trl.data.own_rows import OwnRows
 
@@ -59,7 +60,7 @@ def run(argv: list[str]) -> int:
     check_recipes(texts)
     for file, text in texts.items():
         write_atomically(folder / file, text)
-    print(f"\nWritten to {folder}: {', '.join(texts)}", end="\n\n")
+    print(f"\n{textwrap.fill(f'Written to {folder}: {", ".join(texts)}', WIDTH)}\n")
     print(f"  prefix-rft train --config {shlex.quote(str(folder / 'prefix_rft.yaml'))}")
     print(f"  prefix-rft compare {shlex.quote(str(folder))}")
     return 0
@@ -86,7 +87,7 @@ def _check_folder(folder: Path, overwrites: bool) -> None:
 
 
 def _read_settings(flags: list[str]) -> Settings:
-    from .launch.arguments import CONFIGS, settings_of
+    from .launch.arguments import CONFIGS, check_values, is_setting, settings_of
 
     given = parse_flags(flags)
     known = set().union(*map(settings_of, CONFIGS))
@@ -95,6 +96,9 @@ def _read_settings(flags: list[str]) -> Settings:
             raise UserError(f"`{name}` differs from recipe to recipe: change it in the files that are written.")
         if name not in known:
             raise UserError(f"unknown setting '{name}' in the command line.{nearest(name, known)}")
+    for trainer in CONFIGS:
+        own = {name: value for name, value in given.items() if is_setting(trainer, name)}
+        check_values(Recipe({"trainer": trainer, **own}))
     return given
 
 
@@ -117,20 +121,24 @@ def _look(dataset: str, model: str, given: Settings, name: str, command: str) ->
     if split != "train":
         data["dataset_train_split"] = split
     held_out, number = _held_out(splits, rows.number, given)
-    prompts = _prompt_settings(rows, model, given)
+    tokenizer = _tokenizer(model)
+    prompts = _prompt_settings(rows, tokenizer, given)
     reward, right = _reward(rows, given)
+    form = rows.form
+    states_answer = form.answer is not None and form.answer == form.demonstration
     _print_facts(
-        f"{dataset}: {rows.number:,} rows, read as {rows.form.name}",
+        f"{dataset}: {rows.number:,} rows, read as {form.name}",
         {
-            **{f"{role}s": getattr(rows.form, role) for role in ROLES},
+            "prompts": form.prompt,
+            "demonstrations": form.demonstration,
+            "answers": f"{form.answer}, what it states in the end" if states_answer else form.answer,
             "instruction": prompts.get("instruction"),
-            "chat template": "that of the model" if prompts.get("conversational") or not rows.is_text else None,
             "reward": f"{', '.join(reward['reward_funcs'])}{right}",
             "held out": number and f"{number:,} rows",
-            "GRPO only": rows.without and f"{rows.without:,} of {rows.looked_at:,} rows, which have no demonstration",
+            "GRPO only": rows.without and f"{rows.without:,} of {rows.looked_at:,} rows, without a demonstration",
         },
     )
-    longest = _show_rows(rows, model, prompts)
+    longest = _show_rows(rows, model, tokenizer, prompts)
     return Setup(
         command=command,
         name=name,
@@ -160,12 +168,15 @@ def _held_out(splits: "DatasetDict", rows: int, given: Settings) -> tuple[Settin
     return {"test_share": TEST_SHARE}, max(1, round(TEST_SHARE * rows))
 
 
-def _prompt_settings(rows: "OwnRows", model: str, given: Settings) -> Settings:
-    """The instruction that demonstrations follow, and whether prompts become messages for the model's template."""
+def _tokenizer(model: str) -> "PreTrainedTokenizerBase":
     from prefix_rft_trl.models.sources import load_tokenizer, resolve_model
 
     with as_user_error(ValueError, OSError):
-        tokenizer = load_tokenizer(resolve_model(model))
+        return load_tokenizer(resolve_model(model))
+
+
+def _prompt_settings(rows: "OwnRows", tokenizer: "PreTrainedTokenizerBase", given: Settings) -> Settings:
+    """The instruction that demonstrations follow, and whether prompts become messages for the model's template."""
     found = {"instruction": rows.instruction, "conversational": bool(rows.is_text and tokenizer.chat_template)}
     found |= {name: given[name] for name in found if name in given}
     return {name: value for name, value in found.items() if value}
@@ -206,16 +217,15 @@ def _print_facts(title: str, facts: dict[str, Any]) -> None:
             print(textwrap.fill(f"  {name:16}{fact}", WIDTH, subsequent_indent=" " * 18))
 
 
-def _show_rows(rows: "OwnRows", model: str, settings: Settings) -> LongestTexts:
+def _show_rows(rows: "OwnRows", model: str, tokenizer: "PreTrainedTokenizerBase", settings: Settings) -> LongestTexts:
     """Prints two rows as the model will see them; returns the lengths of all that were read."""
     from prefix_rft_trl.data.prompts import make_prompt
     from prefix_rft_trl.data.row_encoder import RowEncoder
-    from prefix_rft_trl.models.sources import context_length, load_tokenizer, resolve_model
+    from prefix_rft_trl.models.sources import context_length, resolve_model
     from prefix_rft_trl.rewards.answers import message_text
     from prefix_rft_trl.sampling.generate import declared_stop_ids
 
     path = resolve_model(model)
-    tokenizer = load_tokenizer(path)
     encoder = RowEncoder(tokenizer, declared_stop_ids(path, tokenizer))
     lengths: list[tuple[int, int]] = []
     for row in rows.rows:

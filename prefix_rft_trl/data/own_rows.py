@@ -1,6 +1,6 @@
 """Look at a dataset that no recipe describes yet: its columns, some of its rows, and how they state their answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -109,14 +109,10 @@ def look_at(dataset: "Dataset", given: Mapping[str, str | None], needs_answer: b
     found = {role: form and getattr(form, role) for role in ROLES}
     asked = [role for role, name in found.items() if name is None and (role != "answer" or needs_answer)]
     if form is None or asked:
+        contents = " or ".join(f"{role}s" for role in asked)
         flags = ", ".join(f"`--{role}_column`" for role in asked)
-        raise UserError(f"no column is known to hold the {_plural(asked)}. {listed} Name it: {flags}.")
+        raise UserError(f"no column is known to hold the {contents}. {listed} Name it: {flags}.")
     return _read(dataset, form, needs_answer)
-
-
-def _plural(roles: Sequence[str]) -> str:
-    *others, last = [f"{role}s" for role in roles]
-    return f"{', '.join(others)} and the {last}" if others else last
 
 
 def _read(dataset: "Dataset", form: RowForm, needs_answer: bool) -> OwnRows:
