@@ -60,7 +60,7 @@ def run(argv: list[str]) -> int:
     check_recipes(texts)
     for file, text in texts.items():
         write_atomically(folder / file, text)
-    print(f"\n{textwrap.fill(f'Written to {folder}: {", ".join(texts)}', WIDTH)}\n")
+    print(textwrap.fill(f"Written to {folder}: {', '.join(texts)}", WIDTH), end="\n\n")
     print(f"  prefix-rft train --config {shlex.quote(str(folder / 'prefix_rft.yaml'))}")
     print(f"  prefix-rft compare {shlex.quote(str(folder))}")
     return 0
