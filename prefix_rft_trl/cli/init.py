@@ -41,7 +41,6 @@ WIDTH = 80
 TRIED = 100  # demonstrations, to find the reward
 TEST_SHARE = 0.1
 OF_RECIPES = ("base", "stages", "trainer", "output_dir")
-GIVE_TEST_ROWS = ("test_share", "dataset_test_file", "measure_split")
 
 
 def run(argv: list[str]) -> int:
@@ -60,6 +59,7 @@ def run(argv: list[str]) -> int:
     check_recipes(texts)
     for file, text in texts.items():
         write_atomically(folder / file, text)
+    print()
     print(textwrap.fill(f"Written to {folder}: {', '.join(texts)}", WIDTH), end="\n\n")
     print(f"  prefix-rft train --config {shlex.quote(str(folder / 'prefix_rft.yaml'))}")
     print(f"  prefix-rft compare {shlex.quote(str(folder))}")
@@ -69,7 +69,7 @@ def run(argv: list[str]) -> int:
 def plain_name(dataset: str) -> str:
     """A name for folders: `my-data` for `~/my data.jsonl.gz`, `gsm8k` for `openai/gsm8k`."""
     path = Path(dataset)
-    while path.suffix.lower() == ".gz" or file_format(path.name):
+    while path.suffix.lower() == ".gz" or file_format(path.name.lower()):
         path = path.with_suffix("")
     return re.sub(r"[^\w.-]+", "-", path.name).strip("-.") or "mine"
 
@@ -155,17 +155,19 @@ def _look(dataset: str, model: str, given: Settings, name: str, command: str) ->
 
 def _held_out(splits: "DatasetDict", rows: int, given: Settings) -> tuple[Settings, int | None]:
     """How problems are held out, and how many; `None` where the settings of the command line say it."""
-    if any(name in given for name in GIVE_TEST_ROWS):
+    if "dataset_test_file" in given or "measure_split" in given:
         return {}, None
+    share = given.get("test_share")
     for split in ("test", "validation"):
-        if split in splits:
+        if split in splits and share is None:
             return {"measure_split": split}, len(splits[split])
     if rows < 2:
         raise UserError(
             "the dataset has one row, and a comparison needs some to train on and some to measure. Add rows, or name "
             "a file of held-out problems: --dataset_test_file."
         )
-    return {"test_share": TEST_SHARE}, max(1, round(TEST_SHARE * rows))
+    share = TEST_SHARE if share is None else share
+    return {"test_share": share}, max(1, round(share * rows))
 
 
 def _tokenizer(model: str) -> "PreTrainedTokenizerBase":
@@ -242,7 +244,8 @@ def _show_rows(rows: "OwnRows", model: str, tokenizer: "PreTrainedTokenizerBase"
             print(f"\nRow {row.number}, as the model will see it")
             _print_text(f"prompt, {len(prompt_ids)} tokens", tokenizer.decode(prompt_ids))
             _print_text(f"demonstration, {len(ids)} tokens", message_text(row.demonstration))
-            _print_text("answer", str(row.answer))
+            if row.answer is not None:
+                _print_text("answer", str(row.answer))
     return LongestTexts(
         max(length for length, _ in lengths), max(length for _, length in lengths), context_length(path)
     )
