@@ -5,11 +5,11 @@ problems with a solution and an answer, and questions whose answer is worked out
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prefix_rft_trl.rewards.answers import completion_text, find_final_answer
+from prefix_rft_trl.rewards.answers import LONGEST_IN_TABLE, FinalAnswer, completion_text, find_final_answer
 
 from .convert.rows import Message, without_separators
 
@@ -17,6 +17,7 @@ from .convert.rows import Message, without_separators
 PROMPT_COLUMNS = ("prompt", "problem", "question", "instruction", "query", "input")
 DEMONSTRATION_COLUMNS = (
     "completion", "solution", "output", "response", "demonstration", "worked_solution", "generated_solution",
+    "rationale", "cot",
 )  # fmt: skip
 ANSWER_COLUMNS = ("answer", "final_answer", "expected_answer", "ground_truth", "gold_answer")
 CONVERSATION_COLUMNS = ("messages", "conversations", "conversation")
@@ -56,11 +57,21 @@ class RowForm:
             answer = stated_solution(demonstration)
         return {"prompt": self._prompt(row), "completion": demonstration, "solution": answer}
 
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read."""
+        named = (self.prompt, self.demonstration, self.answer, self.context)
+        return list(dict.fromkeys(name for name in named if name is not None))
+
     def describe(self) -> str:
-        """One sentence that names the form and its columns."""
-        parts = {"prompt": self.prompt, "demonstration": self.demonstration, "answer": self.answer}
-        columns = ", ".join(f"{role} from `{column}`" for role, column in parts.items() if column)
-        return f"{self.name} ({columns})"
+        """The form and its columns: `GSM8K: prompt from question, demonstration from answer, answer from its end`."""
+        prompt = " and ".join(filter(None, [self.prompt, self.context]))
+        demonstration = f"demonstration from {self.demonstration}" if self.demonstration else "no demonstration"
+        roles = [f"prompt from {prompt}", demonstration]
+        if self.prompt == self.demonstration:
+            roles = [f"prompt and demonstration from {prompt}"]
+        answer = "its end" if self.answer == self.demonstration else self.answer
+        return f"{self.name}: {', '.join(roles)}, {f'answer from {answer}' if answer else 'no answer'}"
 
     def _prompt(self, row: Mapping[str, Any]) -> Any:
         prompt, context = row.get(self.prompt), row.get(self.context) if self.context else None
@@ -92,12 +103,8 @@ def read_messages(value: Any) -> list[Message] | None:
 
     `None` for any other value.
     """
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return None
-    if not (isinstance(value, list) and value and all(isinstance(item, dict) for item in value)):
+    value = _turns(value)
+    if value is None:
         return None
     if all(isinstance(item.get("role"), str) for item in value):
         return value
@@ -108,6 +115,17 @@ def read_messages(value: Any) -> list[Message] | None:
         {"role": ROLES.get(role, role), "content": item["value"] or ""}
         for role, item in zip(roles, value, strict=True)
     ]
+
+
+def _turns(value: Any) -> list[dict[str, Any]] | None:
+    """A list of objects, or one in JSON."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    is_list = isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
+    return value if is_list else None
 
 
 def stated_solution(demonstration: Any) -> str | None:
@@ -136,7 +154,7 @@ def recognised_form(
     prompt = given.get("prompt") or _prompt_column(columns, row, has_conversation=conversation is not None)
     if prompt is not None:
         form = _flat_form(columns, row, prompt, given)
-        if form.demonstration or conversation is None:
+        if form.demonstration or conversation is None or (prompt.lower() == "prompt" and "demonstration" in given):
             return form
     return conversation
 
@@ -145,14 +163,28 @@ def _flat_form(
     columns: Sequence[str], row: Mapping[str, Any], prompt: str, given: Mapping[str, str | None]
 ) -> RowForm:
     named = _Columns(columns, row)
-    demonstration = given["demonstration"] if "demonstration" in given else _demonstration_column(named, prompt)
+    demonstration = given.get("demonstration")
+    if demonstration is None:
+        try:
+            demonstration = _demonstration_column(named, prompt, given.get("answer"))
+        except ValueError:
+            if "demonstration" not in given:
+                raise
     answer = given.get("answer") or _answer_column(named, demonstration)
     context = named.find(_ALPACA_INPUT) if prompt.lower() == "instruction" else None
-    names = {"prompt": "prompt and completion", "instruction": "Alpaca rows"}
-    name = names.get(prompt.lower(), f"{prompt} and {demonstration or answer}" if demonstration or answer else prompt)
-    if demonstration is not None and demonstration == answer and MARK in completion_text(row.get(demonstration) or ""):
-        name = "questions answered as in GSM8K"
-    return RowForm(name, prompt, demonstration, answer, context)
+    return RowForm(_name(prompt, demonstration, answer), prompt, demonstration, answer, context)
+
+
+def _name(prompt: str, demonstration: str | None, answer: str | None) -> str:
+    match prompt.lower(), (demonstration or "").lower():
+        case "prompt", _:
+            return "prompt and completion"
+        case "instruction", _:
+            return "Alpaca"
+        case "question", "answer":
+            return "GSM8K"
+    other = demonstration or answer
+    return f"{prompt} and {other}" if other else prompt
 
 
 def _prompt_column(columns: Sequence[str], row: Mapping[str, Any], has_conversation: bool) -> str | None:
@@ -166,14 +198,21 @@ def _prompt_column(columns: Sequence[str], row: Mapping[str, Any], has_conversat
     return found[0] if len(found) == 1 else None
 
 
-def _demonstration_column(named: "_Columns", prompt: str) -> str | None:
+def _demonstration_column(named: "_Columns", prompt: str, given_answer: str | None) -> str | None:
     if completion := named.find("completion"):
         return completion
     found = [name for name in named.among(DEMONSTRATION_COLUMNS) if name != prompt]
     if (solution := named.find("solution")) in found and not named.is_worked_solution():
         found.remove(str(solution))
-    if not found:  # a question and its worked answer
-        found = [name for name in named.among(("answer",)) if is_worked(named.row.get(name))]
+    if not found and (answer := named.find("answer")):  # of a question, as in GSM8K
+        text = named.row.get(answer)
+        if is_worked(text):
+            return answer
+        if answer != given_answer and isinstance(text, str) and len(text) > LONGEST_IN_TABLE:
+            raise ValueError(
+                f"the column '{answer}' may hold the demonstrations or the right answers. Set `demonstration_column` "
+                "or `answer_column` to it."
+            )
     if len(found) > 1:
         raise _ambiguous("demonstration", found)
     return found[0] if found else None
@@ -204,17 +243,10 @@ def _conversation(
     if not found:
         return None
     column = found[0]
-    is_sharegpt = "from" in str(row[column])[:200] and not _has_roles(row[column])
-    form = ConversationForm("ShareGPT conversations" if is_sharegpt else "messages", column, column)
-    demonstration = form.read(row)["completion"]
-    answer = given.get("answer") or _answer_column(named, None)
-    if answer is None and _final_answer(demonstration):
-        answer = column
-    return ConversationForm(form.name, column, column, answer, named.find(_SYSTEM))
-
-
-def _has_roles(value: Any) -> bool:
-    return isinstance(value, list) and "role" in value[0]
+    name = "messages" if "role" in (_turns(row[column]) or [{}])[0] else "ShareGPT conversations"
+    demonstration = ConversationForm(name, column, column).read(row)["completion"]
+    answer = given.get("answer") or _answer_column(named, None) or (column if _final_answer(demonstration) else None)
+    return ConversationForm(name, column, column, answer, named.find(_SYSTEM))
 
 
 @dataclass(frozen=True)
@@ -228,15 +260,14 @@ class _Columns:
         return next((column for column in self.names if column.lower() == name), None)
 
     def among(self, known: Sequence[str]) -> list[str]:
-        found: Callable[[str], str | None] = self.find
-        return [column for column in map(found, known) if column is not None]
+        return [column for column in map(self.find, known) if column is not None]
 
     def is_worked_solution(self) -> bool:
         """Whether the column `solution` holds worked solutions, and not bare answers as in this package's format."""
         solution = self.row.get(self.find("solution") or "")
         answers = [self.row.get(name) for name in self.among(ANSWER_COLUMNS)]
         is_longer = any(len(str(solution)) > len(str(answer)) for answer in answers if answer is not None)
-        return isinstance(solution, str) and (is_longer or is_worked(solution))
+        return isinstance(solution, str | list) and (is_longer or is_worked(solution))
 
 
 def is_worked(text: Any) -> bool:
@@ -245,7 +276,7 @@ def is_worked(text: Any) -> bool:
     return found is not None and bool(completion_text(text)[: found.start].strip().strip("$").strip())
 
 
-def _final_answer(demonstration: Any) -> Any:
+def _final_answer(demonstration: Any) -> FinalAnswer | None:
     is_readable = isinstance(demonstration, str) or read_messages(demonstration)
     return find_final_answer(completion_text(demonstration), markers=(MARK,)) if is_readable else None
 
