@@ -28,9 +28,9 @@ Train recipes with several seeds and compare them: a table of accuracies without
 seeds, costs, curves, and the settings that differ. Finished runs are not repeated: a comparison that was interrupted
 continues when it is started again.
 
-Every recipe needs `measure_steps`. A folder can hold a `comparison.yaml` with the
-order of its recipes and further tables, and a `base.yaml` with the settings that
-they share. Any further flag is a setting for all runs, such as --max_steps 20."""
+Every recipe needs `measure_steps`. A folder can hold a `comparison.yaml` with
+the order of its recipes and further tables, and a `base.yaml` with the settings
+that they share. Any further flag is a setting for all runs, such as --max_steps 20."""
 
 PROMPT_SETTINGS = ("dataset_config", "prompt_column", "instruction", "conversational", "chat_template_kwargs")
 Recipes = dict[Path, dict[str, Any]]

@@ -23,17 +23,18 @@ if TYPE_CHECKING:
     from prefix_rft_trl.data.own_rows import OwnRows
 
 DESCRIPTION = """\
-Look at a dataset and write a folder of recipes for it: Prefix-RFT, GRPO, SFT, and
-SFT then GRPO, which share a base.yaml, with a comparison.yaml. Nothing is trained.
+Look at a dataset and write a folder of recipes for it: Prefix-RFT, GRPO, SFT,
+and SFT then GRPO, which share a base.yaml, with a comparison.yaml. Nothing is
+trained.
 
   prefix-rft init my.jsonl --model Qwen/Qwen2.5-0.5B-Instruct
   prefix-rft compare my"""
 
 EPILOG = """\
 It says which columns it takes for prompts, demonstrations and answers. Where it
-cannot tell, name them: --prompt_column, --demonstration_column, --answer_column.
-Any further flag is a setting of base.yaml, such as --dataset_config main,
---reward_funcs my_rewards.exact or --max_steps 200."""
+cannot tell, name them: --prompt_column, --demonstration_column,
+--answer_column. Any further flag is a setting of base.yaml, such as
+--dataset_config main, --reward_funcs my_rewards.exact or --max_steps 200."""
 
 SHOWN_ROWS = 2
 SHOWN_LINES = 8  # of a text

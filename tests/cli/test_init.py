@@ -13,7 +13,7 @@ from prefix_rft_trl.cli.init import plain_name
 from prefix_rft_trl.cli.launch.arguments import check_stage, is_setting
 from prefix_rft_trl.cli.launch.recipe import Recipe, load_recipe
 from prefix_rft_trl.cli.main import main
-from prefix_rft_trl.cli.starting_recipes import LongestTexts, Setup, recipe_texts
+from prefix_rft_trl.cli.starting_recipes import LongestTexts, Setup, check_recipes, recipe_texts
 from prefix_rft_trl.data.prompts import BOX_INSTRUCTION, MARK_INSTRUCTION
 
 
@@ -158,6 +158,11 @@ def setup(**changes: Any) -> Setup:
 def test_settings_follow_from_the_data_the_model_and_the_machine(changes, found):
     base = yaml.safe_load(recipe_texts(setup(**changes))["base.yaml"])
     assert {name: base.get(name) for name in found} == found
+
+
+@pytest.mark.parametrize("has_gpu", [True, False])
+def test_settings_for_either_machine_are_accepted(has_gpu):
+    check_recipes(recipe_texts(setup(has_gpu=has_gpu, data={"model_name_or_path": "lab", "dataset_name": "lab"})))
 
 
 def test_a_setting_of_the_command_line_is_not_taken_back_by_a_recipe():
