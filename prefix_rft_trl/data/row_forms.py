@@ -149,20 +149,20 @@ def recognised_form(
     Raises:
         ValueError: if several columns may hold the prompts or the demonstrations, naming them and the setting.
     """
-    given = given or {}
-    conversation = _conversation(columns, row, given)
-    prompt = given.get("prompt") or _prompt_column(columns, row, has_conversation=conversation is not None)
-    if prompt is not None:
-        form = _flat_form(columns, row, prompt, given)
-        if form.demonstration or conversation is None or (prompt.lower() == "prompt" and "demonstration" in given):
-            return form
-    return conversation
+    given, named = given or {}, _Columns(columns, row)
+    prompts = [str(given["prompt"])] if given.get("prompt") else _prompt_columns(named)
+    form = _flat_form(named, prompts[0], given) if len(prompts) == 1 else None
+    needs_no_demonstration = "demonstration" in given and "prompt" in columns
+    if given.get("prompt") or (form and (form.demonstration or needs_no_demonstration)):
+        return form
+    if not given.get("demonstration"):
+        form = _conversation(named, given) or form
+    if form is None and prompts:
+        raise _ambiguous("prompt", prompts)
+    return form
 
 
-def _flat_form(
-    columns: Sequence[str], row: Mapping[str, Any], prompt: str, given: Mapping[str, str | None]
-) -> RowForm:
-    named = _Columns(columns, row)
+def _flat_form(named: "_Columns", prompt: str, given: Mapping[str, str | None]) -> RowForm:
     demonstration = given.get("demonstration")
     if demonstration is None:
         try:
@@ -187,15 +187,11 @@ def _name(prompt: str, demonstration: str | None, answer: str | None) -> str:
     return f"{prompt} and {other}" if other else prompt
 
 
-def _prompt_column(columns: Sequence[str], row: Mapping[str, Any], has_conversation: bool) -> str | None:
-    named = _Columns(columns, row)
+def _prompt_columns(named: "_Columns") -> list[str]:
+    if prompt := named.find("prompt"):
+        return [prompt]
     found = named.among(PROMPT_COLUMNS)
-    if named.find("prompt"):
-        return named.find("prompt")
-    found = [name for name in found if name.lower() != _ALPACA_INPUT or len(found) == 1]
-    if len(found) > 1 and not has_conversation:
-        raise _ambiguous("prompt", found)
-    return found[0] if len(found) == 1 else None
+    return [name for name in found if name.lower() != _ALPACA_INPUT] or found
 
 
 def _demonstration_column(named: "_Columns", prompt: str, given_answer: str | None) -> str | None:
@@ -227,14 +223,10 @@ def _answer_column(named: "_Columns", demonstration: str | None) -> str | None:
     return demonstration if demonstration and _final_answer(named.row.get(demonstration)) else None
 
 
-def _conversation(
-    columns: Sequence[str], row: Mapping[str, Any], given: Mapping[str, str | None]
-) -> ConversationForm | None:
-    if given.get("prompt") or given.get("demonstration"):
-        return None
-    named = _Columns(columns, row)
-    read = {name: read_messages(row.get(name)) for name in columns if name.lower() not in ("prompt", "completion")}
-    found = [name for name, messages in read.items() if messages and _last_turn(messages) is not None]
+def _conversation(named: "_Columns", given: Mapping[str, str | None]) -> ConversationForm | None:
+    row = named.row
+    read = {name: read_messages(row.get(name)) or [] for name in named.names if name not in ("prompt", "completion")}
+    found = [name for name, messages in read.items() if (_last_turn(messages) or 0) > 0]
     found = [name for name in found if name.lower() in CONVERSATION_COLUMNS] or found
     if len(found) > 1:
         raise ValueError(
