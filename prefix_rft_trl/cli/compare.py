@@ -21,7 +21,9 @@ from prefix_rft_trl.utils.recipe_files import find_recipe_file
 from prefix_rft_trl.utils.shared_memory import check_semaphores
 
 from .flags import command_parser
-from .launch.recipe import DEFAULT_TRAINER, Recipe, grouped, load_recipe
+from .launch.inheritance import trainers_of
+from .launch.recipe import SHARED_BASE, Recipe, load_recipe, parse_flags
+from .launch.recipe_yaml import read_yaml
 
 
 DESCRIPTION = """\
@@ -29,8 +31,9 @@ Train recipes with several seeds and compare them: a table of accuracies without
 seeds, costs, curves, and the settings that differ. Finished runs are not repeated: a comparison that was interrupted
 continues when it is started again.
 
-Every recipe needs `measure_steps`. A folder can hold a `comparison.yaml` with the order of its recipes and further
-tables. Any further flag is a setting for all runs, such as --max_steps 20."""
+Every recipe needs `measure_steps`. A folder can hold a `comparison.yaml` with
+the order of its recipes and further tables, and a `base.yaml` with the settings
+that they share. Any further flag is a setting for all runs, such as --max_steps 20."""
 
 PROMPT_SETTINGS = ("dataset_config", "prompt_column", "instruction", "conversational", "chat_template_kwargs")
 Recipes = dict[Path, dict[str, Any]]
@@ -54,7 +57,7 @@ def run(argv: list[str]) -> int:
     command = f"prefix-rft compare {shlex.join(argv)}"
     with as_user_error(ValueError):
         check_writable_folder(folder)
-        overrides = _parse_flags(settings)
+        overrides = parse_flags(settings)
         specification = read_specification(recipes, contents, arguments.seeds, overrides, _takers(recipes, overrides))
         measured = _check(specification, recipes)
         jobs = jobs_for(specification.trials, folder)
@@ -77,13 +80,13 @@ def _load(paths: list[Path]) -> tuple[Recipes, dict[str, Any]]:
     files: list[Path] = []
     contents: dict[str, Any] = {}
     for path in paths:
-        inside = sorted(file for file in path.glob("*.yaml") if file.name != SPECIFICATION)
+        inside = sorted(file for file in path.glob("*.yaml") if file.name not in (SPECIFICATION, SHARED_BASE))
         found = inside if path.is_dir() else [path]
         if not found:
             raise UserError(f"there is no recipe in {path}.")
         files += found
         if (path / SPECIFICATION).is_file():
-            contents = load_recipe(path / SPECIFICATION)
+            contents = read_yaml(path / SPECIFICATION)
     stems = [file.stem for file in files]
     if twice := {stem for stem in stems if stems.count(stem) > 1}:
         raise UserError(f"two recipes have the name {min(twice)!r}, and the report could not tell them apart.")
@@ -94,36 +97,12 @@ def _load(paths: list[Path]) -> tuple[Recipes, dict[str, Any]]:
 
 def _takers(recipes: Recipes, overrides: dict[str, Any]) -> Callable[[Path, str], bool]:
     """Whether a recipe takes a flag for all runs: `--num_generations` is a setting of GRPO, and none of SFT."""
-    trainers = {path: _trainers(recipe) for path, recipe in recipes.items()}
+    trainers = {path: trainers_of(recipe) for path, recipe in recipes.items()}
     if not overrides or "trainer" in overrides or len({trainer for by in trainers.values() for trainer in by}) < 2:
         return lambda path, name: True
     from .launch.arguments import is_setting
 
     return lambda path, name: "." in name or any(is_setting(trainer, name) for trainer in trainers[path])
-
-
-def _trainers(recipe: dict[str, Any]) -> list[str]:
-    """The trainers of a recipe, one for each stage."""
-    stages = recipe.get("stages")
-    own = [stage for stage in stages.values() if isinstance(stage, dict)] if isinstance(stages, dict) else [{}]
-    return [str(stage.get("trainer", recipe.get("trainer", DEFAULT_TRAINER))) for stage in own]
-
-
-def _parse_flags(flags: list[str]) -> dict[str, Any]:
-    values = {name: [_parse_value(value) for value in words] for name, words in grouped(flags)}
-    return {name: found[0] if len(found) == 1 else found or True for name, found in values.items()}
-
-
-def _parse_value(text: str) -> Any:
-    """A number, a switch or nothing, where it has the usual spelling; any other text as it is."""
-    import yaml
-
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    is_usual = value is None or (isinstance(value, bool | int | float) and str(value).lower() == text.lower())
-    return value if is_usual else text
 
 
 def _check(specification: Specification, recipes: Recipes) -> str:

@@ -8,6 +8,7 @@ from prefix_rft_trl.utils.files import atomic_folder, write_atomically
 from prefix_rft_trl.utils.recipe_files import FOLDER, find_recipe_file, recipe_names
 
 from .flags import command_parser, read_dict
+from .launch.inheritance import readable_text
 from .launch.recipe import Recipe, load_recipe, recipe_path
 
 
@@ -41,7 +42,7 @@ def run(argv: list[str]) -> int:
         case None:
             print_list()
         case "show":
-            print(recipe_path(arguments.name).read_text(encoding="utf-8"), end="")
+            print(readable_text(recipe_path(arguments.name)), end="")
         case "copy":
             print(copy_recipes(arguments.name, arguments.folder))
         case "model":
@@ -87,7 +88,7 @@ def copy_recipes(name: str, target: Path) -> Path:
         raise UserError(f"{copy} exists already and is not overwritten.")
     with as_user_error(ValueError):
         if source.is_file():
-            write_atomically(copy, _with_new_name(copy, source))
+            write_atomically(copy, _with_new_name(copy, source, is_alone=True))
             return copy
     with atomic_folder(copy) as partial:
         for file in (path for path in source.rglob("*") if path.is_file()):
@@ -97,8 +98,9 @@ def copy_recipes(name: str, target: Path) -> Path:
     return copy
 
 
-def _with_new_name(path: Path, original: Path) -> str:
-    text = original.read_text(encoding="utf-8")
+def _with_new_name(path: Path, original: Path, is_alone: bool = False) -> str:
+    """The text of a copy, with the settings of its `base` if that is not copied too."""
+    text = readable_text(original) if is_alone else original.read_text(encoding="utf-8")
     if not original.is_relative_to(FOLDER):
         return text
     name = original.relative_to(FOLDER)

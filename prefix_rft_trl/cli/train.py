@@ -99,6 +99,7 @@ def plan_runs(trainings: list[Recipe], recipe_file: Path | None = None) -> list[
         before = trainings[number - 1].stage if number else ""
         read = {name: given.get(name) for name in INPUTS if not (before and name == "model_name_or_path")}
         read["config"] = recipe_file and str(recipe_file)
+        read |= {f"base {file}": str(file) for file in training.origins.values()}
         planned.append(
             PlannedRun(
                 Path(given["output_dir"] or DEFAULT_FOLDER).expanduser(),

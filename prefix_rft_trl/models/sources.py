@@ -174,6 +174,19 @@ def context_length(model: str) -> int | None:
     return length
 
 
+def count_parameters(model: str) -> int | None:
+    """Parameters of a model by its config, without its weights; `None` if transformers does not know its kind."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            made = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model))
+    except (ValueError, OSError, ImportError):
+        return None
+    return sum(parameter.numel() for parameter in made.parameters())
+
+
 def positions(config: dict[str, Any]) -> int | None:
     """Tokens that a model takes, by its config; `None` if it does not say."""
     config = config.get("text_config", config)

@@ -29,11 +29,16 @@ from prefix_rft_trl.cli.train import USAGE
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-README_HEADINGS = """Install, Quickstart, Use it in your script, Train from a recipe, Your own data, Scale, Evaluate,
-Compare, Limitations"""
+README_HEADINGS = """Install, Quickstart, Your own data, Use it in your script, Train from a recipe, Data and rewards,
+Scale, Evaluate, Compare, Limitations"""
 SMALL_RECIPES = ["gsm8k", "lab", "quickstart"]
-# Commands that take minutes, and the test file that runs them instead
+# Commands that take minutes or follow each other, and the test file that runs them instead
+OWN_DATA = ROOT / "tests" / "docs" / "test_your_data.py"
 RUN_ELSEWHERE = {
+    "prefix-rft init my.jsonl": OWN_DATA,
+    "prefix-rft data check --recipe my/": OWN_DATA,
+    "prefix-rft compare my": OWN_DATA,
+    "prefix-rft train --config my/": OWN_DATA,
     "python -m prefix_rft_trl.lab.pretrain": ROOT / "tests" / "lab" / "test_pretrain.py",
     "python benchmarks/generation_paths.py": ROOT / "tests" / "test_benchmark_scripts.py",
     "python benchmarks/gpu.py": ROOT / "tests" / "test_benchmark_scripts.py",
@@ -77,6 +82,8 @@ def distinct(commands: Iterable[str]) -> list[str]:
 
     def shortened(command: str) -> tuple[str, ...]:
         program, *words = shlex.split(command)
+        if command.startswith(tuple(RUN_ELSEWHERE)):
+            return (command,)
         if words[:1] == ["lab"] or command.startswith("python benchmarks/"):
             return (program, words[0])
         return (program, *compared(words)) if words[:1] == ["compare"] else (command,)
@@ -181,7 +188,9 @@ def evaluate(arguments: list[str], folder: Path) -> None:
 def test_a_shown_command_runs(command, small_run, stand_ins, tmp_path):
     program, *arguments = shlex.split(command)
     subcommand = arguments[0] if program == "prefix-rft" else None
-    if program == "make":
+    if elsewhere := [tests for start, tests in RUN_ELSEWHERE.items() if command.startswith(start)]:
+        assert elsewhere[0].is_file()
+    elif program == "make":
         run("make", "--dry-run", *arguments)
     elif subcommand == "lab":
         prefix_rft(*arguments, "--steps", "10", "--output_dir", str(tmp_path))
@@ -209,11 +218,10 @@ def test_a_shown_command_runs(command, small_run, stand_ins, tmp_path):
         prefix_rft(*arguments, *small, "--output_dir", str(tmp_path))
     elif program.endswith("pytest"):
         run(sys.executable, "-m", "pytest", *arguments)
-    elif command.startswith("python benchmarks/") and Path(arguments[0]).stem in BENCHMARK_FLAGS:
+    else:
+        assert command.startswith("python benchmarks/")
         script = str(ROOT / arguments[0])
         run(sys.executable, script, *arguments[1:], *BENCHMARK_FLAGS[Path(script).stem], cwd=tmp_path)
-    else:
-        assert next(tests for start, tests in RUN_ELSEWHERE.items() if command.startswith(start)).is_file()
 
 
 @pytest.mark.parametrize("command", dict.fromkeys(commands_to_parse()))

@@ -169,11 +169,12 @@ def check_values(recipe: Recipe) -> None:
 
 def is_setting(trainer: str, name: str) -> bool:
     """Whether a trainer, or what launches it, has a setting."""
-    return name in _settings(trainer)
+    return name in settings_of(trainer)
 
 
 @cache
-def _settings(trainer: str) -> set[str]:
+def settings_of(trainer: str) -> set[str]:
+    """Names of the settings of a trainer, and of what launches it."""
     actions = [*make_parser(trainer)._actions, *launch_command_parser()._actions]
     flags = {flag.removeprefix("--").replace("-", "_") for action in actions for flag in action.option_strings}
     return {"accelerate_config", "env", *flags, *(action.dest for action in actions)}

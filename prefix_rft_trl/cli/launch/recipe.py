@@ -11,6 +11,8 @@ its own settings. Each stage starts from the model that the one before has train
 
 A shared setting goes to the stages whose trainer has it. So does a flag of the command line, unless it names its
 stage: `--sft.learning_rate 3e-4`.
+
+A recipe can have a `base`, another recipe whose settings it takes: inheritance.py.
 """
 
 import os
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TRAINER = "prefix_grpo"
 DEFAULT_FOLDER_OF_STAGES = "runs/stages"
+SHARED_BASE = "base.yaml"  # in a folder of recipes: what they share, and none of them
 IsSetting = Callable[[str, str], bool]
 Flag = tuple[str, list[str]]  # name and values
 Value = TypeVar("Value")
@@ -46,12 +49,14 @@ class Recipe:
         flags (`list[str]`): flags of the command line, without `--config`.
         path (`Path`, *optional*): the YAML file.
         stage (`str`): name of the stage, if it is a recipe for one.
+        origins (`dict[str, Path]`): the file in which a setting stands, the recipe's or that of a `base`.
     """
 
     settings: dict[str, Any]
     flags: list[str] = field(default_factory=list)
     path: Path | None = None
     stage: str = ""
+    origins: dict[str, Path] = field(default_factory=dict, compare=False)
 
     @classmethod
     def read(cls, argv: list[str]) -> "Recipe":
@@ -67,8 +72,11 @@ class Recipe:
                 "`--config` is given twice, and a run has one recipe. Several trainings in a row are `stages` of one; "
                 "`prefix-rft compare` runs several side by side."
             )
+        from .inheritance import read_with_bases
+
         path = recipe_path(line[place + 1])
-        return cls(load_recipe(path), line[:place] + line[place + 2 :], path)
+        settings, origins = read_with_bases(path)
+        return cls(settings, line[:place] + line[place + 2 :], path, origins=origins)
 
     def write(self, path: Path) -> "Recipe":
         """Writes the settings into a file; returns the recipe of that file."""
@@ -151,7 +159,9 @@ class Recipe:
         for stage, trainer in trainers.items():
             settings = {name: value for name, value in _for_stage(stage, shared) if is_setting(trainer, name)}
             known = [flag for flag in _for_stage(stage, flags) if is_setting(trainer, flag[0])]
-            stages.append(Recipe({**settings, **own[stage]}, _joined(known), stage=stage))
+            origins = dict(_for_stage(stage, [*self.origins.items()]))
+            origins |= dict.fromkeys(own[stage], origins.pop("stages")) if origins else {}
+            stages.append(Recipe({**settings, **own[stage]}, _joined(known), stage=stage, origins=origins))
         folders = self.flag_values("output_dir") or [self.settings.get("output_dir", DEFAULT_FOLDER_OF_STAGES)]
         with as_user_error(ValueError):
             check_type("output_dir", str, folders[-1])
@@ -159,10 +169,10 @@ class Recipe:
 
 
 def load_recipe(path: str | Path) -> dict[str, Any]:
-    """The settings of a recipe, by its path or its name in the package."""
-    from .recipe_yaml import read_yaml
+    """The settings of a recipe, by its path or its name in the package, with those of its `base`."""
+    from .inheritance import read_with_bases
 
-    return read_yaml(recipe_path(path))
+    return read_with_bases(recipe_path(path))[0]
 
 
 def recipe_path(name: str | Path) -> Path:
@@ -192,6 +202,24 @@ def grouped(flags: list[str]) -> list[Flag]:
         else:
             raise UserError(f"{part!r} is not a flag; settings are given as `--setting value`.")
     return groups
+
+
+def parse_flags(flags: list[str]) -> dict[str, Any]:
+    """Settings of a command line, with their values as in the YAML of a recipe."""
+    values = {name: [_parse_value(value) for value in words] for name, words in grouped(flags)}
+    return {name: found[0] if len(found) == 1 else found or True for name, found in values.items()}
+
+
+def _parse_value(text: str) -> Any:
+    """A number, a switch or nothing, where it has the usual spelling; any other text as it is."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    is_usual = value is None or (isinstance(value, bool | int | float) and str(value).lower() == text.lower())
+    return value if is_usual else text
 
 
 def _joined(groups: list[Flag]) -> list[str]:
