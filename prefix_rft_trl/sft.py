@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
+from .run.printed_log import print_figures
 from .run.running_totals import RunningTotals
 from .utils.deepspeed import refuse_old_deepspeed
 from .utils.documented import documented
@@ -29,6 +30,8 @@ class DemonstrationSFTConfig(SFTConfig):
             Further arguments of the chat template, as in [`~trl.GRPOConfig`].
         demonstration_column (`str`, *optional*, defaults to `"completion"`):
             Column that holds the demonstrations.
+        log_all (`bool`, *optional*, defaults to `False`):
+            Whether to print all metrics of each log, as [`PrefixGRPOConfig`] describes.
     """
 
     _VALID_DICT_FIELDS = [*SFTConfig._VALID_DICT_FIELDS, "chat_template_kwargs"]
@@ -36,6 +39,7 @@ class DemonstrationSFTConfig(SFTConfig):
     max_length: int | None = None
     chat_template_kwargs: dict | str | None = None
     demonstration_column: str = "completion"
+    log_all: bool = False
 
     def __post_init__(self):
         self.check()
@@ -55,6 +59,7 @@ class CountingSFTTrainer(RunningTotals, SFTTrainer):
     def __init__(self, *args: Any, **named: Any):
         self._trained_tokens = 0
         super().__init__(*args, **named)
+        print_figures(self)
 
     def _restore_totals(self) -> None:
         super()._restore_totals()
