@@ -10,6 +10,8 @@ from prefix_rft_trl import __version__
 from prefix_rft_trl.utils.faults import report
 from prefix_rft_trl.utils.processes import end_with_parent, exit_on_signals
 
+from .flags import CommandHelp
+
 
 COMMANDS = {
     "lab": "see Prefix-RFT solve in a few minutes what plain GRPO cannot, on this machine's CPU",
@@ -39,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="prefix-rft",
         description="Prefix-RFT: fine-tune a language model with demonstrations and reward in one stage.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=CommandHelp,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"prefix-rft {__version__}")

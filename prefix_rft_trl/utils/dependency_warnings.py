@@ -5,7 +5,7 @@ import warnings
 
 
 def silence_dependencies() -> None:
-    """Ignores what TRL and transformers say of each other's names, and that DeepSpeed, which is not used, finds no GPU."""
+    """Ignores which names of transformers TRL uses, and that DeepSpeed, which is imported unasked, finds no GPU."""
     # TRL 1.16 uses the older name of a setting, and of three methods, of the transformers that it runs with
     renamed = r".*(is_)?gradient_checkpointing.* is deprecated and will be removed in v6"
     warnings.filterwarnings("ignore", renamed, FutureWarning, r"transformers\.")
