@@ -11,6 +11,7 @@ from prefix_rft_trl.utils.faults import report
 from prefix_rft_trl.utils.processes import end_with_parent, exit_on_signals
 
 from .flags import CommandHelp
+from .import_notice import import_notice
 
 
 COMMANDS = {
@@ -50,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         subparsers.add_parser(name, help=purpose, add_help=False)
     command = parser.parse_known_args(arguments[:1])[0].command
     try:
-        with exit_on_signals():
+        with exit_on_signals(), import_notice(command, sys.stderr):
             return import_module(f".{command}", __package__).run(arguments[1:])
     except (KeyboardInterrupt, Exception) as error:
         return report(command, error)
