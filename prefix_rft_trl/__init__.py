@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from .utils.dependency_warnings import silence_dependencies
 from .utils.lazy import lazy_front
 
 
@@ -28,3 +29,5 @@ if TYPE_CHECKING:
     from .trainer import PrefixGRPOTrainer
 
 __getattr__, __dir__ = lazy_front(__name__, {"PrefixGRPOConfig": ".config", "PrefixGRPOTrainer": ".trainer"})
+
+silence_dependencies()  # before the imports that they come from

@@ -111,6 +111,12 @@ class PrefixGRPOConfig(GRPOConfig):
         prefix_loss_coef (`float`, *optional*, defaults to `0.001`):
             Coefficient of `"cross_entropy"`. UFT: 0.001.
 
+        > Parameters that control logging
+
+        log_all (`bool`, *optional*, defaults to `False`):
+            Whether to print all metrics of each log, as TRL does, and not only those that matter most. Trackers and
+            `trainer_state.json` always get all.
+
         > Parameters of TRL with another default
 
         loss_type (`str`, *optional*, defaults to `"dr_grpo"`):
@@ -143,6 +149,8 @@ class PrefixGRPOConfig(GRPOConfig):
     prefix_loss_type: str = "ppo"
     prefix_shaping_gamma: float = 0.1
     prefix_loss_coef: float = 0.001
+
+    log_all: bool = False
 
     loss_type: str = "dr_grpo"
     scale_rewards: str = "none"

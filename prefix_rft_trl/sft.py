@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
+from .run.printed_log import print_figures
 from .run.running_totals import RunningTotals
 from .utils.deepspeed import refuse_old_deepspeed
 from .utils.documented import documented
@@ -31,6 +32,8 @@ class DemonstrationSFTConfig(SFTConfig):
             Column that holds the demonstrations.
         answer_column (`str`, *optional*, defaults to `"solution"`):
             Column that holds the right answers, for `measure_steps`.
+        log_all (`bool`, *optional*, defaults to `False`):
+            Whether to print all metrics of each log, as [`PrefixGRPOConfig`] describes.
     """
 
     _VALID_DICT_FIELDS = [*SFTConfig._VALID_DICT_FIELDS, "chat_template_kwargs"]
@@ -39,6 +42,7 @@ class DemonstrationSFTConfig(SFTConfig):
     chat_template_kwargs: dict | str | None = None
     demonstration_column: str = "completion"
     answer_column: str | None = "solution"
+    log_all: bool = False
 
     def __post_init__(self):
         self.check()
@@ -58,6 +62,7 @@ class CountingSFTTrainer(RunningTotals, SFTTrainer):
     def __init__(self, *args: Any, **named: Any):
         self._trained_tokens = 0
         super().__init__(*args, **named)
+        print_figures(self)
 
     def _restore_totals(self) -> None:
         super()._restore_totals()

@@ -25,6 +25,7 @@ from .rollouts import RolloutBatch, cut_prefix, plan_batch
 from .run.completions import CompletionsPrinter
 from .run.exact_resume import ExactResume
 from .run.finite import FiniteRewards
+from .run.printed_log import print_figures
 from .run.success_history import SuccessHistory
 from .sampling.adapter_sync import keep_base_weights
 from .sampling.hybrid import sample_continuations
@@ -92,6 +93,7 @@ class PrefixGRPOTrainer(ExactResume, FiniteRewards, GRPOTrainer):
             self._tag_names, self._name, self._paper = GRPOTrainer._tag_names, GRPOTrainer._name, GRPOTrainer._paper
         given = check_arguments(model, reward_funcs, args, train_dataset, *others, **named)
         super().__init__(*given.args, **given.kwargs)
+        print_figures(self)
         keep_base_weights(self.vllm_generation if self.use_vllm else None)
         if self.num_prefix_generations:
             self.add_callback(SuccessHistory())

@@ -96,7 +96,7 @@ def make_parser() -> argparse.ArgumentParser:
 def _sources_text() -> str:
     width = max(map(len, SOURCES)) + 4
     return "\n".join(
-        textwrap.fill(source.purpose, 118, initial_indent=f"  {name}".ljust(width), subsequent_indent=" " * width)
+        textwrap.fill(source.purpose, 78, initial_indent=f"  {name}".ljust(width), subsequent_indent=" " * width)
         for name, source in SOURCES.items()
     )
 

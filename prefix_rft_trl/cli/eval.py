@@ -14,7 +14,7 @@ from prefix_rft_trl.evaluation.sampling import EvalOverrides, Sampling
 from prefix_rft_trl.utils.documented import parameter_texts
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.files import check_writable_folder
-from prefix_rft_trl.utils.tables import print_wide
+from prefix_rft_trl.utils.tables import print_table
 
 from .flags import command_parser, read_dict
 
@@ -32,7 +32,8 @@ which was killed resumes when the same command is given again. Settings that are
 made the model."""
 
 USAGE = """\
-prefix-rft eval --model MODEL [MODEL ...] --benchmarks NAME[,NAME ...] [--num_samples N] [...]
+prefix-rft eval --model MODEL [MODEL ...] --benchmarks NAME[,NAME ...]
+                       [--num_samples N] [...]
        prefix-rft eval --compare FOLDER FOLDER"""
 
 EPILOG = """\
@@ -214,7 +215,7 @@ def _show(evaluated: dict[str, dict[str, "Scores"]], ks: list[int], folder: Path
     }
     write_atomically(folder / "results.json", json.dumps(results) + "\n")
     draw_pass_at_k(evaluated, folder / "pass_at_k.png")
-    print_wide(scores_table(evaluated, ks))
+    print_table(scores_table(evaluated, ks))
     for benchmark in dict.fromkeys(name for by_benchmark in evaluated.values() for name in by_benchmark):
         _warn(benchmark, differing_settings(folder / model / benchmark for model in evaluated))
     print(f"The results are in {folder}: results.json, pass_at_k.png, and the samples of each model as Parquet.")
@@ -225,7 +226,7 @@ def _compare(folders: list[Path]) -> int:
 
     names = [folder.resolve().name for folder in folders]
     found = differences(folders[0], folders[1])
-    print_wide(differences_table(names[0], names[1], found))
+    print_table(differences_table(names[0], names[1], found))
     for one in found:
         _warn(one.benchmark, one.differing_settings)
     print("Positive: the second is better. 95% intervals of the mean difference over problems.")

@@ -5,13 +5,21 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import Any
 
 from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.tables import fill_paragraphs
+
+
+class CommandHelp(RawDescriptionHelpFormatter):
+    """Help whose description and epilog fit the terminal; lines that are indented stay lines of their own."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return fill_paragraphs(text, width)
 
 
 def command_parser(
     command: str, description: str, usage: str | None = None, epilog: str | None = None
 ) -> ArgumentParser:
-    """The parser of a command; description and epilog keep their line breaks."""
-    formatting: dict[str, Any] = {"formatter_class": RawDescriptionHelpFormatter, "allow_abbrev": False}
+    """The parser of a command; description and epilog keep the lines that are indented."""
+    formatting: dict[str, Any] = {"formatter_class": CommandHelp, "allow_abbrev": False}
     return ArgumentParser(f"prefix-rft {command}", usage, description, epilog, **formatting)
 
 

@@ -60,8 +60,8 @@ def run(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser(
         "inspect",
-        usage="prefix-rft inspect --config RECIPE.yaml [--rows ROW ...] [--at_step N] [--output PAGE.html] "
-        "[--SETTING VALUE ...]",
+        usage="prefix-rft inspect --config RECIPE.yaml [--rows ROW ...] [--at_step N]\n"
+        "                          [--output PAGE.html] [--SETTING VALUE ...]",
         description=DESCRIPTION,
         epilog=EPILOG,
     )

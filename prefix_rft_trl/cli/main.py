@@ -10,6 +10,9 @@ from prefix_rft_trl import __version__
 from prefix_rft_trl.utils.faults import report
 from prefix_rft_trl.utils.processes import end_with_parent, exit_on_signals
 
+from .flags import CommandHelp
+from .import_notice import import_notice
+
 
 COMMANDS = {
     "lab": "see Prefix-RFT solve in a few minutes what plain GRPO cannot, on this machine's CPU",
@@ -40,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="prefix-rft",
         description="Prefix-RFT: fine-tune a language model with demonstrations and reward in one stage.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=CommandHelp,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"prefix-rft {__version__}")
@@ -49,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         subparsers.add_parser(name, help=purpose, add_help=False)
     command = parser.parse_known_args(arguments[:1])[0].command
     try:
-        with exit_on_signals():
+        with exit_on_signals(), import_notice(command, sys.stderr):
             return import_module(f".{command}", __package__).run(arguments[1:])
     except (KeyboardInterrupt, Exception) as error:
         return report(command, error)

@@ -18,9 +18,11 @@ The recipes that come with the package. Every command that takes the path of a r
   prefix-rft train --config lab/prefix_rft
 
   prefix-rft recipes                      list them
-  prefix-rft recipes show NAME            print one: how to get model and data, the command, what to expect
-  prefix-rft recipes copy NAME [FOLDER]   copy one, or a folder of them, to change it
-  prefix-rft recipes model NAME           make the model that it starts from, with its `model_changes`, and print the
+  prefix-rft recipes show NAME            print one: how to get model and data,
+                                          the command, what to expect
+  prefix-rft recipes copy NAME [FOLDER]   copy one, or a folder, to change it
+  prefix-rft recipes model NAME           make the model that it starts from, with
+                                          its `model_changes`, and print the
                                           folder, for a vLLM server"""
 
 
@@ -28,9 +30,12 @@ def run(argv: list[str]) -> int:
     parser = command_parser(
         "recipes",
         description=DESCRIPTION,
-        usage="prefix-rft recipes [show NAME | copy NAME [FOLDER] | model NAME [--SETTING VALUE ...]]",
+        usage="prefix-rft recipes [show NAME | copy NAME [FOLDER] |\n"
+        "                          model NAME [--SETTING VALUE ...]]",
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", help="one of the above")
+    actions = parser.add_subparsers(
+        dest="action", metavar="ACTION", prog="prefix-rft recipes", help="one of the above"
+    )
     show, copy, model = (actions.add_parser(name, allow_abbrev=False) for name in ("show", "copy", "model"))
     for action in (show, copy, model):
         action.add_argument("name", help="of a recipe, or its path")

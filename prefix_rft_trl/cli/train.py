@@ -19,18 +19,22 @@ from prefix_rft_trl.run.folder import STATE, is_finished, last_checkpoint
 from prefix_rft_trl.run.used_folder import STAGE_RECIPE, PlannedRun, check_folders, start_in_environment
 from prefix_rft_trl.utils.documented import first_sentence, parameter_texts
 from prefix_rft_trl.utils.errors import UserError, as_user_error
+from prefix_rft_trl.utils.tables import fill_paragraphs
 
 from .launch.launching import has_default_config, launch
 from .launch.locking import DEFAULT_FOLDER, run_lock
 from .launch.recipe import Recipe
 
 
+WIDTH = 78
+
 INPUTS = (
     "model_name_or_path", "dataset_name", "dataset_test_file", "resume_from_checkpoint", "chat_template_path",
     "deepspeed", "fsdp_config",
 )  # fmt: skip
 USAGE = """\
-usage: prefix-rft train [--config RECIPE.yaml] [--SETTING VALUE ...] [LAUNCHER FLAGS]
+usage: prefix-rft train [--config RECIPE.yaml] [--SETTING VALUE ...]
+                        [LAUNCHER FLAGS]
 
 Train a model with Prefix-RFT. A recipe is a YAML file of settings; a flag of the same name overrides it.
 
@@ -188,12 +192,13 @@ def help_text() -> str:
     assert spec is not None
     assert spec.origin is not None
     configurations = sorted(file.stem for file in Path(spec.origin).parent.glob("accelerate_configs/*.yaml"))
-    return USAGE.format(
+    text = USAGE.format(
         script=_settings_of("cli/launch/arguments.py", "PrefixScriptArguments"),
         prefix_rft=_settings_of("config.py", "PrefixGRPOConfig"),
-        rewards=textwrap.fill(", ".join(REWARDS), 117, subsequent_indent="  "),
+        rewards=", ".join(REWARDS),
         accelerate=", ".join(configurations),
     )
+    return fill_paragraphs(text, WIDTH)
 
 
 def _settings_of(file: str, name: str) -> str:
@@ -210,6 +215,8 @@ def _settings_of(file: str, name: str) -> str:
                 | ast.Call(keywords=[ast.keyword(arg="default", value=ast.Constant(value=default)), *_]),
             ) if setting in texts:
                 text = first_sentence(texts[setting])
-                text = textwrap.fill(text[0].upper() + text[1:], 119, initial_indent=indent, subsequent_indent=indent)
+                text = textwrap.fill(
+                    text[0].upper() + text[1:], WIDTH, initial_indent=indent, subsequent_indent=indent
+                )
                 lines.append(f"  --{setting} ({default!s})\n{text}")
     return "\n".join(lines)

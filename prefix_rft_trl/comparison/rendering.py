@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from prefix_rft_trl.utils.intervals import Estimate
-from prefix_rft_trl.utils.tables import print_wide, text_table
+from prefix_rft_trl.utils.tables import TextTable
+from prefix_rft_trl.utils.tables import print_table as print_text_table
 
 
 MISSING = "-"
@@ -148,7 +149,7 @@ def print_table(table: ReportTable) -> None:
 
     text_columns = 1 if table.numbers else len(table.header)
     look = {"show_edge": False, "caption": Text(table.caption), "caption_justify": "left"}
-    print_wide(text_table(table.header, table.rows, text_columns, table.bold, **look))
+    print_text_table(TextTable(table.header, table.rows, text_columns, table.bold, look))
 
 
 def format_accuracy(estimate: Estimate | None) -> str:

@@ -3,18 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prefix_rft_trl.utils.files import atomic_file, read_object
 from prefix_rft_trl.utils.intervals import Estimate
-from prefix_rft_trl.utils.tables import text_table
+from prefix_rft_trl.utils.tables import TextTable
 
 from .evaluate import SCORES, differing_settings, read_settings
 from .scores import Scores, paired_difference
-
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -31,7 +26,7 @@ class Difference:
 Evaluated = dict[str, dict[str, Scores]]  # by model, then by benchmark
 
 
-def scores_table(evaluated: Evaluated, ks: Sequence[int]) -> "Table":
+def scores_table(evaluated: Evaluated, ks: Sequence[int]) -> TextTable:
     """A line for each model and benchmark; percentages, with 95% intervals over problems."""
     head = ["model", "benchmark", "problems", "n", "avg@n", *(f"pass@{k}" for k in ks)]
     head += ["maj@n", "answered", "cut off", "tokens"]
@@ -49,10 +44,10 @@ def scores_table(evaluated: Evaluated, ks: Sequence[int]) -> "Table":
         for model, by_benchmark in evaluated.items()
         for benchmark, scores in by_benchmark.items()
     ]
-    return text_table(head, rows, text_columns=2)
+    return TextTable(head, rows, text_columns=2)
 
 
-def differences_table(first: str, second: str, found: Sequence[Difference]) -> "Table":
+def differences_table(first: str, second: str, found: Sequence[Difference]) -> TextTable:
     """A line for each benchmark: both means and second - first, in percent."""
     rows = [
         [
@@ -63,7 +58,7 @@ def differences_table(first: str, second: str, found: Sequence[Difference]) -> "
         ]
         for one in found
     ]
-    return text_table(["benchmark", first, second, f"{second} - {first}"], rows)
+    return TextTable(["benchmark", first, second, f"{second} - {first}"], rows)
 
 
 def draw_pass_at_k(evaluated: Evaluated, file: Path) -> None:

@@ -38,8 +38,9 @@ class CompletionsPrinter(TrainerCallback):
         self.trainer, self.number = trainer, trainer.num_completions_to_print
         trainer.num_completions_to_print = 0
 
-    def on_log(self, args, state, control, **kwargs):
-        if state.is_world_process_zero:
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        is_of_rollouts = "reward" in logs or "eval_reward" in logs  # and no measurement, nor the summary of a run
+        if state.is_world_process_zero and is_of_rollouts:
             print_rollouts(self.trainer._logs, state.global_step, self.number)
 
 

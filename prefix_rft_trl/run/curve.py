@@ -16,6 +16,7 @@ from .folder import CURVE, read_curve
 
 Measure = Callable[[Any], dict[str, float]]
 TokenCounter = Callable[[dict[str, Any], dict[str, Any], int], tuple[float, float]]
+Log = Callable[[dict[str, float]], None]
 
 
 class CurveWriter(TrainerCallback):
@@ -24,7 +25,7 @@ class CurveWriter(TrainerCallback):
 
     A line has `step`, `seconds` of training without the measuring, `generated_tokens` (sampled by the policy) and
     `trained_tokens` (in the loss, from the policy or a demonstration) so far, the values of `measure`, and what the
-    trainer logged since the line before.
+    trainer logged since the line before. The values of `measure` are also logged, as `eval_accuracy` and so on.
 
     Args:
         folder (`str`): folder in which the curve is written.
@@ -32,11 +33,12 @@ class CurveWriter(TrainerCallback):
         measure (`Callable`): from the model to the values of a line. It runs on every process.
         tokens (`Callable`): from the latest logged values, the cost at the previous log and the step of this one to
             the tokens generated and trained so far, over all processes.
+        log (`Callable`): takes what was measured, for trackers and the state of the trainer. It runs on every process.
     """
 
-    def __init__(self, folder: str, steps: int, measure: Measure, tokens: TokenCounter):
+    def __init__(self, folder: str, steps: int, measure: Measure, tokens: TokenCounter, log: Log):
         self.file = Path(folder) / CURVE
-        self.steps, self.measure, self.tokens = steps, measure, tokens
+        self.steps, self.measure, self.tokens, self.log = steps, measure, tokens, log
         self.cost: dict[str, Any] = {"step": 0, "seconds": 0.0, "generated_tokens": 0.0, "trained_tokens": 0.0}
         self.started = 0.0
         self._resumed_cost: dict[str, Any] | None = None
@@ -72,7 +74,7 @@ class CurveWriter(TrainerCallback):
         control.should_log |= self._is_due(state)
 
     def on_log(self, args, state, control, model=None, logs=None, **kwargs):
-        if "loss" not in logs:  # the summary of a finished run
+        if "loss" not in logs:  # what was measured, and the summary of a finished run
             return
         self._remember(logs)
         generated, trained = self.tokens(self._logged, self.cost, state.global_step)
@@ -96,10 +98,13 @@ class CurveWriter(TrainerCallback):
     def _write_line(self, logs: dict[str, Any], model: Any, state: Any) -> None:
         if "reward" in logs:  # plain GRPO samples all of the tokens whose entropy it logs
             logs = {"policy_entropy": logs["entropy"], **logs}
-        line = {**logs, **self.measure(model), **self.cost, "step": state.global_step}
+        measured = self.measure(model)
+        line = {**logs, **measured, **self.cost, "step": state.global_step}
         if state.is_world_process_zero:
             with named_in_errors(self.file), self.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
+        # By this prefix trackers tell it from the figures of training
+        self.log({f"eval_{name}": value for name, value in measured.items()})
 
 
 def grpo_tokens(args: Any) -> TokenCounter:

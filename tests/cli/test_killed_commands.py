@@ -69,7 +69,7 @@ def test_second_run_is_refused_and_ranks_end_with_their_launcher(tmp_path, start
     launched = ["--accelerate_config", tmp_path / "two_cpus.yaml", "--num_processes", "2", "--main_process_port", "0"]
     log = tmp_path / "log"
     launcher = start(*line, *launched)
-    wait_until(lambda: "'loss'" in log.read_text(), launcher, log)
+    wait_until(lambda: " loss=" in log.read_text(), launcher, log)
     before = sorted((tmp_path / "run").iterdir())
     said = refusal(*line, *launched)
     assert said.startswith(f"prefix-rft train: Another command is writing into {tmp_path / 'run'} (process ")
@@ -99,7 +99,7 @@ def test_run_whose_terminal_is_closed_saves_a_checkpoint(tmp_path):
         command = [sys.executable, "-m", "prefix_rft_trl.cli.main", "train", "--config", LAB, *ENDLESS]
         os.execv(sys.executable, [*command, "--output_dir", str(tmp_path / "run")])
     output = b""
-    while b"'loss'" not in output:
+    while b" loss=" not in output:
         output += os.read(terminal, 1000)
     os.close(terminal)
     _, status = os.waitpid(process, 0)

@@ -5,6 +5,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from transformers import TrainerCallback
+from transformers.integrations import integration_utils
 
 from prefix_rft_trl import PrefixGRPOTrainer
 from prefix_rft_trl import trainer as trainer_module
@@ -140,14 +142,16 @@ def test_seconds_are_those_of_training_without_the_measuring(tmp_path, monkeypat
         now += 3600
         return {"accuracy": 0.5}
 
+    logged: list[dict[str, float]] = []
     monkeypatch.setattr(curve.time, "perf_counter", lambda: now)
-    writer = CurveWriter(str(tmp_path), 2, measure, lambda logs, first, last: (0.0, 0.0))
+    writer = CurveWriter(str(tmp_path), 2, measure, lambda logs, first, last: (0.0, 0.0), logged.append)
     writer.on_train_begin(None, State(), None)
     for step in range(1, 6):
         now += 1
         writer.on_log(None, State(step), None, logs={"loss": 0.0})
     assert [line["seconds"] for line in read_curve(tmp_path)] == [0, 2, 4, 5]
     assert now == 4 * 3600 + 5
+    assert logged == [{"eval_accuracy": 0.5}] * 4
 
 
 @pytest.mark.parametrize("recipe", ["prefix_rft", "sft"])
@@ -182,7 +186,68 @@ def test_curve_can_start_at_a_resume(tmp_path):
 def test_only_the_main_process_writes_but_all_measure(tmp_path, monkeypatch):
     monkeypatch.setattr(State, "is_world_process_zero", False)
     measured: list[object] = []
-    writer = CurveWriter(str(tmp_path), 1, lambda model: measured.append(model) or {}, lambda *logs: (0.0, 0.0))
+    logged: list[dict[str, float]] = []
+    measure = lambda model: measured.append(model) or {}  # noqa: E731
+    writer = CurveWriter(str(tmp_path), 1, measure, lambda *logs: (0.0, 0.0), logged.append)
     writer.on_train_begin(None, State(), None)
-    assert len(measured) == 1
+    assert len(measured) == len(logged) == 1
     assert not (tmp_path / "curve.jsonl").exists()
+
+
+# Trackers and the trainer's state
+
+
+Scalars = dict[str, list[tuple[int, float]]]
+
+
+@pytest.fixture
+def tracked(monkeypatch) -> Scalars:
+    """(step, value) by tag, as trackers get them from `report_to: json`, which stands for one of them."""
+    found: Scalars = {}
+
+    class Tracker(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            for tag, value in integration_utils.rewrite_logs(logs).items():
+                found.setdefault(tag, []).append((state.global_step, value))
+
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "json", Tracker)
+    return found
+
+
+def measured_values(lines: list[dict], name: str) -> list[tuple[int, float]]:
+    return [(line["step"], line[name]) for line in lines]
+
+
+@pytest.mark.parametrize("recipe", ["prefix_rft", "grpo", "sft"])
+def test_trackers_and_state_hold_the_accuracy_of_the_curve(recipe, tracked, tmp_path):
+    lines = train(recipe, tmp_path, report_to="json", learning_rate=1e-3)
+    assert [line["step"] for line in lines] == [0, 2, 4, 5]
+    for name in ("accuracy", "length"):
+        assert tracked[f"eval/{name}"] == measured_values(lines, name)
+    assert [step for step, _ in tracked["train/loss"]] == [2, 3, 4, 5], "no figure of training is logged twice"
+    history = json.loads((tmp_path / "trainer_state.json").read_text())["log_history"]
+    found = [(log["step"], log["eval_accuracy"]) for log in history if "eval_accuracy" in log]
+    assert found == measured_values(lines, "accuracy")
+
+
+def test_each_reward_of_a_recipe_is_tracked(tracked, tmp_path):
+    lines = train("../quickstart/prefix_rft", tmp_path, max_steps=2, report_to="json")
+    assert tracked["eval/step_by_step_reward"] == measured_values(lines, "step_by_step_reward")
+
+
+def test_resumed_run_tracks_each_measurement_once(tracked, tmp_path):
+    settings = {"save_strategy": "steps", "save_steps": 2, "report_to": "json"}
+    train("prefix_rft", tmp_path, max_steps=2, **settings)
+    lines = train("prefix_rft", tmp_path, max_steps=4, resume_from_checkpoint="last", **settings)
+    assert tracked["eval/accuracy"] == measured_values(lines, "accuracy")
+    history = json.loads((tmp_path / "trainer_state.json").read_text())["log_history"]
+    assert [log["step"] for log in history if "eval_accuracy" in log] == [0, 2, 4]
+
+
+def test_event_file_of_tensorboard_holds_the_accuracy_of_the_curve(tmp_path):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    lines = train("prefix_rft", tmp_path, report_to="tensorboard")
+    (file,) = tmp_path.rglob("events.out.tfevents.*")
+    events = event_accumulator.EventAccumulator(str(file)).Reload()
+    found = [(event.step, event.value) for event in events.Scalars("eval/accuracy")]
+    assert found == measured_values(lines, "accuracy")

@@ -45,7 +45,7 @@ class Run:
 
     def wait_until_trained(self) -> None:
         end = time.monotonic() + 120
-        while self.text.count("'loss'") < 2:
+        while self.text.count(" loss=") < 2:
             assert self.process.poll() is None, self.text
             assert time.monotonic() < end, self.text
             time.sleep(0.05)

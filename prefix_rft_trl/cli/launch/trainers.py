@@ -1,7 +1,9 @@
 """Make the trainer that a recipe names, with the data, rewards and measurements of its settings."""
 
+from functools import partial
 from typing import Any
 
+from transformers import Trainer
 from trl import ModelConfig
 
 from prefix_rft_trl.data.held_out import check_disjoint, leave_out_trained, pick_split, split_names
@@ -267,7 +269,8 @@ def _add_measurements(trainer: Any, held_out: Any, benchmarks: list[Any], measur
         def measure(model: Any) -> dict[str, float]:
             return during_training.measure_held_out(trainer, encoded)
 
-        trainer.add_callback(CurveWriter(trainer.args.output_dir, measure_steps, measure, tokens))
+        log = partial(Trainer.log, trainer)  # TRL's would log the metrics of training again
+        trainer.add_callback(CurveWriter(trainer.args.output_dir, measure_steps, measure, tokens, log))
     if benchmarks:
         during_training.refuse_sharded_model(trainer, "eval_benchmarks")
         trainer.add_callback(during_training.BenchmarkCallback(trainer, benchmarks))

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +49,6 @@ def train(recipe: Recipe) -> int:
 
 def _prepare(recipe: Recipe) -> tuple[Any, PrefixScriptArguments, Any, bool]:
     """The trainer, with the settings it does not have itself, its prompts, and whether its run has ended before."""
-    # TRL 1.16 names its own default by the older name, in each run
-    warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)
     with as_user_error(ValueError):
         script_args, training_args, model_args = recipe.parse()
         _check_number_of_processes(training_args.world_size)
