@@ -6,6 +6,7 @@ the comparison is started again. A run that another command has started in the f
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from .spec import Trial
 
 LOG = "log.txt"
 END_OF_LOG = 20_000  # bytes
+SAYS_NOTHING = re.compile(r"[\s^~]*|.*\d+%\|.*\|.*")  # the marks under a line of a traceback, and bars
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +68,12 @@ class Job:
         return {**{stage: self.folder / stage for stage in before}, last: self.folder}
 
     def log_tail(self, lines: int = 5) -> list[str]:
-        """The last lines of the log, where most failures say what went wrong, as a terminal would show them."""
+        """The last lines of the log, where most failures say what went wrong, without progress bars."""
         with self.log.open("rb") as log:
             log.seek(max(0, self.log.stat().st_size - END_OF_LOG))
             text = log.read().decode("utf-8", errors="replace")
         shown = [line.rstrip().rpartition("\r")[2] for line in text.split("\n")]
-        return [line for line in shown if line.strip()][-lines:] or ["(its log is empty)"]
+        return [line for line in shown if not SAYS_NOTHING.fullmatch(line)][-lines:] or ["(its log is empty)"]
 
 
 def job_names(jobs: list[Job]) -> dict[Job, str]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_READS = 1.0
 SECONDS_BETWEEN_LINES = 60.0  # of a run where there is no terminal
-LINES_PER_RUN = 20  # after that long, a line for each twentieth of the time so far
+LINES_SO_FAR = 20  # of a run that takes longer: the next comes after a twentieth of the time so far
 BAR, STEP, LEFT, ACCURACY = 12, 12, 12, 13  # widths of columns
 
 
@@ -33,6 +34,8 @@ class JobStatus:
         started (`float`): on the monotonic clock.
         is_waiting (`bool`): whether another command writes into its folder.
         stage (`str`): that trains; empty for a recipe without stages.
+        stages_done (`int`): stages before it.
+        is_last_stage (`bool`): whether it ends the run.
         progress (`RunProgress`, *optional*): of that stage, once it trains.
         accuracy (`float`, *optional*): measured last.
     """
@@ -41,20 +44,26 @@ class JobStatus:
     started: float = field(default_factory=time.monotonic)
     is_waiting: bool = False
     stage: str = ""
+    stages_done: int = 0
+    is_last_stage: bool = True
     progress: RunProgress | None = None
     accuracy: float | None = None
 
     def read(self, job: "Job") -> None:
         """Reads what the job has written into its folders."""
-        for stage, folder in job.stage_folders.items():
-            if progress := RunProgress.read(folder):
-                self.stage, self.progress = stage, progress
+        stages = list(job.stage_folders.items())
+        while self.stages_done + 1 < len(stages) and is_finished(stages[self.stages_done][1]):
+            self.stages_done, self.progress = self.stages_done + 1, None
+        self.stage, folder = stages[self.stages_done]
+        self.is_last_stage = self.stages_done + 1 == len(stages)
+        self.progress = RunProgress.read(folder) or self.progress
+        with suppress(ValueError):  # a damaged curve is for the run to refuse
             if curve := read_curve(folder):
-                self.accuracy = curve[-1].get("accuracy", self.accuracy)
+                self.accuracy = curve[-1].get("accuracy")
 
     @property
     def full_name(self) -> str:
-        return f"{self.name}, stage {self.stage}" if self.stage else self.name
+        return f"{self.name}, {self.stage}" if self.stage else self.name
 
     @property
     def seconds(self) -> float:
@@ -132,8 +141,8 @@ class JobsView:
             )
         else:
             self.failed += 1
-            self.console.print(f"{status.full_name} failed ({reason}). The end of {job.log}:")
-            self.console.print("".join(f"  | {line}\n" for line in job.log_tail()), end="")
+            self.console.print(f"{status.full_name} failed ({reason}). The end of its log:")
+            self.console.print("".join(f"  | {line}\n" for line in job.log_tail()) + f"  log: {job.log}")
 
     def refresh(self, is_waiting: "Mapping[Job, bool]") -> None:
         """Shows the present state; meant to be called several times a second.
@@ -148,15 +157,17 @@ class JobsView:
                 status.is_waiting = is_waiting[job]
                 status.read(job)
         if self._live is not None:
-            self._live.update(self._lines(), refresh=True)
+            self._live.update(self.lines, refresh=True)
             return
         for job, status in self.running.items():
             if status.seconds >= self._next_line[job]:
-                self._next_line[job] = status.seconds + max(SECONDS_BETWEEN_LINES, status.seconds / LINES_PER_RUN)
+                self._next_line[job] = status.seconds + max(SECONDS_BETWEEN_LINES, status.seconds / LINES_SO_FAR)
                 parts = [status.step, status.time, status.accuracy_so_far]
                 self.console.print(f"{status.full_name}: {', '.join(filter(None, parts))}")
 
-    def _lines(self) -> "Group":
+    @property
+    def lines(self) -> "Group":
+        """What a terminal shows: two lines for each job that runs, and one for all."""
         from rich.console import Group
         from rich.text import Text
 
@@ -191,7 +202,7 @@ class JobsView:
 
     def _seconds_left(self) -> float | None:
         """Of all runs: those that wait take as long as those that are done, as many at a time as now."""
-        left = [status.seconds_left for status in self.running.values()]
+        left = [status.seconds_left if status.is_last_stage else None for status in self.running.values()]
         known = [seconds for seconds in left if seconds is not None]
         if not known or len(known) < len(left) or (self.waiting and not self.durations):
             return None

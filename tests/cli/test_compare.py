@@ -175,7 +175,8 @@ def test_a_failed_run_is_named_with_its_log_and_the_report_has_the_others(tmp_pa
     assert main(["compare", str(recipes), "--seeds", "2", "--output_dir", str(runs)]) == 1
     shown = capsys.readouterr().out
     (folder,) = runs.glob("sft-*/seed-1")
-    assert f"sft, seed 1 failed (exit code 1). The end of {folder / LOG}:\n  | out of luck\n" in shown
+    end = f"The end of its log:\n  | out of luck\n  log: {folder / LOG}\n"
+    assert f"sft, seed 1 failed (exit code 1). {end}" in shown
     assert f"prefix_rft, seed 1: starts, log in {next(runs.glob('prefix_rft-*/seed-1')) / LOG}\n" in shown
     assert re.search(r"^prefix_rft, seed 1: done in 0:00:\d\d, accuracy 0.50$", shown, re.MULTILINE)
     end = shown.partition("1 of 4 runs failed and are missing from it.")[2]

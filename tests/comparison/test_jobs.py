@@ -115,7 +115,8 @@ def test_a_failing_run_is_reported_and_does_not_stop_the_others(tmp_path, capsys
         "stop early": ("it ended before its last step", "(its log is empty)"),
         "be killed": ("ended by SIGKILL", "(its log is empty)"),
     }[does]
-    assert f"a, seed 0 failed ({reason}). The end of {failing.log}:\n  | {last}\n" in capsys.readouterr().out
+    end = f"a, seed 0 failed ({reason}). The end of its log:\n  | {last}\n  log: {failing.log}\n"
+    assert end in capsys.readouterr().out
 
 
 def test_a_failed_run_is_tried_again_the_next_time(tmp_path):
@@ -151,7 +152,8 @@ def test_concurrent_runs_get_one_thread_each(tmp_path, monkeypatch, at_a_time, t
         ("", ["(its log is empty)"]),
         ("\n \n\n", ["(its log is empty)"]),
         ("".join(f"{line}\n" for line in range(9)), ["4", "5", "6", "7", "8"]),
-        ("  0%\r 50%\r100%\n\nit cannot be done\n", ["100%", "it cannot be done"]),
+        ("read 0\rread 9\n\nit cannot be done\n", ["read 9", "it cannot be done"]),
+        ("  f()\n  ^^^\nit cannot\n\r 50%|████▌    | 2/4 [00:01<00:01]\r100%|████| 4/4", ["  f()", "it cannot"]),
         ("a\r\nb\r\n", ["a", "b"]),
         ("é" * 20_001 + "\nend", None),
     ],
