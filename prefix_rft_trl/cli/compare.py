@@ -6,8 +6,9 @@ import os
 import shlex
 import time
 import warnings
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -164,20 +165,29 @@ def find_measured_problems(trials: list[Trial], recipes: Recipes, unfinished: Co
     from .launch.arguments import check_stage, is_setting
     from .launch.inputs import check_inputs
 
-    measured = set()
+    measured, trainings = set(), {}
     for trial in trials:
-        try:
-            trainings = Recipe(recipes[trial.path], trial.flags()).trainings(is_setting)
-            for stage in trainings:
+        with _naming(trial):
+            trainings[trial.name] = Recipe(recipes[trial.path], trial.flags()).trainings(is_setting)
+            for stage in trainings[trial.name]:
                 measured.add(_describe_measurement(check_stage(stage, on_any_device=True)))
-            if trial.name in unfinished:
-                check_inputs(trainings)
-        except Exception as error:
-            sentence = known_fault(error)
-            if sentence is None and not isinstance(error, UserError | ValueError):
-                raise
-            raise UserError(f"{trial.path} with {trial.overrides or 'no overrides'}: {sentence or error}") from error
+    for trial in trials:  # which takes longer
+        if trial.name in unfinished:
+            with _naming(trial):
+                check_inputs(trainings[trial.name])
     return measured
+
+
+@contextmanager
+def _naming(trial: Trial) -> Iterator[None]:
+    """Raises what is wrong with a trial as a `UserError` that names it."""
+    try:
+        yield
+    except Exception as error:
+        sentence = known_fault(error)
+        if sentence is None and not isinstance(error, UserError | ValueError):
+            raise
+        raise UserError(f"{trial.path} with {trial.overrides or 'no overrides'}: {sentence or error}") from error
 
 
 def _describe_measurement(settings: argparse.Namespace) -> str:
