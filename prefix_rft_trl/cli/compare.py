@@ -1,20 +1,26 @@
 """`prefix-rft compare`: train recipes with several seeds and report the results."""
 
 import argparse
+import logging
 import os
 import shlex
-from collections.abc import Callable
+import time
+import warnings
+from collections.abc import Callable, Container, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.comparison.jobs import LOG, jobs_for, run_jobs
+from prefix_rft_trl.comparison.jobs import Job, job_names, jobs_for, run_jobs
 from prefix_rft_trl.comparison.report import print_summary, write_report
 from prefix_rft_trl.comparison.results_io import collect
-from prefix_rft_trl.comparison.spec import SPECIFICATION, Specification, Trial, read_specification
+from prefix_rft_trl.comparison.spec import SPECIFICATION, Trial, read_specification
 from prefix_rft_trl.data.held_out import describe_held_out
-from prefix_rft_trl.utils.errors import UserError, as_user_error
+from prefix_rft_trl.run.folder import is_finished
+from prefix_rft_trl.utils.errors import UserError, WorkError, as_user_error
+from prefix_rft_trl.utils.faults import known_fault
 from prefix_rft_trl.utils.files import check_writable_folder, exclusive_lock
 from prefix_rft_trl.utils.processes import end_with_parent
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
@@ -59,20 +65,28 @@ def run(argv: list[str]) -> int:
         check_writable_folder(folder)
         overrides = parse_flags(settings)
         specification = read_specification(recipes, contents, arguments.seeds, overrides, _takers(recipes, overrides))
-        measured = _check(specification, recipes)
         jobs = jobs_for(specification.trials, folder)
+        measured = _check(jobs, recipes)
         on_cpu = all(trial.settings.get("use_cpu") for trial in specification.trials)
         at_a_time = arguments.jobs or (len(os.sched_getaffinity(0)) if on_cpu else 1)
         with exclusive_lock(folder):
             failed = run_jobs(jobs, at_a_time)
+            if not any(is_finished(job.folder) for job in jobs):
+                raise WorkError(f"no run has finished, so no report is written. {_logs_of(failed)}")
             comparison = collect(specification, folder, command, measured)
             write_report(comparison, folder)
     print_summary(comparison)
     print(f"The report is in {folder}: report.html, report.md and results.json.")
     if failed:
-        print(f"{len(failed)} of {len(jobs)} runs failed and are missing from it. Their logs:")
-        print("\n".join(f"  {job.folder / LOG}" for job in failed))
+        print(f"{len(failed)} of {len(jobs)} runs failed and are missing from it. {_logs_of(failed)}")
     return 1 if failed else 0
+
+
+def _logs_of(failed: list[Job]) -> str:
+    """The logs of failed runs, with their last lines."""
+    names = job_names(failed)
+    found = [f"  {names[job]}: {job.log_tail(1)[0]}\n    {job.log}" for job in failed]
+    return "\n".join(["What went wrong, and the logs:", *found])
 
 
 def _load(paths: list[Path]) -> tuple[Recipes, dict[str, Any]]:
@@ -105,34 +119,74 @@ def _takers(recipes: Recipes, overrides: dict[str, Any]) -> Callable[[Path, str]
     return lambda path, name: "." in name or any(is_setting(trainer, name) for trainer in trainers[path])
 
 
-def _check(specification: Specification, recipes: Recipes) -> str:
+def _check(jobs: list[Job], recipes: Recipes) -> str:
     """Refuse what cannot be run before anything is; return what accuracy is, in a sentence."""
+    started = time.monotonic()
     with as_user_error(ValueError):
         check_semaphores()
-    distinct = list({trial.name: trial for trial in specification.trials}.values())
+    trials = list({job.trial.name: job.trial for job in jobs}.values())
+    unfinished = {job.trial.name for job in jobs if not is_finished(job.folder)}
+    print(
+        f"Checking settings, data, rewards and models of {len(jobs)} {'run' if len(jobs) == 1 else 'runs'} ...",
+        flush=True,
+    )
     # In a process of its own: settings look for a device, and this process must not hold one
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
-        measured = pool.submit(find_measured_problems, distinct, recipes).result()
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin_checks) as pool:
+        measured = pool.submit(find_measured_problems, trials, recipes, unfinished).result()
     if len(measured) > 1:
         raise UserError(f"the recipes are measured on different problems: {'; '.join(sorted(measured))}.")
+    print(f"... all can be run. The checks took {time.monotonic() - started:.0f} s.\n", flush=True)
     return (
         f"the mean reward on held-out problems ({measured.pop()}), without any prefix, one answer each, "
         "sampled at temperature 1."
     )
 
 
-def find_measured_problems(trials: list[Trial], recipes: Recipes) -> set[str]:
-    """Check the settings of each trial; return descriptions of the problems that accuracy is measured on."""
-    from .launch.arguments import check_stage, is_setting
+def _begin_checks() -> None:
+    """Each run shows its warnings itself, and bars are for long work."""
+    end_with_parent()
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
 
-    measured = set()
+    from datasets import disable_progress_bars
+
+    disable_progress_bars()
+
+
+def find_measured_problems(trials: list[Trial], recipes: Recipes, unfinished: Container[str]) -> set[str]:
+    """Check the settings of each trial; return descriptions of the problems that accuracy is measured on.
+
+    Args:
+        trials (`list[Trial]`): each once.
+        recipes (`dict[Path, dict]`): settings of the recipes by path.
+        unfinished (`Container[str]`): trials that are to be run, whose data and models are checked too.
+    """
+    from .launch.arguments import check_stage, is_setting
+    from .launch.inputs import check_inputs
+
+    measured, trainings = set(), {}
     for trial in trials:
-        try:
-            for stage in Recipe(recipes[trial.path], trial.flags()).trainings(is_setting):
+        with _naming(trial):
+            trainings[trial.name] = Recipe(recipes[trial.path], trial.flags()).trainings(is_setting)
+            for stage in trainings[trial.name]:
                 measured.add(_describe_measurement(check_stage(stage, on_any_device=True)))
-        except UserError as error:
-            raise UserError(f"{trial.path} with {trial.overrides or 'no overrides'}: {error}") from error
+    for trial in trials:  # which takes longer
+        if trial.name in unfinished:
+            with _naming(trial):
+                check_inputs(trainings[trial.name])
     return measured
+
+
+@contextmanager
+def _naming(trial: Trial) -> Iterator[None]:
+    """Raises what is wrong with a trial as a `UserError` that names it."""
+    try:
+        yield
+    except Exception as error:
+        sentence = known_fault(error)
+        if sentence is None and not isinstance(error, UserError | ValueError):
+            raise
+        raise UserError(f"{trial.path} with {trial.overrides or 'no overrides'}: {sentence or error}") from error
 
 
 def _describe_measurement(settings: argparse.Namespace) -> str:

@@ -2,8 +2,6 @@
 
 import json
 import random
-from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +57,12 @@ def run(argv: list[str]) -> int:
 
 def _train(folder: Path, seed: int, steps: int, overwrite: bool) -> dict[str, list[dict[str, Any]]]:
     """Run both recipes at the same time, unless they are finished; return their learning curves by method."""
-    from tqdm import tqdm
-
     offline = {"HF_HUB_OFFLINE": "1"}  # model and data come with the package
     jobs = {
         method: Job(Trial(RECIPES / f"{method}.yaml", {"max_steps": steps}, {}, 1), seed, folder / method, offline)
         for method in LABELS
     }
-    with as_user_error(ValueError), exclusive_lock(folder), ExitStack() as stack:
+    with as_user_error(ValueError), exclusive_lock(folder):
         for job in jobs.values():
             _check_folder(job, overwrite)
         if (folder / RESULTS).is_file() and not any(job.folder.is_dir() for job in jobs.values()):
@@ -79,14 +75,10 @@ def _train(folder: Path, seed: int, steps: int, overwrite: bool) -> dict[str, li
         if all(is_finished(job.folder) for job in jobs.values()):
             print(f"This quickstart is in {folder} already, finished: `--overwrite` trains it again.")
             return _curves(jobs)
-        bars = {
-            method: stack.enter_context(tqdm(total=steps, desc=f"{label:<10}", position=place, unit="step"))
-            for place, (method, label) in enumerate(LABELS.items())
-        }
-        failed = run_jobs(list(jobs.values()), len(jobs), on_poll=partial(_show_progress, jobs, bars))
+        names = {job: LABELS[method] for method, job in jobs.items()}
+        failed = run_jobs(list(jobs.values()), len(jobs), names)
     for job in failed:
-        label = LABELS[job.trial.path.stem]
-        raise WorkError(f"{label} failed: {job.last_log_line()} The full log is {job.folder / LOG}.")
+        raise WorkError(f"{names[job]} failed: {job.log_tail(1)[0]} The full log is {job.log}.")
     return _curves(jobs)
 
 
@@ -110,14 +102,6 @@ def _check_folder(job: Job, overwrite: bool) -> None:
     if changes or not there:
         difference = describe_changes(changes) or "of unknown settings"
         raise UserError(f"{folder} holds another run ({difference}). Choose another --output_dir, or add --overwrite.")
-
-
-def _show_progress(jobs: dict[str, Job], bars: dict[str, Any]) -> None:
-    for method, bar in bars.items():
-        curve = read_curve(jobs[method].folder)
-        if curve and (not bar.postfix or curve[-1]["step"] != bar.n):  # or a log would get lines all the time
-            bar.n = curve[-1]["step"]
-            bar.set_postfix_str(f"held-out accuracy {curve[-1]['accuracy']:.2f}")
 
 
 def _table(base: dict[str, float], results: dict[str, dict[str, float]]) -> str:

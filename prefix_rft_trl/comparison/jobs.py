@@ -6,23 +6,29 @@ the comparison is started again. A run that another command has started in the f
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from prefix_rft_trl.run.folder import is_finished, last_checkpoint
+from prefix_rft_trl.run.progress import PROGRESS
 from prefix_rft_trl.run.used_folder import remove_run
 from prefix_rft_trl.utils.files import InUseError, exclusive_lock
 from prefix_rft_trl.utils.processes import start_child
 
+from .jobs_view import JobsView
 from .spec import Trial
 
 
 LOG = "log.txt"
+END_OF_LOG = 20_000  # bytes
+SAYS_NOTHING = re.compile(r"[\s^~]*|.*\d+%\|.*\|.*")  # the marks under a line of a traceback, and bars
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +57,42 @@ class Job:
     def has_checkpoint(self) -> bool:
         return any(last_checkpoint(checkpoint.parent) for checkpoint in self.folder.glob("**/checkpoint-*"))
 
-    def last_log_line(self) -> str:
-        """The last line of the log, where most failures say what went wrong."""
-        lines = (self.folder / LOG).read_text(errors="replace", encoding="utf-8").strip().splitlines()
-        return lines[-1] if lines else "(its log is empty)"
+    @property
+    def log(self) -> Path:
+        return self.folder / LOG
+
+    @property
+    def stage_folders(self) -> dict[str, Path]:
+        """Where each stage writes, in order; a recipe without stages is one without a name."""
+        *before, last = self.trial.stages or ("",)
+        return {**{stage: self.folder / stage for stage in before}, last: self.folder}
+
+    def log_tail(self, lines: int = 5) -> list[str]:
+        """The last lines of the log, where most failures say what went wrong, without progress bars."""
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - END_OF_LOG))
+            text = log.read().decode("utf-8", errors="replace")
+        shown = [line.rstrip().rpartition("\r")[2] for line in text.split("\n")]
+        return [line for line in shown if not SAYS_NOTHING.fullmatch(line)][-lines:] or ["(its log is empty)"]
+
+
+def job_names(jobs: list[Job]) -> dict[Job, str]:
+    """A name for each job: its recipe, the overrides that not all jobs have, and its seed."""
+    counts = Counter(repr(override) for job in jobs for override in job.trial.overrides.items())
+    return {
+        job: ", ".join(
+            [
+                job.trial.path.stem,
+                *(
+                    f"{name} {value}"
+                    for name, value in job.trial.overrides.items()
+                    if counts[repr((name, value))] < len(jobs)
+                ),
+                f"seed {job.seed}",
+            ]
+        )
+        for job in jobs
+    }
 
 
 def jobs_for(trials: list[Trial], folder: Path) -> list[Job]:
@@ -70,40 +108,32 @@ def jobs_for(trials: list[Trial], folder: Path) -> list[Job]:
     ]
 
 
-def run_jobs(jobs: list[Job], at_a_time: int, on_poll: Callable[[], None] | None = None) -> list[Job]:
-    """Run the jobs that are not finished.
+def run_jobs(jobs: list[Job], at_a_time: int, names: Mapping[Job, str] | None = None) -> list[Job]:
+    """Run the jobs that are not finished, and show how far they are.
 
     Args:
         jobs (`list[Job]`): all of a comparison.
         at_a_time (`int`): number of concurrent runs. With more than one, each gets one thread.
-        on_poll (`Callable`, *optional*): shows progress, several times a second. Replaces the bar over all runs.
+        names (`Mapping[Job, str]`, *optional*): what the jobs are called; defaults to recipe and seed (`job_names`).
 
     Returns:
         `list[Job]`: those that failed.
     """
-    from tqdm import tqdm
-
     waiting = [job for job in jobs if not is_finished(job.folder)]
     failed: list[Job] = []
     running: dict[Job, RunProcess] = {}
-    done, shown = len(jobs) - len(waiting), ""
-    with tqdm(total=len(jobs), initial=done, desc="runs", unit="run", disable=on_poll is not None) as bar:
+    with JobsView(names or job_names(jobs), waiting) as view:
         try:
             while waiting or running:
                 for job in [job for job, process in running.items() if process.is_over()]:
-                    del running[job]
-                    bar.update()
+                    view.end(job, running.pop(job).how_it_ended)
                     if not is_finished(job.folder):
                         failed.append(job)
-                        bar.write(f"{job.folder} failed: {job.last_log_line()}", file=sys.stderr)
                 while waiting and len(running) < at_a_time:
                     job = waiting.pop(0)
                     running[job] = RunProcess(job, one_thread=at_a_time > 1)
-                if on_poll is not None:
-                    on_poll()
-                names = ", ".join(f"{job.trial.path.stem} {job.seed}" for job in running)
-                if names != shown:  # or a log would get a line several times a second
-                    bar.set_postfix_str(shown := names)
+                    view.begin(job)
+                view.refresh({job: process.is_waiting for job, process in running.items()})
                 time.sleep(0.2)
         finally:
             for process in running.values():
@@ -124,9 +154,21 @@ class RunProcess:
         self._start_unless_locked()
 
     def is_over(self) -> bool:
-        if self.process is None and not self.was_finished:
+        if self.is_waiting:
             self._start_unless_locked()
         return self.was_finished if self.process is None else self.process.poll() is not None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for another command that writes into its folder."""
+        return self.process is None and not self.was_finished
+
+    @property
+    def how_it_ended(self) -> str:
+        code = self.process.returncode if self.process is not None else 0
+        if code < 0:
+            return f"ended by {signal.Signals(-code).name}"
+        return f"exit code {code}" if code else "it ended before its last step"
 
     def terminate(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -145,6 +187,8 @@ class RunProcess:
                 if not self.job.has_checkpoint:
                     remove_run(self.job.folder)
                     (self.job.folder / LOG).unlink(missing_ok=True)
+                for folder in self.job.stage_folders.values():  # of a run that was killed
+                    (folder / PROGRESS).unlink(missing_ok=True)
         except InUseError:
             return
         threads = {"OMP_NUM_THREADS": "1"} if self.one_thread else {}

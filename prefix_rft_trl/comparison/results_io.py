@@ -30,7 +30,7 @@ def collect(specification: Specification, folder: Path, command: str, measured: 
 
 def collect_runs(trial: Trial, folder: Path) -> Experiment:
     runs = [
-        Run(job.seed, join_curves([*(job.folder / stage for stage in trial.stages[:-1]), job.folder]))
+        Run(job.seed, join_curves(list(job.stage_folders.values())))
         for job in jobs_for([trial], folder)
         if is_finished(job.folder)
     ]

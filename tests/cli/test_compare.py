@@ -180,14 +180,69 @@ def test_a_failed_run_is_named_with_its_log_and_the_report_has_the_others(tmp_pa
     runs = tmp_path / "runs"
     assert main(["compare", str(recipes), "--seeds", "2", "--output_dir", str(runs)]) == 1
     shown = capsys.readouterr().out
-    assert "1 of 4 runs failed" in shown
-    (log,) = [line.strip() for line in shown.splitlines() if line.endswith(LOG)]
-    assert "out of luck" in Path(log).read_text()
+    (folder,) = runs.glob("sft-*/seed-1")
+    end = f"The end of its log:\n  | out of luck\n  log: {folder / LOG}\n"
+    assert f"sft, seed 1 failed (exit code 1). {end}" in shown
+    assert f"prefix_rft, seed 1: starts, log in {next(runs.glob('prefix_rft-*/seed-1')) / LOG}\n" in shown
+    assert re.search(r"^prefix_rft, seed 1: done in 0:00:\d\d, accuracy 0.50$", shown, re.MULTILINE)
+    end = shown.partition("1 of 4 runs failed and are missing from it.")[2]
+    assert end.endswith(f"\n  sft, seed 1: out of luck\n    {folder / LOG}\n")
     rows = json.loads((runs / "results.json").read_text())["tables"][0]["rows"]
     assert {row["label"]: [run["seed"] for run in row["experiments"][0]["runs"]] for row in rows} == {
         "prefix_rft": [0, 1],
         "sft": [0],
     }
+
+
+def test_without_a_finished_run_there_is_no_report(tmp_path, capsys, in_this_process, monkeypatch):
+    monkeypatch.setattr(Job, "command", lambda job: [sys.executable, "-c", "import sys; sys.exit('out of luck')"])
+    recipes, runs = write_recipes(tmp_path / "recipes"), tmp_path / "runs"
+    assert main(["compare", str(recipes / "sft.yaml"), "--seeds", "1", "--output_dir", str(runs)]) == 1
+    shown = capsys.readouterr()
+    assert "The report is in" not in shown.out
+    assert "prefix-rft compare: no run has finished, so no report is written." in shown.err
+    assert f"\n  sft, seed 0: out of luck\n    {next(runs.rglob(LOG))}\n" in shown.err
+    assert not [path.name for path in runs.iterdir() if path.is_file()]
+
+
+ROWS = [{"prompt": f"{one}+1=", "completion": f"{one}+1=>{one + 1}", "solution": f"{one + 1}"} for one in range(8)]
+WITHOUT_SOLUTION = [{name: row[name] for name in ("prompt", "completion")} for row in ROWS]
+LAUNCHED = {"num_processes": 2, "num_generations": 8, "per_device_train_batch_size": 4}
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "parts"),
+    [
+        (ROWS, {"dataset_name": "missing.jsonl"}, ["missing.jsonl"]),
+        (ROWS, {"dataset_train_split": "validation"}, ["no split 'validation'"]),
+        (ROWS, {"prompt_column": "question"}, ["no column 'question' for the prompts"]),
+        (ROWS, {"demonstration_column": "answer"}, ["'answer'", "prompt, completion, solution"]),
+        (WITHOUT_SOLUTION, {"reward_funcs": "math_accuracy_reward"}, ["reads the column 'solution'"]),
+        ([*ROWS, {**ROWS[0], "prompt": None}], {}, ["Row 8"]),
+        (ROWS[:1], {}, ["has 1 rows, and a step takes 2 prompts"]),
+        (ROWS, {"model_name_or_path": "models/none"}, ["models/none"]),
+        (ROWS, {"reward_funcs": "my_rewards.reward"}, ["my_rewards"]),
+        (ROWS, {"use_liger_kernel": True}, ["`use_liger_kernel: true` needs the package 'liger_kernel'"]),
+        (ROWS, {"max_completion_length": 100_000}, ["`max_completion_length` (100,000) leaves no room"]),
+        (ROWS, {**LAUNCHED, "demonstration_column": "answer"}, ["'answer'"]),
+        (ROWS[:1], {**LAUNCHED, "gradient_accumulation_steps": 2}, ["has 1 rows, and a step takes 2 prompts"]),
+        (ROWS, {**LAUNCHED, "model_name_or_path": "models/none"}, ["models/none"]),
+        (WITHOUT_SOLUTION, {**LAUNCHED, "reward_funcs": "math_accuracy_reward"}, ["reads the column 'solution'"]),
+        (
+            ROWS,
+            {"stages": {"one": {}, "two": {"dataset_train_split": "none"}}},
+            ["stage 'two': the dataset has no split 'none'"],
+        ),
+    ],
+)
+def test_what_a_run_reads_is_checked_before_any_starts(tmp_path, refused, in_this_process, rows, changes, parts):
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = {"dataset_name": str(data), "measure_split": "train", "measure_rows": None}
+    recipes = write_recipes(tmp_path / "recipes", **{**given, **changes})
+    error = refused(recipes / "prefix_rft.yaml")
+    assert "prefix_rft.yaml with no overrides: " in error
+    assert all(part in error for part in parts), error
 
 
 def test_flags_are_settings_of_all_runs_and_appear_in_the_report(tmp_path, stand_in):

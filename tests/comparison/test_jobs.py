@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from prefix_rft_trl.comparison.jobs import LOG, Job, RunProcess, jobs_for, run_jobs
+from prefix_rft_trl.comparison.jobs import LOG, Job, RunProcess, job_names, jobs_for, run_jobs
 from prefix_rft_trl.comparison.spec import Trial
 from prefix_rft_trl.run.folder import STATE, is_finished
 from prefix_rft_trl.utils.files import LOCK, exclusive_lock
@@ -19,7 +19,7 @@ from prefix_rft_trl.utils.files import LOCK, exclusive_lock
 FINISHED = json.dumps({"global_step": 2, "max_steps": 2})
 # Notes when it starts and ends in the folder of the run; `settings["does"]` says how it ends
 STAND_IN = f"""
-import pathlib, sys, time
+import os, pathlib, sys, time
 from prefix_rft_trl.utils.processes import end_with_parent
 end_with_parent()
 folder, does, moment = pathlib.Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
@@ -31,6 +31,8 @@ time.sleep(moment)
 (folder / "stopped").write_text(repr(time.time()))
 if does == "fail":
     sys.exit("it cannot be done")
+if does == "be killed":
+    os.kill(os.getpid(), 9)
 if does == "run":
     (folder / "{STATE}").write_text('{FINISHED}')
 """
@@ -103,13 +105,18 @@ def test_a_run_with_a_checkpoint_resumes(tmp_path, stage):
     assert starts(tmp_path) == [f"{job.trial.name} seed-0 resumed"]
 
 
-@pytest.mark.parametrize("does", ["fail", "stop early"])
+@pytest.mark.parametrize("does", ["fail", "stop early", "be killed"])
 def test_a_failing_run_is_reported_and_does_not_stop_the_others(tmp_path, capsys, does):
     failing, *others = jobs = jobs_for([trial("a", does=does), trial("b", seeds=2)], tmp_path)
     assert run_jobs(jobs, at_a_time=1) == [failing]
     assert all(is_finished(job.folder) for job in others)
-    last = "it cannot be done" if does == "fail" else "(its log is empty)"
-    assert f"{failing.folder} failed: {last}" in "".join(capsys.readouterr())
+    reason, last = {
+        "fail": ("exit code 1", "it cannot be done"),
+        "stop early": ("it ended before its last step", "(its log is empty)"),
+        "be killed": ("ended by SIGKILL", "(its log is empty)"),
+    }[does]
+    end = f"a, seed 0 failed ({reason}). The end of its log:\n  | {last}\n  log: {failing.log}\n"
+    assert end in capsys.readouterr().out
 
 
 def test_a_failed_run_is_tried_again_the_next_time(tmp_path):
@@ -136,7 +143,32 @@ def test_concurrent_runs_get_one_thread_each(tmp_path, monkeypatch, at_a_time, t
     monkeypatch.setattr(Job, "command", lambda job: [sys.executable, "-c", program])
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     (job,) = run_jobs(jobs_for([trial("a")], tmp_path), at_a_time)
-    assert job.last_log_line() == threads
+    assert job.log_tail() == [threads]
+
+
+@pytest.mark.parametrize(
+    ("log", "tail"),
+    [
+        ("", ["(its log is empty)"]),
+        ("\n \n\n", ["(its log is empty)"]),
+        ("".join(f"{line}\n" for line in range(9)), ["4", "5", "6", "7", "8"]),
+        ("read 0\rread 9\n\nit cannot be done\n", ["read 9", "it cannot be done"]),
+        ("  f()\n  ^^^\nit cannot\n\r 50%|████▌    | 2/4 [00:01<00:01]\r100%|████| 4/4", ["  f()", "it cannot"]),
+        ("a\r\nb\r\n", ["a", "b"]),
+        ("é" * 20_001 + "\nend", None),
+    ],
+)
+def test_the_end_of_a_log_is_as_a_terminal_shows_it(tmp_path, log, tail):
+    job = Job(trial("a"), 0, tmp_path)
+    job.log.write_text(log, newline="")
+    assert job.log_tail() == tail or (tail is None and job.log_tail()[-1] == "end")
+
+
+def test_jobs_are_called_by_what_distinguishes_them():
+    shared = {"max_steps": 4}
+    trials = [Trial(Path("a.yaml"), {**shared, **own}, {"x": str(own)}, 1) for own in ({}, {"sft.lr": 0.1})]
+    jobs = jobs_for(trials, Path("runs"))
+    assert list(job_names(jobs).values()) == ["a, seed 0", "a, sft.lr 0.1, seed 0"]
 
 
 PROGRAM = f"""

@@ -1,5 +1,7 @@
 """Make the trainer that a recipe names, with the data, rewards and measurements of its settings."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,7 +12,7 @@ from prefix_rft_trl.data.held_out import check_disjoint, leave_out_trained, pick
 from prefix_rft_trl.data.loading import check_column, load_splits, with_demonstrations, with_prompts
 from prefix_rft_trl.models.adapters import check_adapter_names, module_names
 from prefix_rft_trl.models.changes import starting_model
-from prefix_rft_trl.models.sources import explain_missing_model, load_tokenizer
+from prefix_rft_trl.models.sources import explain_missing_model, find_models, load_tokenizer
 from prefix_rft_trl.rewards import RewardFunction, load_reward
 from prefix_rft_trl.rewards.registry import required_columns
 from prefix_rft_trl.utils.errors import UserError
@@ -19,8 +21,24 @@ from prefix_rft_trl.utils.errors import UserError
 PROMPTS_READ = 100  # training prompts among which a shared instruction is looked for
 
 
-def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
-    """A [`PrefixGRPOTrainer`], and the first prompts that it trains on."""
+@dataclass(frozen=True)
+class PreparedTraining:
+    """
+    A training whose data, rewards and measurements are checked, before its model is loaded.
+
+    Attributes:
+        load (`Callable`): loads the model; returns the trainer.
+        check (`Callable`): makes the checks that the trainer itself makes before it loads the model.
+        prompts (`list`): the first prompts that are trained on.
+    """
+
+    load: Callable[[], Any]
+    check: Callable[[], Any]
+    prompts: list[Any]
+
+
+def prepare_prefix_grpo(script_args: Any, training_args: Any, model_args: ModelConfig) -> PreparedTraining:
+    """A training by [`PrefixGRPOTrainer`]."""
     if not script_args.reward_funcs:
         raise UserError("no reward: set `reward_funcs` to a registered name or a dotted path.")
     splits, rewards = splits_of(script_args, training_args), _load_rewards(script_args)
@@ -39,11 +57,11 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
 
     arguments = {"reward_funcs": rewards, "train_dataset": rows, "eval_dataset": eval_rows}
     settings = (script_args, training_args, model_args)
-    return _make(PrefixGRPOTrainer, arguments, settings, splits, rows, grpo_tokens(training_args))
+    return _prepare(PrefixGRPOTrainer, arguments, settings, splits, rows, grpo_tokens(training_args))
 
 
-def make_sft_trainer(script_args: Any, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
-    """TRL's `SFTTrainer` on the demonstrations, and the first prompts that it trains on."""
+def prepare_sft(script_args: Any, training_args: Any, model_args: ModelConfig) -> PreparedTraining:
+    """A training by TRL's `SFTTrainer` on the demonstrations."""
     splits = splits_of(script_args, training_args)
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
     eval_rows = _eval_rows(splits, script_args, training_args)
@@ -58,19 +76,16 @@ def make_sft_trainer(script_args: Any, training_args: Any, model_args: ModelConf
         for name, prompts in (("train_dataset", rows), ("eval_dataset", eval_rows))
     }
     settings = (script_args, training_args, model_args)
-    return _make(CountingSFTTrainer, arguments, settings, splits, rows, sft_tokens())
+    return _prepare(CountingSFTTrainer, arguments, settings, splits, rows, sft_tokens())
 
 
-TRAINERS = {"prefix_grpo": make_prefix_grpo_trainer, "sft": make_sft_trainer}
+TRAINERS = {"prefix_grpo": prepare_prefix_grpo, "sft": prepare_sft}
 
 
-def _make(
+def _prepare(
     trainer_class: Any, arguments: dict[str, Any], settings: tuple[Any, Any, Any], splits: Any, rows: Any, tokens: Any
-) -> tuple[Any, Any]:
-    """The trainer with its measurements, and the first prompts of its rows.
-
-    Faults of the measurements are raised before the model is loaded.
-    """
+) -> PreparedTraining:
+    """A training with its measurements. Raises their faults, as the model is not loaded yet."""
     script_args, training_args, model_args = settings
     if getattr(training_args, "num_prefix_generations", 1) and training_args.demonstration_column == (
         script_args.prompt_column
@@ -88,9 +103,11 @@ def _make(
     )
     benchmarks = _find_eval_benchmarks(script_args, training_args, prompts, model)
 
+    from transformers import PreTrainedConfig
     from trl import get_peft_config, get_quantization_config
 
-    from prefix_rft_trl.checks import check_prompts
+    from prefix_rft_trl.checks import check_arguments, check_prompts
+    from prefix_rft_trl.run.progress_writer import ProgressWriter
 
     if model_args.use_peft:
         model_args.lora_target_modules = module_names(model_args.lora_target_modules)
@@ -102,19 +119,31 @@ def _make(
         "dtype": model_args.dtype,
         **(training_args.model_init_kwargs or {}),
     }
-    if not getattr(training_args, "num_prefix_generations", 0):  # the trainer with hybrid rollouts checks its rows
-        is_sft = not hasattr(training_args, "num_prefix_generations")
+    is_sft = not hasattr(training_args, "num_prefix_generations")
+    if is_sft or not training_args.num_prefix_generations:  # the trainer with hybrid rollouts checks its rows
         check_prompts(arguments["train_dataset"], training_args, model, "completion" if is_sft else None)
-    with explain_missing_model(model):
-        trainer = trainer_class(
-            model=model,
-            args=training_args,
-            quantization_config=get_quantization_config(model_args),
-            peft_config=get_peft_config(model_args),
-            **arguments,
-        )
-    _add_measurements(trainer, held_out, benchmarks, script_args.measure_steps, tokens)
-    return trainer, prompts
+
+    def check() -> None:
+        source = find_models([model])[0]
+        with explain_missing_model(model):
+            PreTrainedConfig.get_config_dict(source.base or source.path, revision=model_args.model_revision)
+        if not is_sft:
+            check_arguments(model=model, args=training_args, **arguments)
+
+    def load() -> Any:
+        with explain_missing_model(model):
+            trainer = trainer_class(
+                model=model,
+                args=training_args,
+                quantization_config=get_quantization_config(model_args),
+                peft_config=get_peft_config(model_args),
+                **arguments,
+            )
+        trainer.add_callback(ProgressWriter(training_args.output_dir, script_args.measure_steps))
+        _add_measurements(trainer, held_out, benchmarks, script_args.measure_steps, tokens)
+        return trainer
+
+    return PreparedTraining(load, check, prompts)
 
 
 def splits_of(script_args: Any, training_args: Any = None) -> Any:
@@ -244,7 +273,7 @@ def _find_eval_benchmarks(script_args: Any, training_args: Any, prompts: list[An
     from prefix_rft_trl.evaluation.engines import fit_budgets
     from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
     from prefix_rft_trl.evaluation.sampling import EvalOverrides
-    from prefix_rft_trl.models.sources import context_length, find_models
+    from prefix_rft_trl.models.sources import context_length
     from prefix_rft_trl.run.settings import RunSettings
 
     run = RunSettings.from_recipe(script_args, training_args, prompts)
