@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
+from .run.model_card import DescribedRun
 from .run.running_totals import RunningTotals
 from .utils.deepspeed import refuse_old_deepspeed
 from .utils.documented import documented
@@ -47,7 +48,7 @@ class DemonstrationSFTConfig(SFTConfig):
         check_settings(DemonstrationSFTConfig, vars(self))
 
 
-class CountingSFTTrainer(RunningTotals, SFTTrainer):
+class CountingSFTTrainer(DescribedRun, RunningTotals, SFTTrainer):
     """[`~trl.SFTTrainer`] that also logs `trained_tokens`: the tokens in the loss so far, over all processes."""
 
     _totals = (*RunningTotals._totals, "_trained_tokens", "_total_train_tokens")

@@ -63,7 +63,7 @@ def load_splits(
 def name_on_hub(name: str) -> str | None:
     """The name of a dataset for a model card; `None` where it is no dataset on the Hub."""
     is_made_here = name == "lab" or name.startswith(NAME_PREFIX)
-    return None if is_made_here or file_format(name) else name
+    return None if is_made_here or file_format(name) or Path(name).expanduser().exists() else name
 
 
 def pick_split(splits: "DatasetDict", split: str) -> Any:
