@@ -10,6 +10,7 @@ from .run.model_card import DescribedRun
 from .run.running_totals import RunningTotals
 from .utils.deepspeed import refuse_old_deepspeed
 from .utils.documented import documented
+from .utils.loss_kernels import refuse_cpu_without_kernels
 from .utils.setting_ranges import check_settings
 
 
@@ -42,6 +43,7 @@ class DemonstrationSFTConfig(SFTConfig):
         self.check()
         super().__post_init__()
         refuse_old_deepspeed(self)
+        refuse_cpu_without_kernels(self)
 
     def check(self) -> None:
         """Check types and values, as `PrefixGRPOConfig.check`."""
