@@ -13,7 +13,7 @@ VLLM_VENV ?= .venv-vllm
 TRL ?= 1.15.0
 TRL_VENV ?= .venv-trl-$(TRL)
 # What reads or replaces a part of TRL
-TRL_TESTS ?= tests/trainer tests/sampling tests/run/test_exact_resume.py tests/run/test_finished.py \
+TRL_TESTS ?= tests/trainer tests/sampling tests/run/test_exact_resume.py \
 	tests/run/test_finite.py tests/run/test_model_card.py tests/cli/test_trainers.py
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --constraint constraints.txt

@@ -7,7 +7,7 @@ that was killed and resumed has the card of one that was not.
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,14 @@ from transformers import Trainer
 from trl.trainer import base_trainer
 from trl.trainer.utils import generate_model_card, get_config_model_id
 
-from prefix_rft_trl import __version__, lab
-from prefix_rft_trl.data.gym import NAME_PREFIX
-from prefix_rft_trl.data.loading import name_on_hub
+from prefix_rft_trl import __version__
 from prefix_rft_trl.models.sources import LAB
 from prefix_rft_trl.utils.intervals import wilson_interval
 from prefix_rft_trl.utils.patching import replaced
 
 from .fingerprint import is_of_training
 from .folder import read_curve
+from .record import RunRecord, shown
 
 
 HUB = "https://huggingface.co"
@@ -36,48 +35,6 @@ DERIVED = {
     "accelerator_config", "activation_checkpointing", "generation_batch_size", "gradient_checkpointing",
     "gradient_checkpointing_kwargs", "model_init_kwargs", "pad_to_multiple_of", "seed", "steps_per_generation",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """
-    How a run was started.
-
-    Attributes:
-        model (`str`): the model that it, or its first stage, starts from: a name on the Hub, a folder, or `lab`.
-        dataset (`str`): a name as in a recipe; empty if unknown.
-        settings (`dict`): settings that are not the defaults.
-        command (`str`): the command that trains it; empty in a script.
-        stages_before (`list[str]`): stages of its recipe that came before.
-    """
-
-    model: str
-    dataset: str
-    settings: Mapping[str, Any]
-    command: str
-    stages_before: list[str]
-
-    @classmethod
-    def from_trainer(cls, trainer: Any) -> "RunRecord":
-        """The record of a run that no command line has started."""
-        own = [field for field in fields(trainer.args) if is_of_training(field.name) and field.name not in DERIVED]
-        values = {field.name: (getattr(trainer.args, field.name), field.default) for field in own}
-        changed = {name: value for name, (value, default) in values.items() if value != default}
-        return cls(get_config_model_id(trainer.model.config) or "", "", changed, "", [])
-
-    @property
-    def model_on_hub(self) -> str | None:
-        name = self.model.split(" at ")[0]  # a revision
-        is_hub_name = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not Path(name).exists()
-        return name if is_hub_name and not _is_of_lab(name) else None
-
-    @property
-    def dataset_on_hub(self) -> str | None:
-        return name_on_hub(self.dataset.split(", ")[0]) if self.dataset else None  # without a configuration
-
-    @property
-    def is_dataset_of_package(self) -> bool:
-        return self.dataset == LAB or self.dataset.startswith(NAME_PREFIX)
 
 
 class DescribedRun(Trainer):
@@ -96,10 +53,18 @@ class DescribedRun(Trainer):
         self, model_name: str | None = None, dataset_name: str | None = None, tags: str | list[str] | None = None
     ) -> None:
         """Writes the card of the model, as far as it is trained, into the output folder."""
-        record = self.record or RunRecord.from_trainer(self)
+        record = self.record or record_of_arguments(self)
         names = (model_name or Path(self.args.output_dir).name, dataset_name or record.dataset_on_hub)
         with replaced(base_trainer, "generate_model_card", partial(make_card, self, record)):
             super().create_model_card(*names, tags)
+
+
+def record_of_arguments(trainer: Any) -> RunRecord:
+    """The record of a run that no command line has started."""
+    own = [field for field in fields(trainer.args) if is_of_training(field.name) and field.name not in DERIVED]
+    values = {field.name: (getattr(trainer.args, field.name), field.default) for field in own}
+    changed = {name: value for name, (value, default) in values.items() if value != default}
+    return RunRecord(get_config_model_id(trainer.model.config) or "", "", changed, "", [])
 
 
 def make_card(trainer: Any, record: RunRecord, **given: Any) -> ModelCard:
@@ -128,22 +93,9 @@ def make_card(trainer: Any, record: RunRecord, **given: Any) -> ModelCard:
     return card
 
 
-def shown(value: Any) -> str:
-    """A value as a card shows it: a path without the folders of this machine, a token of the Hub without its end."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    path = Path(text)
-    if text.startswith(("/", "~")):
-        text = str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
-    return re.sub(r"\bhf_\w{8,}", "hf_...", text)
-
-
-def _is_of_lab(model: str) -> bool:
-    return model == LAB or Path(model).is_relative_to(Path(lab.__file__).parent)
-
-
 def _summary(record: RunRecord, method: str, dataset_on_hub: str | None) -> str:
     model = f"`{shown(record.model)}`" if record.model else "a model"
-    if _is_of_lab(record.model):
+    if record.is_model_of_package:
         model = "the lab's base model (of prefix_rft_trl)"
     elif record.model_on_hub:
         model = f"[{record.model}]({HUB}/{record.model_on_hub})"

@@ -14,7 +14,7 @@ from prefix_rft_trl.models.sources import ADAPTER_CONFIG, CONFIG
 
 from .fingerprint import RunFingerprint, describe_changes
 from .folder import CURVE, STATE, is_finished
-from .model_card import RunRecord
+from .record import RunRecord
 from .settings import RUN_SETTINGS
 
 

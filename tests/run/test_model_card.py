@@ -16,7 +16,8 @@ from prefix_rft_trl.cli.launch.recipe import Recipe
 from prefix_rft_trl.cli.launch.run_record import public_command
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.run import read_curve
-from prefix_rft_trl.run.model_card import PROCEDURE, VERSIONS, RunRecord, make_card, shown
+from prefix_rft_trl.run.model_card import PROCEDURE, VERSIONS, make_card
+from prefix_rft_trl.run.record import RunRecord, shown
 
 
 SMALL = [

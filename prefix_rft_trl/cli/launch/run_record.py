@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 
 from prefix_rft_trl.run.fingerprint import DATASET, MODEL, RunFingerprint, is_of_training
-from prefix_rft_trl.run.model_card import RunRecord, shown
+from prefix_rft_trl.run.record import RunRecord, shown
 from prefix_rft_trl.utils.recipe_files import FOLDER
 
 from .arguments import make_parser
