@@ -11,6 +11,7 @@ from .method.schedules import DISTRIBUTIONS, SCHEDULES
 from .method.token_weights import PREFIX_LOSSES, PREFIX_WEIGHTS, SELECTIONS, PrefixTokenRule
 from .utils.deepspeed import refuse_old_deepspeed
 from .utils.documented import documented
+from .utils.loss_kernels import refuse_cpu_without_kernels
 from .utils.setting_ranges import GRPO_CHOICES, check_settings
 
 
@@ -162,6 +163,7 @@ class PrefixGRPOConfig(GRPOConfig):
         self.check()
         super().__post_init__()
         refuse_old_deepspeed(self)
+        refuse_cpu_without_kernels(self)
 
     def check(self) -> None:
         """Check types, values and their combinations; takes neither a device nor that the config is complete.

@@ -6,10 +6,12 @@ from typing import Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
+from .run.model_card import DescribedRun
 from .run.printed_log import print_figures
 from .run.running_totals import RunningTotals
 from .utils.deepspeed import refuse_old_deepspeed
 from .utils.documented import documented
+from .utils.loss_kernels import refuse_cpu_without_kernels
 from .utils.setting_ranges import check_settings
 
 
@@ -48,13 +50,14 @@ class DemonstrationSFTConfig(SFTConfig):
         self.check()
         super().__post_init__()
         refuse_old_deepspeed(self)
+        refuse_cpu_without_kernels(self)
 
     def check(self) -> None:
         """Check types and values, as `PrefixGRPOConfig.check`."""
         check_settings(DemonstrationSFTConfig, vars(self))
 
 
-class CountingSFTTrainer(RunningTotals, SFTTrainer):
+class CountingSFTTrainer(DescribedRun, RunningTotals, SFTTrainer):
     """[`~trl.SFTTrainer`] that also logs `trained_tokens`: the tokens in the loss so far, over all processes."""
 
     _totals = (*RunningTotals._totals, "_trained_tokens", "_total_train_tokens")

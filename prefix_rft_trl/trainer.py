@@ -25,6 +25,7 @@ from .rollouts import RolloutBatch, cut_prefix, plan_batch
 from .run.completions import CompletionsPrinter
 from .run.exact_resume import ExactResume
 from .run.finite import FiniteRewards
+from .run.model_card import DescribedRun
 from .run.printed_log import print_figures
 from .run.success_history import SuccessHistory
 from .sampling.adapter_sync import keep_base_weights
@@ -33,7 +34,7 @@ from .sampling.vllm_server import fail_together
 from .utils.patching import replaced
 
 
-class PrefixGRPOTrainer(ExactResume, FiniteRewards, GRPOTrainer):
+class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, GRPOTrainer):
     """
     Trainer for Prefix-RFT (Huang et al., 2025, https://huggingface.co/papers/2507.01679).
 

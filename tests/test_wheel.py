@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from prefix_rft_trl.trainer import PAPER
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ["prefix_rft_trl", "recipes"]
-FILES = ["pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff"]
+FILES = ["pyproject.toml", "MANIFEST.in", "README.md", "setup.py", "LICENSE", "CHANGELOG.md", "CITATION.cff"]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-cache-dir"]
 
 
@@ -149,3 +150,39 @@ def test_citation_is_that_of_the_model_cards():
     assert cited["conference"]["name"] in PAPER["citation"]
     authors = " and ".join(f"{author['family-names']}, {author['given-names']}" for author in cited["authors"])
     assert authors in re.sub(r"\s+", " ", PAPER["citation"])
+
+
+# The public repository
+
+
+REPOSITORY = re.compile(r"(?:github\.com|google\.com/github)/([\w.-]+/prefix_rft_trl)")
+
+
+@pytest.fixture(scope="module")
+def repository() -> str:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+
+
+def test_owner_of_the_repository_stands_in_one_place(repository):
+    assert repository.startswith("https://github.com/")
+    slug = repository.removeprefix("https://github.com/")
+    texts = [*ROOT.glob("*.*"), *ROOT.glob(".github/**/*.*"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("notebooks/*")]
+    named = {str(path.relative_to(ROOT)): REPOSITORY.findall(path.read_text()) for path in texts if path.is_file()}
+    named = {path: found for path, found in named.items() if found}
+    assert {name for found in named.values() for name in found} == {slug}, (
+        "one name, for links that cannot be relative too"
+    )
+    assert [path for path in named if not path.startswith("notebooks/")] == ["pyproject.toml"]
+
+
+def test_links_and_pictures_of_the_readme_work_on_pypi(wheel, repository):
+    with zipfile.ZipFile(wheel) as archive:
+        description = archive.read(f"prefix_rft_trl-{__version__}.dist-info/METADATA").decode()
+    readme, links = (ROOT / "README.md").read_text(), re.compile(r"\]\(([^()\s]+)\)")
+    assert description.count("](") == readme.count("](")
+    assert "![Held-out" in description
+    for found, written in zip(links.findall(description), links.findall(readme), strict=True):
+        raw = repository.replace("github.com", "raw.githubusercontent.com")
+        root = f"{raw}/main/" if written.endswith((".png", ".svg")) else f"{repository}/blob/main/"
+        assert found == (written if written.startswith("http") else root + written)
+    assert f"Project-URL: Repository, {repository}" in description

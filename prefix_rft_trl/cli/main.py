@@ -23,6 +23,7 @@ COMMANDS = {
     "compare": "train recipes with several seeds and report them side by side, with error bars",
     "eval": "evaluate models on benchmarks: avg@n, pass@k, majority vote, paired differences",
     "inspect": "see what a prefix teaches a model: a page with demonstrations token by token",
+    "completion": "print what makes bash or zsh complete commands and flags",
 }
 
 EPILOG = """\

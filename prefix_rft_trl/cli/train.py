@@ -87,7 +87,7 @@ def _check_and_train(recipe: Recipe) -> int:
     for training in trainings:
         check_stage(training)  # before any is trained
     with as_user_error(ValueError, OSError):
-        planned = plan_runs(trainings, recipe.path)
+        planned = plan_runs(trainings, recipe)
         removed = check_folders(planned, partial(print, file=sys.stderr))
     if "stages" not in recipe.settings:
         with start_in_environment(planned[0], removed):
@@ -95,22 +95,27 @@ def _check_and_train(recipe: Recipe) -> int:
     return _train_stages(trainings, planned, removed)
 
 
-def plan_runs(trainings: list[Recipe], recipe_file: Path | None = None) -> list[PlannedRun]:
+def plan_runs(trainings: list[Recipe], recipe: Recipe) -> list[PlannedRun]:
     """The runs of a recipe's trainings, with what identifies them. Local models and datasets are read for that."""
-    planned = []
+    from .launch.run_record import run_record
+
+    planned: list[PlannedRun] = []
     for number, training in enumerate(trainings):
         given = vars(training.parser().parse_known_args(training.flags)[0])
         before = trainings[number - 1].stage if number else ""
         read = {name: given.get(name) for name in INPUTS if not (before and name == "model_name_or_path")}
-        read["config"] = recipe_file and str(recipe_file)
+        read["config"] = recipe.path and str(recipe.path)
         read |= {f"base {file}": str(file) for file in training.origins.values()}
+        fingerprint = RunFingerprint.from_settings(given, training.stage, before)
+        first = planned[0].fingerprint if planned else fingerprint
         planned.append(
             PlannedRun(
                 Path(given["output_dir"] or DEFAULT_FOLDER).expanduser(),
-                RunFingerprint.from_settings(given, training.stage, before),
+                fingerprint,
                 given["resume_from_checkpoint"],
                 given["overwrite"],
                 {name: os.path.expanduser(value) for name, value in read.items() if isinstance(value, str)},
+                run_record(recipe, trainings[: number + 1], fingerprint, first),
             )
         )
     return planned

@@ -68,14 +68,16 @@ def measure_held_out(trainer: Any, held_out: HeldOutSplit) -> dict[str, float]:
     """One answer to each problem of an encoded split, shared out over the processes.
 
     Returns:
-        `dict`: `accuracy`, the mean reward over the problems that could be scored (0 if there is none); `length`, the
-        mean number of tokens of an answer; and the mean of each further reward by its name.
+        `dict`: `accuracy`, the mean reward over the problems that could be scored (0 if there is none); `problems`,
+        their number; `length`, the mean number of tokens of an answer; and the mean of each further reward by its
+        name.
     """
     rewards = (held_out.reward, *held_out.further_rewards)
     scored = _sample(trainer, _load(trainer), *(replace(held_out, reward=reward) for reward in rewards))
     names = ["accuracy", *map(name_of_reward, held_out.further_rewards)]
     means = {name: _mean_reward(samples) for name, samples in zip(names, scored, strict=True)}
-    return {**means, "length": sum(sample.tokens for sample in scored[0]) / len(scored[0])}
+    problems = sum(sample.reward is not None for sample in scored[0])
+    return {**means, "problems": problems, "length": sum(sample.tokens for sample in scored[0]) / len(scored[0])}
 
 
 def _mean_reward(samples: list[Sample]) -> float:

@@ -34,6 +34,11 @@ IDENTITY = {
 MOST_CHANGES = 5
 
 
+def is_of_training(setting: str) -> bool:
+    """Whether a setting says what a run trains, and not where, how often or with what it writes that down."""
+    return setting not in IGNORED and not setting.startswith(IGNORED_PREFIXES)
+
+
 @dataclass(frozen=True)
 class Change:
     """A setting that two runs do not share."""
@@ -82,11 +87,7 @@ class RunFingerprint:
         if "dataset_name" in given:
             sources[DATASET] = _dataset(given)
         named = {"model_name_or_path", "model_revision", "dataset_name", "dataset_config"}
-        others = {
-            name: _plain(value)
-            for name, value in given.items()
-            if name not in IGNORED | named and not name.startswith(IGNORED_PREFIXES)
-        }
+        others = {name: _plain(value) for name, value in given.items() if name not in named and is_of_training(name)}
         settings = {**sources, **({STAGE: stage} if stage else {}), **others}
         return cls(json.loads(json.dumps(settings, default=str)))
 

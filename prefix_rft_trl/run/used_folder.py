@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from prefix_rft_trl.models.sources import ADAPTER_CONFIG, CONFIG
 from .fingerprint import RunFingerprint, describe_changes
 from .folder import CURVE, STATE, is_finished, last_checkpoint
 from .progress import PROGRESS
+from .record import RunRecord
 from .settings import RUN_SETTINGS
 
 
@@ -43,6 +44,7 @@ class PlannedRun:
         resumes (`str` or `bool`, *optional*): its `resume_from_checkpoint`.
         overwrites (`bool`): whether it may remove an earlier run.
         inputs (`dict[str, str]`): files and folders that it reads, by setting.
+        record ([`RunRecord`], *optional*): what its model card says of its start.
     """
 
     folder: Path
@@ -50,6 +52,7 @@ class PlannedRun:
     resumes: str | bool | None = None
     overwrites: bool = False
     inputs: Mapping[str, str] = field(default_factory=dict)
+    record: RunRecord | None = None
 
     @property
     def resumed_folder(self) -> Path | None:
@@ -207,7 +210,11 @@ def _stages(folder: Path) -> list[Path]:
 @contextmanager
 def start_in_environment(run: PlannedRun, removed: Sequence[Path]) -> Iterator[None]:
     """Passes a planned run to its training script: in this process, or in those that are launched in the block."""
-    start = {"fingerprint": run.fingerprint.settings, "removed": [str(folder) for folder in removed]}
+    start = {
+        "fingerprint": run.fingerprint.settings,
+        "record": asdict(run.record) if run.record else None,
+        "removed": [str(folder) for folder in removed],
+    }
     os.environ[START] = json.dumps(start)
     try:
         yield
@@ -215,9 +222,14 @@ def start_in_environment(run: PlannedRun, removed: Sequence[Path]) -> Iterator[N
         os.environ.pop(START, None)
 
 
-def begin_planned_run() -> dict[str, Any] | None:
-    """Removes the earlier runs that the planned one replaces; returns its fingerprint for the settings file."""
+def begin_planned_run() -> tuple[dict[str, Any] | None, RunRecord | None]:
+    """Removes the earlier runs that the planned one replaces.
+
+    Returns:
+        `tuple`: its fingerprint, for the settings file, and its record, for the model card.
+    """
     start = json.loads(os.environ.get(START, "{}"))
     for folder in start.get("removed", []):
         remove_run(Path(folder))
-    return start.get("fingerprint")
+    record = start.get("record")
+    return start.get("fingerprint"), RunRecord(**record) if record else None

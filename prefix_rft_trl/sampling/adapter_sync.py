@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ def keep_base_weights(vllm_generation: Any) -> None:
 
     Args:
         vllm_generation ([`~trl.generation.vllm_generation.VLLMGeneration`], *optional*): of the trainer. Nothing
-            changes without an adapter, or under FSDP1, for which TRL 1.16 has no names of merged weights.
+            changes without an adapter, or under FSDP1, for which TRL has no names of merged weights.
     """
     if vllm_generation is None or not is_peft_model(vllm_generation.model) or vllm_generation._dist.fsdp_version == 1:
         return
@@ -42,8 +43,8 @@ def keep_base_weights(vllm_generation: Any) -> None:
 
 @contextmanager
 def merged_as_read(model: Any) -> Iterator[None]:
-    """Within the block `model.merge_adapter` changes no weight: `named_parameters` gives merged copies, until
-    `unmerge_adapter`.
+    """Within the block `model.merge_adapter` changes no weight: `named_parameters` and `state_dict` give
+    merged copies, until `unmerge_adapter`.
 
     Args:
         model ([`~peft.PeftModel`]): under ZeRO-3 its parameters are gathered when they are read.
@@ -55,6 +56,8 @@ def merged_as_read(model: Any) -> Iterator[None]:
             merge_adapter(adapter_names=[])  # raises what it would raise, and merges none
             read = partial(read_merged, model, model.named_parameters)
             reading.enter_context(replaced(model, "named_parameters", read))
+            # Which TRL 1.15 asks for under FSDP2, and 1.16 no longer does
+            reading.enter_context(replaced(model, "state_dict", lambda: SimpleNamespace(items=read)))
 
         with replaced(model, "merge_adapter", merge_copies), replaced(model, "unmerge_adapter", reading.close):
             yield

@@ -120,7 +120,7 @@ def install_command(package: str) -> str:
     return f"`pip install {DISTRIBUTIONS.get(package, package.replace('_', '-'))}`"
 
 
-EXTRAS = ("vllm", "deepspeed", "lm_eval", "reasoning_gym")
+EXTRAS = ("vllm", "deepspeed", "lm_eval", "reasoning_gym", "wandb", "trackio", "tensorboard")
 DISTRIBUTIONS = {  # of packages that are not called as they are imported
     "flash_attn": "flash-attn --no-build-isolation",
     "flash_attn_interface": "kernels",

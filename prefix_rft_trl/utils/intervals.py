@@ -1,9 +1,10 @@
-"""Means over seeds with their 95% confidence intervals."""
+"""Means over seeds, and shares of problems, with their 95% confidence intervals."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from statistics import NormalDist
 
 
 CONFIDENCE = 0.95
@@ -39,6 +40,16 @@ class Estimate:
     def overlaps(self, other: "Estimate") -> bool:
         """Whether the two intervals share a point."""
         return self.low <= other.high and other.low <= self.high
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float] | None:
+    """The 95% interval of a share among `count` draws by Wilson's score; `None` for what is no share of anything."""
+    if count < 1 or not 0 <= share <= 1:
+        return None
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    centre, weight = share + z * z / (2 * count), 1 + z * z / count
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, (centre - half) / weight), min(1.0, (centre + half) / weight)
 
 
 @cache

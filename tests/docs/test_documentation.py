@@ -203,6 +203,8 @@ def test_a_shown_command_runs(command, small_run, stand_ins, tmp_path):
     elif subcommand == "inspect":
         prefix_rft(*arguments, "--output", str(tmp_path / "page.html"))
         assert (tmp_path / "page.html").is_file()
+    elif subcommand == "completion":
+        prefix_rft(*arguments)
     elif subcommand == "recipes":
         stand_in = ["--model_name_or_path", "lab", "--model_changes", "{}"] if arguments[1:2] == ["model"] else []
         prefix_rft(*arguments, *stand_in, cwd=tmp_path)

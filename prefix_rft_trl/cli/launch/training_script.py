@@ -80,7 +80,8 @@ def _train_and_save(trainer: Any, script_args: PrefixScriptArguments, prompts: A
     folder = training_args.output_dir
     trainer.accelerator.wait_for_everyone()  # until every process has seen whether the run is finished
     if trainer.accelerator.is_main_process:
-        fingerprint = begin_planned_run()
+        fingerprint, trainer.record = begin_planned_run()
+        trainer.example_prompt = prompts[0]
         RunSettings.from_recipe(script_args, training_args, prompts).write(folder, fingerprint)
         Path(folder, STATE).unlink(missing_ok=True)  # until this run is finished too
     try:
