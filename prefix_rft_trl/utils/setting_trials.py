@@ -42,7 +42,8 @@ def _make_scheduler(values: Mapping[str, Any]) -> None:
     name = values["lr_scheduler_type"]
     further = dict(_read(values.get("lr_scheduler_kwargs")) or {})
     if name not in ("reduce_lr_on_plateau", "greedy"):  # these are made of an evaluation
-        optimizer = torch.optim.SGD([torch.zeros(1)], lr=values.get("learning_rate") or 1.0)
+        rate = values.get("learning_rate")
+        optimizer = torch.optim.SGD([torch.zeros(1)], lr=rate if isinstance(rate, float) else 1.0)
         try:
             get_scheduler(name, optimizer, num_warmup_steps=0, num_training_steps=1, scheduler_specific_kwargs=further)
         except (TypeError, ValueError) as error:

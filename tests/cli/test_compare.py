@@ -72,12 +72,14 @@ def test_a_killed_comparison_continues_without_repeating_what_is_finished(
     folders = list(runs.glob("*/seed-*"))
     assert len(folders) == 2
     for folder in folders:
-        (folder / "mark").touch()
+        with (folder / LOG).open("a") as log:
+            log.write("mark\n")
 
     assert main(line) == 0
 
     finished_before = [file.parent for file in before]
-    assert [folder for folder in folders if (folder / "mark").exists()] == finished_before, "the other started over"
+    marked = [folder for folder in folders if "mark" in (folder / LOG).read_text().splitlines()]
+    assert marked == finished_before, "the other started over"
     after = finished(runs)
     assert len(after) == 4
     assert {file: after[file] for file in before} == before
