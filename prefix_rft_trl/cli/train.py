@@ -19,16 +19,17 @@ from prefix_rft_trl.run.used_folder import STAGE_RECIPE, PlannedRun, check_folde
 from prefix_rft_trl.utils.documented import first_sentence, parameter_texts
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 
-from .launch.launching import has_default_config, launch
+from .launch.launching import check_gpu, has_default_config, launch
 from .launch.locking import DEFAULT_FOLDER, run_lock
-from .launch.recipe import Recipe
+from .launch.recipe import Recipe, take_switch
 
 
 INPUTS = (
     "model_name_or_path", "dataset_name", "resume_from_checkpoint", "chat_template_path", "deepspeed", "fsdp_config",
 )  # fmt: skip
 USAGE = """\
-usage: prefix-rft train [--config RECIPE.yaml] [--SETTING VALUE ...] [LAUNCHER FLAGS]
+usage: prefix-rft train [--config RECIPE.yaml] [--SETTING VALUE ...] [--dry_run]
+                        [LAUNCHER FLAGS]
 
 Train a model with Prefix-RFT. A recipe is a YAML file of settings; a flag of the same name overrides it.
 
@@ -37,6 +38,11 @@ Train a model with Prefix-RFT. A recipe is a YAML file of settings; a flag of th
 
 A recipe can have `stages`, each of which starts from the model of the one before; a flag goes to the stages whose
 trainer has that setting, or to one stage: --sft.learning_rate 1e-3.
+
+  --dry_run
+      Check everything and say what would be done: settings, rows, steps, the
+      first rows as the model will see them, memory, time and files. Nothing is
+      trained or written.
 
 model, data and rewards (with their defaults):
   --model_name_or_path (None)
@@ -70,11 +76,14 @@ def run(argv: list[str]) -> int:
         Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(help_text())
         return 0
     recipe = Recipe.read(argv)  # before the imports, which take seconds
+    recipe, is_dry = take_switch(recipe, "dry_run")
+    if is_dry:
+        return _check_and_train(recipe, is_dry)
     with run_lock(recipe):
         return _check_and_train(recipe)
 
 
-def _check_and_train(recipe: Recipe) -> int:
+def _check_and_train(recipe: Recipe, is_dry: bool = False) -> int:
     from .launch.arguments import check_stage, is_setting
 
     trainings = recipe.trainings(is_setting)
@@ -83,6 +92,12 @@ def _check_and_train(recipe: Recipe) -> int:
     with as_user_error(ValueError, OSError):
         planned = plan_runs(trainings, recipe.path)
         removed = check_folders(planned, partial(print, file=sys.stderr))
+    if "stages" in recipe.settings:
+        _check_stages(planned)
+    if is_dry:
+        from .launch.dry_run import dry_run
+
+        return dry_run([replace(training, path=recipe.path) for training in trainings], planned, removed)
     if "stages" not in recipe.settings:
         with start_in_environment(planned[0], removed):
             return _train(recipe)
@@ -120,18 +135,17 @@ def _train(recipe: Recipe) -> int:
         from .launch.training_script import train
 
         return train(recipe)
-    if not settings.use_cpu and settings.bf16 is not False and not has_launcher_config:
-        _check_there_is_a_gpu()
+    check_gpu(settings, launcher_flags)
     return launch(launcher_flags, recipe.command_line)
 
 
-def _check_there_is_a_gpu() -> None:
-    import torch
-
-    if not torch.accelerator.is_available():
+def _check_stages(planned: list[PlannedRun]) -> None:
+    if any(run.resumed_folder is not None and run.resumes != "last" for run in planned):
+        raise UserError("a recipe of stages can only resume by `--resume_from_checkpoint last`.")
+    if kept := [run.folder for run in planned if run.reads(run.folder / STAGE_RECIPE)]:
         raise UserError(
-            "this run is for GPUs (`bf16` is on and `use_cpu` is not), and PyTorch finds none. To run it on the CPU "
-            "all the same, add `--use_cpu true --bf16 false`; recipes/lab/prefix_rft.yaml is a recipe for the CPU."
+            f"the recipe would be replaced: a stage writes {kept[0] / STAGE_RECIPE} too. Rename the recipe, or "
+            "take another `--output_dir`."
         )
 
 
@@ -140,13 +154,6 @@ def _train_stages(stages: list[Recipe], planned: list[PlannedRun], removed: list
 
     Earlier runs in the folders of all stages are removed as the first one starts.
     """
-    if any(run.resumed_folder is not None and run.resumes != "last" for run in planned):
-        raise UserError("a recipe of stages can only resume by `--resume_from_checkpoint last`.")
-    if kept := [run.folder for run in planned if run.reads(run.folder / STAGE_RECIPE)]:
-        raise UserError(
-            f"the recipe would be replaced: a stage writes {kept[0] / STAGE_RECIPE} too. Rename the recipe, or "
-            "take another `--output_dir`."
-        )
     for number, (stage, run) in enumerate(zip(stages, planned, strict=True), 1):
         folder = run.folder
         folder.mkdir(parents=True, exist_ok=True)

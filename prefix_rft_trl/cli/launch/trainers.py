@@ -1,5 +1,7 @@
 """Make the trainer that a recipe names, with the data, rewards and measurements of its settings."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from trl import ModelConfig
@@ -14,10 +16,41 @@ from prefix_rft_trl.utils.errors import UserError
 
 
 PROMPTS_READ = 100  # training prompts among which a shared instruction is looked for
+FindModel = Callable[[str, str, Any, str | None], str]  # as `starting_model`
 
 
-def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
-    """A [`PrefixGRPOTrainer`], and the first prompts that it trains on."""
+@dataclass(frozen=True)
+class TrainerPlan:
+    """
+    A trainer with all that it is made from, checked. No model is loaded yet.
+
+    Attributes:
+        trainer_class (`type`), arguments (`dict`): of the trainer.
+        prompts (`list`): the first ones that it trains on.
+        held_out, benchmarks: what it measures while it trains.
+        measure_steps (`int`): optimizer steps between two measurements of `held_out`.
+        tokens (`TokenCounter`): counts generated and trained tokens for the curve.
+    """
+
+    trainer_class: Any
+    arguments: dict[str, Any]
+    prompts: list[Any]
+    held_out: Any
+    benchmarks: list[Any]
+    measure_steps: int
+    tokens: Any
+
+    def make(self) -> Any:
+        with explain_missing_model(self.arguments["model"]):
+            trainer = self.trainer_class(**self.arguments)
+        _add_measurements(trainer, self.held_out, self.benchmarks, self.measure_steps, self.tokens)
+        return trainer
+
+
+def plan_prefix_grpo_trainer(
+    script_args: Any, training_args: Any, model_args: ModelConfig, find_model: FindModel = starting_model
+) -> TrainerPlan:
+    """A [`PrefixGRPOTrainer`]."""
     if not script_args.reward_funcs:
         raise UserError("no reward: set `reward_funcs` to a registered name or a dotted path.")
     splits, rewards = splits_of(script_args), _load_rewards(script_args)
@@ -36,11 +69,13 @@ def make_prefix_grpo_trainer(script_args: Any, training_args: Any, model_args: M
 
     arguments = {"reward_funcs": rewards, "train_dataset": rows, "eval_dataset": eval_rows}
     settings = (script_args, training_args, model_args)
-    return _make(PrefixGRPOTrainer, arguments, settings, splits, rows, grpo_tokens(training_args))
+    return _plan(PrefixGRPOTrainer, arguments, settings, find_model, splits, rows, grpo_tokens(training_args))
 
 
-def make_sft_trainer(script_args: Any, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
-    """TRL's `SFTTrainer` on the demonstrations, and the first prompts that it trains on."""
+def plan_sft_trainer(
+    script_args: Any, training_args: Any, model_args: ModelConfig, find_model: FindModel = starting_model
+) -> TrainerPlan:
+    """TRL's `SFTTrainer` on the demonstrations."""
     splits = splits_of(script_args)
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
     eval_rows = _eval_rows(splits, script_args, training_args)
@@ -55,19 +90,21 @@ def make_sft_trainer(script_args: Any, training_args: Any, model_args: ModelConf
         for name, prompts in (("train_dataset", rows), ("eval_dataset", eval_rows))
     }
     settings = (script_args, training_args, model_args)
-    return _make(CountingSFTTrainer, arguments, settings, splits, rows, sft_tokens())
+    return _plan(CountingSFTTrainer, arguments, settings, find_model, splits, rows, sft_tokens())
 
 
-TRAINERS = {"prefix_grpo": make_prefix_grpo_trainer, "sft": make_sft_trainer}
+TRAINERS = {"prefix_grpo": plan_prefix_grpo_trainer, "sft": plan_sft_trainer}
 
 
-def _make(
-    trainer_class: Any, arguments: dict[str, Any], settings: tuple[Any, Any, Any], splits: Any, rows: Any, tokens: Any
-) -> tuple[Any, Any]:
-    """The trainer with its measurements, and the first prompts of its rows.
-
-    Faults of the measurements are raised before the model is loaded.
-    """
+def _plan(
+    trainer_class: Any,
+    arguments: dict[str, Any],
+    settings: tuple[Any, Any, Any],
+    find_model: FindModel,
+    splits: Any,
+    rows: Any,
+    tokens: Any,
+) -> TrainerPlan:
     script_args, training_args, model_args = settings
     if getattr(training_args, "num_prefix_generations", 1) and training_args.demonstration_column == (
         script_args.prompt_column
@@ -80,7 +117,7 @@ def _make(
     if not prompts:
         raise UserError(f"the split '{script_args.dataset_train_split}', which is to be trained on, is empty.")
     held_out = _find_held_out(splits, script_args, training_args, arguments.get("reward_funcs"))
-    model = starting_model(
+    model = find_model(
         model_args.model_name_or_path, script_args.lab_level, script_args.model_changes, model_args.model_revision
     )
     benchmarks = _find_eval_benchmarks(script_args, training_args, prompts, model)
@@ -102,16 +139,14 @@ def _make(
     if not getattr(training_args, "num_prefix_generations", 0):  # the trainer with hybrid rollouts checks its rows
         is_sft = not hasattr(training_args, "num_prefix_generations")
         check_prompts(arguments["train_dataset"], training_args, model, "completion" if is_sft else None)
-    with explain_missing_model(model):
-        trainer = trainer_class(
-            model=model,
-            args=training_args,
-            quantization_config=get_quantization_config(model_args),
-            peft_config=get_peft_config(model_args),
-            **arguments,
-        )
-    _add_measurements(trainer, held_out, benchmarks, script_args.measure_steps, tokens)
-    return trainer, prompts
+    arguments = {
+        "model": model,
+        "args": training_args,
+        "quantization_config": get_quantization_config(model_args),
+        "peft_config": get_peft_config(model_args),
+        **arguments,
+    }
+    return TrainerPlan(trainer_class, arguments, prompts, held_out, benchmarks, script_args.measure_steps, tokens)
 
 
 def splits_of(script_args: Any) -> Any:

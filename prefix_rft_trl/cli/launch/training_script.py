@@ -48,7 +48,8 @@ def _train(recipe: Recipe) -> int:
     warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)
     with as_user_error(ValueError):
         script_args, training_args, model_args = recipe.parse()
-        _check_number_of_processes(training_args.world_size)
+        started = training_args.world_size
+        check_number_of_processes(started, int(os.environ.get(NUM_PROCESSES, started)))
         if training_args.process_index == 0:
             check_writable_folder(Path(training_args.output_dir))
         resume = training_args.resume_from_checkpoint
@@ -110,11 +111,12 @@ def make_trainer(script_args: PrefixScriptArguments, training_args: Any, model_a
     if not model_args.model_name_or_path:
         raise UserError("no model: set `model_name_or_path` to a folder, a name on the Hub, or `lab`.")
     check_packages(training_args, model_args)
-    return TRAINERS[script_args.trainer](script_args, training_args, model_args)
+    plan = TRAINERS[script_args.trainer](script_args, training_args, model_args)
+    return plan.make(), plan.prompts
 
 
-def _check_number_of_processes(started: int) -> None:
-    requested = int(os.environ.get(NUM_PROCESSES, started))
+def check_number_of_processes(started: int, requested: int) -> None:
+    """Raises a `UserError` if accelerate does not start as many processes as it was asked for."""
     if started != requested:
         raise UserError(
             f"asked for {requested} processes, but accelerate started {started}. Without that many GPUs, pass an "
