@@ -136,18 +136,19 @@ def _preview(training: Recipe, run: PlannedRun, model: str, scratch: Path, fault
         if script_args.trainer != "sft":
             check_arguments(**plan.arguments)
         start, dataset = plan.arguments["model"], plan.arguments["train_dataset"]
+        steps = _steps(dataset, training_args)
         with explain_missing_model(start):
-            rows = FirstRows(dataset, training_args, start)
-            config = AutoConfig.from_pretrained(start, trust_remote_code=training_args.trust_remote_code)
+            source = {"revision": model_args.model_revision, "trust_remote_code": training_args.trust_remote_code}
+            config = AutoConfig.from_pretrained(start, **source)
         return StagePreview(
             training,
             run,
             {name: value for part in parts for name, value in vars(part).items()},
             plan,
             processes,
-            _steps(dataset, training_args),
+            steps,
             checkpoint,
-            rows,
+            FirstRows(dataset, training_args, start, steps or 0),
             ModelSize.from_config(config),
             device_here(bool(given.use_cpu)),
         )

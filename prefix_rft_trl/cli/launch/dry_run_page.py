@@ -125,7 +125,7 @@ def _steps(preview: "StagePreview") -> Iterator[str]:
             yield f"{args.generation_batch_size} rollouts are sampled at a time."
     else:
         prompts = step
-        yield f"A step trains on {step} demonstrations ({made})."
+        yield f"A step trains on {step} {'packed rows' if values.get('packing') else 'demonstrations'} ({made})."
     yield _length(preview, prompts)
     if preview.checkpoint:
         yield f"It resumes from {preview.checkpoint}."

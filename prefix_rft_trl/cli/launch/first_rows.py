@@ -12,6 +12,7 @@ from prefix_rft_trl.checks import load_processing_class
 from prefix_rft_trl.data.row_encoder import RowEncoder
 from prefix_rft_trl.method.demonstrations import Message, parse_demonstrations
 from prefix_rft_trl.method.prefixes import Assignment
+from prefix_rft_trl.models.sources import load_tokenizer
 from prefix_rft_trl.rollouts import cut_prefix, plan_rollouts, scheduled_bounds
 from prefix_rft_trl.run.success_history import SuccessHistory
 from prefix_rft_trl.sampling.generate import declared_stop_ids
@@ -46,12 +47,13 @@ class FirstRows:
         dataset: of the trainer.
         args: settings of the trainer.
         model (`str`): folder or name of the model; its config and tokenizer are read.
+        steps (`int`): of the training.
     """
 
-    def __init__(self, dataset: Any, args: Any, model: str) -> None:
-        processor = load_processing_class(model, args)
+    def __init__(self, dataset: Any, args: Any, model: str, steps: int) -> None:
+        processor = load_processing_class(model, args) or load_tokenizer(model)
         self.tokenizer = getattr(processor, "tokenizer", processor)
-        self._dataset, self._args = dataset, args
+        self._dataset, self._args, self._steps = dataset, args, steps
         self._encoder = RowEncoder(
             self.tokenizer, declared_stop_ids(model, self.tokenizer), getattr(args, "chat_template_kwargs", None)
         )
@@ -103,7 +105,7 @@ class FirstRows:
         """What the first rollout of a group is drawn in the first step."""
         if not self._samples:
             return Assignment(True, next(iter(self._parsed(row)), None))
-        bounds = scheduled_bounds(self._args, 0, self._args.max_steps)
+        bounds = scheduled_bounds(self._args, 0, self._steps)
         first_row = place * self._args.num_generations
         return plan_rollouts([row], self._args, SuccessHistory(), 0, bounds, first_row, rows_before=0)[0]
 
