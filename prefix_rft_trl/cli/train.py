@@ -135,7 +135,8 @@ def _train(recipe: Recipe) -> int:
         from .launch.training_script import train
 
         return train(recipe)
-    check_gpu(settings, launcher_flags)
+    if not has_launcher_config:
+        check_gpu(settings)
     return launch(launcher_flags, recipe.command_line)
 
 

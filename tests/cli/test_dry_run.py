@@ -85,6 +85,7 @@ def test_the_steps_of_epochs_are_those_of_the_training(dry, lab_recipe, settings
     Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = {"dataset_name": "rows.jsonl", "max_steps": -1, "measure_steps": 0, **settings}
     page = dry(**settings)
+    assert "There is none in the first step" not in page
     assert main(["train", "--config", str(lab_recipe(**{**SMALL, **settings}))]) == 0
     states = [json.loads(file.read_text()) for file in sorted(Path("run").rglob(STATE))]
     assert re.findall(r"^  (\d+) steps?:", page, re.MULTILINE) == [str(state["max_steps"]) for state in states]

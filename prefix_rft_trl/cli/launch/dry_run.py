@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate.commands import launch as accelerate_launch
 from transformers import AutoConfig, TrainingArguments
 
@@ -121,10 +122,10 @@ def _preview(training: Recipe, run: PlannedRun, model: str, scratch: Path, fault
     """
     launcher_flags, recipe = split_launcher_flags(training)
     given = recipe.parser().parse_known_args(recipe.flags)[0]
-    has_gpu = _notes(faults, check_gpu, given, launcher_flags)
-    processes = _processes(launcher_flags, given, has_gpu, faults)
+    can_run = _notes(faults, check_gpu, given)
+    processes = _processes(launcher_flags, given, can_run, faults)
     with _as_launched(processes.number):
-        parts = _parse(recipe, [] if has_gpu else ON_CPU)
+        parts = _parse(recipe, [] if can_run else ON_CPU)
         script_args, training_args, model_args = parts
         if not model_args.model_name_or_path:
             raise UserError("no model: set `model_name_or_path` to a folder, a name on the Hub, or `lab`.")
@@ -150,7 +151,7 @@ def _preview(training: Recipe, run: PlannedRun, model: str, scratch: Path, fault
             checkpoint,
             FirstRows(dataset, training_args, start, steps or 0),
             ModelSize.from_config(config),
-            device_here(bool(given.use_cpu)),
+            device_here(on_cpu=can_run and not (torch.cuda.is_available() and not given.use_cpu)),
         )
 
 
@@ -164,7 +165,7 @@ def _notes(faults: list[UserError], check: Any, *arguments: Any) -> bool:
     return True
 
 
-def _processes(launcher_flags: list[str], given: Namespace, has_gpu: bool, faults: list[UserError]) -> Processes:
+def _processes(launcher_flags: list[str], given: Namespace, can_run: bool, faults: list[UserError]) -> Processes:
     """The processes that accelerate's launcher would start."""
     if given.use_cpu and not launcher_flags and not has_default_config():
         return Processes(1, 1)
@@ -176,7 +177,7 @@ def _processes(launcher_flags: list[str], given: Namespace, has_gpu: bool, fault
     if launched.use_deepspeed and not find_spec("deepspeed"):
         faults.append(UserError(f"DeepSpeed is not installed: {install_command('deepspeed')}."))
     number = launched.num_processes if (shares or launched.multi_gpu) and not launched.cpu else 1
-    if not has_gpu:
+    if not can_run:
         number = launched.num_processes or requested or 1
     elif requested is not None:
         _notes(faults, check_number_of_processes, number, requested)

@@ -85,12 +85,11 @@ def has_default_config() -> bool:
     return Path(default_config_file).is_file()
 
 
-def check_gpu(settings: argparse.Namespace, launcher_flags: list[str]) -> None:
+def check_gpu(settings: argparse.Namespace) -> None:
     """Raises a `UserError` if settings ask for a GPU, and there is none."""
     import torch
 
-    has_config = "--config_file" in launcher_flags or has_default_config()
-    if settings.use_cpu or settings.bf16 is False or has_config or torch.accelerator.is_available():
+    if settings.use_cpu or settings.bf16 is False or torch.accelerator.is_available():
         return
     raise UserError(
         "this run is for GPUs (`bf16` is on and `use_cpu` is not), and PyTorch finds none. To run it on the CPU all "
