@@ -59,7 +59,9 @@ def settings_by_origin(recipe: Recipe, values: dict[str, Any]) -> dict[str, dict
         if name not in line:
             found.setdefault(f"Settings of {_short(file) if file else 'the recipe'}", {})[name] = value
     given = {*line, *recipe.settings, "num_train_epochs" if values["max_steps"] > 0 else "max_steps"}
-    found["Defaults"] = {name: values[name] for name in DEFAULTS if name in values and name not in given}
+    hidden = () if values.get("num_prefix_generations", 1) else ("prefix_",)
+    shown = [name for name in DEFAULTS if name in values and name not in given and not name.startswith(hidden)]
+    found["Defaults"] = {name: values[name] for name in shown}
     return {origin: settings for origin, settings in found.items() if settings}
 
 
@@ -140,7 +142,8 @@ def _length(preview: "StagePreview", prompts: float) -> str:
     steps = f"{preview.steps:,} {_plural('step', preview.steps)}"
     if not hasattr(dataset, "__len__"):
         return f"{steps}."
-    return f"{steps}: {preview.steps * prompts / repeats / len(dataset):.2g} passes over the rows."
+    passes = preview.steps * prompts / repeats / len(dataset)
+    return f"{steps}: {passes:{'.2g' if passes < 10 else ',.0f'}} passes over the rows."
 
 
 def _first_rows(preview: "StagePreview") -> Iterator[str]:
@@ -259,7 +262,7 @@ def _size(preview: "StagePreview", is_checkpoint: bool) -> str:
 def _section(title: str, sentences: Iterator[str]) -> Iterator[str]:
     yield from textwrap.wrap(title, WIDTH)
     for sentence in sentences:
-        yield from textwrap.wrap(sentence, WIDTH, initial_indent="  ", subsequent_indent="  ")
+        yield from textwrap.wrap(sentence, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
     yield ""
 
 
@@ -268,7 +271,8 @@ def _pair(name: str, text: str) -> str:
     after = "  " if not name else " " * NAMES
     if len(start) > NAMES:
         start = f"{start} "
-    return textwrap.fill(text, WIDTH, initial_indent=start, subsequent_indent=after) or start.rstrip()
+    filled = textwrap.fill(text, WIDTH, initial_indent=start, subsequent_indent=after, break_on_hyphens=False)
+    return filled or start.rstrip()
 
 
 def _plural(noun: str, number: float) -> str:
