@@ -21,15 +21,15 @@ from prefix_rft_trl.utils.errors import UserError, as_user_error
 
 from .launch.launching import check_gpu, has_default_config, launch
 from .launch.locking import DEFAULT_FOLDER, run_lock
-from .launch.recipe import Recipe, take_switch
+from .launch.recipe import Recipe, grouped
 
 
 INPUTS = (
     "model_name_or_path", "dataset_name", "resume_from_checkpoint", "chat_template_path", "deepspeed", "fsdp_config",
 )  # fmt: skip
 USAGE = """\
-usage: prefix-rft train [--config RECIPE.yaml] [--SETTING VALUE ...] [--dry_run]
-                        [LAUNCHER FLAGS]
+usage: prefix-rft train [--config RECIPE.yaml] [--SETTING VALUE ...]
+                        [--dry_run] [LAUNCHER FLAGS]
 
 Train a model with Prefix-RFT. A recipe is a YAML file of settings; a flag of the same name overrides it.
 
@@ -76,11 +76,19 @@ def run(argv: list[str]) -> int:
         Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(help_text())
         return 0
     recipe = Recipe.read(argv)  # before the imports, which take seconds
-    recipe, is_dry = take_switch(recipe, "dry_run")
+    recipe, is_dry = _take_switch(recipe, "dry_run")
     if is_dry:
         return _check_and_train(recipe, is_dry)
     with run_lock(recipe):
         return _check_and_train(recipe)
+
+
+def _take_switch(recipe: Recipe, name: str) -> tuple[Recipe, bool]:
+    """The recipe without a switch of the command line that is no setting, and whether it is on."""
+    words = recipe.flag_values(name) or ["true"] * (name in dict(grouped(recipe.flags)))
+    if words and words[-1].lower() not in ("true", "false"):
+        raise UserError(f"`--{name}` is `true` or `false`, found {words[-1]!r}.")
+    return recipe.without_flags(name), bool(words) and words[-1].lower() == "true"
 
 
 def _check_and_train(recipe: Recipe, is_dry: bool = False) -> int:

@@ -20,7 +20,6 @@ import torch
 from accelerate.commands import launch as accelerate_launch
 from transformers import AutoConfig, TrainingArguments
 
-from prefix_rft_trl.checks import check_arguments
 from prefix_rft_trl.estimates.devices import Device, device_here
 from prefix_rft_trl.estimates.model_size import ModelSize
 from prefix_rft_trl.models.changes import previewed_model
@@ -39,7 +38,7 @@ from .first_rows import FirstRows
 from .launching import check_gpu, has_default_config
 from .packages import check_packages
 from .recipe import Recipe
-from .trainers import TRAINERS, TrainerPlan
+from .trainers import TRAINERS, PreparedTraining
 from .training_script import check_number_of_processes
 
 
@@ -61,7 +60,7 @@ class StagePreview:
     Attributes:
         recipe (`Recipe`), run (`PlannedRun`): the settings as they were given, and where it runs.
         values (`dict`): all settings of script, trainer and model.
-        plan (`TrainerPlan`): its trainer.
+        plan (`PreparedTraining`): its trainer.
         processes (`Processes`): those that train.
         steps (`int`, *optional*): optimizer steps; `None` if they cannot be counted.
         checkpoint (`str`, *optional*): what it resumes from.
@@ -72,7 +71,7 @@ class StagePreview:
     recipe: Recipe
     run: PlannedRun
     values: dict[str, Any]
-    plan: TrainerPlan
+    plan: PreparedTraining
     processes: Processes
     steps: int | None
     checkpoint: str | None
@@ -134,8 +133,7 @@ def _preview(training: Recipe, run: PlannedRun, model: str, scratch: Path, fault
         checkpoint = resolve_checkpoint(training_args.output_dir, training_args.resume_from_checkpoint)
         find_model = (lambda *_: model) if model else partial(previewed_model, scratch=scratch)
         plan = TRAINERS[script_args.trainer](script_args, training_args, model_args, find_model)
-        if script_args.trainer != "sft":
-            check_arguments(**plan.arguments)
+        plan.check()
         start, dataset = plan.arguments["model"], plan.arguments["train_dataset"]
         steps = _steps(dataset, training_args)
         with explain_missing_model(start):

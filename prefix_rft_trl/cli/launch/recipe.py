@@ -187,14 +187,6 @@ def grouped(flags: list[str]) -> list[Flag]:
     return groups
 
 
-def take_switch(recipe: Recipe, name: str) -> tuple[Recipe, bool]:
-    """The recipe without a switch of the command line that is no setting, and whether it is on."""
-    words = recipe.flag_values(name) or ["true"] * (name in dict(grouped(recipe.flags)))
-    if words and words[-1].lower() not in ("true", "false"):
-        raise UserError(f"`--{name}` is `true` or `false`, found {words[-1]!r}.")
-    return recipe.without_flags(name), bool(words) and words[-1].lower() == "true"
-
-
 def _joined(groups: list[Flag]) -> list[str]:
     return [part for name, values in groups for part in (f"--{name}", *values)]
 

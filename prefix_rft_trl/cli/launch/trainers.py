@@ -20,9 +20,9 @@ FindModel = Callable[[str, str, Any, str | None], str]  # as `starting_model`
 
 
 @dataclass(frozen=True)
-class TrainerPlan:
+class PreparedTraining:
     """
-    A trainer with all that it is made from, checked. No model is loaded yet.
+    A training whose data, rewards and measurements are checked, before its model is loaded.
 
     Attributes:
         trainer_class (`type`), arguments (`dict`): of the trainer.
@@ -40,17 +40,25 @@ class TrainerPlan:
     measure_steps: int
     tokens: Any
 
-    def make(self) -> Any:
+    def check(self) -> None:
+        """Makes the checks that the trainer itself makes before it loads the model."""
+        from prefix_rft_trl.checks import check_arguments
+
+        if "reward_funcs" in self.arguments:
+            check_arguments(**self.arguments)
+
+    def load(self) -> Any:
+        """Loads the model; returns the trainer."""
         with explain_missing_model(self.arguments["model"]):
             trainer = self.trainer_class(**self.arguments)
         _add_measurements(trainer, self.held_out, self.benchmarks, self.measure_steps, self.tokens)
         return trainer
 
 
-def plan_prefix_grpo_trainer(
+def prepare_prefix_grpo(
     script_args: Any, training_args: Any, model_args: ModelConfig, find_model: FindModel = starting_model
-) -> TrainerPlan:
-    """A [`PrefixGRPOTrainer`]."""
+) -> PreparedTraining:
+    """A training by [`PrefixGRPOTrainer`]."""
     if not script_args.reward_funcs:
         raise UserError("no reward: set `reward_funcs` to a registered name or a dotted path.")
     splits, rewards = splits_of(script_args), _load_rewards(script_args)
@@ -69,13 +77,13 @@ def plan_prefix_grpo_trainer(
 
     arguments = {"reward_funcs": rewards, "train_dataset": rows, "eval_dataset": eval_rows}
     settings = (script_args, training_args, model_args)
-    return _plan(PrefixGRPOTrainer, arguments, settings, find_model, splits, rows, grpo_tokens(training_args))
+    return _prepare(PrefixGRPOTrainer, arguments, settings, find_model, splits, rows, grpo_tokens(training_args))
 
 
-def plan_sft_trainer(
+def prepare_sft(
     script_args: Any, training_args: Any, model_args: ModelConfig, find_model: FindModel = starting_model
-) -> TrainerPlan:
-    """TRL's `SFTTrainer` on the demonstrations."""
+) -> PreparedTraining:
+    """A training by TRL's `SFTTrainer` on the demonstrations."""
     splits = splits_of(script_args)
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
     eval_rows = _eval_rows(splits, script_args, training_args)
@@ -90,13 +98,13 @@ def plan_sft_trainer(
         for name, prompts in (("train_dataset", rows), ("eval_dataset", eval_rows))
     }
     settings = (script_args, training_args, model_args)
-    return _plan(CountingSFTTrainer, arguments, settings, find_model, splits, rows, sft_tokens())
+    return _prepare(CountingSFTTrainer, arguments, settings, find_model, splits, rows, sft_tokens())
 
 
-TRAINERS = {"prefix_grpo": plan_prefix_grpo_trainer, "sft": plan_sft_trainer}
+TRAINERS = {"prefix_grpo": prepare_prefix_grpo, "sft": prepare_sft}
 
 
-def _plan(
+def _prepare(
     trainer_class: Any,
     arguments: dict[str, Any],
     settings: tuple[Any, Any, Any],
@@ -104,7 +112,8 @@ def _plan(
     splits: Any,
     rows: Any,
     tokens: Any,
-) -> TrainerPlan:
+) -> PreparedTraining:
+    """A training with its measurements. Raises their faults, as the model is not loaded yet."""
     script_args, training_args, model_args = settings
     if getattr(training_args, "num_prefix_generations", 1) and training_args.demonstration_column == (
         script_args.prompt_column
@@ -146,7 +155,7 @@ def _plan(
         "peft_config": get_peft_config(model_args),
         **arguments,
     }
-    return TrainerPlan(trainer_class, arguments, prompts, held_out, benchmarks, script_args.measure_steps, tokens)
+    return PreparedTraining(trainer_class, arguments, prompts, held_out, benchmarks, script_args.measure_steps, tokens)
 
 
 def splits_of(script_args: Any) -> Any:

@@ -111,8 +111,8 @@ def make_trainer(script_args: PrefixScriptArguments, training_args: Any, model_a
     if not model_args.model_name_or_path:
         raise UserError("no model: set `model_name_or_path` to a folder, a name on the Hub, or `lab`.")
     check_packages(training_args, model_args)
-    plan = TRAINERS[script_args.trainer](script_args, training_args, model_args)
-    return plan.make(), plan.prompts
+    training = TRAINERS[script_args.trainer](script_args, training_args, model_args)
+    return training.load(), training.prompts
 
 
 def check_number_of_processes(started: int, requested: int) -> None:
