@@ -24,7 +24,7 @@ from .arguments import PrefixScriptArguments
 from .launching import NUM_PROCESSES, note_exit_code, sampling_command
 from .packages import check_packages
 from .recipe import Recipe
-from .trainers import TRAINERS
+from .trainers import TRAINERS, PreparedTraining
 
 
 RESUME_LAST = ("last", "True", "true", True)
@@ -104,15 +104,23 @@ def has_ended(trainer: Any) -> bool:
 
 
 def make_trainer(script_args: PrefixScriptArguments, training_args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
-    """The trainer of a recipe and its first prompts.
+    """The trainer of a recipe and its first prompts."""
+    prepared = prepare_training(script_args, training_args, model_args)
+    return prepared.load(), prepared.prompts
 
-    Packages, data, rewards and the files of the model are checked before the model is loaded.
+
+def prepare_training(
+    script_args: PrefixScriptArguments, training_args: Any, model_args: ModelConfig
+) -> PreparedTraining:
+    """The training of a recipe, with its packages, data, rewards and the files of its model checked.
+
+    Raises:
+        UserError or ValueError: naming what cannot be used.
     """
     if not model_args.model_name_or_path:
         raise UserError("no model: set `model_name_or_path` to a folder, a name on the Hub, or `lab`.")
     check_packages(training_args, model_args)
-    training = TRAINERS[script_args.trainer](script_args, training_args, model_args)
-    return training.load(), training.prompts
+    return TRAINERS[script_args.trainer](script_args, training_args, model_args)
 
 
 def check_number_of_processes(started: int, requested: int) -> None:
