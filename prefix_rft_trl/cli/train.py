@@ -21,9 +21,9 @@ from prefix_rft_trl.utils.documented import first_sentence, parameter_texts
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.tables import fill_paragraphs
 
-from .launch.launching import has_default_config, launch
+from .launch.launching import check_gpu, has_default_config, launch
 from .launch.locking import DEFAULT_FOLDER, run_lock
-from .launch.recipe import Recipe
+from .launch.recipe import Recipe, grouped
 
 
 WIDTH = 78
@@ -34,7 +34,7 @@ INPUTS = (
 )  # fmt: skip
 USAGE = """\
 usage: prefix-rft train [--config RECIPE.yaml] [--SETTING VALUE ...]
-                        [LAUNCHER FLAGS]
+                        [--dry_run] [LAUNCHER FLAGS]
 
 Train a model with Prefix-RFT. A recipe is a YAML file of settings; a flag of the same name overrides it.
 
@@ -43,6 +43,11 @@ Train a model with Prefix-RFT. A recipe is a YAML file of settings; a flag of th
 
 A recipe can have `stages`, each of which starts from the model of the one before; a flag goes to the stages whose
 trainer has that setting, or to one stage: --sft.learning_rate 1e-3.
+
+  --dry_run
+      Check everything and say what would be done: settings, rows, steps, the
+      first rows as the model will see them, memory, time and files. Nothing is
+      trained or written.
 
 model, data and rewards (with their defaults):
   --model_name_or_path (None)
@@ -76,11 +81,22 @@ def run(argv: list[str]) -> int:
         Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(help_text())
         return 0
     recipe = Recipe.read(argv)  # before the imports, which take seconds
+    recipe, is_dry = _take_switch(recipe, "dry_run")
+    if is_dry:
+        return _check_and_train(recipe, is_dry)
     with run_lock(recipe):
         return _check_and_train(recipe)
 
 
-def _check_and_train(recipe: Recipe) -> int:
+def _take_switch(recipe: Recipe, name: str) -> tuple[Recipe, bool]:
+    """The recipe without a switch of the command line that is no setting, and whether it is on."""
+    words = recipe.flag_values(name) or ["true"] * (name in dict(grouped(recipe.flags)))
+    if words and words[-1].lower() not in ("true", "false"):
+        raise UserError(f"`--{name}` is `true` or `false`, found {words[-1]!r}.")
+    return recipe.without_flags(name), bool(words) and words[-1].lower() == "true"
+
+
+def _check_and_train(recipe: Recipe, is_dry: bool = False) -> int:
     from .launch.arguments import check_stage, is_setting
 
     trainings = recipe.trainings(is_setting)
@@ -89,6 +105,12 @@ def _check_and_train(recipe: Recipe) -> int:
     with as_user_error(ValueError, OSError):
         planned = plan_runs(trainings, recipe)
         removed = check_folders(planned, partial(print, file=sys.stderr))
+    if "stages" in recipe.settings:
+        _check_stages(planned)
+    if is_dry:
+        from .launch.dry_run import dry_run
+
+        return dry_run([replace(training, path=recipe.path) for training in trainings], planned, removed)
     if "stages" not in recipe.settings:
         with start_in_environment(planned[0], removed):
             return _train(recipe)
@@ -132,18 +154,18 @@ def _train(recipe: Recipe) -> int:
         from .launch.training_script import train
 
         return train(recipe)
-    if not settings.use_cpu and settings.bf16 is not False and not has_launcher_config:
-        _check_there_is_a_gpu()
+    if not has_launcher_config:
+        check_gpu(settings)
     return launch(launcher_flags, recipe.command_line)
 
 
-def _check_there_is_a_gpu() -> None:
-    import torch
-
-    if not torch.accelerator.is_available():
+def _check_stages(planned: list[PlannedRun]) -> None:
+    if any(run.resumed_folder is not None and run.resumes != "last" for run in planned):
+        raise UserError("a recipe of stages can only resume by `--resume_from_checkpoint last`.")
+    if kept := [run.folder for run in planned if run.reads(run.folder / STAGE_RECIPE)]:
         raise UserError(
-            "this run is for GPUs (`bf16` is on and `use_cpu` is not), and PyTorch finds none. To run it on the CPU "
-            "all the same, add `--use_cpu true --bf16 false`; recipes/lab/prefix_rft.yaml is a recipe for the CPU."
+            f"the recipe would be replaced: a stage writes {kept[0] / STAGE_RECIPE} too. Rename the recipe, or "
+            "take another `--output_dir`."
         )
 
 
@@ -152,13 +174,6 @@ def _train_stages(stages: list[Recipe], planned: list[PlannedRun], removed: list
 
     Earlier runs in the folders of all stages are removed as the first one starts.
     """
-    if any(run.resumed_folder is not None and run.resumes != "last" for run in planned):
-        raise UserError("a recipe of stages can only resume by `--resume_from_checkpoint last`.")
-    if kept := [run.folder for run in planned if run.reads(run.folder / STAGE_RECIPE)]:
-        raise UserError(
-            f"the recipe would be replaced: a stage writes {kept[0] / STAGE_RECIPE} too. Rename the recipe, or "
-            "take another `--output_dir`."
-        )
     for number, (stage, run) in enumerate(zip(stages, planned, strict=True), 1):
         folder = run.folder
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ all load the same model. Settings of the trainer alone would not reach them all.
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,18 @@ def starting_model(model: str, lab_level: str, setting: dict[str, Any] | None, r
     return changed_model(model, ModelChanges.read(setting), revision) if setting else model
 
 
+def previewed_model(
+    model: str, lab_level: str, setting: dict[str, Any] | None, revision: str | None = None, *, scratch: Path
+) -> str:
+    """As [`starting_model`]; a changed copy that has not been made yet is made in `scratch`, without the weights."""
+    changes = ModelChanges.read(setting) if setting else None
+    if changes is None or Path(changes.folder).exists():
+        return starting_model(model, lab_level, setting, revision)
+    model = resolve_model(model, lab_level)
+    check_model_files(model)
+    return changed_model(model, replace(changes, folder=str(scratch / "model")), revision, with_weights=False)
+
+
 def changed_tokenizer(model: str, changes: ModelChanges) -> Any:
     """The tokenizer of a model, with the chat template and end of turn of its changes.
 
@@ -94,7 +106,7 @@ def changed_tokenizer(model: str, changes: ModelChanges) -> Any:
     return tokenizer
 
 
-def changed_model(model: str, changes: ModelChanges, revision: str | None = None) -> str:
+def changed_model(model: str, changes: ModelChanges, revision: str | None = None, with_weights: bool = True) -> str:
     """
     Makes the changed copy of a model, unless that has been done before.
 
@@ -105,6 +117,7 @@ def changed_model(model: str, changes: ModelChanges, revision: str | None = None
         model (`str`): a folder, or a name on the Hub, which is downloaded.
         changes (`ModelChanges`): the changes.
         revision (`str`, *optional*): revision of a model on the Hub.
+        with_weights (`bool`): whether the copy links to the weights, or has config and tokenizer alone.
 
     Returns:
         `str`: the folder of the copy, or the model itself.
@@ -119,14 +132,15 @@ def changed_model(model: str, changes: ModelChanges, revision: str | None = None
     if folder.exists():
         _check_content(folder, record)
         return str(folder)
-    source = _local_files(model, revision)
+    source = _local_files(model, revision, with_weights)
     config = changed_config(json.loads((source / CONFIG).read_text(encoding="utf-8")), changes)
     tokenizer = changed_tokenizer(str(source), changes)
     with atomic_folder(folder) as partial:
         tokenizer.save_pretrained(partial)
         for name, content in {**_changed_configs(source, config, tokenizer, changes), RECORD: record}.items():
             (partial / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        _link_weights(source, partial)
+        if with_weights:
+            _link_weights(source, partial)
     _check_content(folder, record)
     return str(folder)
 
@@ -191,13 +205,14 @@ def _check_content(folder: Path, record: dict[str, Any]) -> None:
         )
 
 
-def _local_files(model: str, revision: str | None) -> Path:
+def _local_files(model: str, revision: str | None, with_weights: bool) -> Path:
     if Path(model).is_dir():
         return Path(model)
     from huggingface_hub import snapshot_download
 
     with explain_missing_model(model):
-        return Path(snapshot_download(model, revision=revision, allow_patterns=list(_DOWNLOADED)))
+        wanted = [pattern for pattern in _DOWNLOADED if with_weights or pattern not in _WEIGHTS]
+        return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
 
 
 def _changed_configs(

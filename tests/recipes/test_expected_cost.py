@@ -1,36 +1,78 @@
-"""The estimates of benchmarks/expected_cost.py, against independent counts."""
+"""The estimates of memory and time, against independent counts."""
 
 import pytest
+import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, Qwen2Config
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen2Config
+
+from prefix_rft_trl.estimates.cost import Workload, memory, seconds_to_sample, seconds_to_train
+from prefix_rft_trl.estimates.devices import GPUS, device_here
+from prefix_rft_trl.estimates.model_size import ModelSize
 
 
 SETTINGS = {"model_name_or_path": "Qwen/Qwen2.5-Math-7B", "per_device_train_batch_size": 2}
 SETTINGS |= {"gradient_accumulation_steps": 64, "max_completion_length": 8192}
+VLLM = {**SETTINGS, "use_vllm": True, "vllm_gpu_memory_utilization": 0.01}
+GPU = GPUS["h100"]
+
+
+def work(settings, **others):
+    return Workload.from_settings(settings, **others)
 
 
 def test_gpus_share_the_optimizer_states_and_vllm_reserves_its_share_unless_activations_need_more(cost):
-    model, gpu = cost.MODELS["Qwen/Qwen2.5-Math-7B"], cost.GPUS["h100"]
-    without = cost.memory(SETTINGS, model, gpu, 8)
-    assert cost.memory(SETTINGS, model, gpu, 1) - without == pytest.approx(14 * 7.62e9 * 7 / 8)
-    share = {"use_vllm": True, "vllm_gpu_memory_utilization": 0.9}
-    assert cost.memory({**SETTINGS, **share}, model, gpu, 8) == pytest.approx(15.24e9 + 14 * 7.62e9 / 8 + 0.9 * 80e9)
-    share["vllm_gpu_memory_utilization"] = 0.01
-    assert cost.memory({**SETTINGS, **share}, model, gpu, 8) == without
+    model = cost.MODELS["Qwen/Qwen2.5-Math-7B"]
+    without = memory(work(VLLM, shards=8), model, GPU)
+    assert memory(work(VLLM), model, GPU) - without == pytest.approx(14 * 7.62e9 * 7 / 8)
+    large = work({**VLLM, "vllm_gpu_memory_utilization": 0.9}, shards=8)
+    assert memory(large, model, GPU) == pytest.approx(15.24e9 + 14 * 7.62e9 / 8 + 0.9 * 80e9)
+    on_server = {**VLLM, "vllm_gpu_memory_utilization": 0.9, "vllm_mode": "server"}
+    assert memory(work(on_server, shards=8), model, GPU) == without
+
+
+def test_without_vllm_all_keys_and_values_of_a_batch_are_in_memory(cost):
+    model = cost.MODELS["Qwen/Qwen2.5-Math-7B"]
+    cache = 128 * (150 + 8192) * 2 * 28 * 4 * 128 * 2
+    assert memory(work(SETTINGS), model, GPU) == pytest.approx(16 * 7.62e9 + cache)
 
 
 def test_training_time_is_operations_over_the_throughput_of_the_gpu(cost):
-    model, gpu = cost.MODELS["Qwen/Qwen2.5-Math-7B"], cost.GPUS["h100"]
+    model = cost.MODELS["Qwen/Qwen2.5-Math-7B"]
     tokens = 128 * (150 + 0.4 * 8192)
-    assert cost.seconds_to_train(SETTINGS, model, gpu) == pytest.approx(10 * 7.62e9 * tokens / (0.35 * 989e12))
+    assert seconds_to_train(work(SETTINGS), model, GPU) == pytest.approx(10 * 7.62e9 * tokens / (0.35 * 989e12))
 
 
 def test_sampling_takes_as_long_as_the_longest_completion(cost):
-    model, gpu = cost.MODELS["Qwen/Qwen2.5-Math-1.5B"], cost.GPUS["h100"]
-    one = {**SETTINGS, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 1}
+    model = cost.MODELS["Qwen/Qwen2.5-Math-1.5B"]
+    one = {**VLLM, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 1}
     one["vllm_gpu_memory_utilization"] = 0.4
     read = 2 * 1.54e9 + (150 + 0.4 * 8192) * 2 * 2 * 28 * 2 * 128
-    assert cost.seconds_to_sample(one, model, gpu) == pytest.approx(8192 * (read / (0.5 * 3.35e12) + 0.004))
+    assert seconds_to_sample(work(one), model, GPU) == pytest.approx(8192 * (read / (0.5 * 3.35e12) + 0.004))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Qwen2Config(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, vocab_size=50),
+        LlamaConfig(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, vocab_size=50),
+        GPT2Config(n_embd=64, n_layer=2, n_head=4, vocab_size=50),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_the_size_of_a_model_is_that_of_its_config(config):
+    config.num_key_value_heads = 4
+    model = AutoModelForCausalLM.from_config(config)
+    size = ModelSize.from_config(config)
+    assert size.parameters == sum(weight.numel() for weight in model.parameters())
+    cache = model(torch.tensor([[1]]), use_cache=True).past_key_values
+    assert size.elements_of_token == sum(layer.keys.numel() + layer.values.numel() for layer in cache.layers)
+
+
+def test_the_speed_of_this_machine_is_measured():
+    device = device_here(on_cpu=True)
+    assert 1e8 < device.operations < 1e14
+    assert 1e8 < device.bandwidth < 1e12
+    assert device.memory > 1e8
 
 
 def test_the_parameters_of_an_adapter_are_those_that_peft_counts(cost):
@@ -44,6 +86,7 @@ def test_the_parameters_of_an_adapter_are_those_that_peft_counts(cost):
     assert cost.MODELS["Qwen/Qwen2.5-Math-1.5B"].adapter(64) == 28 * model.get_nb_trainable_parameters()[0]
 
 
-def test_the_length_of_sft_rows_bounds_the_demonstrations(cost):
+def test_the_length_of_sft_rows_bounds_the_demonstrations():
     sft = {**SETTINGS, "trainer": "sft", "max_length": 4096}
-    assert cost.budget(sft) == 3072
+    assert work(sft).budget == 3072
+    assert work({**sft, "max_length": None}, longest=700).budget == 700

@@ -85,6 +85,18 @@ def has_default_config() -> bool:
     return Path(default_config_file).is_file()
 
 
+def check_gpu(settings: argparse.Namespace) -> None:
+    """Raises a `UserError` if settings ask for a GPU, and there is none."""
+    import torch
+
+    if settings.use_cpu or settings.bf16 is False or torch.accelerator.is_available():
+        return
+    raise UserError(
+        "this run is for GPUs (`bf16` is on and `use_cpu` is not), and PyTorch finds none. To run it on the CPU all "
+        "the same, add `--use_cpu true --bf16 false`; recipes/lab/prefix_rft.yaml is a recipe for the CPU."
+    )
+
+
 def note_exit_code(code: int) -> None:
     """Leaves the exit code of the script for the launcher of this machine, if there is one."""
     if EXIT_CODE_FILE in os.environ and int(os.environ.get("LOCAL_RANK", 0)) == 0:

@@ -19,6 +19,7 @@ from prefix_rft_trl.utils.errors import UserError
 
 
 PROMPTS_READ = 100  # training prompts among which a shared instruction is looked for
+FindModel = Callable[[str, str, Any, str | None], str]  # as `starting_model`
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,48 @@ class PreparedTraining:
     A training whose data, rewards and measurements are checked, before its model is loaded.
 
     Attributes:
-        load (`Callable`): loads the model; returns the trainer.
-        check (`Callable`): makes the checks that the trainer itself makes before it loads the model.
-        prompts (`list`): the first prompts that are trained on.
+        trainer_class (`type`), arguments (`dict`): of the trainer.
+        prompts (`list`): the first ones that it trains on.
+        held_out, benchmarks: what it measures while it trains.
+        measure_steps (`int`): optimizer steps between two measurements of `held_out`.
+        tokens (`TokenCounter`): counts generated and trained tokens for the curve.
     """
 
-    load: Callable[[], Any]
-    check: Callable[[], Any]
+    trainer_class: Any
+    arguments: dict[str, Any]
     prompts: list[Any]
+    held_out: Any
+    benchmarks: list[Any]
+    measure_steps: int
+    tokens: Any
+
+    def check(self) -> None:
+        """Makes the checks that the trainer itself makes before it loads the model."""
+        from transformers import PreTrainedConfig
+
+        from prefix_rft_trl.checks import check_arguments
+
+        model, source = self.arguments["model"], find_models([self.arguments["model"]])[0]
+        with explain_missing_model(model):
+            revision = self.arguments["args"].model_init_kwargs["revision"]
+            PreTrainedConfig.get_config_dict(source.base or source.path, revision=revision)
+        if "reward_funcs" in self.arguments:
+            check_arguments(**self.arguments)
+
+    def load(self) -> Any:
+        """Loads the model; returns the trainer."""
+        from prefix_rft_trl.run.progress_writer import ProgressWriter
+
+        with explain_missing_model(self.arguments["model"]):
+            trainer = self.trainer_class(**self.arguments)
+        trainer.add_callback(ProgressWriter(trainer.args.output_dir, self.measure_steps))
+        _add_measurements(trainer, self.held_out, self.benchmarks, self.measure_steps, self.tokens)
+        return trainer
 
 
-def prepare_prefix_grpo(script_args: Any, training_args: Any, model_args: ModelConfig) -> PreparedTraining:
+def prepare_prefix_grpo(
+    script_args: Any, training_args: Any, model_args: ModelConfig, find_model: FindModel = starting_model
+) -> PreparedTraining:
     """A training by [`PrefixGRPOTrainer`]."""
     if not script_args.reward_funcs:
         raise UserError("no reward: set `reward_funcs` to a registered name or a dotted path.")
@@ -57,10 +89,12 @@ def prepare_prefix_grpo(script_args: Any, training_args: Any, model_args: ModelC
 
     arguments = {"reward_funcs": rewards, "train_dataset": rows, "eval_dataset": eval_rows}
     settings = (script_args, training_args, model_args)
-    return _prepare(PrefixGRPOTrainer, arguments, settings, splits, rows, grpo_tokens(training_args))
+    return _prepare(PrefixGRPOTrainer, arguments, settings, find_model, splits, rows, grpo_tokens(training_args))
 
 
-def prepare_sft(script_args: Any, training_args: Any, model_args: ModelConfig) -> PreparedTraining:
+def prepare_sft(
+    script_args: Any, training_args: Any, model_args: ModelConfig, find_model: FindModel = starting_model
+) -> PreparedTraining:
     """A training by TRL's `SFTTrainer` on the demonstrations."""
     splits = splits_of(script_args, training_args)
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
@@ -76,14 +110,20 @@ def prepare_sft(script_args: Any, training_args: Any, model_args: ModelConfig) -
         for name, prompts in (("train_dataset", rows), ("eval_dataset", eval_rows))
     }
     settings = (script_args, training_args, model_args)
-    return _prepare(CountingSFTTrainer, arguments, settings, splits, rows, sft_tokens())
+    return _prepare(CountingSFTTrainer, arguments, settings, find_model, splits, rows, sft_tokens())
 
 
 TRAINERS = {"prefix_grpo": prepare_prefix_grpo, "sft": prepare_sft}
 
 
 def _prepare(
-    trainer_class: Any, arguments: dict[str, Any], settings: tuple[Any, Any, Any], splits: Any, rows: Any, tokens: Any
+    trainer_class: Any,
+    arguments: dict[str, Any],
+    settings: tuple[Any, Any, Any],
+    find_model: FindModel,
+    splits: Any,
+    rows: Any,
+    tokens: Any,
 ) -> PreparedTraining:
     """A training with its measurements. Raises their faults, as the model is not loaded yet."""
     script_args, training_args, model_args = settings
@@ -98,16 +138,14 @@ def _prepare(
     if not prompts:
         raise UserError(f"the split '{script_args.dataset_train_split}', which is to be trained on, is empty.")
     held_out = _find_held_out(splits, script_args, training_args, arguments.get("reward_funcs"))
-    model = starting_model(
+    model = find_model(
         model_args.model_name_or_path, script_args.lab_level, script_args.model_changes, model_args.model_revision
     )
     benchmarks = _find_eval_benchmarks(script_args, training_args, prompts, model)
 
-    from transformers import PreTrainedConfig
     from trl import get_peft_config, get_quantization_config
 
-    from prefix_rft_trl.checks import check_arguments, check_prompts
-    from prefix_rft_trl.run.progress_writer import ProgressWriter
+    from prefix_rft_trl.checks import check_prompts
 
     if model_args.use_peft:
         model_args.lora_target_modules = module_names(model_args.lora_target_modules)
@@ -122,28 +160,14 @@ def _prepare(
     is_sft = not hasattr(training_args, "num_prefix_generations")
     if is_sft or not training_args.num_prefix_generations:  # the trainer with hybrid rollouts checks its rows
         check_prompts(arguments["train_dataset"], training_args, model, "completion" if is_sft else None)
-
-    def check() -> None:
-        source = find_models([model])[0]
-        with explain_missing_model(model):
-            PreTrainedConfig.get_config_dict(source.base or source.path, revision=model_args.model_revision)
-        if not is_sft:
-            check_arguments(model=model, args=training_args, **arguments)
-
-    def load() -> Any:
-        with explain_missing_model(model):
-            trainer = trainer_class(
-                model=model,
-                args=training_args,
-                quantization_config=get_quantization_config(model_args),
-                peft_config=get_peft_config(model_args),
-                **arguments,
-            )
-        trainer.add_callback(ProgressWriter(training_args.output_dir, script_args.measure_steps))
-        _add_measurements(trainer, held_out, benchmarks, script_args.measure_steps, tokens)
-        return trainer
-
-    return PreparedTraining(load, check, prompts)
+    arguments = {
+        "model": model,
+        "args": training_args,
+        "quantization_config": get_quantization_config(model_args),
+        "peft_config": get_peft_config(model_args),
+        **arguments,
+    }
+    return PreparedTraining(trainer_class, arguments, prompts, held_out, benchmarks, script_args.measure_steps, tokens)
 
 
 def splits_of(script_args: Any, training_args: Any = None) -> Any:

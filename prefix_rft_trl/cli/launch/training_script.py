@@ -51,7 +51,8 @@ def _prepare(recipe: Recipe) -> tuple[Any, PrefixScriptArguments, Any, bool]:
     """The trainer, with the settings it does not have itself, its prompts, and whether its run has ended before."""
     with as_user_error(ValueError):
         script_args, training_args, model_args = recipe.parse()
-        _check_number_of_processes(training_args.world_size)
+        started = training_args.world_size
+        check_number_of_processes(started, int(os.environ.get(NUM_PROCESSES, started)))
         if training_args.fsdp and training_args.world_size == 1:
             raise UserError("`fsdp` shards a model over processes, and this run has one. Add `--num_processes`.")
         if training_args.process_index == 0:
@@ -133,8 +134,8 @@ def prepare_training(
     return TRAINERS[script_args.trainer](script_args, training_args, model_args)
 
 
-def _check_number_of_processes(started: int) -> None:
-    requested = int(os.environ.get(NUM_PROCESSES, started))
+def check_number_of_processes(started: int, requested: int) -> None:
+    """Raises a `UserError` if accelerate does not start as many processes as it was asked for."""
     if started != requested:
         raise UserError(
             f"asked for {requested} processes, but accelerate started {started}. Without that many GPUs, pass an "

@@ -1,0 +1,142 @@
+"""`prefix-rft train --dry_run`, against what the training then does."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as parquet
+import pytest
+from transformers import PreTrainedModel
+
+from prefix_rft_trl.cli.launch.dry_run_page import settings_by_origin
+from prefix_rft_trl.cli.launch.recipe import Recipe
+from prefix_rft_trl.cli.main import main
+from prefix_rft_trl.run.folder import STATE
+
+
+SMALL = {"lab_level": "easy", "max_steps": 1, "num_generations": 4, "per_device_train_batch_size": 8}
+SMALL |= {"max_completion_length": 24, "measure_rows": 8, "logging_steps": 1, "output_dir": "run"}
+SFT = {"trainer": "sft", "loss_type": "nll"}
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+@pytest.fixture
+def dry(lab_recipe, capsys, monkeypatch) -> Callable[..., str]:
+    """What a dry run of a small recipe prints: it loads no weights, writes nothing and fits 80 columns."""
+
+    def run(*flags: str, code: int = 0, **settings: object) -> str:
+        recipe = lab_recipe(**{**SMALL, **settings})
+        before = sorted(Path().rglob("*"))
+        with monkeypatch.context() as patch:
+            patch.setattr(PreTrainedModel, "from_pretrained", None)
+            assert main(["train", "--config", str(recipe), *flags, "--dry_run"]) == code
+        assert sorted(Path().rglob("*")) == before
+        printed = capsys.readouterr()
+        assert [line for line in printed.out.splitlines() if len(line) > 80] == []
+        return printed.out + printed.err
+
+    return run
+
+
+def quoted(page: str, title: str) -> str:
+    """The text under a line of the page."""
+    lines = re.search(rf"^  {title}.*\n((?:    \|.*\n)+)", page, re.MULTILINE)[1].splitlines()
+    return "\n".join(line.removeprefix("    |").removeprefix(" ") for line in lines)
+
+
+def test_the_first_rollout_and_the_files_are_those_of_the_training(dry, lab_recipe):
+    settings = {
+        "log_completions": True,
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "prefix_ratio_schedule": "constant",
+    }
+    page = dry(**settings)
+    assert main(["train", "--config", str(lab_recipe(**SMALL, **settings))]) == 0
+    (table,) = Path("run/completions").glob("*.parquet")
+    first = next(row for row in parquet.read_table(table).to_pylist() if row["hybrid"])
+    assert quoted(page, "prompt") == first["prompt"]
+    assert quoted(page, "prefix") == first["completion"][: first["prefix_characters"]]
+    assert f"at most {24 - first['prefix_length']} tokens" in page
+    named = page.partition("Files, in run\n")[2]
+    of_model = ("config.json", "model.safetensors", "token", "training_args.bin")
+    written = [path.name for path in Path("run").iterdir() if not any(part in path.name for part in of_model)]
+    for name in written:
+        assert re.sub(r"-\d+$", "-STEP", name) in named, name
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_train_epochs": 2, "gradient_accumulation_steps": 3, "prefix_ratio_distribution": "binomial"},
+        {"num_train_epochs": 1, "num_iterations": 2, "steps_per_generation": 2, "num_prefix_generations": 0},
+        {"num_train_epochs": 1.5, "stages": {"a": {**SFT, "per_device_train_batch_size": 4}, "b": {}}},
+    ],
+    ids=str,
+)
+def test_the_steps_of_epochs_are_those_of_the_training(dry, lab_recipe, settings):
+    rows = [{"prompt": f"1+{n}=", "completion": f"1+{n}={n + 1};#{n + 1}", "solution": str(n + 1)} for n in range(9)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"dataset_name": "rows.jsonl", "max_steps": -1, "measure_steps": 0, **settings}
+    page = dry(**settings)
+    assert "There is none in the first step" not in page
+    assert main(["train", "--config", str(lab_recipe(**{**SMALL, **settings}))]) == 0
+    states = [json.loads(file.read_text()) for file in sorted(Path("run").rglob(STATE))]
+    assert re.findall(r"^  (\d+) steps?:", page, re.MULTILINE) == [str(state["max_steps"]) for state in states]
+
+
+def test_each_stage_is_described_and_the_second_needs_no_model_of_the_first(dry):
+    page = dry(
+        stages={"first": {**SFT, "max_steps": 3}, "second": {"learning_rate": 1e-5}},
+        model_changes={"folder": "changed", "config": {"max_position_embeddings": 200}},
+    )
+    first, second = page.split("Stage 2 of 2: second")
+    assert "Stage 1 of 2: first" in first
+    assert "A step trains on 8 demonstrations" in first
+    assert "3 steps" in first
+    assert "Files, in run/first" in first
+    assert "2 prompts x 4 rollouts = 8 rollouts" in second
+    assert "changed" in first.partition("Files")[2]
+
+
+def test_a_gpu_that_is_missing_here_refuses_at_the_end_of_the_page(dry):
+    page = dry("--num_processes", "8", code=2, use_cpu=False, bf16=True, use_vllm=True, gradient_accumulation_steps=2)
+    assert "= 128 rollouts (8 processes x 2 passes x 8 rows)" in page.replace("\n ", "")
+    assert "estimated for an H100, as this machine has no GPU" in page
+    assert "PyTorch finds none" in page.splitlines()[-1]
+
+
+def test_what_a_training_refuses_a_dry_run_refuses_in_the_same_words(dry, lab_recipe, capsys):
+    Path("run").mkdir()
+    Path("run/run_settings.json").write_text("{}")
+    page = dry(code=2)
+    assert main(["train", "--config", str(lab_recipe(**SMALL))]) == 2
+    assert page.splitlines()[-1] == capsys.readouterr().err.splitlines()[-1]
+    assert "The run that is there is removed first" in dry("--overwrite")
+
+
+def test_long_texts_are_cut_in_their_middle_and_lines_are_kept(dry):
+    row = {"prompt": "1+1=\n" + "1234567890 " * 400, "completion": "1+1=2;" * 9 + "#2", "solution": "2"}
+    Path("rows.jsonl").write_text((json.dumps(row) + "\n") * 4)
+    longer = {"folder": "changed", "config": {"max_position_embeddings": 8192}}
+    page = dry(dataset_name="rows.jsonl", measure_steps=0, max_completion_length=64, model_changes=longer)
+    assert re.search(r"\| \[\.\.\. [\d,]+ characters \.\.\.\]", page)
+    assert len(quoted(page, "prompt")) < 1500
+
+
+def test_settings_are_listed_by_where_they_come_from():
+    recipe = Recipe(
+        {"seed": 1, "beta": 0.1}, ["--seed", "2", "--reward_funcs", "a", "b", "--use_vllm"], Path("a.yaml")
+    )
+    values = {"seed": 2, "beta": 0.1, "learning_rate": 1e-6, "max_steps": 5, "logging_steps": 1}
+    assert settings_by_origin(recipe, values) == {
+        "Settings of the command line": {"seed": "2", "reward_funcs": "a b", "use_vllm": "true"},
+        "Settings of a.yaml": {"beta": 0.1},
+        "Defaults": {"max_steps": 5, "learning_rate": 1e-6},
+    }
