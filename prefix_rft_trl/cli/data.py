@@ -1,6 +1,7 @@
 """`prefix-rft data`: convert a dataset into `prompt`, `completion` and `solution`; `prefix-rft data check`."""
 
 import argparse
+import sys
 import textwrap
 from dataclasses import fields, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from prefix_rft_trl.data.loading import load_splits, pick_split
 from prefix_rft_trl.data.prompts import MARK_INSTRUCTION
 from prefix_rft_trl.utils.documented import parameter_texts
 from prefix_rft_trl.utils.errors import UserError, as_user_error, nearest
+from prefix_rft_trl.utils.renamed import current_flags
 
 from .flags import command_parser
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from prefix_rft_trl.data.convert.conversion import Conversion
+    from prefix_rft_trl.data.convert.instruction import Instruction
 
 DESCRIPTION = """\
 Convert a dataset into the columns prompt, completion (the demonstrations) and solution (the answer), which
@@ -42,9 +45,10 @@ CONVERSION_FLAGS: dict[str, dict[str, str | None]] = {
     "prompts": {"system_prompt": "TEXT", "instruction": "TEXT", "plain_text": None},
     "demonstrations": {"thinking": "keep|strip|TAG", "max_demonstrations": "N"},
     "lengths": {"tokenizer": "MODEL", "max_prompt_tokens": "N", "max_demonstration_tokens": "N"},
-    "ablations": {"demonstrations": "SHARE", "corrupt": "SHARE", "seed": "N"},
+    "ablations": {"demonstrated_share": "SHARE", "corrupted_share": "SHARE", "seed": "N"},
     "size": {"max_rows": "N"},
 }
+OLD_FLAGS = {"demonstrations": "demonstrated_share", "corrupt": "corrupted_share"}
 TYPES = {"N": int, "SHARE": float}
 COLUMNS = {"prompt_column": "prompt", "demonstration_column": "completion", "answer_column": "solution"}
 
@@ -54,18 +58,21 @@ def run(argv: list[str]) -> int:
         from .data_check import run as check
 
         return check(argv[1:])
-    arguments = make_parser().parse_args(argv)
+    arguments = make_parser().parse_args(current_flags(argv, OLD_FLAGS))
     source = _find_source(arguments.source)
 
     from prefix_rft_trl.data.convert.conversion_report import print_conversion
 
     output = Path(arguments.output)
     with as_user_error(ValueError):
-        conversion = _convert(arguments, source, output)
+        conversion, instruction = _convert(arguments, source, output)
     configs = f", configuration {' '.join(arguments.config)}" if arguments.config else ""
-    print_conversion(conversion, f"{arguments.input or source.input}{configs}, split {arguments.split}", output)
+    name = f"{arguments.input or source.input}{configs}, split {arguments.split}"
+    print_conversion(conversion, name, output, instruction, arguments.system_prompt)
     if not conversion.rows_kept:
         raise UserError("no row is left, so nothing was written.")
+    if instruction.warning:
+        print(f"\nprefix-rft data: warning: {instruction.warning}", file=sys.stderr)
     return 0
 
 
@@ -92,7 +99,7 @@ def make_parser() -> argparse.ArgumentParser:
 def _sources_text() -> str:
     width = max(map(len, SOURCES)) + 4
     return "\n".join(
-        textwrap.fill(source.purpose, 118, initial_indent=f"  {name}".ljust(width), subsequent_indent=" " * width)
+        textwrap.fill(source.purpose, 80, initial_indent=f"  {name}".ljust(width), subsequent_indent=" " * width)
         for name, source in SOURCES.items()
     )
 
@@ -124,18 +131,22 @@ def _find_source(name: str) -> KnownSource:
     return SOURCES[name]
 
 
-def _convert(arguments: argparse.Namespace, source: KnownSource, output: Path) -> "Conversion":
+def _convert(arguments: argparse.Namespace, source: KnownSource, output: Path) -> "tuple[Conversion, Instruction]":
     from prefix_rft_trl.data.convert.conversion import convert
+    from prefix_rft_trl.data.convert.instruction import choose_instruction, sample_problems
     from prefix_rft_trl.data.convert.output import check_output
     from prefix_rft_trl.utils.files import atomic_file, exclusive_file
 
     source_options = _source_options(arguments, source)
     check_output(output, arguments.overwrite)
     _check_input(arguments, source, output)
-    options = _conversion_options(arguments, source)
+    options = _conversion_options(arguments)
+    default = MARK_INSTRUCTION if arguments.keep_mark else source.instruction
     with exclusive_file(output), atomic_file(output) as partial:
         dataset = _load(arguments, source)
-        return convert(dataset, source.reader(dataset.column_names, **source_options), options, partial)
+        reader = source.reader(dataset.column_names, **source_options)
+        instruction = choose_instruction(sample_problems(dataset, reader), arguments.instruction, default)
+        return convert(dataset, reader, replace(options, instruction=instruction.text), partial), instruction
 
 
 def _source_options(arguments: argparse.Namespace, source: KnownSource) -> dict[str, Any]:
@@ -158,14 +169,13 @@ def _check_input(arguments: argparse.Namespace, source: KnownSource, output: Pat
         raise UserError(f"the output is the input, {str(output)!r}. Name another file.")
 
 
-def _conversion_options(arguments: argparse.Namespace, source: KnownSource) -> ConversionOptions:
+def _conversion_options(arguments: argparse.Namespace) -> ConversionOptions:
     names = {option.name for option in fields(ConversionOptions)}
     given = {name: value for name, value in vars(arguments).items() if name in names and value is not None}
     tokenizer = given.pop("tokenizer", None)
     limits = [name for name in ("max_prompt_tokens", "max_demonstration_tokens") if name in given]
     if limits and not tokenizer:
         raise UserError(f"--{limits[0]} counts tokens. Name the model to train with --tokenizer.")
-    given.setdefault("instruction", MARK_INSTRUCTION if arguments.keep_mark else source.instruction)
     options = ConversionOptions(**given)
     if not tokenizer:
         return options

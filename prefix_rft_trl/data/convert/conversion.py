@@ -34,6 +34,7 @@ class Conversion:
         demonstrations, corrupted (`int`): demonstrations in the file, and how many of them are corrupted.
         shortfall (`int`): demonstrations that should have been corrupted too, had enough been corruptible.
         tally (`Tally`): what was read, dropped and left out, with reasons.
+        example (`dict`, *optional*): the first row with a demonstration, or else the first.
     """
 
     rows_kept: int
@@ -42,6 +43,7 @@ class Conversion:
     corrupted: int
     shortfall: int
     tally: Tally
+    example: dict[str, Any] | None
 
 
 def convert(dataset: "Dataset", reader: Reader, options: ConversionOptions, path: Path) -> Conversion:
@@ -62,6 +64,7 @@ def convert(dataset: "Dataset", reader: Reader, options: ConversionOptions, path
         )
         problems = extracted.remove_columns(["prompt", "texts", "corrupted_texts"]).to_list()
         ablation = draw_ablation(problems, options, extraction.tally)
+        shown, example = {row for row, _ in ablation}, None
         if problems:
             row_format = RowFormat(
                 options.plain_text,
@@ -83,14 +86,16 @@ def convert(dataset: "Dataset", reader: Reader, options: ConversionOptions, path
                 desc="Writing",
             )
             write_rows(rows, path)
+            example = rows[next((place for place, problem in enumerate(problems) if problem["row"] in shown), 0)]
     corrupted = sum(ablation.values())
     return Conversion(
         rows_kept=len(problems),
-        rows_demonstrated=len({row for row, _ in ablation}),
+        rows_demonstrated=len(shown),
         demonstrations=len(ablation),
         corrupted=corrupted,
-        shortfall=round(options.corrupt * len(ablation)) - corrupted,
+        shortfall=round(options.corrupted_share * len(ablation)) - corrupted,
         tally=extraction.tally,
+        example=example,
     )
 
 
@@ -107,10 +112,10 @@ def draw_ablation(problems: list[dict[str, Any]], options: ConversionOptions, ta
     """
     having = [problem for problem in problems if problem["places"]]
     keys = [(int(problem["key"]),) for problem in having]
-    drawn = draw(round(options.demonstrations * len(having)), keys, options.seed, Purpose.DEMONSTRATED)
+    drawn = draw(round(options.demonstrated_share * len(having)), keys, options.seed, Purpose.DEMONSTRATED)
     demonstrated = [having[index] for index in sorted(drawn)]
     ablation = {(problem["row"], place): False for problem in demonstrated for place in problem["places"]}
-    number = round(options.corrupt * len(ablation))
+    number = round(options.corrupted_share * len(ablation))
     if not number:
         return ablation
     wrong = wrong_answers(demonstrated)
