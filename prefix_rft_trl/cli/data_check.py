@@ -72,7 +72,8 @@ def run(argv: list[str]) -> int:
     with as_user_error(ValueError), Verifier(arguments.num_workers) as verifier:
         markers = _markers(arguments, name, settings)
         rows = _rows_per_step(settings) if arguments.recipe else None
-        report = check_dataset(dataset, columns, verifier, benchmarks, measure, budgets, markers, rows)
+        asked = settings.get("instruction")
+        report = check_dataset(dataset, columns, verifier, benchmarks, measure, budgets, markers, rows, asked)
     _show(report, f"{name}, split {split}", arguments)
     return report.exit_code
 

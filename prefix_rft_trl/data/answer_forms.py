@@ -40,9 +40,10 @@ def _has_tags(text: str) -> bool:
     return 0 <= text.find("<answer>") < text.rfind("</answer>")
 
 
+BOX = r"\boxed{}"
 FORMS = (
     AnswerForm(
-        r"\boxed{}",
+        BOX,
         re.compile(
             r"\\f?box(?:ed)?\b|\banswer\b[^.\n]{0,60}\b(?:in|inside|within|into) (?:an? |the )?box(?:ed)?\b"
             r"|\bbox (?:it\b|(?:your|the) (?:final )?answer)|\bboxed (?:final )?answer",

@@ -40,10 +40,10 @@ def _current_name(name: str, renamed: Mapping[str, str], written: str) -> str:
     stage, dot, setting = name.rpartition(".")
     if setting not in renamed:
         return written
-    _say(setting, renamed[setting])
+    say_new_name(setting, renamed[setting])
     return f"{stage}{dot}{renamed[setting]}"
 
 
 @cache
-def _say(old: str, new: str) -> None:
+def say_new_name(old: str, new: str) -> None:
     print(f"prefix-rft: `{old}` is now called `{new}`; the old name is still accepted.", file=sys.stderr)

@@ -126,7 +126,7 @@ def test_the_screen_shows_what_was_appended_and_a_row(capsys, convert):
 
 @pytest.mark.parametrize("form", [["--demonstrations", "0.4"], ["--demonstrations=0.4"]])
 def test_old_names_of_flags_are_accepted_with_a_line(capsys, convert, form):
-    renamed._say.cache_clear()
+    renamed.say_new_name.cache_clear()
     rows = [{"question": f"{row}+1?", "answer": f"#### {row + 1}"} for row in range(10)]
     assert convert("gsm8k", rows, *form) == convert("gsm8k", rows, "--demonstrated_share", 0.4)
     assert capsys.readouterr().err.count("`demonstrations` is now called `demonstrated_share`") == 1

@@ -144,3 +144,9 @@ def test_the_exact_answer_stands_after_exactly_one_mark(completion, reward):
 
 def test_working_step_by_step_is_rewarded_right_or_wrong():
     assert lab.step_by_step_reward(["3+4=7;#7", "3+4=8;", "#7", ""]) == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_the_old_name_of_a_share_is_accepted_with_a_warning():
+    with pytest.warns(FutureWarning, match="`damaged_share` is now called `corrupted_share`"):
+        rows = lab.load_dataset("train", damaged_share=0.3)
+    assert rows[:] == lab.load_dataset("train", corrupted_share=0.3)[:]
