@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from prefix_rft_trl.data.convert.instruction import Instruction
 
 DESCRIPTION = """\
-Convert a dataset into the columns prompt, completion (the demonstrations) and solution (the answer), which
-`prefix-rft train` and `trl sft` take, and report what was kept, what was dropped and why. Defaults are the paper's.
+Convert a dataset into the columns prompt, completion (the demonstrations) and
+solution (the answer), which `prefix-rft train` and `trl sft` take. Reports what
+was kept, dropped and appended, and why. Defaults are the paper's.
 
 sources:
 {sources}
@@ -36,9 +37,11 @@ sources:
 
 EPILOG = """\
   prefix-rft data gsm8k --output data/gsm8k.parquet
-  prefix-rft data openr1-math --output data/openr1.parquet --tokenizer Qwen/Qwen2.5-Math-7B
+  prefix-rft data openr1-math --output data/openr1.parquet \\
+      --tokenizer Qwen/Qwen2.5-Math-7B
   prefix-rft data columns --input mine.jsonl --output data/mine.parquet \\
-      --prompt_column question --demonstration_column worked --answer_column answer"""
+      --prompt_column question --demonstration_column worked \\
+      --answer_column answer"""
 
 # Options of every conversion, by group, with what a flag takes
 CONVERSION_FLAGS: dict[str, dict[str, str | None]] = {
