@@ -142,7 +142,8 @@ def stand_ins(tmp_path, small_run) -> dict[str, str]:
     }
     paths = {name: tmp_path / f"{name}.jsonl" for name in rows}
     for name, row in rows.items():
-        paths[name].write_text((json.dumps(row) + "\n") * 32)  # as many as a step takes
+        lines = (json.dumps(row).replace("2?", f"2, problem {number}?") + "\n" for number in range(32))
+        paths[name].write_text("".join(lines))  # as many as a step takes
     return {**{name: str(path) for name, path in paths.items()}, "model": small_run["model"][0]}
 
 
