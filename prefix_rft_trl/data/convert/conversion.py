@@ -64,7 +64,7 @@ def convert(dataset: "Dataset", reader: Reader, options: ConversionOptions, path
         )
         problems = extracted.remove_columns(["prompt", "texts", "corrupted_texts"]).to_list()
         ablation = draw_ablation(problems, options, extraction.tally)
-        shown, example = {row for row, _ in ablation}, None
+        demonstrated, example = {row for row, _ in ablation}, None
         if problems:
             row_format = RowFormat(
                 options.plain_text,
@@ -86,11 +86,12 @@ def convert(dataset: "Dataset", reader: Reader, options: ConversionOptions, path
                 desc="Writing",
             )
             write_rows(rows, path)
-            example = rows[next((place for place, problem in enumerate(problems) if problem["row"] in shown), 0)]
+            places = (place for place, problem in enumerate(problems) if problem["row"] in demonstrated)
+            example = rows[next(places, 0)]
     corrupted = sum(ablation.values())
     return Conversion(
         rows_kept=len(problems),
-        rows_demonstrated=len(shown),
+        rows_demonstrated=len(demonstrated),
         demonstrations=len(ablation),
         corrupted=corrupted,
         shortfall=round(options.corrupted_share * len(ablation)) - corrupted,
