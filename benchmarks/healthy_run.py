@@ -40,7 +40,7 @@ RUNS = {
     "healthy": Run("healthy", "prefix_rft", (), "#0b6e4f", "-"),
     "starved": Run("starved (plain GRPO)", "grpo", (), "#b3541e", "--"),
     "too_fast": Run("learning rate 50 times too high", "prefix_rft", ("--learning_rate", "1e-2"), "#8f2d56", "-."),
-    "misled": Run("wrong demonstrations", "prefix_rft", ("--lab_damaged_share", "1.0"), "#33658a", ":"),
+    "misled": Run("wrong demonstrations", "prefix_rft", ("--lab_corrupted_share", "1.0"), "#33658a", ":"),
 }
 PANELS = {
     "prefix/reward_on_policy": "reward without a prefix",

@@ -1,6 +1,7 @@
 """`prefix-rft data`: convert a dataset into `prompt`, `completion` and `solution`; `prefix-rft data check`."""
 
 import argparse
+import sys
 import textwrap
 from contextlib import ExitStack
 from dataclasses import fields, replace
@@ -15,6 +16,7 @@ from prefix_rft_trl.data.loading import load_splits
 from prefix_rft_trl.data.prompts import MARK_INSTRUCTION
 from prefix_rft_trl.utils.documented import parameter_texts
 from prefix_rft_trl.utils.errors import UserError, as_user_error, nearest
+from prefix_rft_trl.utils.renamed import current_flags
 
 from .flags import command_parser
 
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from prefix_rft_trl.data.convert.conversion import Conversion
+    from prefix_rft_trl.data.convert.instruction import Instruction
 
 DESCRIPTION = """\
-Convert a dataset into the columns prompt, completion (the demonstrations) and solution (the answer), which
-`prefix-rft train` and `trl sft` take, and report what was kept, what was dropped and why. Defaults are the paper's.
+Convert a dataset into the columns prompt, completion (the demonstrations) and
+solution (the answer), which `prefix-rft train` and `trl sft` take. Reports what
+was kept, dropped and appended, and why. Defaults are the paper's.
 
 sources:
 {sources}
@@ -35,19 +39,22 @@ sources:
 
 EPILOG = """\
   prefix-rft data gsm8k --output data/gsm8k.parquet
-  prefix-rft data openr1-math --output data/openr1.parquet --tokenizer Qwen/Qwen2.5-Math-7B
+  prefix-rft data openr1-math --output data/openr1.parquet \\
+      --tokenizer Qwen/Qwen2.5-Math-7B
   prefix-rft data columns --input mine.jsonl --output data/mine.parquet \\
-      --prompt_column question --demonstration_column worked --answer_column answer"""
+      --prompt_column question --demonstration_column worked \\
+      --answer_column answer"""
 
 # Options of every conversion, by group, with what a flag takes
 CONVERSION_FLAGS: dict[str, dict[str, str | None]] = {
     "prompts": {"system_prompt": "TEXT", "instruction": "TEXT", "plain_text": None},
     "demonstrations": {"thinking": "keep|strip|TAG", "max_demonstrations": "N"},
     "lengths": {"tokenizer": "MODEL", "max_prompt_tokens": "N", "max_demonstration_tokens": "N"},
-    "ablations": {"demonstrations": "SHARE", "corrupt": "SHARE", "seed": "N"},
+    "ablations": {"demonstrated_share": "SHARE", "corrupted_share": "SHARE", "seed": "N"},
     "size": {"max_rows": "N"},
     "held-out problems": {"test_share": "SHARE", "test_seed": "N"},
 }
+OLD_FLAGS = {"demonstrations": "demonstrated_share", "corrupt": "corrupted_share"}
 TYPES = {"N": int, "SHARE": float}
 COLUMNS = {"prompt_column": "prompt", "demonstration_column": "completion", "answer_column": "solution"}
 
@@ -57,7 +64,7 @@ def run(argv: list[str]) -> int:
         from .data_check import run as check
 
         return check(argv[1:])
-    arguments = make_parser().parse_args(argv)
+    arguments = make_parser().parse_args(current_flags(argv, OLD_FLAGS))
     source = _find_source(arguments.source)
 
     from prefix_rft_trl.data.convert.conversion_report import print_conversion
@@ -65,11 +72,14 @@ def run(argv: list[str]) -> int:
 
     outputs = output_files(Path(arguments.output), bool(arguments.test_share))
     with as_user_error(ValueError):
-        conversion = _convert(arguments, source, outputs)
+        conversion, instruction = _convert(arguments, source, outputs)
     configs = f", configuration {' '.join(arguments.config)}" if arguments.config else ""
-    print_conversion(conversion, f"{arguments.input or source.input}{configs}, split {arguments.split}", outputs)
+    name = f"{arguments.input or source.input}{configs}, split {arguments.split}"
+    print_conversion(conversion, name, outputs, instruction, arguments.system_prompt)
     if not conversion.rows_kept:
         raise UserError("no row is left, so nothing was written.")
+    if instruction.warning:
+        print(f"\nprefix-rft data: warning: {instruction.warning}", file=sys.stderr)
     return 0
 
 
@@ -130,8 +140,11 @@ def _find_source(name: str) -> KnownSource:
     return SOURCES[name]
 
 
-def _convert(arguments: argparse.Namespace, source: KnownSource, outputs: list[Path]) -> "Conversion":
+def _convert(
+    arguments: argparse.Namespace, source: KnownSource, outputs: list[Path]
+) -> "tuple[Conversion, Instruction]":
     from prefix_rft_trl.data.convert.conversion import convert
+    from prefix_rft_trl.data.convert.instruction import choose_instruction, sample_problems
     from prefix_rft_trl.data.convert.output import check_output
     from prefix_rft_trl.utils.files import atomic_file, exclusive_file
 
@@ -139,13 +152,16 @@ def _convert(arguments: argparse.Namespace, source: KnownSource, outputs: list[P
     for output in outputs:
         check_output(output, arguments.overwrite)
         _check_input(arguments, source, output)
-    options = _conversion_options(arguments, source)
+    options = _conversion_options(arguments)
+    default = MARK_INSTRUCTION if arguments.keep_mark else source.instruction
     with ExitStack() as stack:
         for output in outputs:
             stack.enter_context(exclusive_file(output))
         partial = [stack.enter_context(atomic_file(output)) for output in outputs]
         dataset = _load(arguments, source)
-        return convert(dataset, source.reader(dataset.column_names, **source_options), options, *partial)
+        reader = source.reader(dataset.column_names, **source_options)
+        instruction = choose_instruction(sample_problems(dataset, reader), arguments.instruction, default)
+        return convert(dataset, reader, replace(options, instruction=instruction.text), *partial), instruction
 
 
 def _source_options(arguments: argparse.Namespace, source: KnownSource) -> dict[str, Any]:
@@ -169,14 +185,13 @@ def _check_input(arguments: argparse.Namespace, source: KnownSource, output: Pat
         raise UserError(f"the output is the input, {str(output)!r}. Name another file.")
 
 
-def _conversion_options(arguments: argparse.Namespace, source: KnownSource) -> ConversionOptions:
+def _conversion_options(arguments: argparse.Namespace) -> ConversionOptions:
     names = {option.name for option in fields(ConversionOptions)}
     given = {name: value for name, value in vars(arguments).items() if name in names and value is not None}
     tokenizer = given.pop("tokenizer", None)
     limits = [name for name in ("max_prompt_tokens", "max_demonstration_tokens") if name in given]
     if limits and not tokenizer:
         raise UserError(f"--{limits[0]} counts tokens. Name the model to train with --tokenizer.")
-    given.setdefault("instruction", MARK_INSTRUCTION if arguments.keep_mark else source.instruction)
     options = ConversionOptions(**given)
     if not tokenizer:
         return options

@@ -31,17 +31,20 @@ if TYPE_CHECKING:
 Settings = dict[str, Any]
 
 DESCRIPTION = """\
-Check a dataset before a run meets its faults: rows without a demonstration, gold answers that do not parse,
-demonstrations that end in another answer, duplicates, problems of the evaluation benchmarks, tokens of chat templates
-inside texts, and rows that do not fit. The exit code is 0 for clean, 1 for problems, 2 for unusable."""
+Check a dataset before a run meets its faults: rows without a demonstration,
+gold answers that do not parse, demonstrations that end in another answer or in
+another form than asked for, duplicates, problems of the evaluation benchmarks,
+tokens of chat templates inside texts, and rows that do not fit. The exit code
+is 0 for clean, 1 for problems, 2 for unusable."""
 
 EPILOG = """\
   prefix-rft data check train.parquet --benchmarks math500 aime25
   prefix-rft data check --recipe recipes/gsm8k/prefix_rft.yaml
-  prefix-rft data check openai/gsm8k --config main --prompt_column question --demonstration_column answer \\
-      --answer_column answer
+  prefix-rft data check openai/gsm8k --config main --prompt_column question \\
+      --demonstration_column answer --answer_column answer
 
-With a recipe the dataset, its columns, the tokenizer and the budgets are the recipe's; flags override it."""
+With a recipe the dataset, its columns, the tokenizer and the budgets are the
+recipe's; flags override it."""
 
 MARKERS_OF_LAB = ("#",)
 MAPPINGS = ("chat_template_kwargs", "reasoning_gym", "model_changes")
@@ -75,7 +78,8 @@ def run(argv: list[str]) -> int:
     with as_user_error(ValueError), Verifier(arguments.num_workers) as verifier:
         markers = _markers(arguments, name, settings)
         rows = _rows_per_step(settings) if arguments.recipe else None
-        report = check_dataset(dataset, columns, verifier, benchmarks, measure, budgets, markers, rows)
+        asked = settings.get("instruction")
+        report = check_dataset(dataset, columns, verifier, benchmarks, measure, budgets, markers, rows, asked)
     _show(report, f"{name}, split {split}", arguments)
     return report.exit_code
 

@@ -9,7 +9,7 @@ tables:                           # further ones
     rows: [sft, prefix_rft]       # recipes, or a mapping from a label to a recipe with overrides
     columns:                      # overrides by title; a table without columns is reported in full
       clean: {}
-      30% damaged: {lab_damaged_share: 0.3}
+      30% corrupted: {lab_corrupted_share: 0.3}
 """
 
 import json

@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING
 from prefix_rft_trl.utils.lazy import lazy_front
 
 
-__all__ = ["base_model_path", "exact_answer_reward", "load_dataset", "step_by_step_reward", "worked_answer_reward"]
+_OF_TASK = ["base_model_path", "exact_answer_reward", "load_dataset", "step_by_step_reward", "worked_answer_reward"]
+__all__ = [
+    "base_model_path", "exact_answer_reward", "load_dataset", "prepare_notebook", "step_by_step_reward",
+    "worked_answer_reward",
+]  # fmt: skip
 
 if TYPE_CHECKING:
+    from .notebook import prepare_notebook
     from .task import base_model_path, exact_answer_reward, load_dataset, step_by_step_reward, worked_answer_reward
 
-__getattr__, __dir__ = lazy_front(__name__, dict.fromkeys(__all__, ".task"))
+__getattr__, __dir__ = lazy_front(__name__, {**dict.fromkeys(_OF_TASK, ".task"), "prepare_notebook": ".notebook"})

@@ -5,10 +5,11 @@ base model (see `pretrain.py`) gives bare answers and is right about one time in
 step.
 
 On the level `hard` the problems are longer and the base model calculates badly, so that working step by step is not
-all there is to learn. Demonstrations can be damaged, left out, or of another style.
+all there is to learn. Demonstrations can be corrupted, left out, or of another style.
 """
 
 import random
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -82,7 +83,7 @@ def _brief(prompt: str, results: list[int]) -> str:
 STYLES = {"worked": _worked, "brief": _brief}
 
 
-def damaged(results: list[int], prompt: str, rng: random.Random) -> list[int]:
+def corrupted(results: list[int], prompt: str, rng: random.Random) -> list[int]:
     """The results with an error at a random step and its consequences, so that the answer is mostly wrong too."""
     step = rng.randrange(len(results))
     wrong = (results[step] + rng.randrange(1, 10)) % 10
@@ -100,9 +101,10 @@ def load_dataset(
     size: int | None = None,
     level: str = "easy",
     style: str = "worked",
-    damaged_share: float = 0.0,
+    corrupted_share: float = 0.0,
     demonstrated_share: float = 1.0,
     seed: int = 0,
+    damaged_share: float | None = None,
 ) -> "Dataset":
     """The problems of a split with their demonstrations.
 
@@ -113,12 +115,13 @@ def load_dataset(
         style (`str`, *optional*, defaults to `"worked"`): `"worked"` demonstrations have each step as the base model
             can write it, `3+4=7;7*2=4;4-5=9;#9`; `"brief"` ones, in the style of another policy, leave the last step
             out, `3+4=7;7*2=4;#9`.
-        damaged_share (`float`, *optional*, defaults to 0.0): share of the demonstrations with a wrong step, which
+        corrupted_share (`float`, *optional*, defaults to 0.0): share of the demonstrations with a wrong step, which
             mostly leads to a wrong answer.
         demonstrated_share (`float`, *optional*, defaults to 1.0): share of the problems that have a demonstration; the
             others have an empty one.
-        seed (`int`, *optional*, defaults to 0): decides which demonstrations are damaged or missing. A larger share
+        seed (`int`, *optional*, defaults to 0): decides which demonstrations are corrupted or missing. A larger share
             includes those of a smaller one.
+        damaged_share (`float`, *optional*): old name of `corrupted_share`.
 
     Returns:
         [`~datasets.Dataset`]: columns `prompt`, `completion` (the demonstration) and `solution` (the answer).
@@ -128,18 +131,22 @@ def load_dataset(
     """
     from datasets import Dataset
 
+    if damaged_share is not None:
+        warnings.warn("`damaged_share` is now called `corrupted_share`.", FutureWarning, stacklevel=2)
+        corrupted_share = damaged_share
     write = _choose("style", style, STYLES)
-    for name, share in (("damaged_share", damaged_share), ("demonstrated_share", demonstrated_share)):
+    for name, share in (("corrupted_share", corrupted_share), ("demonstrated_share", demonstrated_share)):
         if not 0 <= share <= 1:
             raise ValueError(f"The lab's `{name}` must be between 0 and 1, found {share}.")
     prompts = _prompts(split, size, level)
-    has_damage = _random_rows(len(prompts), damaged_share, f"damaged {seed}")
+    # Drawn by the old name of the setting, so that the rows stay the same
+    is_corrupted = _random_rows(len(prompts), corrupted_share, f"damaged {seed}")
     has_demonstration = _random_rows(len(prompts), demonstrated_share, f"demonstrated {seed}")
     demonstrations = []
     for row, prompt in enumerate(prompts):
         results = step_results(prompt)
-        if row in has_damage:
-            results = damaged(results, prompt, random.Random(f"{seed} {prompt}"))
+        if row in is_corrupted:
+            results = corrupted(results, prompt, random.Random(f"{seed} {prompt}"))
         demonstrations.append(write(prompt, results) if row in has_demonstration else "")
     return Dataset.from_dict(
         {"prompt": prompts, "completion": demonstrations, "solution": [answer(prompt) for prompt in prompts]}

@@ -10,6 +10,7 @@ from typing import Any
 from prefix_rft_trl.data.data_files import file_format
 from prefix_rft_trl.data.gym import NAME_PREFIX
 from prefix_rft_trl.models.sources import LAB, fingerprint
+from prefix_rft_trl.utils.renamed import current_settings
 
 from .settings import FINGERPRINT, read_run_settings
 
@@ -98,7 +99,7 @@ class RunFingerprint:
             settings = read_run_settings(folder).get(FINGERPRINT)
         except ValueError:
             return None
-        return cls(settings) if isinstance(settings, dict) else None
+        return cls(current_settings(settings)) if isinstance(settings, dict) else None
 
     @property
     def stage(self) -> str:

@@ -11,6 +11,7 @@ from prefix_rft_trl.data.convert import conversion
 from prefix_rft_trl.data.convert.sources import SOURCES
 from prefix_rft_trl.data.loading import load_splits
 from prefix_rft_trl.method.demonstrations import parse_demonstrations
+from prefix_rft_trl.utils import renamed
 
 
 GSM8K = [
@@ -90,7 +91,8 @@ def test_flags_of_prompts_and_demonstrations_reach_the_rows(convert):
         ("gsm8k", [], f"1+1?\n{BOX}", "\\boxed{2}"),
         ("gsm8k", ["--keep_mark"], f"1+1?\n{MARK}", "\n#### 2"),
         ("gsm8k", ["--keep_mark", "--instruction", ""], "1+1?", "\n#### 2"),
-        ("columns", [], f"1+1?\n{BOX}", "\n#### 2"),
+        ("columns", [], "1+1?", "\n#### 2"),
+        ("columns", ["--instruction", BOX], f"1+1?\n{BOX}", "\n#### 2"),
         ("prompt-completion", [], "1+1?", "\n#### 2"),
     ],
 )
@@ -102,11 +104,40 @@ def test_each_source_has_its_own_instruction_by_default(convert, source, flags, 
     assert row["completion"][0]["content"].endswith(end)
 
 
+def test_the_screen_shows_what_was_appended_and_a_row(capsys, convert):
+    rows = [
+        {"prompt": f"{row}+1?", "completion": f"So.\n#### {row + 1}", "solution": str(row + 1)} for row in range(3)
+    ]
+    convert("columns", rows)
+    shown = capsys.readouterr()
+    assert "Nothing was appended to the prompts.\n3 of 3 demonstrations have no \\boxed{}" in shown.out
+    assert "warning" not in shown.err
+    convert("columns", rows, "--instruction", BOX, "--system_prompt", "Think.")
+    shown = capsys.readouterr()
+    assert f"Appended to each prompt (--instruction): {BOX}\n" in shown.out
+    assert "In front of each prompt (--system_prompt): Think.\n" in shown.out
+    lines = [" ".join(line.split()) for line in shown.out.splitlines()]
+    row = lines.index("prompt system: Think.")
+    assert lines[row + 1] == "user: 0+1?"
+    assert " ".join(lines[row + 2 : row + 4]) == BOX
+    assert lines[row + 4 : row + 7] == ["completion assistant: So.", "#### 1", "solution 1"]
+    assert "answers in another form than asked for 3 row 0: 0+1?" in lines
+    assert "warning: --instruction asks for \\boxed{}, and 3 of 3 demonstrations have no" in shown.err
+
+
+@pytest.mark.parametrize("form", [["--demonstrations", "0.4"], ["--demonstrations=0.4"]])
+def test_old_names_of_flags_are_accepted_with_a_line(capsys, convert, form):
+    renamed.say_new_name.cache_clear()
+    rows = [{"question": f"{row}+1?", "answer": f"#### {row + 1}"} for row in range(10)]
+    assert convert("gsm8k", rows, *form) == convert("gsm8k", rows, "--demonstrated_share", 0.4)
+    assert capsys.readouterr().err.count("`demonstrations` is now called `demonstrated_share`") == 1
+
+
 def test_ablations_are_shares_from_a_seed(capsys, convert):
     rows = [{"question": f"{row}+{row}?", "answer": f"{2 * row}\n#### {2 * row}"} for row in range(50)]
     made = {}
     for seed in (0, 1):
-        made[seed] = convert("gsm8k", rows, "--demonstrations", 0.4, "--corrupt", 0.5, "--seed", seed)
+        made[seed] = convert("gsm8k", rows, "--demonstrated_share", 0.4, "--corrupted_share", 0.5, "--seed", seed)
         found = [(row, parse_demonstrations(row["completion"])) for row in made[seed]]
         assert len(found) == 50
         shown = [(row, texts[0]["content"]) for row, texts in found if texts]
@@ -147,7 +178,7 @@ def test_lengths_are_counted_with_a_tokenizer(capsys, convert, base_model):
 
 def test_the_trainer_takes_the_converted_rows(tmp_path, make_trainer):
     output = tmp_path / "lab.parquet"
-    flags = ["--plain_text", "--demonstrations", 0.5, "--max_rows", 20]
+    flags = ["--plain_text", "--demonstrated_share", 0.5, "--max_rows", 20]
     assert data("prompt-completion", "--input", "lab", "--output", output, *flags) == 0
     dataset = load_dataset("parquet", data_files=str(output))["train"]
     assert len(make_trainer(train_dataset=dataset, max_completion_length=56).train_dataset) == 20
@@ -168,7 +199,10 @@ def test_the_trainer_takes_the_converted_rows(tmp_path, make_trainer):
         (["math", "--input", "GSM8K", "--keep_mark"], "--keep_mark is for gsm8k, not for math"),
         (["columns"], "columns needs --input"),
         (["gsm8k", "--input", "GSM8K", "--max_prompt_tokens", "9"], "--max_prompt_tokens counts tokens.*--tokenizer"),
-        (["gsm8k", "--input", "GSM8K", "--corrupt", "30"], "`corrupt` must be between 0 and 1, found 30"),
+        (
+            ["gsm8k", "--input", "GSM8K", "--corrupted_share", "30"],
+            "`corrupted_share` must be between 0 and 1, found 30",
+        ),
         (["gsm8k", "--input", "GSM8K", "--thinking", "<r>"], "tag name"),
         (["gsm8k", "--input", "BROKEN"], "broken.jsonl, line 1 is not JSON"),
         (["gsm8k", "--input", "EMPTY"], "no row is left, so nothing was written"),

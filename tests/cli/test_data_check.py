@@ -53,6 +53,7 @@ FAULTS = {
     "gold_unreadable": {**row("How many sides has a hexagon?", "6"), "solution": "\\frac{6}{"},
     "answer_disagrees": {**row("How many sides has a pentagon?", "7"), "solution": "5"},
     "answer_missing": row("How many sides has a heptagon?", "7"),
+    "answer_form": row("How many sides has a dodecagon?", "12"),
     "answer_unworked": row("How many sides has a hendecagon?", "11", "It has 10 and one more, 12."),
     "duplicate": row("a farm has 5 hens  and buys 5 more. How many hens?", "10"),
     "conflicting_gold": row("A farm has 7 hens and buys 7 more. How many hens?", "15"),
@@ -64,6 +65,7 @@ FAULTS = {
     "no_place_for_thinking": row("How many sides has a triangle?", "3", "<think>Easy.</think>"),
 }
 FAULTS["answer_missing"]["completion"][0]["content"] = "It has one side more than a hexagon, so"
+FAULTS["answer_form"]["completion"][0]["content"] = "Two more than ten.\n#### 12"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -125,9 +127,10 @@ def test_each_planted_fault_is_reported_with_its_row_and_nothing_else(write, all
     for kind, faulty in FAULTS.items():
         planted[kind] = [len(rows)]
         rows += [faulty, row(f"A pond has {len(rows)} ducks and one leaves. How many ducks?", f"{len(rows) - 1}")]
+    planted["answer_form"] = planted["answer_missing"] + planted["answer_form"]  # what states no answer has no box
     assert findings(1, write("rows.jsonl", rows), *all_checks) == planted
     printed = capsys.readouterr().out
-    for (place,) in planted.values():
+    for place in {place for places in planted.values() for place in places}:
         assert f"row {place}: " in printed
 
 

@@ -229,7 +229,7 @@ NO_MODEL = [*SFT, "--model_name_or_path", "no/such/model", "--dataset_name", "la
     [
         (["--demonstration_column", "worked"], ["'worked'", "completion"]),
         (["--lab_demonstrated_share", "0"], ["None of the 512 rows", "'completion'"]),
-        (["--lab_damaged_share", "2"], ["damaged_share", "2"]),
+        (["--lab_corrupted_share", "2"], ["corrupted_share", "2"]),
         (["--lab_level", "harder"], ["'harder'", "easy, hard"]),
         (["--measure_steps", "1"], ["`measure_steps` needs a reward", "reward_funcs"]),
         (

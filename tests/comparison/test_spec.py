@@ -182,7 +182,7 @@ def rows_of(found: Specification, title: str) -> list[list[Trial]]:
 
 def test_the_labs_tables_have_the_shares_of_their_titles_with_three_seeds(lab):
     for title, setting, shares in (
-        ("Quality", "lab_damaged_share", [0.0, 0.3, 0.6]),
+        ("Quality", "lab_corrupted_share", [0.0, 0.3, 0.6]),
         ("Quantity", "lab_demonstrated_share", [1.0, 0.1, 0.01]),
     ):
         rows = rows_of(lab, title)

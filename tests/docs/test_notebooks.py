@@ -17,6 +17,7 @@ from nbformat import NotebookNode
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 NAMES = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:tmp|home|root|work|usr|var|opt|mnt|private|Users)/|[A-Z]:\\")
+REPOSITORY = "OWNER/prefix_rft_trl"  # a placeholder: `[project.urls]` in pyproject.toml has it too
 LARGEST_NOTEBOOK, LARGEST_PICTURE = 400_000, 60_000  # bytes
 
 
@@ -61,6 +62,9 @@ def test_lab_notebook_shows_the_effect_and_the_end_of_the_prefix(tmp_path):
     assert accuracy["GRPO"] <= 0.30
     assert accuracy["Prefix-RFT"] >= 0.80
     assert re.search(r"^hybrid +[\d+*=;-]+▌", text, re.M)
+    hybrid, *on_policy = map(float, re.search(r"^advantages \[(.+)\]$", text, re.M)[1].split(", "))
+    assert hybrid > 0.8
+    assert max(on_policy) < 0
 
 
 def test_four_lines_change_a_grpo_script_and_without_prefixes_its_weights_are_the_same(tmp_path):
@@ -75,9 +79,13 @@ def test_four_lines_change_a_grpo_script_and_without_prefixes_its_weights_are_th
     assert float(largest) == 0
     assert re.search(r"^prefix_rft.py +0 of", text, re.M)
 
+    accuracy = {name: float(value) for name, value in re.findall(r"^(\S+) +held-out accuracy (\d\.\d\d)", text, re.M)}
+    assert accuracy["GRPO"] <= 0.30
+    assert accuracy["Prefix-RFT"] >= 0.60
+
     assert "'dapo' -> 'dr_grpo'" in text
     assert all(values_of("prefix/length", text))
-    assert len(values_of("prefix/advantage", text)) == 5
+    assert len(values_of("prefix/advantage", text)) == 6
     assert "has no column 'completion'" in text
     assert all(0 < share < 1 for share in values_of("prefix/demonstration_share", text))
 
@@ -124,3 +132,13 @@ def test_a_notebook_is_small_and_has_no_metadata_of_the_run(name):
     assert all(len(picture) < LARGEST_PICTURE for picture in pictures_of(notebook))
     assert notebook.metadata.kernelspec.name == "python3"
     assert not [cell.metadata for cell in notebook.cells if cell.metadata]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_opens_in_colab_and_begins_with_imports_and_one_line(name):
+    title, first, *_ = nbformat.read(NOTEBOOKS / name, as_version=4).cells
+    assert f"(https://colab.research.google.com/github/{REPOSITORY}/blob/main/notebooks/{name})" in title.source
+    install, *lines = first.source.splitlines()
+    assert install == f"# On Colab, first: %pip install -q git+https://github.com/{REPOSITORY}"
+    others = [line for line in lines if line and not re.match(r"(?:import|from) |[A-Z, ]+ = ", line)]
+    assert others == ["lab.prepare_notebook()"]

@@ -25,7 +25,7 @@ PROBLEMS = {"What is 3 plus 4?": 7, "Let x = 2.\nWhat is 3x?": 6, "Name the firs
 DEFAULTS = {
     "dataset_name": None, "dataset_config": None, "dataset_streaming": False, "dataset_train_split": "train",
     "prompt_column": "prompt", "instruction": None, "conversational": False, "reasoning_gym": None,
-    "lab_level": "easy", "lab_style": "worked", "lab_damaged_share": 0.0, "lab_demonstrated_share": 1.0,
+    "lab_level": "easy", "lab_style": "worked", "lab_corrupted_share": 0.0, "lab_demonstrated_share": 1.0,
     "reward_funcs": None, "reward_kwargs": None, "measure_steps": 0, "measure_max_new_tokens": 512,
 }  # fmt: skip
 

@@ -71,9 +71,9 @@ def wrong_steps(demonstration: str) -> list[int]:
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("level", LEVELS)
 def test_exactly_the_given_share_has_one_wrong_step_with_its_consequences(level, split):
-    undamaged = lab.load_dataset(split, level=level)
-    rows = lab.load_dataset(split, level=level, damaged_share=0.3)
-    assert (rows["prompt"][:], rows["solution"][:]) == (undamaged["prompt"][:], undamaged["solution"][:])
+    uncorrupted = lab.load_dataset(split, level=level)
+    rows = lab.load_dataset(split, level=level, corrupted_share=0.3)
+    assert (rows["prompt"][:], rows["solution"][:]) == (uncorrupted["prompt"][:], uncorrupted["solution"][:])
     mistakes = [wrong_steps(demonstration) for demonstration in rows["completion"]]
     assert sum(map(bool, mistakes)) == round(0.3 * 512)
     assert max(map(len, mistakes)) == 1
@@ -83,19 +83,19 @@ def test_exactly_the_given_share_has_one_wrong_step_with_its_consequences(level,
     chained = [re.findall(r"=(\d);(?=(\d)[+*-])", demonstration) for demonstration in rows["completion"]]
     assert all(result == next_left for steps in chained for result, next_left in steps)
     intact = [i for i in range(512) if not mistakes[i]]
-    assert rows.select(intact)[:] == undamaged.select(intact)[:]
+    assert rows.select(intact)[:] == uncorrupted.select(intact)[:]
     answers = [demonstration[-1] for demonstration in rows["completion"]]
     wrong = sum(one != right for one, right in zip(answers, rows["solution"], strict=True))
     assert 0.5 * 0.3 * 512 < wrong <= 0.3 * 512  # mostly, as the multiplication by 0 forgets what was before
 
 
 def rows_with(setting: str, share: float, seed: int = 0) -> dict[int, str]:
-    """The damaged demonstrations, or all that are there, by the number of their row."""
+    """The corrupted demonstrations, or all that are there, by the number of their row."""
     rows = lab.load_dataset("train", seed=seed, **{setting: share})["completion"]
-    return {i: one for i, one in enumerate(rows) if (wrong_steps(one) if setting == "damaged_share" else one)}
+    return {i: one for i, one in enumerate(rows) if (wrong_steps(one) if setting == "corrupted_share" else one)}
 
 
-@pytest.mark.parametrize("setting", ["damaged_share", "demonstrated_share"])
+@pytest.mark.parametrize("setting", ["corrupted_share", "demonstrated_share"])
 def test_a_larger_share_includes_a_smaller_one(setting):
     found = [rows_with(setting, share) for share in (0.0, 0.01, 0.1, 0.6, 1.0)]
     assert [len(rows) for rows in found] == [0, 5, 51, 307, 512]
@@ -104,11 +104,13 @@ def test_a_larger_share_includes_a_smaller_one(setting):
 
 
 def test_damage_and_missing_demonstrations_are_independent():
-    both = lab.load_dataset("train", damaged_share=0.3, demonstrated_share=0.5)
-    damaged_alone = lab.load_dataset("train", damaged_share=0.3)
-    assert (both["prompt"][:], both["solution"][:]) == (damaged_alone["prompt"][:], damaged_alone["solution"][:])
+    both = lab.load_dataset("train", corrupted_share=0.3, demonstrated_share=0.5)
+    corrupted_alone = lab.load_dataset("train", corrupted_share=0.3)
+    assert (both["prompt"][:], both["solution"][:]) == (corrupted_alone["prompt"][:], corrupted_alone["solution"][:])
     assert {i for i, one in enumerate(both["completion"]) if one} == rows_with("demonstrated_share", 0.5).keys()
-    assert all(one in ("", other) for one, other in zip(both["completion"], damaged_alone["completion"], strict=True))
+    assert all(
+        one in ("", other) for one, other in zip(both["completion"], corrupted_alone["completion"], strict=True)
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,9 +120,9 @@ def test_damage_and_missing_demonstrations_are_independent():
         (lab.load_dataset, {"level": "harder"}, r"'harder'.*easy, hard"),
         (lab.base_model_path, {"level": "harder"}, r"'harder'.*easy, hard"),
         (lab.load_dataset, {"style": "verbose"}, r"'verbose'.*worked, brief"),
-        (lab.load_dataset, {"damaged_share": 1.2}, r"damaged_share.*1\.2"),
+        (lab.load_dataset, {"corrupted_share": 1.2}, r"corrupted_share.*1\.2"),
         (lab.load_dataset, {"demonstrated_share": -0.1}, r"demonstrated_share.*-0\.1"),
-        (lab.load_dataset, {"damaged_share": float("nan")}, r"damaged_share.*nan"),
+        (lab.load_dataset, {"corrupted_share": float("nan")}, r"corrupted_share.*nan"),
     ],
 )
 def test_unknown_names_list_the_known_ones_and_shares_have_a_range(function, settings, message):
@@ -142,3 +144,9 @@ def test_the_exact_answer_stands_after_exactly_one_mark(completion, reward):
 
 def test_working_step_by_step_is_rewarded_right_or_wrong():
     assert lab.step_by_step_reward(["3+4=7;#7", "3+4=8;", "#7", ""]) == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_the_old_name_of_a_share_is_accepted_with_a_warning():
+    with pytest.warns(FutureWarning, match="`damaged_share` is now called `corrupted_share`"):
+        rows = lab.load_dataset("train", damaged_share=0.3)
+    assert rows[:] == lab.load_dataset("train", corrupted_share=0.3)[:]

@@ -67,7 +67,7 @@ class PrefixScriptArguments(ScriptArguments):
         eval_num_problems (`int`, *optional*): number of problems of each benchmark, from the first; defaults to all.
         lab_level (`str`, *optional*, defaults to `"easy"`): level of the lab's task and base model, `easy` or `hard`.
         lab_style (`str`, *optional*, defaults to `"worked"`): style of lab demonstrations, `worked` or `brief`.
-        lab_damaged_share (`float`, *optional*, defaults to `0.0`): share of lab demonstrations with a wrong step.
+        lab_corrupted_share (`float`, *optional*, defaults to `0.0`): share of lab demonstrations with a wrong step.
         lab_demonstrated_share (`float`, *optional*, defaults to `1.0`): share of lab problems with a demonstration.
         reasoning_gym (`dict`, *optional*): options of `dataset_name: reasoning_gym/<task>` as JSON: `size` (1000),
             `test_size` (200), `seed` (0), and those of the task, such as `{"max_terms": 3}`.
@@ -94,7 +94,7 @@ class PrefixScriptArguments(ScriptArguments):
     eval_num_problems: int | None = None
     lab_level: str = "easy"
     lab_style: str = "worked"
-    lab_damaged_share: float = 0.0
+    lab_corrupted_share: float = 0.0
     lab_demonstrated_share: float = 1.0
     reasoning_gym: dict | str | None = None
     overwrite: bool = False

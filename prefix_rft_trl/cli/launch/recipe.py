@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefix_rft_trl.utils.errors import UserError, as_user_error, nearest
 from prefix_rft_trl.utils.recipe_files import find_recipe_file, recipe_names
+from prefix_rft_trl.utils.renamed import current_flags
 from prefix_rft_trl.utils.setting_types import check_type
 
 
@@ -61,7 +62,8 @@ class Recipe:
     @classmethod
     def read(cls, argv: list[str]) -> "Recipe":
         """The recipe that `--config` names, if any, and the other flags of a command line."""
-        line = [part for flag in argv for part in (flag.split("=", 1) if flag.startswith("--config=") else [flag])]
+        parts = [part for flag in argv for part in (flag.split("=", 1) if flag.startswith("--config=") else [flag])]
+        line = current_flags(parts)
         if "--config" not in line:
             return cls({}, line)
         place = line.index("--config")

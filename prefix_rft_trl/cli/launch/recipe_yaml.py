@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.renamed import current_settings
 
 
 MERGE_TAG = "tag:yaml.org,2002:merge"
@@ -32,7 +33,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     for name, first, second in _repetitions(document, set()):
         raise UserError(f"the recipe {str(path)!r} sets '{name}' twice, in lines {first} and {second}. Remove one.")
     _check_names(content, f"the recipe {str(path)!r}")
-    return content
+    return current_settings(content)
 
 
 def _decoded(path: Path) -> str:

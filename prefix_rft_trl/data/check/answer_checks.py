@@ -1,10 +1,11 @@
-"""Check that gold answers can be read, and that demonstrations end in them."""
+"""Check that gold answers can be read, and that demonstrations end in them, in the form that the prompt asks for."""
 
 import re
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from prefix_rft_trl.data.answer_forms import BOX, asked_forms, ends_otherwise, name_forms, stated_forms
 from prefix_rft_trl.data.texts import excerpt, last_words
 from prefix_rft_trl.rewards.answers import MARKERS, find_final_answer
 from prefix_rft_trl.rewards.verification.equivalence import Verdict
@@ -66,6 +67,34 @@ class AnswerCheck(RowCheck):
                 yield Finding("answer_disagrees", row, note)
             elif verdict is not Verdict.EQUAL:
                 yield Finding("answer_unverified", row, f"{note} ({verdict.name.lower()})")
+
+
+class AnswerFormCheck(RowCheck):
+    """Compares the form that a prompt asks for with those that its demonstrations have.
+
+    Args:
+        instruction (`str`, *optional*): text that a run appends to each prompt.
+    """
+
+    def __init__(self, instruction: str | None = None) -> None:
+        self._of_instruction = asked_forms(instruction or "")
+        self._asking = self._boxed = self._demonstrations = 0
+
+    def read(self, row: CheckedRow) -> Iterator[Finding]:
+        asked = self._of_instruction | asked_forms(row.prompt or "")
+        self._asking += bool(asked)
+        for name, message in row.named_demonstrations():
+            text = message["content"]
+            self._demonstrations += 1
+            self._boxed += BOX in stated_forms(text)
+            if ends_otherwise(asked, text):
+                note = f"the prompt asks for {name_forms(asked)}, and the {name} ends: {last_words(text)}"
+                yield Finding("answer_form", row.number, note)
+
+    @property
+    def is_unasked_box(self) -> bool:
+        """Whether most demonstrations have a box, and no prompt asks for any form."""
+        return not self._asking and 2 * self._boxed > self._demonstrations
 
 
 _NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+")

@@ -8,6 +8,7 @@ from rich.bar import Bar
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from .findings import KINDS, Finding
 from .lengths import Lengths
@@ -100,7 +101,7 @@ def _parts(report: Report, title: str, examples: int) -> Iterator[RenderableType
     for kind in KINDS:
         if report.findings.get(kind) and examples > 0:
             yield from _examples(report, kind, examples)
-    yield from (f"[dim]{escape(note)}[/]" for note in report.notes)
+    yield from (Text(note, style="dim") for note in report.notes)
     yield _verdict(report)
 
 
@@ -127,9 +128,10 @@ def _histogram(found: Lengths) -> Table:
     return bars
 
 
-def _examples(report: Report, kind: str, examples: int) -> Iterator[str]:
+def _examples(report: Report, kind: str, examples: int) -> Iterator[RenderableType]:
     about, found = KINDS[kind], report.findings[kind]
-    yield f"\n[{'bold red' if about.is_problem else 'bold'}]{about.title}[/]  [dim]{escape(about.advice)}[/]"
+    yield f"\n[{'bold red' if about.is_problem else 'bold'}]{about.title}[/]"
+    yield Text(about.advice, style="dim")
     for finding in found[:examples]:
         yield f"  row {finding.row}: {escape(finding.note)}"
     if len(found) > examples:

@@ -8,7 +8,7 @@ from prefix_rft_trl.data.row_scan import prompt_fault
 from prefix_rft_trl.data.texts import problem_text
 from prefix_rft_trl.rewards.answers import MARKERS
 
-from .answer_checks import AnswerCheck
+from .answer_checks import AnswerCheck, AnswerFormCheck
 from .check_report import Report
 from .checked_rows import Columns, RowCheck, read_rows
 from .common_ends import CommonEnds, common_ends
@@ -38,6 +38,7 @@ def check_dataset(
     budgets: Budgets | None = None,
     markers: tuple[str, ...] = MARKERS,
     rows_per_step: int | None = None,
+    instruction: str | None = None,
 ) -> Report:
     """Checks a dataset row by row.
 
@@ -50,6 +51,7 @@ def check_dataset(
         budgets (`Budgets`, *optional*): room for a row, in tokens.
         markers (`tuple[str, ...]`): markers of a final answer outside a box.
         rows_per_step (`int`, *optional*): rows without which a run makes no step.
+        instruction (`str`, *optional*): text that the run appends to each prompt.
     """
     from tqdm.auto import tqdm
 
@@ -57,12 +59,13 @@ def check_dataset(
     tokens = measure if isinstance(measure, TokenMeasure) else None
     budgets = budgets if budgets and tokens else Budgets()
     answers = AnswerCheck(verifier, markers) if columns.answer else None
-    lengths = LengthCheck(measure, budgets)
+    forms, lengths = AnswerFormCheck(instruction), LengthCheck(measure, budgets)
     checks: list[RowCheck] = [
         DuplicateCheck(verifier),
         OverlapCheck(benchmarks, _prompt_ends(dataset, columns.prompt)),
         TemplateTokenCheck(tokens.special_tokens if tokens else ()),
         lengths,
+        forms,
         *([answers] if answers else []),
     ]
     findings: list[Finding] = []
@@ -94,7 +97,7 @@ def check_dataset(
         unit=measure.unit,
         lengths=lengths.lengths,
         benchmarks={name: len(problems) for name, problems in benchmarks.items()},
-        notes=list(_notes(bool(benchmarks), answers, demonstrations)),
+        notes=list(_notes(bool(benchmarks), answers, demonstrations, forms)),
         unusable=[
             *_why_unusable(columns, prompts, demonstrations, lengths, answers),
             *_why_no_training(len(dataset), rows_per_step, budgets),
@@ -108,13 +111,20 @@ def _prompt_ends(dataset: "Dataset", column: str) -> CommonEnds:
     return common_ends([problem_text(row[column]) for row in prompts if prompt_fault(row[column]) is None])
 
 
-def _notes(has_benchmarks: bool, answers: AnswerCheck | None, demonstrations: int) -> Iterator[str]:
+def _notes(
+    has_benchmarks: bool, answers: AnswerCheck | None, demonstrations: int, forms: AnswerFormCheck
+) -> Iterator[str]:
     if not has_benchmarks:
         yield "Overlap with evaluation benchmarks was not checked: no benchmark was given (--benchmarks)."
     if answers and demonstrations and not answers.stated:
         yield (
             "Not one demonstration states its final answer in a box or after a marker. If they use another marker, "
             "name it with --answer_markers."
+        )
+    if forms.is_unasked_box:
+        yield (
+            r"Most demonstrations answer in \boxed{}, and no prompt asks for it: rollouts without a prefix may answer "
+            "otherwise. A recipe asks with `instruction`, a conversion with --instruction."
         )
 
 

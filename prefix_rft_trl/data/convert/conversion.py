@@ -37,6 +37,7 @@ class Conversion:
         shortfall (`int`): demonstrations that should have been corrupted too, had enough been corruptible.
         tally (`Tally`): what was read, dropped and left out, with reasons.
         rows_held_out (`int`): rows of the file of held-out problems; their demonstrations stay as they are.
+        example (`dict`, *optional*): the first row with a demonstration, or else the first.
     """
 
     rows_kept: int
@@ -45,6 +46,7 @@ class Conversion:
     corrupted: int
     shortfall: int
     tally: Tally
+    example: dict[str, Any] | None
     rows_held_out: int = 0
 
 
@@ -74,8 +76,9 @@ def convert(
         drawn = draw_held_out(groups, options.test_share, options.test_seed) if test_path and problems else set()
         trained = [place for place in range(len(problems)) if place not in drawn]
         ablation = draw_ablation([problems[place] for place in trained], options, extraction.tally)
-        requested = round(options.corrupt * len(ablation))
+        requested = round(options.corrupted_share * len(ablation))
         ablation |= {(problems[row]["row"], place): False for row in drawn for place in problems[row]["places"]}
+        demonstrated, example = {row for row, _ in ablation}, None
         if problems:
             row_format = RowFormat(
                 options.plain_text,
@@ -99,14 +102,17 @@ def convert(
             write_rows(rows.select(trained), path)
             if test_path:
                 write_rows(rows.select(sorted(drawn)), test_path)
+            places = (place for place, problem in enumerate(problems) if problem["row"] in demonstrated)
+            example = rows[next(places, 0)]
     corrupted = sum(ablation.values())
     return Conversion(
         rows_kept=len(problems),
-        rows_demonstrated=len({row for row, _ in ablation}),
+        rows_demonstrated=len(demonstrated),
         demonstrations=len(ablation),
         corrupted=corrupted,
         shortfall=requested - corrupted,
         tally=extraction.tally,
+        example=example,
         rows_held_out=len(drawn),
     )
 
@@ -124,10 +130,10 @@ def draw_ablation(problems: list[dict[str, Any]], options: ConversionOptions, ta
     """
     having = [problem for problem in problems if problem["places"]]
     keys = [(int(problem["key"]),) for problem in having]
-    drawn = draw(round(options.demonstrations * len(having)), keys, options.seed, Purpose.DEMONSTRATED)
+    drawn = draw(round(options.demonstrated_share * len(having)), keys, options.seed, Purpose.DEMONSTRATED)
     demonstrated = [having[index] for index in sorted(drawn)]
     ablation = {(problem["row"], place): False for problem in demonstrated for place in problem["places"]}
-    number = round(options.corrupt * len(ablation))
+    number = round(options.corrupted_share * len(ablation))
     if not number:
         return ablation
     wrong = wrong_answers(demonstrated)

@@ -1,11 +1,12 @@
-"""Print what a conversion kept and dropped, and why."""
+"""Print what a conversion kept, dropped and appended, and one row as it is written."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .extraction import Count
+from .instruction import Instruction
 
 
 if TYPE_CHECKING:
@@ -13,21 +14,34 @@ if TYPE_CHECKING:
 
     from .conversion import Conversion
 
-WIDTH_WITHOUT_TERMINAL = 120
+WIDTH_WITHOUT_TERMINAL = 80
+LONGEST_TEXT = 600  # characters of a text in the row that is shown
+HEAD, TAIL = 300, 200  # and what is left of a longer one
 
 
-def print_conversion(conversion: "Conversion", name: str, outputs: Sequence[Path]) -> None:
-    """Prints the table and the paths of the rows."""
+def print_conversion(
+    conversion: "Conversion",
+    name: str,
+    outputs: Sequence[Path],
+    instruction: Instruction,
+    system_prompt: str | None = None,
+) -> None:
+    """Prints the table, what was added to the prompts, a row, and the paths of the rows."""
     from rich.console import Console
     from rich.filesize import decimal
 
     width = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
     console = Console(file=sys.stdout, width=width, highlight=False, markup=False)
-    console.print(f"\n{name}")
+    console.print(f"\n{name}", soft_wrap=True)
     console.print(make_table(conversion))
-    if conversion.rows_kept:
-        files = " and ".join(f"{output} ({decimal(output.stat().st_size)})" for output in outputs)
-        console.print(f"The rows are in {files}.", soft_wrap=True)
+    if conversion.example is None:
+        return
+    for line in added_lines(instruction, system_prompt):
+        console.print(line, soft_wrap=True)
+    console.print("\nA row as it is written:")
+    console.print(row_table(conversion.example))
+    files = " and ".join(f"{output} ({decimal(output.stat().st_size)})" for output in outputs)
+    console.print(f"\nThe rows are in {files}.", soft_wrap=True)
     if conversion.rows_held_out:
         console.print(f"`dataset_name: {outputs[0].parent}` trains on the first and measures on the second.")
 
@@ -68,3 +82,42 @@ def _reasons(counts: dict[str, Count], title: str = "") -> list[tuple[str, int, 
     indent = "  " if title else ""
     by_number = sorted(counts.items(), key=lambda item: -item[1].number)
     return total + [(f"{indent}{why}", found.number, f"row {found.row}: {found.example}") for why, found in by_number]
+
+
+def added_lines(instruction: Instruction, system_prompt: str | None) -> Iterator[str]:
+    """What the prompts have that the source does not, or why they have nothing."""
+    if system_prompt:
+        yield f"In front of each prompt (--system_prompt): {system_prompt}"
+    if instruction.text:
+        yield f"Appended to each prompt (--instruction): {instruction.text}"
+        return
+    yield "Nothing was appended to the prompts."
+    yield from instruction.reason.splitlines()
+
+
+def row_table(row: dict[str, Any]) -> "Table":
+    """The columns of a row with their texts, long ones without their middle."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in row.items():
+        table.add_row(f"  {name}", Text("\n".join(_texts(value))))
+    return table
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts of a value: of messages, each with its role, of a list of alternatives, each of them."""
+    if isinstance(value, dict):
+        yield f"{value['role']}: {_without_middle(value['content'])}"
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    else:
+        yield _without_middle(str(value))
+
+
+def _without_middle(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[:HEAD]} […] {text[-TAIL:]}"

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from prefix_rft_trl.data.answer_forms import asked_forms, ends_otherwise
 from prefix_rft_trl.data.held_out import text_key
 from prefix_rft_trl.data.prompts import make_prompt
 from prefix_rft_trl.data.texts import excerpt
@@ -149,6 +150,9 @@ class Extraction:
         demonstrations = list(candidate.demonstrations.items())[: self._options.max_demonstrations]
         if not demonstrations:
             count(self.tally.noted, "no demonstration in the source", row, candidate.example)
+        asked = asked_forms(candidate.prompt)
+        if any(ends_otherwise(asked, text) for _, text in demonstrations):
+            count(self.tally.noted, "answers in another form than asked for", row, candidate.example)
         corruptions = [self._corrupt(candidate, place) for place, _ in demonstrations]
         return {
             "row": row,
@@ -165,7 +169,7 @@ class Extraction:
         }
 
     def _corrupt(self, candidate: Candidate, place: int) -> Corruption | None:
-        if not self._options.corrupt:
+        if not self._options.corrupted_share:
             return None
         rng = generator(self._options.seed, Purpose.CORRUPTION, (candidate.key, place))
         return corrupt(candidate.demonstrations[place], candidate.golds, rng)

@@ -18,7 +18,8 @@ class ConversionOptions:
 
     Attributes:
         system_prompt (`str`, *optional*): system prompt before each problem
-        instruction (`str`): instruction on a line after each problem, "" for none
+        instruction (`str`): instruction on a line after each problem, "" for none; without the flag, nothing that the
+            demonstrations contradict
         plain_text (`bool`): write text instead of messages
         thinking (`str`): keep the block between <think> and </think>, strip it, or rename its tag: reasoning writes
             <reasoning>
@@ -26,8 +27,8 @@ class ConversionOptions:
         max_prompt_tokens (`int`): longest prompt
         max_demonstration_tokens (`int`): longest demonstration
         max_demonstrations (`int`, *optional*): keep the first N demonstrations of a problem; `trl sft` takes 1
-        demonstrations (`float`): share of the problems that keep their demonstrations; the others stay without
-        corrupt (`float`): share of the demonstrations that get a slip and end in a wrong answer
+        demonstrated_share (`float`): share of the problems that keep their demonstrations; the others stay without
+        corrupted_share (`float`): share of the demonstrations that get a slip and end in a wrong answer
         seed (`int`): seed of both draws; a smaller share is a subset of a larger one
         max_rows (`int`, *optional*): stop after N converted rows
         test_share (`float`): share of the problems that is held out: the output is a folder with a file `train` and a
@@ -46,8 +47,8 @@ class ConversionOptions:
     max_prompt_tokens: int = 1024
     max_demonstration_tokens: int = 8192
     max_demonstrations: int | None = None
-    demonstrations: float = 1.0
-    corrupt: float = 0.0
+    demonstrated_share: float = 1.0
+    corrupted_share: float = 0.0
     seed: int = 0
     max_rows: int | None = None
     test_share: float = 0.0
@@ -55,7 +56,7 @@ class ConversionOptions:
 
     def __post_init__(self) -> None:
         check_thinking(self.thinking)
-        for name in ("demonstrations", "corrupt"):
+        for name in ("demonstrated_share", "corrupted_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` must be between 0 and 1, found {getattr(self, name):g}.")
         if not 0 <= self.test_share < 1:

@@ -71,3 +71,37 @@ def test_a_final_number_missing_from_the_working_is_found(working, answer):
 )  # fmt: skip
 def test_a_final_number_in_the_working_and_other_answers_are_not(working, answer):
     assert arrives_at(working, answer)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "note"),
+    [
+        (r"1+1? Answer in \boxed{}.", "It is 2.\n#### 2", r"the prompt asks for \boxed{}, and the demonstration ends"),
+        (r"1+1? Answer in \boxed{}.", "The answer is 2.", r"the prompt asks for \boxed{}, and"),
+        ("1+1? Put the answer after ####.", r"So \boxed{2}.", "asks for ####, and the demonstration ends: So"),
+        ("1+1? Put the answer after ####.", ["#### 2", r"\boxed{2}"], "the demonstration 2 of 2 ends"),
+        ([{"role": "user", "content": r"Use \boxed{}."}], [{"role": "assistant", "content": "Answer: 2"}], "Answer:"),
+        (r"1+1? Answer in \boxed{}.", r"\boxed{2}", ""),
+        ("1+1? Put the answer after ####.", "\\boxed{2}\n#### 2", ""),
+        ("1+1?", "#### 2", ""),
+    ],
+)  # fmt: skip
+def test_a_demonstration_that_does_not_answer_as_its_prompt_asks_is_found(check, prompt, completion, note):
+    found = check([{"prompt": prompt, "completion": completion, "solution": "2"}]).findings.get("answer_form", [])
+    assert [finding.row for finding in found] == ([0] if note else [])
+    assert all(note in finding.note for finding in found)
+
+
+def test_the_instruction_of_a_recipe_asks_too(check, clean_row):
+    rows = [clean_row(3), clean_row(4, completion="4-1=3\n#### 3")]
+    assert check(rows, instruction=r"Use \boxed{}.").rows_with("answer_form") == [1]
+    assert check(rows, instruction="Put the answer after ####.").rows_with("answer_form") == [0]
+    assert not check(rows).rows_with("answer_form")
+
+
+def test_boxes_that_no_prompt_asks_for_are_a_remark(check, clean_row):
+    def is_noted(**options):
+        return any("no prompt asks for it" in note for note in check([clean_row(3)], **options).notes)
+
+    assert is_noted()
+    assert not is_noted(instruction=r"Use \boxed{}.")

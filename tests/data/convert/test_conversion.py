@@ -81,7 +81,7 @@ def test_trl_takes_the_rows_as_messages_or_as_text(sums, converted, suffix):
 def test_a_share_of_the_problems_keeps_its_demonstrations_and_none_is_dropped(
     sums, converted, suffix, share, plain_text
 ):
-    conversion, path = converted(sums, suffix, demonstrations=share, plain_text=plain_text)
+    conversion, path = converted(sums, suffix, demonstrated_share=share, plain_text=plain_text)
     rows = loaded(path)
     assert len(rows) == 200
     assert conversion.rows_demonstrated == sum(map(bool, demonstrations(rows))) == round(share * 200)
@@ -120,7 +120,8 @@ def test_several_demonstrations_are_a_list_in_every_row_and_one_is_not(converted
 
 def test_the_same_command_makes_the_same_file(sums, converted, suffix):
     first, second, other = (
-        converted(sums, suffix, demonstrations=0.5, corrupt=0.5, seed=seed)[1].read_bytes() for seed in (0, 0, 1)
+        converted(sums, suffix, demonstrated_share=0.5, corrupted_share=0.5, seed=seed)[1].read_bytes()
+        for seed in (0, 0, 1)
     )
     assert first == second != other
 
@@ -129,14 +130,14 @@ def test_no_intermediate_file_is_left_behind(sums, converted, tmp_path, monkeypa
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    _, path = converted(sums, corrupt=0.5)
+    _, path = converted(sums, corrupted_share=0.5)
     assert sorted(tmp_path.iterdir()) == sorted([path, scratch])
     assert list(scratch.iterdir()) == []
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 1.0])
 def test_a_share_of_the_demonstrations_ends_in_a_wrong_answer(sums, converted, share):
-    conversion, path = converted(sums, corrupt=share)
+    conversion, path = converted(sums, corrupted_share=share)
     rows = loaded(path)
     wrong = [
         f"\\boxed{{{gold}}}" not in text for gold, (text,) in zip(rows["solution"], demonstrations(rows), strict=True)
@@ -145,7 +146,7 @@ def test_a_share_of_the_demonstrations_ends_in_a_wrong_answer(sums, converted, s
 
 
 def test_a_part_of_the_dataset_or_another_instruction_is_ablated_alike(sums, converted):
-    options = {"demonstrations": 0.5, "corrupt": 1.0}
+    options = {"demonstrated_share": 0.5, "corrupted_share": 1.0}
     every = by_prompt(converted(sums, **options)[1])
     some = by_prompt(converted(sums.select(range(199, 99, -1)), **options, instruction="Box it.")[1])
     demonstrated = [{prompt for prompt in some if found[prompt]} for found in (every, some)]
@@ -157,7 +158,7 @@ def test_a_part_of_the_dataset_or_another_instruction_is_ablated_alike(sums, con
 
 def test_a_smaller_share_is_a_subset_of_a_larger_one(sums, converted):
     small, large = (
-        {prompt for prompt, texts in by_prompt(converted(sums, demonstrations=share)[1]).items() if texts}
+        {prompt for prompt, texts in by_prompt(converted(sums, demonstrated_share=share)[1]).items() if texts}
         for share in (0.1, 0.4)
     )
     assert small < large
@@ -165,17 +166,17 @@ def test_a_smaller_share_is_a_subset_of_a_larger_one(sums, converted):
 
 def test_problems_with_the_same_answer_go_wrong_differently(converted):
     source = [{"prompt": f"{row}?", "completion": "\\boxed{500}", "solution": "500"} for row in range(20)]
-    _, path = converted(source, corrupt=1)
+    _, path = converted(source, corrupted_share=1)
     assert len({text for (text,) in demonstrations(loaded(path))}) > 10
 
 
 def test_others_replace_demonstrations_that_cannot_be_corrupted(converted):
     source = [{"prompt": f"{row}?", "completion": f"\\boxed{{{row}}}", "solution": str(row)} for row in range(6)]
     source += [{"prompt": f"x{row}?", "completion": "\\boxed{x}", "solution": "x"} for row in range(4)]
-    conversion, _ = converted(source, corrupt=0.5)
+    conversion, _ = converted(source, corrupted_share=0.5)
     assert (conversion.corrupted, conversion.shortfall) == (5, 0)
     assert conversion.tally.noted["demonstrations that cannot be corrupted"].number == 4
-    conversion, _ = converted(source, corrupt=1)
+    conversion, _ = converted(source, corrupted_share=1)
     assert (conversion.corrupted, conversion.shortfall) == (6, 4)
 
 
@@ -189,7 +190,7 @@ def test_a_corrupted_answer_that_the_verifier_finds_right_is_not_used(converted,
     monkeypatch.setattr(conversion_module, "confirm_wrong", confirm_wrong)
     golds = [r"\frac{0}{5}", r"\frac{3}{4}", "7"]
     source = [{"prompt": gold, "completion": f"\\boxed{{{gold}}}", "solution": gold} for gold in golds]
-    conversion, path = converted(source, corrupt=1)
+    conversion, path = converted(source, corrupted_share=1)
     assert [right for _, right in asked] == [[gold] for gold in golds[:2]], "a plain number needs no verifier"
     texts = demonstrations(loaded(path))
     assert conversion.corrupted == 2
@@ -228,7 +229,7 @@ def test_a_problem_repeated_thousands_of_rows_later_is_dropped(converted):
 @pytest.mark.parametrize("rows", [7, 120])
 def test_reading_stops_when_enough_rows_are_kept(sums, converted, rows, monkeypatch):
     monkeypatch.setattr(conversion_module, "ROWS_PER_BATCH", 50)
-    conversion, path = converted(sums, max_rows=rows, demonstrations=0.5)
+    conversion, path = converted(sums, max_rows=rows, demonstrated_share=0.5)
     found = (conversion.tally.rows_read, conversion.rows_kept, conversion.rows_demonstrated)
     assert found == (rows, rows, round(rows / 2))
     assert len(loaded(path)) == rows
@@ -269,7 +270,7 @@ def test_other_scripts_and_slashes_stay_readable_in_jsonl(converted):
 
 @pytest.mark.parametrize(
     "options",
-    [{"corrupt": 1.1}, {"demonstrations": -0.1}, {"seed": -1}, {"max_rows": 0}, {"max_demonstrations": 0},
+    [{"corrupted_share": 1.1}, {"demonstrated_share": -0.1}, {"seed": -1}, {"max_rows": 0}, {"max_demonstrations": 0},
      {"thinking": "<t>"}],
 )  # fmt: skip
 def test_an_option_out_of_range_is_named(options):
