@@ -236,13 +236,9 @@ def held_locks() -> tuple[int, ...]:
 def _scratch_folder(target: Path) -> Iterator[Path]:
     """Yields a locked folder beside a target, and removes it. Before that it removes those of killed processes."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(".*.partial-*"):
+    for left in (path for path in target.parent.glob(".*.partial-*") if SCRATCH.search(path.name)):
         with suppress(OSError):
-            if (
-                SCRATCH.search(left.name)
-                and (left / LOCK).is_file()
-                and (lock := _take_lock(left, is_required=True)) is not None
-            ):
+            if (lock := _take_lock(left, is_required=True)) is not None:
                 shutil.rmtree(left, ignore_errors=True)
                 lock.close()
     lock = None
