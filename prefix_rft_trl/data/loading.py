@@ -3,7 +3,6 @@
 import os
 import textwrap
 from collections.abc import Callable, Mapping
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from .data_files import check_source, explain_unreadable, file_format, local_sou
 from .gym import NAME_PREFIX
 from .held_out import files_of_splits, with_held_out
 from .prompts import make_prompt
-from .row_forms import ConversationForm, RowForm, recognised_form
+from .row_forms import ConversationForm, RowForm, example_row, recognised_form
 
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ COLUMN_SETTINGS = {  # role: setting and its default
     "demonstration": ("demonstration_column", "completion"),
     "answer": ("answer_column", "solution"),
 }
-_EXAMPLES = 20  # first rows, of which each column gives its first value
 
 
 def load_splits(
@@ -117,7 +115,7 @@ def _in_columns_of_training(
         if columns.get(setting) not in (None, default)
     }
     for split, rows in splits.items():
-        example = _example(rows)
+        example = example_row(rows)
         found = rows.column_names or list(example)
         try:
             form = recognised_form(found, example, given)
@@ -133,14 +131,6 @@ def _in_columns_of_training(
             say(textwrap.fill(f"{Path(name).name} is read as {form.describe()}.", 80, subsequent_indent="  "))
             say = None
     return splits
-
-
-def _example(rows: Any) -> dict[str, Any]:
-    """A row with the first value of each column in the first rows."""
-    example: dict[str, Any] = {}
-    for row in islice(rows, _EXAMPLES):
-        example |= {name: value for name, value in row.items() if example.get(name) in (None, "", [])}
-    return example
 
 
 def _columns_to_write(form: RowForm, found: list[str], given: Mapping[str, str | None]) -> list[str]:

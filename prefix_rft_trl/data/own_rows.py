@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.method.demonstrations import Message, parse_demonstrations
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 
 from .prompts import BOX_INSTRUCTION, MARK_INSTRUCTION, Prompt, shared_parts
-from .row_forms import RowForm, recognised_form
+from .row_forms import RowForm, example_row, recognised_form
 from .row_scan import prompt_fault
 
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 ROLES = {"prompt": "prompt", "demonstration": "completion", "answer": "solution"}  # and the default columns
 MOST_READ = 500  # rows, evenly spaced
-_FIRST_ROWS = 20  # of which each column gives its first value, as an example
 _STYLES = {r"\boxed": BOX_INSTRUCTION, "####": MARK_INSTRUCTION}
 
 
@@ -99,11 +97,8 @@ def look_at(dataset: "Dataset", given: Mapping[str, str | None], needs_answer: b
     listed = f"Its columns are: {', '.join(columns)}."
     if missing := [name for name in given.values() if name not in (*columns, None)]:
         raise UserError(f"the dataset has no column '{missing[0]}'. {listed}")
-    example: dict[str, Any] = {}
-    for row in islice(dataset, _FIRST_ROWS):
-        example |= {name: value for name, value in row.items() if example.get(name) in (None, "", [])}
     try:
-        form = recognised_form(columns, example, given)
+        form = recognised_form(columns, example_row(dataset), given)
     except ValueError as error:
         raise UserError(f"{error} {listed}") from error
     found = {role: form and getattr(form, role) for role in ROLES}

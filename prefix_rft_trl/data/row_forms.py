@@ -5,8 +5,9 @@ problems with a solution and an answer, and questions whose answer is worked out
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from prefix_rft_trl.rewards.answers import LONGEST_IN_TABLE, FinalAnswer, completion_text, find_final_answer
@@ -24,6 +25,7 @@ CONVERSATION_COLUMNS = ("messages", "conversations", "conversation")
 ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant"}
 MARK = "####"
 
+_EXAMPLES = 20  # first rows, of which each column gives its first value
 _ALPACA_INPUT, _SYSTEM = "input", "system"
 _FLAGS = {"prompt": "prompt_column", "demonstration": "demonstration_column"}
 
@@ -132,6 +134,14 @@ def stated_solution(demonstration: Any) -> str | None:
     r"""The answer that a demonstration states in its last `\boxed{}`, in answer tags or after `####`."""
     found = _final_answer(demonstration)
     return without_separators(found.text) if found else None
+
+
+def example_row(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """A row with the first value of each column in the first rows."""
+    example: dict[str, Any] = {}
+    for row in islice(rows, _EXAMPLES):
+        example |= {name: value for name, value in row.items() if example.get(name) in (None, "", [])}
+    return example
 
 
 def recognised_form(

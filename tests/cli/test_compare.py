@@ -84,7 +84,7 @@ def test_a_killed_comparison_continues_without_repeating_what_is_finished(
     assert len(after) == 4
     assert {file: after[file] for file in before} == before
     logs = [file.with_name(LOG).read_text() for file in after]
-    assert [log.count("'train_runtime'") for log in logs] == [1] * 4
+    assert [log.count("train_runtime=") for log in logs] == [1] * 4
     results = json.loads((runs / "results.json").read_text())
     assert results["title"] == "Small"
     found = {row["label"]: row["experiments"][0]["runs"] for row in results["tables"][0]["rows"]}
@@ -240,7 +240,9 @@ LAUNCHED = {"num_processes": 2, "num_generations": 8, "per_device_train_batch_si
 def test_what_a_run_reads_is_checked_before_any_starts(tmp_path, refused, in_this_process, rows, changes, parts):
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    given = {"dataset_name": str(data), "measure_split": "train", "measure_rows": None}
+    held_out = tmp_path / "held_out.jsonl"
+    held_out.write_text(json.dumps({"prompt": "9+9=", "completion": "9+9=>18", "solution": "18"}) + "\n")
+    given = {"dataset_name": str(data), "dataset_test_file": str(held_out), "measure_rows": None}
     recipes = write_recipes(tmp_path / "recipes", **{**given, **changes})
     error = refused(recipes / "prefix_rft.yaml")
     assert "prefix_rft.yaml with no overrides: " in error

@@ -56,7 +56,7 @@ def settings_by_origin(recipe: Recipe, values: dict[str, Any]) -> dict[str, dict
     line = {name: " ".join(words) or "true" for name, words in grouped(recipe.flags)}
     found: dict[str, dict[str, Any]] = {"Settings of the command line": line}
     for name, value in recipe.settings.items():
-        file = getattr(recipe, "origins", {}).get(name) or recipe.path
+        file = recipe.origins.get(name) or recipe.path
         if name not in line:
             found.setdefault(f"Settings of {_short(file) if file else 'the recipe'}", {})[name] = value
     given = {*line, *recipe.settings, "num_train_epochs" if values["max_steps"] > 0 else "max_steps"}
