@@ -50,6 +50,15 @@ def local_source(name: str) -> dict[str, Any] | None:
     return _files_source(splits) if splits and not _has_metadata(path) else None
 
 
+def file_of_each_split(folder: Path) -> dict[str, Path]:
+    """The files of a folder by their split, if each split has one, and one of them is `train`; else none."""
+    if not folder.is_dir() or is_saved_by_datasets(folder) or _has_metadata(folder):
+        return {}
+    splits = _split_files(folder)
+    has_one_each = "train" in splits and all(len(files) == 1 for files in splits.values())
+    return {split: files[0] for split, files in splits.items()} if has_one_each else {}
+
+
 def is_saved_by_datasets(path: Path) -> bool:
     return any((path / name).is_file() for name in (_SAVED_DATASET, _SAVED_SPLITS))
 
@@ -133,7 +142,7 @@ def _check_folder(folder: Path, form: str | None, is_streaming: bool) -> None:
             raise UserError(f"the dataset {str(folder)!r} of `save_to_disk` has no rows.")
     elif not _has_metadata(folder):
         kinds = {(file_format(file.name), _ending(file.name) == ".tsv"): file.name for file in files}
-        if len(kinds) > 1:
+        if len(kinds) > 1 and not file_of_each_split(folder):
             raise UserError(
                 f"the folder {str(folder)!r} has files of several kinds: {', '.join(kinds.values())}. Name one of "
                 "them, or keep those of one kind."

@@ -2,14 +2,12 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.utils.errors import UserError
 from prefix_rft_trl.utils.hashing import stable_hash
 
 from .convert.draws import Purpose, draw
-from .data_files import file_format
 from .row_scan import prompt_fault
 from .texts import problem_text
 
@@ -18,27 +16,8 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 HELD_OUT = "test"  # the split of held-out problems
-SPLITS_OF_FILES = {
-    "train": "train", "test": HELD_OUT, "validation": "validation", "valid": "validation", "dev": "validation",
-}  # fmt: skip
 
 logger = logging.getLogger(__name__)
-
-
-def files_of_splits(folder: Path) -> dict[str, Path]:
-    """The files `train.*`, `test.*` and `validation.*` of a folder by their split; none if it has no `train.*`."""
-    found: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()) if folder.is_dir() else []:
-        split = SPLITS_OF_FILES.get(file.name.partition(".")[0].lower())
-        if split is None or not (file.is_file() and file_format(file.name)):
-            continue
-        if split in found:
-            raise UserError(
-                f"the folder {str(folder)!r} has two files for the split '{split}': {found[split].name} and "
-                f"{file.name}. Remove one, or name a file."
-            )
-        found[split] = file
-    return found if "train" in found else {}
 
 
 def with_held_out(splits: "DatasetDict", settings: Mapping[str, Any], of_file: "DatasetDict | None") -> "DatasetDict":

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.utils.errors import UserError
 
-from .data_files import check_source, explain_unreadable, file_format, local_source
+from .data_files import check_source, explain_unreadable, file_format, file_of_each_split, local_source
 from .gym import NAME_PREFIX
-from .held_out import files_of_splits, with_held_out
+from .held_out import with_held_out
 from .prompts import make_prompt
 from .row_forms import ConversationForm, RowForm, example_row, recognised_form
 
@@ -84,7 +84,7 @@ def _load_named(
         own = {key.removeprefix("lab_"): value for key, value in settings.items() if key.startswith("lab_")}
         return datasets.DatasetDict({split: lab.load_dataset(split, **own) for split in ("train", "test")})
     name = os.path.expanduser(name)
-    if files := files_of_splits(Path(name)):  # each by itself, since their columns may differ
+    if files := file_of_each_split(Path(name)):  # each by itself, since their columns may differ
         loaded = {split: _load_named(str(file), None, streaming, {}, columns, say) for split, file in files.items()}
         kind = datasets.IterableDatasetDict if streaming else datasets.DatasetDict
         return kind({split: next(iter(rows.values())) for split, rows in loaded.items()})
@@ -134,15 +134,17 @@ def _in_columns_of_training(
 
 
 def _columns_to_write(form: RowForm, found: list[str], given: Mapping[str, str | None]) -> list[str]:
-    """Of `prompt`, `completion` and `solution` those that the rows do not hold yet, or hold something else in."""
+    """Of `prompt`, `completion` and `solution` those that the rows do not hold yet, or hold something else in.
+
+    They are the same whether demonstrations are needed or not, so that all trainers have the same prompts and answers.
+    """
     written = []
     if not given.get("prompt") and form.prompt != "prompt":
         written.append("prompt")
     if not given.get("demonstration") and form.demonstration not in (None, "completion"):
         written.append("completion")
     is_moved = "completion" in written and form.demonstration == "solution"
-    may_be_moved = "prompt" in written or "demonstration" not in given  # plain GRPO reads worked solutions as well
-    if ("solution" not in found or (is_moved and may_be_moved)) and form.answer in found:
+    if ("solution" not in found or is_moved) and form.answer in found:
         written.append("solution")
     return written
 

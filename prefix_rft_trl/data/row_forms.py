@@ -162,11 +162,10 @@ def recognised_form(
     given, named = given or {}, _Columns(columns, row)
     prompts = [str(given["prompt"])] if given.get("prompt") else _prompt_columns(named)
     form = _flat_form(named, prompts[0], given) if len(prompts) == 1 else None
-    needs_no_demonstration = "demonstration" in given and "prompt" in columns
-    if given.get("prompt") or (form and (form.demonstration or needs_no_demonstration)):
+    if given.get("prompt") or (form and form.demonstration):
         return form
     if not given.get("demonstration"):
-        form = _conversation(named, given) or form
+        form = _conversation(named, given, has_prompt=form is not None) or form
     if form is None and prompts:
         raise _ambiguous("prompt", prompts)
     return form
@@ -233,11 +232,13 @@ def _answer_column(named: "_Columns", demonstration: str | None) -> str | None:
     return demonstration if demonstration and _final_answer(named.row.get(demonstration)) else None
 
 
-def _conversation(named: "_Columns", given: Mapping[str, str | None]) -> ConversationForm | None:
+def _conversation(named: "_Columns", given: Mapping[str, str | None], has_prompt: bool) -> ConversationForm | None:
     row = named.row
     read = {name: read_messages(row.get(name)) or [] for name in named.names if name not in ("prompt", "completion")}
     found = [name for name, messages in read.items() if (_last_turn(messages) or 0) > 0]
     found = [name for name in found if name.lower() in CONVERSATION_COLUMNS] or found
+    if len(found) > 1 and has_prompt and "demonstration" in given:
+        return None  # none is needed
     if len(found) > 1:
         raise ValueError(
             f"the columns {_listed(found)} all hold conversations: it is open which to train on. Keep one of them."

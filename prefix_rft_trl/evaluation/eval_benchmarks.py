@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from prefix_rft_trl.data.benchmarks import ANSWER_COLUMNS, BENCHMARKS, PROBLEM_COLUMNS, load_benchmark
 from prefix_rft_trl.data.data_files import KINDS, file_format
 from prefix_rft_trl.data.gym import NAME_PREFIX
-from prefix_rft_trl.data.held_out import divide, pick_split
+from prefix_rft_trl.data.held_out import HELD_OUT, pick_split
 from prefix_rft_trl.data.loading import load_splits, with_prompts
 from prefix_rft_trl.data.prompts import BOX_INSTRUCTION
 from prefix_rft_trl.rewards import load_reward
@@ -115,15 +115,24 @@ def _load_problems(name: str, chosen: EvalOverrides) -> "Dataset":
             f"There is no benchmark {name!r}.{nearest(name, [*BENCHMARKS, LAB])} Known: {', '.join(BENCHMARKS)}, "
             f"{LAB}; or give a file ({KINDS}), or a dataset on the Hub as OWNER/NAME."
         )
-    splits = load_splits(name, chosen.dataset_config)
-    has_test = "test" in splits and not chosen.test_share
-    rows = pick_split(splits, chosen.dataset_split or ("test" if has_test else next(iter(splits))))
+    if chosen.test_share:
+        rows = _held_out_by_share(name, chosen)
+    else:
+        splits = load_splits(name, chosen.dataset_config)
+        rows = pick_split(splits, chosen.dataset_split or (HELD_OUT if HELD_OUT in splits else next(iter(splits))))
     problem = _column(rows, name, chosen.prompt_column, PROBLEM_COLUMNS, "problems", "--prompt_column")
     answer = _column(rows, name, chosen.answer_column, ANSWER_COLUMNS, "right answers", "--answer_column")
-    if chosen.test_share:
-        rows = divide(rows, problem, chosen.test_share, chosen.test_seed or 0)[1]
     _check_problems(name, problem, list(rows[problem]))
     return _copy_column(_copy_column(rows, problem, "prompt"), answer, "solution")
+
+
+def _held_out_by_share(name: str, chosen: EvalOverrides) -> "Dataset":
+    """The problems that a training with this share holds out, read as it reads them."""
+    settings = {"test_share": chosen.test_share, "test_seed": chosen.test_seed}
+    settings |= {"prompt_column": chosen.prompt_column, "dataset_train_split": chosen.dataset_split}
+    columns = {"prompt_column": chosen.prompt_column, "demonstration_column": "none"}
+    columns |= {"answer_column": chosen.answer_column}
+    return load_splits(name, chosen.dataset_config, settings=settings, columns=columns)[HELD_OUT]
 
 
 def _load_registered(name: str) -> "Dataset":
