@@ -51,11 +51,11 @@ def local_source(name: str) -> dict[str, Any] | None:
 
 
 def file_of_each_split(folder: Path) -> dict[str, Path]:
-    """The files of a folder by their split, if each split has one, and one of them is `train`; else none."""
+    """The files of a folder by their split, if there are several splits of one file each; else none."""
     if not folder.is_dir() or is_saved_by_datasets(folder) or _has_metadata(folder):
         return {}
     splits = _split_files(folder)
-    has_one_each = "train" in splits and all(len(files) == 1 for files in splits.values())
+    has_one_each = len(splits) > 1 and all(len(files) == 1 for files in splits.values())
     return {split: files[0] for split, files in splits.items()} if has_one_each else {}
 
 

@@ -115,13 +115,15 @@ def _load_problems(name: str, chosen: EvalOverrides) -> "Dataset":
             f"There is no benchmark {name!r}.{nearest(name, [*BENCHMARKS, LAB])} Known: {', '.join(BENCHMARKS)}, "
             f"{LAB}; or give a file ({KINDS}), or a dataset on the Hub as OWNER/NAME."
         )
+    problem_columns, answer_columns = PROBLEM_COLUMNS, ANSWER_COLUMNS
     if chosen.test_share:
         rows = _held_out_by_share(name, chosen)
+        problem_columns, answer_columns = ("prompt", *PROBLEM_COLUMNS), ("solution", *ANSWER_COLUMNS)
     else:
         splits = load_splits(name, chosen.dataset_config)
         rows = pick_split(splits, chosen.dataset_split or (HELD_OUT if HELD_OUT in splits else next(iter(splits))))
-    problem = _column(rows, name, chosen.prompt_column, PROBLEM_COLUMNS, "problems", "--prompt_column")
-    answer = _column(rows, name, chosen.answer_column, ANSWER_COLUMNS, "right answers", "--answer_column")
+    problem = _column(rows, name, chosen.prompt_column, problem_columns, "problems", "--prompt_column")
+    answer = _column(rows, name, chosen.answer_column, answer_columns, "right answers", "--answer_column")
     _check_problems(name, problem, list(rows[problem]))
     return _copy_column(_copy_column(rows, problem, "prompt"), answer, "solution")
 

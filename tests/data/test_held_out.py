@@ -168,3 +168,36 @@ def test_data_check_and_inspect_see_the_rows_that_a_recipe_trains_on(rows, tmp_p
     assert trained[-1].strip() in page.read_text()
     assert main(["inspect", *flags, "--rows", str(len(trained))]) == 2
     assert f"{len(trained)} rows" in capsys.readouterr().err
+
+
+OWN = {
+    "prompt-completion": lambda one: ROWS[one],
+    "worked": lambda one: {"prompt": f"{one}+1=", "solution": f"We add 1 and have {one + 1}.", "answer": f"{one + 1}"},
+    "gsm8k": lambda one: {"question": f"{one}+1=", "answer": f"It is more.\n#### {one + 1}"},
+    "alpaca": lambda one: {"instruction": "Add 1.", "input": f"{one}", "output": f"It is {one + 1}", "answer": one},
+    "messages": lambda one: {
+        "prompt": f"Raw {one}",
+        "messages": [
+            {"role": "user", "content": f"{one}+1="}, {"role": "assistant", "content": rf"\boxed{{{one + 1}}}"},
+        ],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", OWN)
+def test_all_methods_and_an_evaluation_hold_out_the_same_problems(form, tmp_path, base_model):
+    name = write(tmp_path / "own.jsonl", [OWN[form](one) for one in range(30)])
+    script_args = PrefixScriptArguments(dataset_name=name, test_share=0.2)
+    measured = []
+    for column in ("completion", "none"):  # of the demonstrations: Prefix-RFT and SFT, and plain GRPO
+        splits = load_splits(name, settings=vars(script_args), columns={"demonstration_column": column})
+        rows = held_out_rows(splits, script_args)
+        assert not {str(row["prompt"]) for row in splits["train"]} & {str(row["prompt"]) for row in rows}
+        measured.append([(row["prompt"], row["solution"]) for row in rows])
+    tokenizer = load_tokenizer(base_model)
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    overrides = EvalOverrides(test_share=0.2, instruction="", conversational=False, reward="lab_exact_answer")
+    asked = find_benchmarks(name, overrides, None, tokenizer)[0].rows
+    measured.append([(row["prompt"], row["solution"]) for row in asked])
+    assert len(measured[0]) == 6
+    assert measured == [measured[0]] * 3

@@ -129,8 +129,6 @@ GRPO = {"demonstration_column": "none"}
 @pytest.mark.parametrize(
     ("row", "columns"),
     [
-        ({"prompt": "1+1=", "solution": r"It is \boxed{2}"}, GRPO),
-        ({"problem": "1+1=", "solution": r"It is \boxed{2}", "answer": "2"}, GRPO | {"prompt_column": "problem"}),
         ({"prompt": "1+1=", "chosen": TURNS, "rejected": TURNS, "solution": "2"}, GRPO),
         ({"prompt": "1+1=", "completion": "2", "a": TURNS, "b": TURNS}, {}),
         ({"prompt": TURNS[:1], "target": TURNS[1:], "solution": "2"}, {"demonstration_column": "target"}),
@@ -140,6 +138,30 @@ def test_what_trained_without_being_recognised_stays_as_it_is(row, columns, tmp_
     (tmp_path / "rows.jsonl").write_text(json.dumps(row))
     found = load_splits(str(tmp_path / "rows.jsonl"), columns=columns)["train"][0]
     assert {name: found[name] for name in row} == row
+
+
+@pytest.mark.parametrize("given", [{}, {"prompt_column": "problem"}, {"answer_column": "answer"}])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "1+1=", "solution": r"It is \boxed{2}"},
+        {"prompt": "1+1=", "solution": "We add them and have 2.", "answer": "2"},
+        {"prompt": "1+1=", "completion": r"It is \boxed{2}", "answer": "2"},
+        {"prompt": "Sum 7", "messages": TURNS},
+        {"problem": "1+1=", "solution": r"It is \boxed{2}", "answer": "2"},
+        {"instruction": "Add.", "input": "1+1", "output": "It is 2", "answer": "2"},
+        {"question": "1+1=", "answer": "It is 2\n#### 2"},
+        {"conversations": [{"from": "human", "value": "1+1="}, {"from": "gpt", "value": r"\boxed{2}"}]},
+    ],
+)
+def test_prompts_and_answers_are_the_same_where_no_demonstration_is_needed(row, given, tmp_path):
+    given = {setting: column for setting, column in given.items() if column in row}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    found, of_grpo = (
+        load_splits(str(tmp_path / "rows.jsonl"), columns=given | more)["train"][0] for more in ({}, GRPO)
+    )
+    prompt, answer = given.get("prompt_column", "prompt"), given.get("answer_column", "solution")
+    assert (of_grpo[prompt], of_grpo.get(answer)) == (found[prompt], found.get(answer))
 
 
 def test_answers_may_be_numbers_here_and_text_there(tmp_path):
