@@ -67,7 +67,8 @@ def lab_run(arguments: argparse.Namespace, folder: str) -> dict[str, Any]:
 
 def gsm8k_run(arguments: argparse.Namespace, folder: str) -> dict[str, Any]:
     from prefix_rft_trl.cli.launch.recipe import load_recipe
-    from prefix_rft_trl.data.loading import load_splits, pick_split, with_prompts
+    from prefix_rft_trl.data.held_out import pick_split
+    from prefix_rft_trl.data.loading import load_splits, with_prompts
     from prefix_rft_trl.rewards import load_reward
 
     recipe = load_recipe(RECIPE)

@@ -48,10 +48,12 @@ class FiguresPrinter(PrinterCallback):
 def figures_text(logs: Mapping[str, Any], step: int, last_step: int) -> str:
     """`step 20/120: loss=0.012 reward=0.41`, in as many lines as the width of the terminal takes.
 
-    Figures of the test split have the prefix `eval_`; of a benchmark only the mean is shown.
+    Figures of the test split have the prefix `eval_`; of a benchmark only the mean is shown. Scores that are no number
+    are shown where there are any.
     """
     names = [name for prefix in ("", "eval_") for figure in FIGURES if (name := prefix + figure) in logs]
     names += [name for name in logs if name.startswith("eval_") and name.endswith("/avg")]
+    names += [name for name in logs if name.endswith("/not_finite")]
     if "policy_entropy" in names:  # `entropy` mixes sampled tokens with those of prefixes
         names = [name for name in names if name != "entropy"]
     figures = (f"{name}={_number(logs[name])}" for name in names if logs[name] is not None)

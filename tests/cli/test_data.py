@@ -155,7 +155,7 @@ def test_a_share_of_the_problems_goes_to_a_file_of_its_own(capsys, tmp_path):
     for output, more in (("one", []), ("two.jsonl", []), ("three.jsonl", ["--instruction", "", "--test_seed", 1])):
         assert data("gsm8k", *flags, "--output", tmp_path / output, *more) == 0
         folder = tmp_path / output.removesuffix(".jsonl")
-        assert f"`dataset_name: {folder}`" in capsys.readouterr().out.replace("\n", " ")
+        assert f"`dataset_name: {folder}`" in " ".join(capsys.readouterr().out.split())
         splits = load_splits(str(folder))
         problems = {split: [prompt.split()[0] for prompt in rows["prompt"]] for split, rows in splits.items()}
         assert {split: len(found) for split, found in problems.items()} == {"test": 10, "train": 30}

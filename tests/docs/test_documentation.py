@@ -162,7 +162,7 @@ def with_stand_ins(arguments: list[str], stand_ins: dict[str, str]) -> list[str]
     """The arguments of `prefix-rft data`, followed by those that read its data from files."""
     if arguments[0] in stand_ins:
         tokenizer = ["--tokenizer", stand_ins["model"]] if "--tokenizer" in arguments else []
-        return [*arguments, "--input", stand_ins[arguments[0]], *tokenizer]
+        return [*arguments, "--input", stand_ins[arguments[0]], "--split", "train", *tokenizer]
     model = ["--tokenizer", stand_ins["model"], "--max_completion_tokens", "64"] if "--recipe" in arguments else []
     arguments = [str(ROOT / word) if word.startswith("recipes/") else word for word in arguments]
     return [*arguments, "--benchmarks", stand_ins["benchmark"], *model]

@@ -68,7 +68,7 @@ def openr1_rows(tmp_path_factory: pytest.TempPathFactory) -> str:
             "target": [{"role": "assistant", "content": f"<think>\nOne more.\n</think>\n\\boxed{{{number + 1}}}."}],
             "reward_model": {"ground_truth": str(number + 1)},
         }
-        for number in range(16)
+        for number in range(40)
     ]
     path = tmp_path_factory.mktemp("data") / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

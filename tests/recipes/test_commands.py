@@ -89,5 +89,7 @@ def test_the_commands_of_a_recipe_convert_and_check_its_data(stand_ins, openr1_r
     make, check = (shlex.split(line)[1:] for line in commands(recipe) if line.startswith("prefix-rft data"))
     make[make.index("--tokenizer") + 1] = str(stand_ins["Qwen/Qwen2.5-Math-1.5B"])
     assert main([*make, "--input", openr1_rows]) == 0
-    assert main([*check, "--tokenizer", str(stand_ins["Qwen/Qwen2.5-Math-1.5B"]), "--benchmarks"]) == 0
-    assert "openr1-math-3k.parquet" in capsys.readouterr().out
+    code = main([*check, "--tokenizer", str(stand_ins["Qwen/Qwen2.5-Math-1.5B"]), "--benchmarks"])
+    shown = capsys.readouterr()
+    assert code == 0, shown.out + shown.err
+    assert "openr1-math-3k.parquet" in shown.out

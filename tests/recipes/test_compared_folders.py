@@ -17,7 +17,13 @@ from prefix_rft_trl.utils.recipe_files import FOLDER, recipe_names
 
 
 FOLDERS = sorted({name.split("/")[0] for name in recipe_names()})
-ON_A_CPU = {"use_cpu": True, "bf16": False, "dtype": "float32", "per_device_train_batch_size": 8}
+ON_A_CPU = {
+    "use_cpu": True,
+    "bf16": False,
+    "dtype": "float32",
+    "per_device_train_batch_size": 8,
+    "gradient_accumulation_steps": 1,
+}
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +86,7 @@ def test_the_checks_of_a_comparison_pass(folder, with_stand_ins, tmp_path, monke
 
 def test_the_recipes_of_gsm8k_train_and_are_compared(gsm8k, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    small = {**ON_A_CPU, "num_generations": 4, "max_steps": 1, "gradient_accumulation_steps": 1}
+    small = {**ON_A_CPU, "num_generations": 4, "max_steps": 1}
     small |= {"max_completion_length": 24, "measure_max_new_tokens": 8, "save_strategy": "no", **gsm8k}
     flags = [word for name, value in small.items() for word in (f"--{name}", json.dumps(value).strip('"'))]
     assert main(["compare", "recipes/gsm8k", "--seeds", "1", "--output_dir", "runs", *flags]) == 0

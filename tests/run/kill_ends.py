@@ -52,13 +52,13 @@ class ForkedRun:
 
     def __init__(self, command: list[str], stdout: Any, **others: Any):
         self.pid = fork(lambda: main(command[3:]), Path(stdout.name))
-        self.code: int | None = None
+        self.returncode: int | None = None
 
     def poll(self) -> int | None:
-        if self.code is None:
+        if self.returncode is None:
             process, status = os.waitpid(self.pid, os.WNOHANG)
-            self.code = os.waitstatus_to_exitcode(status) if process else None
-        return self.code
+            self.returncode = os.waitstatus_to_exitcode(status) if process else None
+        return self.returncode
 
 
 def run_in(folder: Path, run: Run, hook: Hook) -> int:
