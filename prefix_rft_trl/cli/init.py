@@ -3,6 +3,7 @@
 import re
 import shlex
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,11 @@ from .starting_recipes import LongestTexts, Settings, Setup, check_recipes, reci
 
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import Dataset, DatasetDict
     from transformers import PreTrainedTokenizerBase
 
     from prefix_rft_trl.data.own_rows import OwnRows
+    from prefix_rft_trl.data.row_forms import RowForm
 
 DESCRIPTION = """\
 Look at a dataset and write a folder of recipes for it: Prefix-RFT, GRPO, SFT,
@@ -41,6 +43,7 @@ SHOWN_LINES = 8  # of a text
 WIDTH = 80
 TRIED = 100  # demonstrations, to find the reward
 TEST_SHARE = 0.1
+FEW = 20  # held-out rows
 OF_RECIPES = ("base", "stages", "trainer", "output_dir")
 
 
@@ -62,7 +65,10 @@ def run(argv: list[str]) -> int:
         write_atomically(folder / file, text)
     print()
     print(textwrap.fill(f"Written to {folder}: {', '.join(texts)}", WIDTH), end="\n\n")
-    print(f"  prefix-rft train --config {shlex.quote(str(folder / 'prefix_rft.yaml'))}")
+    print("Check the data, see what a run would do and how long it would take, and compare:\n")
+    recipe = shlex.quote(str(folder / "prefix_rft.yaml"))
+    print(f"  prefix-rft data check --recipe {recipe}")
+    print(f"  prefix-rft train --config {recipe} --dry_run")
     print(f"  prefix-rft compare {shlex.quote(str(folder))}")
     return 0
 
@@ -107,6 +113,7 @@ def _look(dataset: str, model: str, given: Settings, name: str, command: str) ->
     """What the recipes depend on; prints it, and two rows as the model will see them."""
     import torch
 
+    from prefix_rft_trl.data.held_out import pick_split
     from prefix_rft_trl.data.loading import load_splits
     from prefix_rft_trl.data.own_rows import ROLES, look_at
     from prefix_rft_trl.models.sources import count_parameters, resolve_model
@@ -114,17 +121,17 @@ def _look(dataset: str, model: str, given: Settings, name: str, command: str) ->
     with as_user_error(ValueError):
         splits = load_splits(dataset, given.get("dataset_config"))
     split = given.get("dataset_train_split") or ("train" if "train" in splits else next(iter(splits)))
-    if split not in splits:
-        raise UserError(f"the dataset has no split '{split}'; it has: {', '.join(splits)}.")
+    trained = pick_split(splits, split)
     named = {role: given[f"{role}_column"] for role in ROLES if f"{role}_column" in given}
-    rows = look_at(splits[split], named, needs_answer="reward_funcs" not in given)
-    data = {"model_name_or_path": model, "dataset_name": dataset, **rows.settings}
+    rows = look_at(trained, named, needs_answer="reward_funcs" not in given)
+    columns = rows.settings if named or _have(splits, rows.settings.values()) else {}
+    data = {"model_name_or_path": model, "dataset_name": dataset, **columns}
     if split != "train":
         data["dataset_train_split"] = split
-    held_out, number = _held_out(splits, rows.number, given)
+    held_out, number, left = _held_out(splits, trained, rows.form, given)
     tokenizer = _tokenizer(model)
     prompts = _prompt_settings(rows, tokenizer, given)
-    reward, right = _reward(rows, given)
+    reward, right = _reward(rows, columns.get("answer_column"), given)
     form = rows.form
     states_answer = form.answer is not None and form.answer == form.demonstration
     _print_facts(
@@ -133,10 +140,12 @@ def _look(dataset: str, model: str, given: Settings, name: str, command: str) ->
             "prompts": form.prompt,
             "demonstrations": form.demonstration,
             "answers": f"{form.answer}, what it states in the end" if states_answer else form.answer,
-            "instruction": prompts.get("instruction"),
+            "instruction": prompts.get("instruction") or _why_none(rows),
             "reward": f"{', '.join(reward['reward_funcs'])}{right}",
-            "held out": number and f"{number:,} rows",
+            "held out": number and f"{number:,} {'rows' if number >= FEW else 'rows: few, so intervals will be wide'}",
             "GRPO only": rows.without and f"{rows.without:,} of {rows.looked_at:,} rows, without a demonstration",
+            "no answer": rows.unanswered
+            and f"{rows.unanswered:,} of {rows.looked_at:,} rows, which teach plain GRPO nothing",
         },
     )
     longest = _show_rows(rows, model, tokenizer, prompts)
@@ -145,7 +154,7 @@ def _look(dataset: str, model: str, given: Settings, name: str, command: str) ->
         name=name,
         data={**data, **prompts, **held_out},
         reward=reward,
-        rows=rows.number - (number if number and "test_share" in held_out else 0),
+        rows=left,
         held_out=number,
         longest=longest,
         parameters=count_parameters(resolve_model(model)),
@@ -154,21 +163,39 @@ def _look(dataset: str, model: str, given: Settings, name: str, command: str) ->
     )
 
 
-def _held_out(splits: "DatasetDict", rows: int, given: Settings) -> tuple[Settings, int | None]:
-    """How problems are held out, and how many; `None` where the settings of the command line say it."""
+def _have(splits: "DatasetDict", columns: Iterable[str]) -> bool:
+    """Whether all splits have the columns; where they differ, each split is read by its form."""
+    return all(set(columns) <= set(rows.column_names) for rows in splits.values())
+
+
+def _held_out(
+    splits: "DatasetDict", trained: "Dataset", form: "RowForm", given: Settings
+) -> tuple[Settings, int | None, int]:
+    """How problems are held out, their rows (`None` where the command line says it), and the rows to train on."""
+    from prefix_rft_trl.data.held_out import draw_held_out, prompt_key
+
+    rows = len(trained)
     if "dataset_test_file" in given or "measure_split" in given:
-        return {}, None
+        return {}, None, rows
     share = given.get("test_share")
     for split in ("test", "validation"):
         if split in splits and share is None:
-            return {"measure_split": split}, len(splits[split])
+            return {"measure_split": split}, len(splits[split]), rows
     if rows < 2:
         raise UserError(
             "the dataset has one row, and a comparison needs some to train on and some to measure. Add rows, or name "
             "a file of held-out problems: --dataset_test_file."
         )
     share = TEST_SHARE if share is None else share
-    return {"test_share": share}, max(1, round(share * rows))
+    read = trained.select_columns([name for name in form.columns if name in trained.column_names])
+    number = len(draw_held_out((prompt_key(form.read(row)["prompt"]) for row in read), share, 0))
+    return {"test_share": share}, number, rows - number
+
+
+def _why_none(rows: "OwnRows") -> str:
+    if not rows.is_text:
+        return "none, as prompts are messages"
+    return "none: demonstrations have no box and no ####, or prompts say it already"
 
 
 def _tokenizer(model: str) -> "PreTrainedTokenizerBase":
@@ -185,7 +212,7 @@ def _prompt_settings(rows: "OwnRows", tokenizer: "PreTrainedTokenizerBase", give
     return {name: value for name, value in found.items() if value}
 
 
-def _reward(rows: "OwnRows", given: Settings) -> tuple[Settings, str]:
+def _reward(rows: "OwnRows", answer_column: str | None, given: Settings) -> tuple[Settings, str]:
     """The settings of the reward, and how many demonstrations it finds right."""
     if "reward_funcs" in given:
         return {
@@ -193,6 +220,7 @@ def _reward(rows: "OwnRows", given: Settings) -> tuple[Settings, str]:
             if isinstance(given["reward_funcs"], str)
             else given["reward_funcs"]
         }, ""
+    from prefix_rft_trl.data.row_forms import stated_solution
     from prefix_rft_trl.rewards.answers import message_text
     from prefix_rft_trl.rewards.fitting import VERIFIED, choose_reward
 
@@ -201,16 +229,21 @@ def _reward(rows: "OwnRows", given: Settings) -> tuple[Settings, str]:
     found = choose_reward([message_text(row.demonstration) for row in tried], [row.answer for row in tried], columns)
     if found is None:
         row = tried[0]
+        text = message_text(row.demonstration)
+        stated = stated_solution(text)
+        ends = f"states {stated[:40]!r}" if stated else "states no answer in a box, in answer tags or after ####"
+        remedy = "name other columns (--demonstration_column, --answer_column)" if stated else "let them end in one"
         raise UserError(
-            f"no reward finds most demonstrations right: that of row {row.number} ends in "
-            f"{last_words(message_text(row.demonstration), 40)!r}, and its answer is {str(row.answer)[:40]!r}. Name "
-            "the columns (--demonstration_column, --answer_column) or a reward of your own (--reward_funcs)."
+            f"no reward finds most demonstrations right: that of row {row.number} {ends}; it ends in "
+            f"{last_words(text, 40)!r}, and the right answer is {str(row.answer)[:40]!r}. Either {remedy}, or name "
+            f"the reward: --reward_funcs {VERIFIED}, for a model that is asked for a box (--instruction), or one of "
+            "your own."
         )
     settings: Settings = {"reward_funcs": [found.name]}
-    column = rows.settings.get("answer_column")
-    if found.name == VERIFIED and column:
-        settings["reward_kwargs"] = {VERIFIED: {"solution_column": column}}
-    return settings, f" finds {found.right} of {found.tried} demonstrations right"
+    if found.name == VERIFIED and answer_column:
+        settings["reward_kwargs"] = {VERIFIED: {"solution_column": answer_column}}
+    of = "" if found.tried == rows.number else " that were tried"
+    return settings, f" finds {found.right} of {found.tried} demonstrations{of} right"
 
 
 def _print_facts(title: str, facts: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ ROOM = 1.25  # of the longest demonstration: the policy's own answers are longer
 MOST_MEASURED = 256
 LEARNING_RATES = {10**7: 2.0e-4, 10**9: 5.0e-6}  # of models up to so many parameters
 LEARNING_RATE = 1.0e-6  # of larger ones: the paper's
+RATE_OF_SFT = "Its learning rate is ten times that of the rollouts."
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Setup:
     @property
     def learning_rate(self) -> float:
         size = self.parameters or 10**10
-        return next((rate for most, rate in LEARNING_RATES.items() if size <= most), LEARNING_RATE)
+        by_size = next((rate for most, rate in LEARNING_RATES.items() if size <= most), LEARNING_RATE)
+        return self.given.get("learning_rate", by_size)
 
 
 def check_recipes(texts: dict[str, str]) -> None:
@@ -103,21 +105,20 @@ def check_recipes(texts: dict[str, str]) -> None:
 def recipe_texts(setup: Setup) -> dict[str, str]:
     """The texts of the recipes and of `comparison.yaml`, by file name."""
     name, prompts = setup.name, setup.prompts_a_step
-    sft = {
-        "learning_rate": 10 * setup.learning_rate,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": setup.steps // 10,
-        "per_device_train_batch_size": min(8, prompts),
-        "gradient_accumulation_steps": -(-prompts // 8),
-    }
+    sft: Settings = {"learning_rate": float(f"{10 * setup.learning_rate:.3g}")}
+    batch = {"per_device_train_batch_size": min(8, prompts), "gradient_accumulation_steps": -(-prompts // 8)}
+    if not batch.keys() & setup.given.keys():
+        sft |= batch
+    schedule = {"lr_scheduler_type": "cosine", "warmup_steps": 0.1}
+    sft |= {setting: value for setting, value in schedule.items() if setting not in setup.given}
     grpo = {"num_prefix_generations": 0}
     prefix_rft = {"num_prefix_generations": setup.given.get("num_prefix_generations", 1)}
     stages = {"stages": {"sft": {"trainer": "sft", **sft}, "rft": grpo}}
     recipes = {
         "prefix_rft": ("Prefix-RFT: in each group, one rollout starts from a demonstration.", prefix_rft),
         "grpo": ("Plain GRPO (Dr. GRPO): the same without demonstrations.", grpo),
-        "sft": (f"SFT on the demonstrations, {prompts} a step.", {"trainer": "sft", **sft}),
-        "sft_then_rft": ("SFT, then GRPO from its result.", stages),
+        "sft": (f"SFT on the demonstrations. {RATE_OF_SFT}", {"trainer": "sft", **sft}),
+        "sft_then_rft": (f"SFT, then GRPO from its result: each of max_steps. {RATE_OF_SFT}", stages),
     }
     texts = {SHARED_BASE: _base(setup)}
     for method, (purpose, own) in recipes.items():
@@ -126,6 +127,16 @@ def recipe_texts(setup: Setup) -> dict[str, str]:
     order = {"title": name, "recipes": list(LABELS), "labels": LABELS}
     texts[SPECIFICATION] = _yaml([("What `prefix-rft compare` shows, in this order.", order)])
     return texts
+
+
+def _of_step(setup: Setup) -> str:
+    """What a step of GRPO takes, in words, with the settings of the command line."""
+    given = setup.given
+    rows = given.get("per_device_train_batch_size", setup.group)
+    rows *= given.get("gradient_accumulation_steps", setup.prompts_a_step)
+    prompts = rows / setup.group
+    passes = setup.steps * prompts / setup.rows
+    return f"Training: {prompts:g} prompts x {setup.group} rollouts a step, {passes:.1f} passes"
 
 
 def _base(setup: Setup) -> str:
@@ -141,7 +152,7 @@ def _base(setup: Setup) -> str:
             {"num_generations": group, "max_completion_length": setup.completion_budget},
         ),
         (
-            f"Training: {prompts} prompts x {group} rollouts a step, {steps * prompts / setup.rows:.1f} passes",
+            f"{_of_step(setup)}. The rate is that of a model of this size",
             {
                 "per_device_train_batch_size": group,
                 "gradient_accumulation_steps": prompts,

@@ -42,6 +42,7 @@ class OwnRows:
         rows (`list[OwnRow]`): some with a demonstration, from all over the dataset.
         looked_at (`int`): rows among which these were found.
         without (`int`): how many of those have no demonstration.
+        unanswered (`int`): how many have no answer.
     """
 
     form: RowForm
@@ -49,6 +50,7 @@ class OwnRows:
     rows: list[OwnRow]
     looked_at: int
     without: int
+    unanswered: int
 
     @property
     def is_text(self) -> bool:
@@ -106,13 +108,17 @@ def look_at(dataset: "Dataset", given: Mapping[str, str | None], needs_answer: b
     if form is None or asked:
         contents = " or ".join(f"{role}s" for role in asked)
         flags = ", ".join(f"`--{role}_column`" for role in asked)
-        raise UserError(f"no column is known to hold the {contents}. {listed} Name it: {flags}.")
+        own = ""
+        if asked == ["answer"]:
+            own = ", or a reward that needs none (--reward_funcs my_rewards.exact)"
+            contents += ", and the demonstrations state none in a box, in answer tags or after ####"
+        raise UserError(f"no column is known to hold the {contents}. {listed} Name it: {flags}{own}.")
     return _read(dataset, form, needs_answer)
 
 
 def _read(dataset: "Dataset", form: RowForm, needs_answer: bool) -> OwnRows:
     places = range(0, len(dataset), -(-len(dataset) // MOST_READ))
-    rows, without = [], 0
+    rows, without, unanswered = [], 0, 0
     for place, columns in zip(places, dataset.select(places), strict=True):
         read = form.read(columns)
         if fault := prompt_fault(read["prompt"]):
@@ -120,10 +126,12 @@ def _read(dataset: "Dataset", form: RowForm, needs_answer: bool) -> OwnRows:
         with as_user_error(ValueError):
             demonstrations = parse_demonstrations(read["completion"], place, str(form.demonstration))
         without += not demonstrations
-        if demonstrations and (read["solution"] not in (None, "", []) or not needs_answer):
+        is_unanswered = needs_answer and read["solution"] in (None, "", [])
+        unanswered += is_unanswered
+        if demonstrations and not is_unanswered:
             rows.append(OwnRow(place, read["prompt"], demonstrations[0], read["solution"], columns))
     if not rows:
         role = "demonstration" if without == len(places) else "answer"
         column = getattr(form, role)
         raise UserError(f"the column '{column}' has no {role} in any row. Name another: `--{role}_column`.")
-    return OwnRows(form, len(dataset), rows, len(places), without)
+    return OwnRows(form, len(dataset), rows, len(places), without, unanswered)

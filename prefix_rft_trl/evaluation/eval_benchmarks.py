@@ -115,23 +115,27 @@ def _load_problems(name: str, chosen: EvalOverrides) -> "Dataset":
             f"There is no benchmark {name!r}.{nearest(name, [*BENCHMARKS, LAB])} Known: {', '.join(BENCHMARKS)}, "
             f"{LAB}; or give a file ({KINDS}), or a dataset on the Hub as OWNER/NAME."
         )
-    problem_columns, answer_columns = PROBLEM_COLUMNS, ANSWER_COLUMNS
+    problems, answers = list(PROBLEM_COLUMNS), list(ANSWER_COLUMNS)
     if chosen.test_share:
         rows = _held_out_by_share(name, chosen)
-        problem_columns, answer_columns = ("prompt", *PROBLEM_COLUMNS), ("solution", *ANSWER_COLUMNS)
+        problems, answers = ["prompt", *problems], ["solution", *answers]
     else:
         splits = load_splits(name, chosen.dataset_config)
         rows = pick_split(splits, chosen.dataset_split or (HELD_OUT if HELD_OUT in splits else next(iter(splits))))
-    problem = _column(rows, name, chosen.prompt_column, problem_columns, "problems", "--prompt_column")
-    answer = _column(rows, name, chosen.answer_column, answer_columns, "right answers", "--answer_column")
+    problem = _column(rows, name, chosen.prompt_column, problems, "problems", "--prompt_column")
+    answer = _column(rows, name, chosen.answer_column, answers, "right answers", "--answer_column")
     _check_problems(name, problem, list(rows[problem]))
     return _copy_column(_copy_column(rows, problem, "prompt"), answer, "solution")
 
 
 def _held_out_by_share(name: str, chosen: EvalOverrides) -> "Dataset":
     """The problems that a training with this share holds out, read as it reads them."""
-    settings = {"test_share": chosen.test_share, "test_seed": chosen.test_seed}
-    settings |= {"prompt_column": chosen.prompt_column, "dataset_train_split": chosen.dataset_split}
+    settings = {
+        "test_share": chosen.test_share,
+        "test_seed": chosen.test_seed,
+        "prompt_column": chosen.prompt_column,
+        "dataset_train_split": chosen.dataset_split,
+    }
     columns = {"prompt_column": chosen.prompt_column, "demonstration_column": "none"}
     columns |= {"answer_column": chosen.answer_column}
     return load_splits(name, chosen.dataset_config, settings=settings, columns=columns)[HELD_OUT]
@@ -146,8 +150,8 @@ def _load_registered(name: str) -> "Dataset":
     return Dataset.from_dict({"prompt": [problem.text for problem in problems], "solution": solutions})
 
 
-def _column(rows: "Dataset", name: str, given: str | None, known: tuple[str, ...], content: str, flag: str) -> str:
-    found = next((column for column in ((given,) if given else known) if column in rows.column_names), None)
+def _column(rows: "Dataset", name: str, given: str | None, known: list[str], content: str, flag: str) -> str:
+    found = next((column for column in ([given] if given else known) if column in rows.column_names), None)
     if found is None:
         wanted = given or " or ".join(known)
         raise ValueError(

@@ -185,3 +185,77 @@ def test_a_setting_of_the_command_line_is_not_taken_back_by_a_recipe():
 )
 def test_recipes_have_a_plain_name(dataset, name):
     assert plain_name(dataset) == name
+
+
+def init(file: str, model: str, *flags: str) -> int:
+    return main(["init", file, "--model", model, "--output_dir", "mine", *flags])
+
+
+def write_file(name: str, rows: list[dict[str, Any]]) -> None:
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+GSM8K_ROWS = [{"question": question, "answer": answer} for question, answer in zip(PROBLEMS, MARKED, strict=True)]
+
+
+@pytest.mark.parametrize("share", ["0", "0.99", "1"])
+def test_a_share_that_cannot_be_held_out_is_refused(share, chat_model, capsys):
+    write_file("rows.jsonl", GSM8K_ROWS)
+    assert init("rows.jsonl", chat_model, "--test_share", share) == 2
+    assert "`test_share" in capsys.readouterr().err
+    assert not Path("mine").exists()
+
+
+def test_what_is_left_to_train_on_is_counted_in_problems(chat_model, capsys):
+    write_file("rows.jsonl", GSM8K_ROWS[:3] * 3)
+    assert init("rows.jsonl", chat_model) == 0
+    assert "held out        3 rows: few, so intervals will be wide" in capsys.readouterr().out
+    assert yaml.safe_load(Path("mine/base.yaml").read_text())["gradient_accumulation_steps"] == 4
+    assert main(["train", "--config", "mine/prefix_rft.yaml", "--dry_run"]) == 0
+
+
+def test_splits_with_other_columns_are_read_by_their_forms(chat_model):
+    write_file("data/train.jsonl", GSM8K_ROWS)
+    write_file("data/test.jsonl", [{"problem": "Add 5 to 5.", "solution": "It is 10.", "answer": "10"}])
+    assert init("data", chat_model, "--max_steps", "1") == 0
+    assert "prompt_column" not in yaml.safe_load(Path("mine/base.yaml").read_text())
+    assert main(["train", "--config", "mine/grpo.yaml", "--dry_run"]) == 0
+
+
+def test_slices_are_taken(chat_model):
+    write_file("rows.jsonl", GSM8K_ROWS)
+    assert init("rows.jsonl", chat_model, "--dataset_train_split", "train[:9]", "--measure_split", "train[9:]") == 0
+    assert yaml.safe_load(Path("mine/base.yaml").read_text())["dataset_train_split"] == "train[:9]"
+
+
+def test_rows_without_an_answer_are_counted(chat_model, capsys):
+    write_file("rows.jsonl", [*GSM8K_ROWS[:8], *({**row, "answer": None} for row in GSM8K_ROWS[8:])])
+    assert init("rows.jsonl", chat_model) == 0
+    said = capsys.readouterr().out
+    assert "GRPO only       4 of 12 rows, without a demonstration" in said
+    assert "no answer       4 of 12 rows, which teach plain GRPO nothing" in said
+
+
+def test_a_file_without_stated_answers_says_so(chat_model, capsys):
+    turns = conversation(("human", "gpt"), ("from", "value"))
+    for one in turns:
+        one[1]["value"] = "The answer is simple."
+    write_file("share.jsonl", [{"conversations": one} for one in turns])
+    assert init("share.jsonl", chat_model) == 2
+    assert "the demonstrations state none in a box, in answer tags or after ####" in capsys.readouterr().err
+    plain = [{"problem": problem, "solution": "Add them.", "answer": "7"} for problem in PROBLEMS]
+    write_file("plain.jsonl", plain)
+    assert init("plain.jsonl", chat_model) == 2
+    assert "that of row 0 states no answer in a box" in capsys.readouterr().err
+    assert init("plain.jsonl", chat_model, "--reward_funcs", "math_accuracy_reward") == 0
+
+
+def test_what_is_given_reaches_all_recipes_and_their_comments():
+    given = {"learning_rate": 1e-4, "per_device_train_batch_size": 16, "gradient_accumulation_steps": 4,
+             "lr_scheduler_type": "linear"}  # fmt: skip
+    texts = recipe_texts(setup(given=given))
+    assert "# Training: 8 prompts x 8 rollouts a step, 1.5 passes" in texts["base.yaml"]
+    sft = yaml.safe_load(texts["sft.yaml"])
+    assert sft["learning_rate"] == 1e-3
+    assert not sft.keys() & (given.keys() - {"learning_rate"})
