@@ -242,8 +242,8 @@ def _reward(rows: "OwnRows", answer_column: str | None, given: Settings) -> tupl
     settings: Settings = {"reward_funcs": [found.name]}
     if found.name == VERIFIED and answer_column:
         settings["reward_kwargs"] = {VERIFIED: {"solution_column": answer_column}}
-    of = "" if found.tried == rows.number else " that were tried"
-    return settings, f" finds {found.right} of {found.tried} demonstrations{of} right"
+    tried = "" if found.tried == rows.number else "tried "
+    return settings, f" finds {found.right} of {found.tried} {tried}demonstrations right"
 
 
 def _print_facts(title: str, facts: dict[str, Any]) -> None:

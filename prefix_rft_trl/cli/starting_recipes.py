@@ -152,7 +152,7 @@ def _base(setup: Setup) -> str:
             {"num_generations": group, "max_completion_length": setup.completion_budget},
         ),
         (
-            f"{_of_step(setup)}. The rate is that of a model of this size",
+            f"{_of_step(setup)};\nthe learning rate is one for a model of this size",
             {
                 "per_device_train_batch_size": group,
                 "gradient_accumulation_steps": prompts,

@@ -17,6 +17,8 @@ PAGE = (ROOT / "docs" / "your_data.md").read_text()
 COMMANDS = [shlex.split(line) for line in re.findall(r"^(prefix-rft .*)$", "\n".join(
     re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)), re.MULTILINE)]  # fmt: skip
 RECIPE = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+MENTIONED = [shlex.split(line) for line in re.findall(r"`(prefix-rft (?:train|eval) [^`]*)`", PAGE)]
+SMALL_MENTIONED = {"train": [], "eval": ["--backend", "transformers", "--max_new_tokens", "8"]}
 SMALL = {  # in two steps of one group, by an untrained model
     "init": ["--max_steps", "2", "--num_generations", "4"],
     "compare": ["--seeds", "1", "--gradient_accumulation_steps", "1"],
@@ -48,6 +50,10 @@ def chat_model(text_model, tmp_path) -> Path:
     return tmp_path / "model"
 
 
+def test_the_page_says_what_a_run_would_do_and_how_to_evaluate_it():
+    assert [command[1] for command in MENTIONED] == ["train", "eval"]
+
+
 def test_the_page_takes_four_commands_and_ten_lines_of_yaml():
     assert [command[1] for command in COMMANDS] == ["init", "data", "compare", "train"]
     assert sum(len(block.splitlines()) for block in RECIPE) <= 10
@@ -68,6 +74,8 @@ def test_the_page_leads_from_a_file_to_the_picture(chat_model, tmp_path, monkeyp
     said = capsys.readouterr().out
     assert "my.jsonl: 30 rows" in said
     assert "30 demonstrations right" in said
+    for command in MENTIONED:
+        assert main([*command[1:], *SMALL_MENTIONED[command[1]]]) == 0, capsys.readouterr().out
     report = Path("runs/compare-my")
     assert "data:image" in (report / "report.html").read_text()
     rows = json.loads((report / "results.json").read_text())["tables"][0]["rows"]
