@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from prefix_rft_trl.method.demonstrations import Message, parse_demonstrations
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 
+from .loading import COLUMN_SETTINGS
 from .prompts import BOX_INSTRUCTION, MARK_INSTRUCTION, Prompt, shared_parts
 from .row_forms import RowForm, example_row, recognised_form
 from .row_scan import prompt_fault
@@ -15,7 +16,7 @@ from .row_scan import prompt_fault
 if TYPE_CHECKING:
     from datasets import Dataset
 
-ROLES = {"prompt": "prompt", "demonstration": "completion", "answer": "solution"}  # and the default columns
+ROLES = {role: default for role, (_, default) in COLUMN_SETTINGS.items()}  # and the default columns
 MOST_READ = 500  # rows, evenly spaced
 _STYLES = {r"\boxed": BOX_INSTRUCTION, "####": MARK_INSTRUCTION}
 

@@ -22,7 +22,7 @@ DEMONSTRATION_COLUMNS = (
 )  # fmt: skip
 ANSWER_COLUMNS = ("answer", "final_answer", "expected_answer", "ground_truth", "gold_answer")
 CONVERSATION_COLUMNS = ("messages", "conversations", "conversation")
-ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant"}
+SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant"}
 MARK = "####"
 
 _EXAMPLES = 20  # first rows, of which each column gives its first value
@@ -114,7 +114,7 @@ def read_messages(value: Any) -> list[Message] | None:
         return None
     roles = [item["from"].strip().lower() for item in value]
     return [
-        {"role": ROLES.get(role, role), "content": item["value"] or ""}
+        {"role": SPEAKERS.get(role, role), "content": item["value"] or ""}
         for role, item in zip(roles, value, strict=True)
     ]
 
