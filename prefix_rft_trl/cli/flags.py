@@ -2,6 +2,7 @@
 
 import json
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from shutil import get_terminal_size
 from typing import Any
 
 from prefix_rft_trl.utils.errors import UserError
@@ -9,7 +10,10 @@ from prefix_rft_trl.utils.tables import fill_paragraphs
 
 
 class CommandHelp(RawDescriptionHelpFormatter):
-    """Help whose description and epilog fit the terminal; lines that are indented stay lines of their own."""
+    """Help in the width of the terminal, whose description and epilog keep lines that are indented as they are."""
+
+    def __init__(self, prog: str, **options: Any):
+        super().__init__(prog, **{"width": get_terminal_size().columns, **options})
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return fill_paragraphs(text, width)

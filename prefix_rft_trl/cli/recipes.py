@@ -21,9 +21,9 @@ The recipes that come with the package. Every command that takes the path of a r
   prefix-rft recipes show NAME            print one: how to get model and data,
                                           the command, what to expect
   prefix-rft recipes copy NAME [FOLDER]   copy one, or a folder, to change it
-  prefix-rft recipes model NAME           make the model that it starts from, with
-                                          its `model_changes`, and print the
-                                          folder, for a vLLM server"""
+  prefix-rft recipes model NAME           make the model that it starts from,
+                                          with its `model_changes`, and print
+                                          the folder, for a vLLM server"""
 
 
 def run(argv: list[str]) -> int:

@@ -26,7 +26,7 @@ from .launch.locking import DEFAULT_FOLDER, run_lock
 from .launch.recipe import Recipe, grouped
 
 
-WIDTH = 78
+WIDTH = 80
 
 INPUTS = (
     "model_name_or_path", "dataset_name", "dataset_test_file", "resume_from_checkpoint", "chat_template_path",
