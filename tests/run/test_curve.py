@@ -245,9 +245,10 @@ def test_resumed_run_tracks_each_measurement_once(tracked, tmp_path):
 
 
 def test_event_file_of_tensorboard_holds_the_accuracy_of_the_curve(tmp_path):
-    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     lines = train("prefix_rft", tmp_path, report_to="tensorboard")
     (file,) = tmp_path.rglob("events.out.tfevents.*")
-    events = event_accumulator.EventAccumulator(str(file)).Reload()
+    events = EventAccumulator(str(file)).Reload()
     found = [(event.step, event.value) for event in events.Scalars("eval/accuracy")]
     assert found == measured_values(lines, "accuracy")
