@@ -11,6 +11,8 @@ def find_recipe_file(path: str | Path) -> Path:
     """
     A file or folder of recipes: the path itself if it exists, with or without `.yaml`, or else that of the package.
 
+    A folder without any recipe, such as that of a run, hides none of the package.
+
     Args:
         path (`str` or `Path`): such as `mine.yaml`, `recipes/lab/sft.yaml`, `lab/sft` or `recipes/lab`.
 
@@ -18,7 +20,7 @@ def find_recipe_file(path: str | Path) -> Path:
         `Path`: the file or folder; the path as it was given if there is none.
     """
     path = Path(path)
-    if path.exists() or path.is_absolute():
+    if path.is_file() or path.is_absolute() or next(path.glob("*.yaml"), None):
         return path
     in_package = FOLDER.joinpath(*path.parts[1:] if path.parts[:1] == ("recipes",) else path.parts)
     candidates = (_yaml(path), in_package, _yaml(in_package))

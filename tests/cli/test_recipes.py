@@ -16,6 +16,7 @@ from prefix_rft_trl.cli.launch.recipe import Recipe, load_recipe
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.cli.recipes import purpose
 from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.recipe_files import FOLDER, find_recipe_file
 
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -168,3 +169,12 @@ def test_a_closed_pipe_gives_no_traceback():
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
         listing.stdout.close()
         assert listing.stderr.read() == b""
+
+
+def test_a_folder_of_runs_hides_no_recipe_of_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lab" / "sft").mkdir(parents=True)
+    assert find_recipe_file("lab/sft") == FOLDER / "lab" / "sft.yaml"
+    assert find_recipe_file("lab") == FOLDER / "lab"
+    (tmp_path / "lab" / "mine.yaml").touch()
+    assert find_recipe_file("lab") == Path("lab")
