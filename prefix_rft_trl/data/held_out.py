@@ -1,6 +1,7 @@
 """Hold problems out of training: a file of their own, a share drawn by a seed, or a slice of a split."""
 
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -187,8 +188,9 @@ def leave_out_trained(held_out: "Dataset", trained: Any, column: str) -> "Datase
             f"all {len(held_out):,} held-out problems are trained on, so accuracy on them says nothing. Hold others "
             "out, such as with `test_share: 0.1` of the training problems."
         )
-    logger.warning(
-        f"{len(held_out) - len(left):,} of {len(held_out):,} held-out problems are left out of the measurements: they "
-        "are trained on too."
-    )
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        logger.warning(
+            f"{len(held_out) - len(left):,} of {len(held_out):,} held-out problems are left out of the measurements: "
+            "they are trained on too."
+        )
     return held_out.select(left)
