@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prefix_rft_trl.data.benchmarks import BENCHMARKS, find_benchmarks, local_folder
+from prefix_rft_trl.data.data_files import check_source
 from prefix_rft_trl.data.held_out import HELD_OUT, pick_split, split_names, with_held_out
 from prefix_rft_trl.data.loading import check_column, load_splits
 from prefix_rft_trl.models.changes import ModelChanges, changed_tokenizer
@@ -60,6 +61,9 @@ COLUMNS = {  # contents, default name, and what else the flag takes
 
 def run(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
+    if arguments.dataset:
+        check_source(arguments.dataset, is_streaming=True)  # before the imports, which take seconds
+
     from prefix_rft_trl.data.check import check_dataset
 
     if arguments.json:

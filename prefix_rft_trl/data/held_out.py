@@ -154,8 +154,8 @@ def draw_held_out(keys: Iterable[int | None], share: float, seed: int) -> set[in
     number = max(1, round(share * len(problems)))
     if number >= len(problems):
         raise UserError(
-            f"`test_share: {share}` of {len(problems)} different problems leaves none to train on. Lower it, or set "
-            "`dataset_test_file`."
+            f"`test_share: {share}` of {len(problems)} different problems leaves none to train on. Lower it, or "
+            "take held-out problems from another file."
         )
     drawn = draw(number, [(key,) for key in problems], seed, Purpose.HELD_OUT)
     return {place for problem in drawn for place in places[problems[problem]]}

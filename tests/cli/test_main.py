@@ -36,3 +36,17 @@ def test_help_version_and_an_unknown_command_say_what_there_is(arguments, code, 
     assert (stop.value.code or 0) == code
     shown = "".join(capsys.readouterr())
     assert all(part in shown for part in parts), shown
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["init gone.jsonl --model lab", "data columns --input gone.jsonl --output x.jsonl", "data check gone.jsonl",
+     "train --config lab/grpo --dataset_name gone.jsonl"],
+)  # fmt: skip
+def test_a_file_that_is_not_there_is_refused_before_libraries_are_imported(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script = "import sys; from prefix_rft_trl.cli.main import main; code = main(sys.argv[1:])\n"
+    script += "print(code, {'torch', 'datasets', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script, *line.split()], capture_output=True, text=True, timeout=120)
+    assert "there is no dataset file 'gone.jsonl'" in done.stderr
+    assert done.stdout == "2 set()\n"
