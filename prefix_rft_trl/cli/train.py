@@ -100,7 +100,8 @@ def _take_switch(recipe: Recipe, name: str) -> tuple[Recipe, bool]:
 
 def _check_dataset_file(recipe: Recipe) -> None:
     """Raises a `UserError` for a file of a dataset that is not there, before the imports; stages may name others."""
-    name = (recipe.flag_values("dataset_name") or [recipe.settings.get("dataset_name")])[-1]
+    given = recipe.flag_values("dataset_name")
+    name = given[-1] if given else recipe.settings.get("dataset_name")
     if isinstance(name, str) and name and "stages" not in recipe.settings:
         check_source(name, is_streaming=True)
 
