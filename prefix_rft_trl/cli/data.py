@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.data.convert.options import ConversionOptions
 from prefix_rft_trl.data.convert.sources import SOURCES, KnownSource
-from prefix_rft_trl.data.data_files import file_format
+from prefix_rft_trl.data.data_files import check_source, file_format
 from prefix_rft_trl.data.held_out import pick_split
 from prefix_rft_trl.data.loading import load_splits
 from prefix_rft_trl.data.prompts import MARK_INSTRUCTION
@@ -66,6 +66,8 @@ def run(argv: list[str]) -> int:
         return check(argv[1:])
     arguments = make_parser().parse_args(current_flags(argv, OLD_FLAGS))
     source = _find_source(arguments.source)
+    if arguments.input:
+        check_source(arguments.input, is_streaming=True)  # before the imports, which take seconds
 
     from prefix_rft_trl.data.convert.conversion_report import print_conversion
     from prefix_rft_trl.data.convert.output import output_files

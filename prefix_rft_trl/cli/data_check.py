@@ -7,8 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from prefix_rft_trl.data.benchmarks import BENCHMARKS, find_benchmarks, local_folder
-from prefix_rft_trl.data.held_out import pick_split
+from prefix_rft_trl.data.data_files import check_source
+from prefix_rft_trl.data.held_out import HELD_OUT, pick_split, split_names, with_held_out
 from prefix_rft_trl.data.loading import check_column, load_splits
 from prefix_rft_trl.models.changes import ModelChanges, changed_tokenizer
 from prefix_rft_trl.models.sources import NO_WARNING_LENGTH, context_length, load_tokenizer, resolve_model
@@ -46,6 +49,7 @@ EPILOG = """\
 With a recipe the dataset, its columns, the tokenizer and the budgets are the
 recipe's; flags override it."""
 
+ROW = "row_of_split"  # column with the number of a row in the dataset
 MARKERS_OF_LAB = ("#",)
 MAPPINGS = ("chat_template_kwargs", "reasoning_gym", "model_changes")
 COLUMNS = {  # contents, default name, and what else the flag takes
@@ -57,6 +61,9 @@ COLUMNS = {  # contents, default name, and what else the flag takes
 
 def run(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
+    if arguments.dataset:
+        check_source(arguments.dataset, is_streaming=True)  # before the imports, which take seconds
+
     from prefix_rft_trl.data.check import check_dataset
 
     if arguments.json:
@@ -67,7 +74,9 @@ def run(argv: list[str]) -> int:
     split = arguments.split or settings.get("dataset_train_split", "train")
     named = {f"{kind}_column" for kind in COLUMNS}
     given = {flag: getattr(arguments, flag) or settings.get(flag) for flag in named}
-    dataset = _load(name, arguments.config or settings.get("dataset_config"), split, settings, given)
+    dataset, numbers, held_out = _load(
+        name, arguments.config or settings.get("dataset_config"), split, settings, given
+    )
     columns = _columns(arguments, settings, dataset)
     benchmarks = _benchmarks(arguments.benchmarks)
     measure = _measure(arguments, settings)
@@ -79,7 +88,8 @@ def run(argv: list[str]) -> int:
         markers = _markers(arguments, name, settings)
         rows = _rows_per_step(settings) if arguments.recipe else None
         asked = settings.get("instruction")
-        report = check_dataset(dataset, columns, verifier, benchmarks, measure, budgets, markers, rows, asked)
+        of_recipe = (measure, budgets, markers, rows, asked)
+        report = check_dataset(dataset, columns, verifier, benchmarks, *of_recipe, numbers, held_out)
     _show(report, f"{name}, split {split}", arguments)
     return report.exit_code
 
@@ -121,14 +131,44 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _load(name: str | None, config: str | None, split: str, settings: Settings, given: Settings) -> "Dataset":
+def _load(
+    name: str | None, config: str | None, split: str, settings: Settings, given: Settings
+) -> "tuple[Dataset, list[int], int]":
+    """The rows of a split, with those that are held out of it for measurements, their numbers in the split as it is
+    in the dataset, and how many of them are held out.
+    """
     if name is None:
         raise UserError("no dataset: name one before all flags, or a recipe with `dataset_name` (--recipe FILE).")
+    named = {**settings, **{flag: column for flag, column in given.items() if column}}
+    share = 0.0 if settings.get("dataset_test_file") else settings.get("test_share") or 0.0
     with as_user_error(ValueError):
-        dataset = pick_split(load_splits(name, config, settings=settings, columns=given, say=print), split)
-    if len(dataset) == 0:
+        whole = {**named, "test_share": None} if share else named
+        splits = load_splits(name, config, settings=whole, columns=given, say=print)
+        for each, rows in splits.items():
+            splits[each] = rows.add_column(ROW, np.arange(len(rows)))
+        if share:
+            splits = with_held_out(splits, named, None)
+        found = pick_split(splits, split)
+    if len(found) == 0:
         raise UserError(f"the dataset {name!r} has no rows in its split '{split}'.")
-    return dataset
+    return _with_held_out(found, splits, split, HELD_OUT if share else settings.get("measure_split"), settings)
+
+
+def _with_held_out(
+    found: "Dataset", splits: Any, split: str, measured: str | None, settings: Settings
+) -> "tuple[Dataset, list[int], int]":
+    from datasets import concatenate_datasets
+
+    trained = settings.get("dataset_train_split", "train")
+    if len(split_names(split)) > 1:  # each counts from 0
+        return found.remove_columns(ROW), list(range(len(found))), 0
+    numbers, held_out = set(found[ROW]), []
+    if split == trained and measured and (settings.get("test_share") or split_names(measured) == split_names(split)):
+        rows = pick_split(splits, measured)
+        held_out = [place for place, number in enumerate(rows[ROW]) if number not in numbers]
+        found = concatenate_datasets([found, rows.select(held_out)])
+        found = found.select(np.argsort(found[ROW]))
+    return found.remove_columns(ROW), list(found[ROW]), len(held_out)
 
 
 def _columns(arguments: argparse.Namespace, settings: Settings, dataset: "Dataset") -> "Columns":

@@ -14,7 +14,7 @@ from prefix_rft_trl.evaluation.sampling import EvalOverrides, Sampling
 from prefix_rft_trl.utils.documented import parameter_texts
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.files import check_writable_folder
-from prefix_rft_trl.utils.tables import print_table
+from prefix_rft_trl.utils.tables import print_sentence, print_table
 
 from .flags import command_parser, read_dict
 
@@ -186,7 +186,7 @@ def _prepare(
 
 
 def _report(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
+    print_sentence(sentence, sys.stderr)
 
 
 def _values_of_k(given: list[int] | None, benchmarks: list["Benchmark"]) -> list[int]:
@@ -218,7 +218,10 @@ def _show(evaluated: dict[str, dict[str, "Scores"]], ks: list[int], folder: Path
     print_table(scores_table(evaluated, ks))
     for benchmark in dict.fromkeys(name for by_benchmark in evaluated.values() for name in by_benchmark):
         _warn(benchmark, differing_settings(folder / model / benchmark for model in evaluated))
-    print(f"The results are in {folder}: results.json, pass_at_k.png, and the samples of each model as Parquet.")
+    print_sentence(
+        f"The results are in {folder}: results.json, pass_at_k.png, and the samples of each model as Parquet.",
+        sys.stdout,
+    )
 
 
 def _compare(folders: list[Path]) -> int:
@@ -229,10 +232,10 @@ def _compare(folders: list[Path]) -> int:
     print_table(differences_table(names[0], names[1], found))
     for one in found:
         _warn(one.benchmark, one.differing_settings)
-    print("Positive: the second is better. 95% intervals of the mean difference over problems.")
+    print_sentence("Positive: the second is better. 95% intervals of the mean difference over problems.", sys.stdout)
     return 0
 
 
 def _warn(benchmark: str, differing: list[str]) -> None:
     if differing:
-        print(f"Not asked alike on {benchmark}: {'; '.join(differing)}.")
+        print_sentence(f"Not asked alike on {benchmark}: {'; '.join(differing)}.", sys.stdout)

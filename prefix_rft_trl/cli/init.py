@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefix_rft_trl.data.data_files import file_format
+from prefix_rft_trl.data.data_files import check_source, file_format
 from prefix_rft_trl.data.texts import last_words
 from prefix_rft_trl.utils.errors import UserError, as_user_error, nearest
 from prefix_rft_trl.utils.files import check_writable_folder, write_atomically
@@ -54,6 +54,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--output_dir", type=Path, metavar="FOLDER", help="for the recipes (the name of the dataset)")
     parser.add_argument("--overwrite", action="store_true", help="replace the recipes in the folder")
     arguments, flags = parser.parse_known_args(argv)
+    check_source(arguments.dataset, is_streaming=True)  # before the imports, which take seconds
     folder = arguments.output_dir or Path(plain_name(arguments.dataset))
     _check_folder(folder, arguments.overwrite)
     given = _read_settings(flags)

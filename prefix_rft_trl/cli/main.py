@@ -26,6 +26,7 @@ COMMANDS = {
     "completion": "print what makes bash or zsh complete commands and flags",
 }
 
+SECONDS_WITHOUT_BAR = "2"  # that datasets and models may take to be read or written without a progress bar
 EPILOG = """\
 `prefix-rft <command> --help` describes a command.
 
@@ -39,6 +40,7 @@ exit codes:
 def main(argv: list[str] | None = None) -> int:
     """Runs a command; returns its exit code: 0 done, 1 failed, 2 refused, 130 interrupted."""
     _print_any_text()
+    os.environ.setdefault("TQDM_DELAY", SECONDS_WITHOUT_BAR)  # before tqdm is imported
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="prefix-rft",

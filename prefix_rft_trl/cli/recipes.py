@@ -9,7 +9,7 @@ from prefix_rft_trl.utils.recipe_files import FOLDER, find_recipe_file, recipe_n
 
 from .flags import command_parser, read_dict
 from .launch.inheritance import readable_text
-from .launch.recipe import Recipe, load_recipe, recipe_path
+from .launch.recipe import Recipe, recipe_path
 
 
 DESCRIPTION = """\
@@ -47,7 +47,7 @@ def run(argv: list[str]) -> int:
         case None:
             print_list()
         case "show":
-            print(readable_text(recipe_path(arguments.name)), end="")
+            show_recipe(recipe_path(arguments.name))
         case "copy":
             print(copy_recipes(arguments.name, arguments.folder))
         case "model":
@@ -81,6 +81,16 @@ def print_list() -> None:
     console = Console()  # ends quietly when a pipe is closed, as by `head`
     console.print(table)
     console.print("\n`prefix-rft recipes show NAME` prints one, `prefix-rft train --config NAME` trains it.")
+
+
+def show_recipe(path: Path) -> None:
+    """Prints a recipe, one with a `base` with all settings that it takes."""
+    text = readable_text(path)
+    print(text, end="")
+    if text != path.read_text(encoding="utf-8"):
+        print(
+            f"\n# All others have their defaults, which a dry run shows:\n# prefix-rft train --config {path} --dry_run"
+        )
 
 
 def copy_recipes(name: str, target: Path) -> Path:
@@ -118,7 +128,7 @@ def make_model(recipe: str, flags: list[str]) -> str:
     """The folder or name of the model that a recipe with flags starts from, made first if it has `model_changes`."""
     from .launch.arguments import is_setting, split_launcher_flags
 
-    first = Recipe(load_recipe(recipe), flags).trainings(is_setting)[0]
+    first = Recipe.read(["--config", recipe, *flags]).trainings(is_setting)[0]
     split_launcher_flags(first)  # refuses unknown settings
     settings = first.parser().parse_known_args(first.flags)[0]
     model, changes = settings.model_name_or_path, read_dict("model_changes", settings.model_changes)

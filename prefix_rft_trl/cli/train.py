@@ -13,6 +13,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+from prefix_rft_trl.data.data_files import check_source
 from prefix_rft_trl.models.adapters import merge_adapter, remove_adapter
 from prefix_rft_trl.run.fingerprint import RunFingerprint
 from prefix_rft_trl.run.folder import STATE, is_finished, last_checkpoint
@@ -82,6 +83,7 @@ def run(argv: list[str]) -> int:
         return 0
     recipe = Recipe.read(argv)  # before the imports, which take seconds
     recipe, is_dry = _take_switch(recipe, "dry_run")
+    _check_dataset_file(recipe)
     if is_dry:
         return _check_and_train(recipe, is_dry)
     with run_lock(recipe):
@@ -94,6 +96,14 @@ def _take_switch(recipe: Recipe, name: str) -> tuple[Recipe, bool]:
     if words and words[-1].lower() not in ("true", "false"):
         raise UserError(f"`--{name}` is `true` or `false`, found {words[-1]!r}.")
     return recipe.without_flags(name), bool(words) and words[-1].lower() == "true"
+
+
+def _check_dataset_file(recipe: Recipe) -> None:
+    """Raises a `UserError` for a file of a dataset that is not there, before the imports; stages may name others."""
+    given = recipe.flag_values("dataset_name")
+    name = given[-1] if given else recipe.settings.get("dataset_name")
+    if isinstance(name, str) and name and "stages" not in recipe.settings:
+        check_source(name, is_streaming=True)
 
 
 def _check_and_train(recipe: Recipe, is_dry: bool = False) -> int:

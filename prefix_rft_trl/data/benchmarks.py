@@ -68,7 +68,7 @@ def load_benchmark(name: str) -> list[BenchmarkProblem]:
     """The problems of one of `BENCHMARKS`: of `<name>.jsonl` in the [`local_folder`], or else on the Hub.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, or if the Hub does not provide it.
     """
     if name not in BENCHMARKS:
         raise ValueError(
@@ -79,9 +79,17 @@ def load_benchmark(name: str) -> list[BenchmarkProblem]:
     if folder is not None and (path := folder / f"{name}.jsonl").is_file():
         return read_problems(path)
     from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
 
     benchmark = BENCHMARKS[name]
-    rows = load_dataset(benchmark.hub_name, benchmark.config, split=benchmark.split)
+    try:
+        rows = load_dataset(benchmark.hub_name, benchmark.config, split=benchmark.split)
+    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(
+            f"The benchmark {name} cannot be loaded from the Hub: {reason}. Give a JSONL file of its problems with "
+            f"`problem` and `answer` instead, or put it at ${DATA_FOLDER}/{SUBFOLDER}/{name}.jsonl."
+        ) from error
     return [
         BenchmarkProblem(text, answer)
         for text, answer in zip(rows[benchmark.problem_column], rows[benchmark.answer_column], strict=True)
@@ -118,7 +126,7 @@ def find_benchmarks(sources: Sequence[str]) -> dict[str, list[BenchmarkProblem]]
 
 def _problems_at(source: str) -> Iterable[tuple[str, list[BenchmarkProblem]]]:
     path = Path(source)
-    if path.is_dir():
+    if source and path.is_dir():
         files = sorted(path.glob("*.jsonl"))
         if not files:
             raise ValueError(f"The folder {source!r} has no benchmark: it holds no JSONL file.")

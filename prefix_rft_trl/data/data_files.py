@@ -21,8 +21,8 @@ SPLIT_WORDS = {  # in the path of a file below its folder
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
+HUB_NAME = re.compile(r"^\w[\w.-]*(/\w[\w.-]*)?$")
 
-_HUB_NAME = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
 _GZIP, _LFS_POINTER, _PARQUET, _BOM = b"\x1f\x8b", b"version https://git-lfs", b"PAR1", b"\xef\xbb\xbf"
 _OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _SAVED_DATASET, _SAVED_SPLITS = "state.json", "dataset_dict.json"
@@ -76,7 +76,7 @@ def check_source(name: str, is_streaming: bool = False) -> None:
         if form is None or not path.is_file():
             raise UserError(f"the dataset {name!r} is of no known kind. Name a file that ends in {KINDS}.")
         _check_file(path, form, is_streaming)
-    elif form or not _HUB_NAME.match(name):
+    elif form or not HUB_NAME.match(name):
         raise UserError(f"there is no dataset file {name!r}.{_nearest_file(path)}")
 
 

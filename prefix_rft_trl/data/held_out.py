@@ -1,6 +1,7 @@
 """Hold problems out of training: a file of their own, a share drawn by a seed, or a slice of a split."""
 
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -153,8 +154,8 @@ def draw_held_out(keys: Iterable[int | None], share: float, seed: int) -> set[in
     number = max(1, round(share * len(problems)))
     if number >= len(problems):
         raise UserError(
-            f"`test_share: {share}` of {len(problems)} different problems leaves none to train on. Lower it, or set "
-            "`dataset_test_file`."
+            f"`test_share: {share}` of {len(problems)} different problems leaves none to train on. Lower it, or "
+            "take held-out problems from another file."
         )
     drawn = draw(number, [(key,) for key in problems], seed, Purpose.HELD_OUT)
     return {place for problem in drawn for place in places[problems[problem]]}
@@ -187,8 +188,9 @@ def leave_out_trained(held_out: "Dataset", trained: Any, column: str) -> "Datase
             f"all {len(held_out):,} held-out problems are trained on, so accuracy on them says nothing. Hold others "
             "out, such as with `test_share: 0.1` of the training problems."
         )
-    logger.warning(
-        f"{len(held_out) - len(left):,} of {len(held_out):,} held-out problems are left out of the measurements: they "
-        "are trained on too."
-    )
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        logger.warning(
+            f"{len(held_out) - len(left):,} of {len(held_out):,} held-out problems are left out of the measurements: "
+            "they are trained on too."
+        )
     return held_out.select(left)

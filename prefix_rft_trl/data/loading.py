@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.utils.errors import UserError
 
-from .data_files import check_source, explain_unreadable, file_format, file_of_each_split, local_source
+from .data_files import HUB_NAME, check_source, explain_unreadable, file_format, file_of_each_split, local_source
 from .gym import NAME_PREFIX
 from .held_out import with_held_out
 from .prompts import make_prompt
@@ -187,7 +187,7 @@ def name_on_hub(name: str) -> str | None:
     """The name of a dataset for a model card; `None` where it is no dataset on the Hub."""
     is_made_here = name == "lab" or name.startswith(NAME_PREFIX)
     is_local = file_format(name) or Path(name).expanduser().exists()
-    return None if is_made_here or is_local else name
+    return name if HUB_NAME.match(name) and not is_made_here and not is_local else None
 
 
 def check_column(dataset: Any, column: str, contents: str, hint: str) -> None:

@@ -32,12 +32,15 @@ class Workload:
 
     Attributes:
         rows, accumulation (`int`): rows of a forward pass, and passes of a step.
+        sampled (`int`): rows that are sampled at a time, which train for `sampled / rows * iterations` passes.
+        iterations (`int`): how often a sampled row is trained on.
         budget (`int`): tokens of a completion or a demonstration at most.
         prompt, answer (`float`): tokens of an average prompt, and of an average completion or demonstration.
         samples (`bool`): whether completions are sampled; not in SFT.
         rank (`int`): of the adapter; 0 without one.
         vllm_share (`float`): of the device's memory that vLLM has in the training processes; 0 without it.
         has_vllm (`bool`): whether vLLM samples, there or elsewhere.
+        vllm_devices (`int`): devices that share the weights of vLLM, and sample the rows of all of them.
         weight, activation (`float`): bytes of a number.
         shards (`int`): devices that share gradients and optimizer.
         has_checkpoints (`bool`): whether activations of a layer are computed again (`gradient_checkpointing`).
@@ -45,6 +48,8 @@ class Workload:
 
     rows: int
     accumulation: int
+    sampled: int
+    iterations: int
     budget: int
     prompt: float
     answer: float
@@ -52,6 +57,7 @@ class Workload:
     rank: int
     vllm_share: float
     has_vllm: bool
+    vllm_devices: int
     weight: float
     activation: float
     shards: int
@@ -79,10 +85,15 @@ class Workload:
         else:
             budget = settings["max_completion_length"]
         is_here = has_vllm and settings.get("vllm_mode") != "server"
+        rows, accumulation = settings["per_device_train_batch_size"], settings["gradient_accumulation_steps"]
+        passes = settings.get("steps_per_generation")
+        passes = passes or (settings.get("generation_batch_size") or rows * accumulation * shards) // (rows * shards)
         bits = 4 if settings.get("load_in_4bit") else 8 if settings.get("load_in_8bit") else 0
         return cls(
-            rows=settings["per_device_train_batch_size"],
-            accumulation=settings["gradient_accumulation_steps"],
+            rows=rows,
+            accumulation=accumulation,
+            sampled=rows * passes,
+            iterations=settings.get("num_iterations", 1),
             budget=budget,
             prompt=prompt,
             answer=MEAN_SHARE * budget if answer is None else answer,
@@ -90,6 +101,7 @@ class Workload:
             rank=settings["lora_r"] if settings.get("use_peft") else 0,
             vllm_share=settings["vllm_gpu_memory_utilization"] if is_here else 0.0,
             has_vllm=has_vllm,
+            vllm_devices=settings.get("vllm_tensor_parallel_size", 1) if is_here else 1,
             weight=bits / 8 or WEIGHT_BYTES.get(str(settings.get("dtype", "float32")), 2.0),
             activation=2.0 if settings.get("bf16", True) or settings.get("fp16") else 4.0,
             shards=shards,
@@ -122,30 +134,32 @@ def _sampling_memory(work: Workload, model: ModelSize, device: Device) -> float:
     if work.has_vllm:
         return work.vllm_share * device.memory
     cache = model.elements_of_token * work.activation
-    return work.rows * work.accumulation * (work.prompt + work.budget) * cache
+    return work.sampled * (work.prompt + work.budget) * cache
 
 
 def seconds_to_sample(work: Workload, model: ModelSize, device: Device) -> float:
-    """Decoding of one step's completions on one device, limited by how fast memory is read."""
-    rows = work.rows * work.accumulation
+    """Decoding of the completions that are sampled at a time, limited by how fast memory is read."""
+    rows = work.sampled * work.vllm_devices
     weight = 2.0 if work.has_vllm else work.weight
     cache = (work.prompt + work.answer) * model.elements_of_token * (2.0 if work.has_vllm else work.activation)
-    room = work.vllm_share * device.memory - weight * model.parameters
-    at_a_time = min(rows, room / cache) if work.vllm_share else rows
-    read = weight * model.parameters + at_a_time * cache
+    room = work.vllm_devices * work.vllm_share * device.memory - weight * model.parameters
+    at_a_time = max(1.0, min(rows, room / cache)) if work.vllm_share else rows
+    read = (weight * model.parameters + at_a_time * cache) / work.vllm_devices
     overhead = OVERHEAD_OF_STEP if work.has_vllm else OVERHEAD_OF_LAYER * model.layers
     of_step = read / (SHARE_OF_BANDWIDTH * device.bandwidth) + overhead
-    computed = 2 * model.parameters * rows * work.answer / (SHARE_OF_OPERATIONS * device.operations)
+    computed = 2 * model.parameters * work.sampled * work.answer / (SHARE_OF_OPERATIONS * device.operations)
     return max(of_step * max(work.budget, rows / at_a_time * work.answer), computed)
 
 
 def seconds_to_train(work: Workload, model: ModelSize, device: Device) -> float:
     """Forward, again for the checkpoints, backward (2 + 2 + 4 operations a parameter and token), and log-probs (2)."""
     tokens = work.rows * work.accumulation * (work.prompt + work.answer)
-    operations = (8 if work.has_checkpoints else 6) + (2 if work.samples else 0)
+    operations = (8 if work.has_checkpoints else 6) + (2 / work.iterations if work.samples else 0)
     return operations * model.parameters * tokens / (SHARE_OF_OPERATIONS * device.operations)
 
 
 def seconds_of_step(work: Workload, model: ModelSize, device: Device) -> float:
-    sampling = seconds_to_sample(work, model, device) if work.samples else 0.0
+    """An optimizer step, with its share of the sampling."""
+    steps_of_sampled = work.sampled / work.rows * work.iterations / work.accumulation
+    sampling = seconds_to_sample(work, model, device) / steps_of_sampled if work.samples else 0.0
     return sampling + seconds_to_train(work, model, device)

@@ -49,6 +49,10 @@ class DescribedRun(Trainer):
     record: RunRecord | None = None
     example_prompt: Any = None
 
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        self.record = self.record or record_of_arguments(self)
+        return super().train(*args, **kwargs)
+
     def create_model_card(
         self, model_name: str | None = None, dataset_name: str | None = None, tags: str | list[str] | None = None
     ) -> None:
@@ -64,7 +68,7 @@ def record_of_arguments(trainer: Any) -> RunRecord:
     own = [field for field in fields(trainer.args) if is_of_training(field.name) and field.name not in DERIVED]
     values = {field.name: (getattr(trainer.args, field.name), field.default) for field in own}
     changed = {name: value for name, (value, default) in values.items() if value != default}
-    return RunRecord(get_config_model_id(trainer.model.config) or "", "", changed, "", [])
+    return RunRecord.at_start(get_config_model_id(trainer.model.config) or "", settings=changed)
 
 
 def make_card(trainer: Any, record: RunRecord, **given: Any) -> ModelCard:

@@ -10,6 +10,22 @@ def silence_dependencies() -> None:
     renamed = r".*(is_)?gradient_checkpointing.* is deprecated and will be removed in v6"
     warnings.filterwarnings("ignore", renamed, FutureWarning, r"transformers\.")
     logging.getLogger("DeepSpeed").addFilter(_is_of_interest)  # transformers imports it wherever it is installed
+    logging.getLogger("trl.trainer.grpo_trainer").addFilter(_FirstWithoutReward())
+
+
+class _FirstWithoutReward(logging.Filter):
+    """Shortens TRL's warning of a rollout without reward, which quotes its row with each step, and lets one pass."""
+
+    was_seen = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if "All reward functions returned None" not in record.getMessage():
+            return True
+        if self.was_seen:
+            return False
+        self.was_seen = True
+        record.msg, record.args = "All reward functions returned None for a rollout: it teaches nothing.", ()
+        return True
 
 
 def _is_of_interest(record: logging.LogRecord) -> bool:

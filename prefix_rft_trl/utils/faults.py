@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import UserError, WorkError
+from .tables import print_sentence
 
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -57,7 +58,7 @@ def report(command: str, error: BaseException, is_heard: bool = True, is_at_work
     else:
         raise error
     if is_heard or code == FAILED:
-        print(f"prefix-rft {command}: {sentence}", file=sys.stderr)
+        print_sentence(f"prefix-rft {command}: {sentence}", sys.stderr)
     return code
 
 

@@ -1,9 +1,10 @@
-"""Print tables of text that fit the terminal and lose nothing: long cells wrap, and columns continue below."""
+"""Print sentences and tables that fit the terminal and lose nothing: long cells wrap, and columns continue below."""
 
+import shutil
 import textwrap
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 
 if TYPE_CHECKING:
@@ -100,6 +101,13 @@ def print_table(table: TextTable) -> None:
     console = Console(force_jupyter=False)
     for part in table.parts(console.width):
         console.print(part)
+
+
+def print_sentence(text: str, stream: TextIO) -> None:
+    """Prints a text, with its lines wrapped on a terminal alone: in a file a sentence is found by its words."""
+    if stream.isatty():
+        text = "\n".join(_fill(line, shutil.get_terminal_size().columns) for line in text.split("\n"))
+    print(text, file=stream)
 
 
 def fill_paragraphs(text: str, width: int) -> str:

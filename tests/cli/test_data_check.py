@@ -15,6 +15,7 @@ from transformers import AutoTokenizer
 from prefix_rft_trl.cli.data import run as convert
 from prefix_rft_trl.cli.data_check import run, settings_for_check
 from prefix_rft_trl.cli.main import main
+from prefix_rft_trl.data.held_out import draw_held_out, prompt_key
 from prefix_rft_trl.rewards.verification.verifier import Verifier
 from prefix_rft_trl.utils.errors import UserError
 
@@ -190,6 +191,43 @@ def test_the_last_stage_with_rollouts_gives_the_settings():
     assert settings_for_check({"trainer": "sft"}) == {"trainer": "sft"}
 
 
+HELD_OUT_BY = {
+    "share": {"test_share": 0.25, "test_seed": 3},
+    "slices": {"dataset_train_split": "train[10:]", "measure_split": "train[:10]"},
+    "slices the other way round": {"dataset_train_split": "train[:30]", "measure_split": "train[30:]"},
+    "share of a slice": {"dataset_train_split": "train[:40]", "test_share": 0.25},
+}
+
+
+@pytest.mark.parametrize("held_out", HELD_OUT_BY.values(), ids=HELD_OUT_BY)
+def test_held_out_rows_are_checked_too_and_all_have_their_numbers_in_the_file(
+    held_out, write, recipe, findings, capsys
+):
+    rows = [{"prompt": f"{n}+1=", "completion": f"{n}+1={n + 1}#{n + 1}", "solution": str(n + 1)} for n in range(40)]
+    for number in (1, 20, 39):
+        rows[number]["solution"] = None
+    flags = recipe(dataset_name=write("rows.jsonl", rows), max_completion_length=20, **held_out)
+    assert findings(1, *flags) == {"gold_missing": [1, 20, 39]}
+    said = " ".join(capsys.readouterr().out.split())
+    assert "40 rows, 40 demonstrations 10 of the rows are held out" in said
+
+
+def test_the_rows_that_are_measured_can_be_checked_alone(write, recipe, findings):
+    rows = [{"prompt": f"{n}+1=", "completion": f"{n}+1={n + 1}#{n + 1}", "solution": str(n + 1)} for n in range(8)]
+    drawn = max(draw_held_out([prompt_key(each["prompt"]) for each in rows], 0.25, 0))
+    for place in (7, drawn):
+        rows[place]["solution"] = None
+    settings = {"dataset_name": write("rows.jsonl", rows), "max_completion_length": 20}
+    assert findings(1, *recipe(test_share=0.25, **settings), "--split", "test")["gold_missing"] == [drawn]
+    assert findings(1, *recipe(**settings), "--split", "train[6:]")["gold_missing"] == [7]
+
+
+def test_examples_fit_the_terminal(write, capsys):
+    texts = {"completion": "and so on, " * 40 + "[/] #### 3", "solution": "a very long answer " * 9}
+    main(["data", "check", write("rows.jsonl", [{"prompt": "1+1?", **texts}] * 2), "--benchmarks"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -200,6 +238,8 @@ def test_the_last_stage_with_rollouts_gives_the_settings():
         (["rows.jsonl", "--demonstration_column", "work"], "no column 'work' for the demonstrations"),
         (["rows.jsonl", "--answer_column", "gold"], "no column 'gold' for the gold answers"),
         (["rows.jsonl", "--benchmarks", "math501"], "Did you mean 'math500'"),
+        (["rows.jsonl", "--benchmarks", "math500"], "math500 cannot be loaded from the Hub.*Give a JSONL file"),
+        (["rows.jsonl", "--benchmarks", ""], "no benchmark ''"),
         (["rows.jsonl", "--max_prompt_tokens", "5"], "--tokenizer"),
         (["rows.jsonl", "--tokenizer", "no/where"], "no tokenizer at 'no/where'"),
         (["empty.jsonl"], "no rows"),

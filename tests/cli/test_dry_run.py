@@ -12,6 +12,8 @@ from transformers import PreTrainedModel
 from prefix_rft_trl.cli.launch.dry_run_page import settings_by_origin
 from prefix_rft_trl.cli.launch.recipe import Recipe
 from prefix_rft_trl.cli.main import main
+from prefix_rft_trl.data.held_out import draw_held_out, prompt_key
+from prefix_rft_trl.run import read_curve
 from prefix_rft_trl.run.folder import STATE
 
 
@@ -119,6 +121,47 @@ def test_what_a_training_refuses_a_dry_run_refuses_in_the_same_words(dry, lab_re
     assert main(["train", "--config", str(lab_recipe(**SMALL))]) == 2
     assert page.splitlines()[-1] == capsys.readouterr().err.splitlines()[-1]
     assert "The run that is there is removed first" in dry("--overwrite")
+
+
+@pytest.fixture
+def rows_without_answers() -> dict:
+    """Settings of a dataset that lacks some answers, among them one of the 10 that are held out."""
+    rows = [{"prompt": f"{n}+1=", "completion": f"{n}+1={n + 1};#{n + 1}", "solution": str(n + 1)} for n in range(40)]
+    held_out = draw_held_out([prompt_key(row["prompt"]) for row in rows], 0.25, 0)
+    for places in (sorted(held_out)[:2], sorted({*range(40)} - held_out)[:3]):
+        for place, nothing in zip(places, ("", None, "n/a"), strict=False):
+            rows[place]["solution"] = nothing
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    reward = {"reward_funcs": ["math_accuracy_reward"], "reward_kwargs": {"math_accuracy_reward": {"num_workers": 1}}}
+    return {"dataset_name": "rows.jsonl", "test_share": 0.25, "measure_rows": None, "measure_steps": 1, **reward}
+
+
+def test_rows_without_an_answer_for_the_reward_are_counted(dry, lab_recipe, rows_without_answers, caplog):
+    page = " ".join(dry(**rows_without_answers).split())
+    counted = "3 of 30 rows to train on have no answer for math_accuracy_reward: they cost rollouts and teach nothing."
+    assert counted in page
+    assert "measured on 10 held-out problems (test_share 0.25)" in page
+    assert "2 of them have no answer and are left out" in page
+    assert main(["train", "--config", str(lab_recipe(**{**SMALL, **rows_without_answers}))]) == 0
+    warnings = [record.getMessage() for record in caplog.records if "no answer" in record.getMessage()]
+    assert len(warnings) == 1
+    assert f"{counted} 2 of 10 held-out problems have no answer." in warnings[0]
+    assert not any("kwargs" in record.getMessage() for record in caplog.records)
+    assert read_curve("run")[-1]["problems"] == 8
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"dataset_test_file": "held.jsonl"}, "1 held-out problems (dataset_test_file held.jsonl)"),
+        ({"dataset_train_split": "train[:36]", "measure_split": "train[36:]"}, "4 problems of split train[36:]"),
+    ],
+    ids=str,
+)
+def test_held_out_problems_are_named_by_the_setting_that_holds_them_out(dry, rows_without_answers, settings, named):
+    Path("held.jsonl").write_text(json.dumps({"prompt": "90+9=", "solution": "99"}))
+    page = " ".join(dry(**{**rows_without_answers, "test_share": 0, **settings}).split())
+    assert f"Accuracy is measured on {named}" in page
 
 
 def test_long_texts_are_cut_in_their_middle_and_lines_are_kept(dry):

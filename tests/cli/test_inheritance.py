@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prefix_rft_trl.cli.launch.arguments import is_setting
+from prefix_rft_trl.cli.launch.arguments import check_stage, is_setting
 from prefix_rft_trl.cli.launch.recipe import Recipe, load_recipe
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.utils.recipe_files import FOLDER
@@ -70,6 +70,30 @@ def test_each_setting_has_the_file_that_it_stands_in(recipes):
     assert (first["learning_rate"].name, first["seed"].name) == ("both.yaml", "base.yaml")
 
 
+@pytest.mark.parametrize(
+    ("line", "trainers"),
+    [
+        (["mine/grpo.yaml"], ["prefix_grpo"]),
+        (["mine/other.yaml", "--trainer", "sft"], ["sft"]),
+        (["mine/other.yaml", "--trainer=sft", "--max_steps", "1"], ["sft"]),
+        (["mine/sft.yaml", "--trainer", "prefix_grpo"], ["prefix_grpo"]),
+        (["mine/both.yaml", "--rft.trainer", "sft", "--sft.trainer", "prefix_grpo"], ["prefix_grpo", "sft"]),
+        (["mine/both.yaml", "--sft.trainer", "prefix_grpo", "--sft.num_generations", "2"], ["prefix_grpo"] * 2),
+    ],
+    ids=" ".join,
+)
+def test_the_command_line_can_name_another_trainer(recipes, line, trainers):
+    (recipes / "other.yaml").write_text("base: base.yaml\noutput_dir: runs/other\n")
+    (recipes / "both.yaml").write_text(
+        "base: base.yaml\nstages: {sft: {trainer: sft}, rft: {learning_rate: 1.0e-4}}\noutput_dir: runs/both\n"
+    )
+    trainings = Recipe.read(["--config", *line]).trainings(is_setting)
+    assert [training.trainer for training in trainings] == trainers
+    for training in trainings:
+        check_stage(training)
+        assert ("num_generations" in training.settings) == (training.trainer == "prefix_grpo")
+
+
 def test_a_recipe_of_the_package_is_a_base_by_its_name(recipes):
     (recipes / "own.yaml").write_text("base: lab/grpo\nmax_steps: 3\n")
     packaged = yaml.safe_load((FOLDER / "lab/grpo.yaml").read_text())
@@ -87,7 +111,17 @@ def test_a_recipe_with_a_base_is_shown_as_one_that_stands_alone(name, recipes, c
     assert all(f"# {file}\n" in text for file in ("mine/../shared.yaml", "mine/base.yaml", f"mine/{name}.yaml"))
     assert ("# Plain GRPO\n" in text) == (name == "grpo")
     assert main(["recipes", "copy", f"mine/{name}.yaml", "alone.yaml"]) == 0
-    assert Path("alone.yaml").read_text() == text
+    shown, defaults, _ = text.partition("\n# All others have their defaults")
+    assert defaults
+    assert Path("alone.yaml").read_text() == shown
+
+
+def test_a_recipe_that_opens_with_its_own_path_has_that_heading_once(recipes, capsys):
+    (recipes / "own.yaml").write_text("# mine/own.yaml\n# Slowly\nbase: base.yaml\nlearning_rate: 1.0e-6\n")
+    assert main(["recipes", "show", "mine/own.yaml"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("# Slowly\n")
+    assert text.count("# mine/own.yaml\n") == 1
 
 
 def test_a_folder_that_is_copied_keeps_its_bases(recipes, capsys):

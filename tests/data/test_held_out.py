@@ -117,12 +117,15 @@ def test_files_of_a_folder_are_splits_though_their_columns_differ(tmp_path):
     assert (len(replaced[0]), len(replaced[1])) == (27, 3)
 
 
-def test_held_out_problems_that_are_trained_on_are_left_out_and_counted(rows, tmp_path, caplog):
+@pytest.mark.parametrize("process", [None, "0", "1"])
+def test_held_out_problems_that_are_trained_on_are_left_out_and_counted(rows, tmp_path, caplog, monkeypatch, process):
+    if process:
+        monkeypatch.setenv("LOCAL_RANK", process)
     file = write(
         tmp_path / "held.jsonl", [{"prompt": "9+9=", "solution": "18"}, {"prompt": "3+1=  ", "solution": "4"}]
     )
     assert divided(rows, dataset_test_file=file)[1] == ["9+9="]
-    assert "1 of 2 held-out problems are left out" in caplog.text
+    assert ("1 of 2 held-out problems are left out" in caplog.text) == (process != "1")
 
 
 def test_an_evaluation_asks_what_a_run_held_out(rows, base_model):
@@ -153,13 +156,13 @@ def test_what_is_shared_with_training_is_refused(rows):
         divided(rows, test_share=0.1, measure_split="train[30:]")
 
 
-def test_data_check_and_inspect_see_the_rows_that_a_recipe_trains_on(rows, tmp_path, capsys):
+def test_data_check_sees_all_rows_and_inspect_those_that_a_recipe_trains_on(rows, tmp_path, capsys):
     recipe = yaml.safe_load((FOLDER / "lab" / "prefix_rft.yaml").read_text())
     recipe |= {"dataset_name": rows, "test_share": 0.2, "per_device_train_batch_size": 8}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     trained, measured = divided(rows, test_share=0.2)
     check = ["data", "check", "--recipe", str(tmp_path / "recipe.yaml"), "--num_workers", "1", "--benchmarks"]
-    for flags, expected in (([], trained), (["--split", "test"], measured)):
+    for flags, expected in (([], [*trained, *measured]), (["--split", "test"], measured)):
         main([*check, *flags])
         assert f": {len(expected)} rows" in capsys.readouterr().out
     page = tmp_path / "page.html"

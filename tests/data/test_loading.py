@@ -28,8 +28,8 @@ def test_the_labs_splits_load_by_name():
 
 
 def test_a_model_card_names_datasets_on_the_hub_alone():
-    names = ["openai/gsm8k", "lab", "reasoning_gym/gcd", "folder/rows.jsonl", "rows.csv"]
-    assert [name_on_hub(name) for name in names] == ["openai/gsm8k", None, None, None, None]
+    names = ["openai/gsm8k", "lab", "reasoning_gym/gcd", "folder/rows.jsonl", "rows.csv", "/gone/data", "~/data"]
+    assert [name_on_hub(name) for name in names] == ["openai/gsm8k"] + [None] * 6
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ With `STORE_NOTEBOOKS=1` in the environment these tests store the new outputs.
 import base64
 import os
 import re
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -17,7 +18,8 @@ from nbformat import NotebookNode
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 NAMES = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:tmp|home|root|work|usr|var|opt|mnt|private|Users)/|[A-Z]:\\")
-REPOSITORY = "OWNER/prefix_rft_trl"  # a placeholder: `[project.urls]` in pyproject.toml has it too
+PROJECT = tomllib.loads((NOTEBOOKS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+REPOSITORY = PROJECT["urls"]["Repository"].removeprefix("https://github.com/")
 LARGEST_NOTEBOOK, LARGEST_PICTURE = 400_000, 60_000  # bytes
 
 

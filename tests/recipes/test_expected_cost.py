@@ -5,8 +5,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen2Config
 
-from prefix_rft_trl.estimates.cost import Workload, memory, seconds_to_sample, seconds_to_train
-from prefix_rft_trl.estimates.devices import GPUS, device_here
+from prefix_rft_trl.estimates.cost import Workload, memory, seconds_of_step, seconds_to_sample, seconds_to_train
+from prefix_rft_trl.estimates.devices import GPUS, Device, device_here
 from prefix_rft_trl.estimates.model_size import ModelSize
 
 
@@ -48,6 +48,51 @@ def test_sampling_takes_as_long_as_the_longest_completion(cost):
     one["vllm_gpu_memory_utilization"] = 0.4
     read = 2 * 1.54e9 + (150 + 0.4 * 8192) * 2 * 2 * 28 * 2 * 128
     assert seconds_to_sample(work(one), model, GPU) == pytest.approx(8192 * (read / (0.5 * 3.35e12) + 0.004))
+
+
+SIZE = ModelSize(parameters=1e9, layers=10, hidden=100, intermediate=400, vocabulary=1000, key_value_heads=5, head=10)
+DEVICE = Device("made up", memory=10e9, operations=1e13 / 0.35, bandwidth=2e12)  # 10 and 1 tera a second are reached
+REUSED = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 8, "max_completion_length": 100}
+REUSED |= {"dtype": "bfloat16"}
+# A row of 100 + 40 tokens has 140 x 2 x 10 layers x 5 heads x 10 numbers of 2 bytes = 280 kB; the weights have 2 GB
+WRITTEN_OUT = [  # settings, seconds that `sampled` rows take in 100 steps of decoding, steps they serve, iterations
+    ({}, 100 * ((2e9 + 32 * 280e3) / 1e12 + 0.008), 1, 1),
+    ({"steps_per_generation": 16}, 100 * ((2e9 + 64 * 280e3) / 1e12 + 0.008), 2, 1),
+    ({"steps_per_generation": 4}, 100 * ((2e9 + 16 * 280e3) / 1e12 + 0.008), 0.5, 1),
+    ({"num_iterations": 4}, 100 * ((2e9 + 32 * 280e3) / 1e12 + 0.008), 4, 4),
+    ({"generation_batch_size": 4 * 24 * 2}, 100 * ((2e9 + 96 * 280e3) / 1e12 + 0.008), 3, 1),
+    (
+        {"use_vllm": True, "vllm_gpu_memory_utilization": 0.3, "vllm_tensor_parallel_size": 2},
+        100 * ((2e9 + 64 * 280e3) / 2 / 1e12 + 0.004),
+        1,
+        1,
+    ),
+    (  # 2 x 1.0014 GB of vLLM leave room for 10 rows of 64, which follow each other
+        {"use_vllm": True, "vllm_gpu_memory_utilization": 0.10014, "vllm_tensor_parallel_size": 2},
+        6.4 * 40 * ((2e9 + 10 * 280e3) / 2 / 1e12 + 0.004),
+        1,
+        1,
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "sampling", "steps", "iterations"), WRITTEN_OUT, ids=lambda value: str(value))
+def test_a_step_takes_its_share_of_what_is_sampled_at_a_time(settings, sampling, steps, iterations):
+    found = work({**REUSED, **settings}, shards=2, prompt=100, answer=40)
+    training = (8 + 2 / iterations) * 1e9 * 32 * 140 / 1e13
+    assert seconds_to_sample(found, SIZE, DEVICE) == pytest.approx(sampling)
+    assert seconds_of_step(found, SIZE, DEVICE) == pytest.approx(sampling / steps + training)
+
+
+def test_the_keys_and_values_of_all_rows_that_are_sampled_at_a_time_are_in_memory():
+    one, four = (work({**REUSED, "steps_per_generation": passes}, prompt=100) for passes in (500, 2000))
+    of_row = (100 + 100) * 2 * 10 * 5 * 10 * 2
+    assert memory(four, SIZE, DEVICE) - memory(one, SIZE, DEVICE) == pytest.approx(1500 * 4 * of_row)
+
+
+def test_vllm_without_room_for_a_row_has_no_negative_time():
+    small = work({**REUSED, "use_vllm": True, "vllm_gpu_memory_utilization": 0.1}, prompt=100)
+    assert seconds_to_sample(small, SIZE, DEVICE) > 0
 
 
 @pytest.mark.parametrize(

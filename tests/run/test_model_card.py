@@ -16,8 +16,10 @@ from prefix_rft_trl.cli.launch.recipe import Recipe
 from prefix_rft_trl.cli.launch.run_record import public_command
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.run import read_curve
+from prefix_rft_trl.run.fingerprint import RunFingerprint
 from prefix_rft_trl.run.model_card import PROCEDURE, VERSIONS, make_card
 from prefix_rft_trl.run.record import RunRecord, shown
+from prefix_rft_trl.run.used_folder import PlannedRun, begin_planned_run, start_in_environment
 
 
 SMALL = [
@@ -36,7 +38,7 @@ def card_of(**known: Any) -> str:
         train_dataset=[{"prompt": "of a row"}],
         example_prompt=example,
     )
-    made = RunRecord(**{**record, **known})
+    made = RunRecord.at_start(**{**record, **known})
     given = {"model_name": "mine", "hub_model_id": None, "dataset_name": made.dataset_on_hub, "tags": ["b", "a"]}
     given |= {"base_model": None, "wandb_url": None, "trackio_url": None, "trainer_name": "Prefix-RFT"}
     return str(make_card(trainer, made, **given))
@@ -124,6 +126,31 @@ def test_folders_of_the_working_directory_are_not_taken_for_names_on_the_hub(tmp
     assert "\nbase_model:" not in card
 
 
+def test_folders_that_are_gone_at_the_end_of_a_run_are_not_taken_for_names_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs/gone").mkdir(parents=True)
+    record = RunRecord.at_start("runs/gone", "runs/gone")
+    planned = PlannedRun(Path("run"), RunFingerprint({}), record=record)
+    with start_in_environment(planned, []):
+        Path("runs/gone").rmdir()
+        found = begin_planned_run()[1]
+    assert (found.model_on_hub, found.dataset_on_hub) == (None, None)
+    for gone in ("/home/me/data", "../data", "~/data", "a/b/c"):
+        assert RunRecord.at_start(gone, gone).dataset_on_hub is None
+        assert RunRecord.at_start(gone, gone).model_on_hub is None
+
+
+def test_card_of_a_script_knows_where_its_model_was_when_it_started(make_trainer, tmp_path, monkeypatch):
+    trainer = make_trainer(tmp_path, max_steps=1)
+    monkeypatch.chdir(tmp_path)
+    Path("mine").mkdir()
+    trainer.model.config._name_or_path = "mine"
+    trainer.train()
+    Path("mine").rmdir()
+    trainer.create_model_card()
+    assert "This model is `mine` trained" in (tmp_path / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("dataset", "shows"), [("openai/gsm8k", True), ("lab", True), ("mine.jsonl", False), ("", False)]
 )
@@ -180,6 +207,11 @@ def test_accuracy_is_that_of_the_saved_weights(state, lines, rows, tmp_path):
             ["--dataset_name", "/data/mine.jsonl", "--num_processes", "8"],
             "--dataset_name mine.jsonl --num_processes 8",
         ),
+        (["--eval_benchmarks", "/secret/aime.jsonl", "../b.jsonl"], "--eval_benchmarks aime.jsonl b.jsonl"),
+        (
+            ["--model_changes", '{"folder": "/home/me/x"}', "--accelerate_config=../x.yaml"],
+            '--model_changes \'{"folder": "x"}\' --accelerate_config x.yaml',
+        ),
         (["--instruction", "Think first."], "--instruction 'Think first.'"),
         (["--sft.learning_rate", "1", "--sft.output_dir", "/x"], "--sft.learning_rate 1"),
     ],
@@ -193,6 +225,29 @@ def test_paths_are_shown_as_seen_from_the_working_directory(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     values = [str(tmp_path / "runs" / "a"), "/elsewhere/a", "~/a", "runs/a", 1e-4, None, ["x"]]
     assert list(map(shown, values)) == ["runs/a", "a", "a", "runs/a", "0.0001", "null", '["x"]']
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"folder": "/home/me/models/x", "config": {"a": 1}}, '{"folder": "x", "config": {"a": 1}}'),
+        (["/home/me/secret/aime.jsonl", "math500"], '["aime.jsonl", "math500"]'),
+        ([{"deep": ["~/a/b"]}], '[{"deep": ["b"]}]'),
+        ('{"folder": "/home/me/models/x"}', '{"folder": "x"}'),
+        ("../secret/x.jsonl", "x.jsonl"),
+        ("runs/../../secret/x.jsonl", "x.jsonl"),
+        ("runs/../data/x.jsonl", "data/x.jsonl"),
+        (Path("/home/me/x"), "x"),
+        ({"/home/me/x": None}, '{"x": null}'),
+        ("{not json", "{not json"),
+        ("/", "/"),
+        ({"key": ["hf_abcdefghijklmn"]}, '{"key": ["hf_..."]}'),
+    ],
+    ids=str,
+)
+def test_no_folder_of_this_machine_is_shown_however_deep_its_path_stands(value, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert shown(value) == expected
 
 
 def test_plain_grpo_has_a_card_too(make_trainer, tmp_path):

@@ -1,4 +1,5 @@
 import errno
+import io
 
 import jinja2
 import pyarrow as pa
@@ -74,3 +75,16 @@ def test_shared_memory_that_cannot_be_written_is_named_before_any_work(error, mo
     monkeypatch.setattr("multiprocessing.context.BaseContext.Lock", fail)
     with pytest.raises(ValueError, match=r"shared memory \(/dev/shm\) cannot be written.*--shm-size"):
         check_semaphores()
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_sentence_is_wrapped_on_a_terminal_alone(is_terminal, monkeypatch):
+    stream = io.StringIO()
+    stream.isatty = lambda: is_terminal
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("COLUMNS", "40")
+    sentence = "the file /a-path/that-is-longer/than-the-terminal/is-wide.jsonl is not there: look for it elsewhere."
+    assert report("train", UserError(sentence)) == 2
+    assert " ".join(stream.getvalue().split()) == f"prefix-rft train: {sentence}"
+    assert (stream.getvalue().count("\n") > 1) == is_terminal
+    assert "/a-path/that-is-longer/than-the-terminal/is-wide.jsonl" in stream.getvalue()

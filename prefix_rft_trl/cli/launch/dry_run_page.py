@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+from prefix_rft_trl.data.held_out import HELD_OUT
 from prefix_rft_trl.estimates.cost import GB, Workload, memory, seconds_of_step
 from prefix_rft_trl.estimates.devices import NO_GPU_HERE
 from prefix_rft_trl.run.folder import CURVE, STATE
@@ -94,14 +95,25 @@ def _data(preview: "StagePreview", lengths: "SampledLengths") -> Iterator[str]:
     yield _about("A prompt", lengths.prompts)
     if lengths.demonstrations:
         yield _about("A demonstration", lengths.demonstrations)
+    if without := preview.plan.without_answer:
+        yield without
     if (held_out := preview.plan.held_out) is not None:
-        every = values["measure_steps"]
+        every, missing = values["measure_steps"], preview.plan.held_out_without_answer
         yield (
-            f"Accuracy is measured on {len(held_out.rows):,} problems of split {values['measure_split']}, at the "
-            f"start, every {every} steps and at the end."
+            f"Accuracy is measured on {len(held_out.rows):,} {_held_out(values)}, at the start, every {every} "
+            f"{_plural('step', every)} and at the end."
+            + (f" {missing:,} of them have no answer and are left out of it." if missing else "")
         )
     if preview.plan.benchmarks:
         yield f"Benchmarks: {', '.join(values['eval_benchmarks'])}."
+
+
+def _held_out(values: dict[str, Any]) -> str:
+    if values["measure_split"] == HELD_OUT:
+        for name in ("dataset_test_file", "test_share"):
+            if values[name]:
+                return f"held-out problems ({name} {values[name]})"
+    return f"problems of split {values['measure_split']}"
 
 
 def _about(what: str, lengths: Sequence[int]) -> str:

@@ -5,10 +5,10 @@
     output_dir: runs/mine-sft
 
 A base can have a base. A mapping, such as `env` or `stages`, replaces that of the base. Settings of a base that only
-other trainers have are left out, as those that the stages of a recipe share.
+other trainers have than those of recipe and command line are left out, as those that the stages of a recipe share.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from prefix_rft_trl.utils.errors import UserError, nearest
 from prefix_rft_trl.utils.recipe_files import FOLDER, find_recipe_file
 
-from .recipe import DEFAULT_TRAINER, naming_hint, recipe_path
+from .recipe import DEFAULT_TRAINER, grouped, naming_hint, recipe_path
 from .recipe_yaml import read_yaml
 
 
@@ -24,8 +24,12 @@ BASE = "base"
 Settings = dict[str, Any]
 
 
-def read_with_bases(path: Path) -> tuple[Settings, dict[str, Path]]:
+def read_with_bases(path: Path, flags: Sequence[str] = ()) -> tuple[Settings, dict[str, Path]]:
     """The settings of a recipe with those of its bases, and the file that each stands in.
+
+    Args:
+        path (`Path`): of the recipe.
+        flags (`Sequence[str]`): of the command line, which may name other trainers.
 
     Raises:
         UserError: naming the file, if one of them cannot be read, is its own base, or has an unknown setting.
@@ -41,7 +45,7 @@ def read_with_bases(path: Path) -> tuple[Settings, dict[str, Path]]:
     from .arguments import CONFIGS, settings_of
 
     known = {"stages"}.union(*map(settings_of, CONFIGS))
-    used = {"stages"}.union(*map(settings_of, trainers_of(settings)))
+    used = {"stages"}.union(*map(settings_of, trainers_of(settings, flags)))
     for name, value in settings.items():
         if _without_stage(name) not in known:
             hint = naming_hint(name, value, known.__contains__) or nearest(name, known)
@@ -60,7 +64,8 @@ def readable_text(path: Path) -> str:
     settings, files = read_with_bases(path)
     if {path} >= set(files.values()):
         return text
-    parts = ["".join(takewhile(lambda line: line.startswith("#"), text.splitlines(keepends=True)))]
+    comment = list(takewhile(lambda line: line.startswith("#"), text.splitlines(keepends=True)))
+    parts = ["".join(line for line in comment if line.strip("# \n") != str(path))]  # which is a heading below
     for file in dict.fromkeys(files.values()):
         own = {name: value for name, value in settings.items() if files[name] == file}
         parts.append(f"# {file}\n{yaml.safe_dump(own, sort_keys=False, allow_unicode=True)}")
@@ -98,12 +103,21 @@ def _without_stage(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def trainers_of(settings: Settings) -> list[str]:
-    """The trainers of a recipe or of its stages; all where it names none that there is."""
+def trainers_of(settings: Settings, flags: Sequence[str] = ()) -> list[str]:
+    """The trainers of a recipe or of its stages, also as flags name them; all where it names none that there is."""
     from .arguments import CONFIGS
 
-    shared = settings.get("trainer", DEFAULT_TRAINER)
     stages = settings.get("stages")
-    own = [stage for stage in stages.values() if isinstance(stage, dict)] if isinstance(stages, dict) else [{}]
-    named = [stage.get("trainer", shared) for stage in own]
+    named = [
+        _trainer_of_stage(name, {**settings, **own}, flags)
+        for name, own in (stages if isinstance(stages, dict) else {"": {}}).items()
+        if isinstance(own, dict)
+    ]
     return [trainer for trainer in CONFIGS if trainer in named] or list(CONFIGS)
+
+
+def _trainer_of_stage(stage: str, settings: Settings, flags: Sequence[str]) -> Any:
+    of_line = [
+        value for name, values in grouped(list(flags)) if name in ("trainer", f"{stage}.trainer") for value in values
+    ]
+    return of_line[-1] if of_line else settings.get("trainer", DEFAULT_TRAINER)

@@ -77,8 +77,9 @@ class Recipe:
         from .inheritance import read_with_bases
 
         path = recipe_path(line[place + 1])
-        settings, origins = read_with_bases(path)
-        return cls(settings, line[:place] + line[place + 2 :], path, origins=origins)
+        flags = line[:place] + line[place + 2 :]
+        settings, origins = read_with_bases(path, flags)
+        return cls(settings, flags, path, origins=origins)
 
     def write(self, path: Path) -> "Recipe":
         """Writes the settings into a file; returns the recipe of that file."""

@@ -22,7 +22,7 @@ def run_record(
     parser = make_parser(training.trainer)
     given = {*training.settings, *(name for name, _ in grouped(training.flags))} - {*SHOWN_APART}
     values = {name: value for name, value in fingerprint.settings.items() if name in given}
-    return RunRecord(
+    return RunRecord.at_start(
         model=first.settings.get(MODEL, {}).get("name", ""),
         dataset=fingerprint.settings.get(DATASET, {}).get("name", ""),
         settings={name: value for name, value in values.items() if value != parser.get_default(name)},

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from accelerate.logging import get_logger
 from transformers import Trainer
 from trl import ModelConfig
 
@@ -14,11 +15,13 @@ from prefix_rft_trl.models.adapters import check_adapter_names, module_names
 from prefix_rft_trl.models.changes import starting_model
 from prefix_rft_trl.models.sources import explain_missing_model, find_models, load_tokenizer
 from prefix_rft_trl.rewards import RewardFunction, load_reward
+from prefix_rft_trl.rewards.answers import acceptable_golds
 from prefix_rft_trl.rewards.registry import required_columns
 from prefix_rft_trl.utils.errors import UserError
 
 
 PROMPTS_READ = 100  # training prompts among which a shared instruction is looked for
+logger = get_logger(__name__)  # of the first process
 FindModel = Callable[[str, str, Any, str | None], str]  # as `starting_model`
 
 
@@ -43,6 +46,21 @@ class PreparedTraining:
     measure_steps: int
     tokens: Any
 
+    @property
+    def without_answer(self) -> str:
+        """How many rows to train on have no answer for the reward, in a sentence; empty if there are none."""
+        rewards, rows = self.arguments.get("reward_funcs", []), self.arguments["train_dataset"]
+        number = _without_answer(rewards[0], rows) if rewards else 0
+        if not number:
+            return ""
+        effect = ": they cost rollouts and teach nothing" if len(rewards) == 1 else ""
+        return f"{number:,} of {len(rows):,} rows to train on have no answer for {rewards[0].__name__}{effect}."
+
+    @property
+    def held_out_without_answer(self) -> int:
+        """How many held-out problems cannot be measured."""
+        return _without_answer(self.held_out.reward, self.held_out.rows) if self.held_out else 0
+
     def check(self) -> None:
         """Makes the checks that the trainer itself makes before it loads the model."""
         from transformers import PreTrainedConfig
@@ -60,11 +78,19 @@ class PreparedTraining:
         """Loads the model; returns the trainer."""
         from prefix_rft_trl.run.progress_writer import ProgressWriter
 
+        self._warn_of_missing_answers()
         with explain_missing_model(self.arguments["model"]):
             trainer = self.trainer_class(**self.arguments)
         trainer.add_callback(ProgressWriter(trainer.args.output_dir, self.measure_steps))
         _add_measurements(trainer, self.held_out, self.benchmarks, self.measure_steps, self.tokens)
         return trainer
+
+    def _warn_of_missing_answers(self) -> None:
+        found = [self.without_answer]
+        if missing := self.held_out_without_answer:
+            found.append(f"{missing:,} of {len(self.held_out.rows):,} held-out problems have no answer.")
+        if said := " ".join(filter(None, found)):
+            logger.warning(f"{said} `prefix-rft data check` names the rows.")
 
 
 def prepare_prefix_grpo(
@@ -243,6 +269,12 @@ def _load_rewards(script_args: Any) -> list[RewardFunction]:
             f"{', '.join(names)}."
         )
     return [load_reward(name, arguments.get(name)) for name in names]
+
+
+def _without_answer(reward: RewardFunction, rows: Any) -> int:
+    """How many rows have nothing in the column of right answers that a reward names; 0 of a stream."""
+    column = getattr(reward, "solution_column", None)
+    return sum(not acceptable_golds(answer) for answer in rows[column]) if column and hasattr(rows, "__len__") else 0
 
 
 def _check_columns(rewards: list[RewardFunction], dataset: Any) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from trl import ModelConfig
 
-from prefix_rft_trl.data.loading import name_on_hub
 from prefix_rft_trl.run.checkpoints import resolve_checkpoint
 from prefix_rft_trl.run.finite import WeightsNotFinite
 from prefix_rft_trl.run.folder import CURVE, STATE, is_finished, last_checkpoint
@@ -147,10 +146,9 @@ def _finish(trainer: Any, script_args: PrefixScriptArguments, training_args: Any
     """Saves the model and its card, and prints where they are."""
     folder = training_args.output_dir
     trainer.save_model(folder)
-    dataset = name_on_hub(script_args.dataset_name)
-    trainer.create_model_card(Path(folder).name, dataset)
+    trainer.create_model_card(Path(folder).name)
     if training_args.push_to_hub:
-        trainer.push_to_hub(dataset_name=dataset)
+        trainer.push_to_hub()
     trainer.save_state()  # last: it marks the run as finished
     budget = getattr(training_args, "max_completion_length", script_args.measure_max_new_tokens)
     line = sampling_command(folder, first_prompt, min(budget, 256))

@@ -7,6 +7,7 @@ from typing import Any
 from rich.bar import Bar
 from rich.console import Console, RenderableType
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -31,6 +32,7 @@ class Report:
         benchmarks (`dict[str, int]`): number of problems of each benchmark that was compared.
         notes (`list[str]`): further remarks.
         unusable (`list[str]`): reasons why the dataset cannot be trained on.
+        held_out (`int`): how many of the rows are held out of training.
     """
 
     rows: int
@@ -42,6 +44,7 @@ class Report:
     benchmarks: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     unusable: list[str] = field(default_factory=list)
+    held_out: int = 0
 
     def rows_with(self, kind: str) -> list[int]:
         """The rows with a finding of a kind, each once."""
@@ -63,6 +66,7 @@ class Report:
             "exit_code": self.exit_code,
             "unusable": self.unusable,
             "rows": self.rows,
+            "held_out": self.held_out,
             "demonstrations": self.demonstrations,
             "findings": {
                 kind: {
@@ -83,11 +87,13 @@ class Report:
 def print_report(report: Report, title: str, examples: int, console: Console) -> None:
     """Prints a report under the name of the dataset, with a number of examples of each kind of finding."""
     for part in _parts(report, title, examples):
-        console.print(part, highlight=False, soft_wrap=isinstance(part, str))
+        console.print(part, highlight=False)
 
 
 def _parts(report: Report, title: str, examples: int) -> Iterator[RenderableType]:
     yield f"\n[bold]{escape(title)}[/]: {report.rows:,} rows, {report.demonstrations:,} demonstrations"
+    if report.held_out:
+        yield f"{report.held_out:,} of the rows are held out: they are measured, and not trained on."
     benchmarks = ", ".join(f"{escape(name)} ({size})" for name, size in report.benchmarks.items())
     yield f"[dim]benchmarks: {benchmarks or 'none'}[/]\n"
     yield _table(report)
@@ -133,7 +139,7 @@ def _examples(report: Report, kind: str, examples: int) -> Iterator[RenderableTy
     yield f"\n[{'bold red' if about.is_problem else 'bold'}]{about.title}[/]"
     yield Text(about.advice, style="dim")
     for finding in found[:examples]:
-        yield f"  row {finding.row}: {escape(finding.note)}"
+        yield Padding(Text(f"row {finding.row}: {finding.note}"), (0, 0, 0, 2), expand=False)
     if len(found) > examples:
         yield f"  [dim]and {len(found) - examples:,} more[/]"
 

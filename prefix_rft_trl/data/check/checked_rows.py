@@ -37,7 +37,7 @@ class CheckedRow:
     """A row as the checks see it.
 
     Attributes:
-        number (`int`): counted from 0.
+        number (`int`): in the dataset, counted from 0.
         prompt: text or messages; `None` if it is unusable.
         demonstrations (`list[dict]`): assistant messages.
         solution: the answer column as it is.
@@ -69,9 +69,9 @@ class RowCheck(ABC):
         return iter(())
 
 
-def read_rows(values: Iterable[dict[str, Any]], columns: Columns) -> Iterator[CheckedRow]:
-    """The rows of a dataset, with the faults of their form."""
-    for number, value in enumerate(values):
+def read_rows(values: Iterable[dict[str, Any]], columns: Columns, numbers: Iterable[int]) -> Iterator[CheckedRow]:
+    """The rows of a dataset by their numbers, with the faults of their form."""
+    for number, value in zip(numbers, values, strict=True):
         yield _read_row(number, value, columns)
 
 

@@ -39,6 +39,8 @@ def check_dataset(
     markers: tuple[str, ...] = MARKERS,
     rows_per_step: int | None = None,
     instruction: str | None = None,
+    numbers: Sequence[int] | None = None,
+    held_out: int = 0,
 ) -> Report:
     """Checks a dataset row by row.
 
@@ -52,6 +54,8 @@ def check_dataset(
         markers (`tuple[str, ...]`): markers of a final answer outside a box.
         rows_per_step (`int`, *optional*): rows without which a run makes no step.
         instruction (`str`, *optional*): text that the run appends to each prompt.
+        numbers (`Sequence[int]`, *optional*): by which rows are named; defaults to counting from 0.
+        held_out (`int`): how many of the rows are not trained on.
     """
     from tqdm.auto import tqdm
 
@@ -71,7 +75,7 @@ def check_dataset(
     findings: list[Finding] = []
     prompts, demonstrations = 0, 0
     values = tqdm(dataset.select_columns(columns.names), desc="Reading rows", leave=False, disable=None)
-    for row in read_rows(values, columns):
+    for row in read_rows(values, columns, numbers or range(len(dataset))):
         prompts += row.prompt is not None
         demonstrations += len(row.demonstrations)
         findings += row.findings
@@ -91,6 +95,7 @@ def check_dataset(
     }
     return Report(
         rows=len(dataset),
+        held_out=held_out,
         demonstrations=demonstrations,
         findings={kind: found for kind, found in by_kind.items() if found},
         unchecked={kind: f"no {need}" for kind, about in KINDS.items() for need in about.needs if not available[need]},
@@ -100,7 +105,7 @@ def check_dataset(
         notes=list(_notes(bool(benchmarks), answers, demonstrations, forms)),
         unusable=[
             *_why_unusable(columns, prompts, demonstrations, lengths, answers),
-            *_why_no_training(len(dataset), rows_per_step, budgets),
+            *_why_no_training(len(dataset) - held_out, rows_per_step, budgets),
         ],
     )
 
@@ -145,6 +150,6 @@ def _why_unusable(
 
 def _why_no_training(rows: int, rows_per_step: int | None, budgets: Budgets) -> Iterator[str]:
     if rows_per_step and rows < rows_per_step:
-        yield f"it has {rows} rows, and a step takes {rows_per_step}"
+        yield f"it has {rows} rows to train on, and a step takes {rows_per_step}"
     if budgets.prompt_room is not None and budgets.prompt_room <= 0:
         yield "the completion budget leaves no room for a prompt in the model's positions"

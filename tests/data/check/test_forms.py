@@ -8,7 +8,7 @@ from prefix_rft_trl.data.texts import problem_text
 
 
 def only_row(**parts):
-    (row,) = read_rows([{"prompt": "2-1?", "completion": "#### 1", "solution": "1", **parts}], Columns())
+    (row,) = read_rows([{"prompt": "2-1?", "completion": "#### 1", "solution": "1", **parts}], Columns(), [0])
     return row
 
 
