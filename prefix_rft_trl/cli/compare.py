@@ -7,9 +7,7 @@ import shlex
 import time
 import warnings
 from collections.abc import Callable, Container, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from prefix_rft_trl.run.folder import is_finished
 from prefix_rft_trl.utils.errors import UserError, WorkError, as_user_error
 from prefix_rft_trl.utils.faults import known_fault
 from prefix_rft_trl.utils.files import check_writable_folder, exclusive_lock
-from prefix_rft_trl.utils.processes import end_with_parent
+from prefix_rft_trl.utils.processes import call_in_process
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
 from prefix_rft_trl.utils.shared_memory import check_semaphores
 
@@ -131,8 +129,7 @@ def _check(jobs: list[Job], recipes: Recipes) -> str:
         flush=True,
     )
     # In a process of its own: settings look for a device, and this process must not hold one
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin_checks) as pool:
-        measured = pool.submit(find_measured_problems, trials, recipes, unfinished).result()
+    measured = call_in_process(_checked_quietly, trials, recipes, unfinished)
     if len(measured) > 1:
         raise UserError(f"the recipes are measured on different problems: {'; '.join(sorted(measured))}.")
     print(f"... all can be run. The checks took {time.monotonic() - started:.0f} s.\n", flush=True)
@@ -142,15 +139,15 @@ def _check(jobs: list[Job], recipes: Recipes) -> str:
     )
 
 
-def _begin_checks() -> None:
+def _checked_quietly(trials: list[Trial], recipes: Recipes, unfinished: Container[str]) -> set[str]:
     """Each run shows its warnings itself, and bars are for long work."""
-    end_with_parent()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
 
     from datasets import disable_progress_bars
 
     disable_progress_bars()
+    return find_measured_problems(trials, recipes, unfinished)
 
 
 def find_measured_problems(trials: list[Trial], recipes: Recipes, unfinished: Container[str]) -> set[str]:

@@ -1,12 +1,13 @@
 """`prefix-rft compare` for real, on runs of two steps."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -46,7 +47,7 @@ def finished(folder: Path) -> dict[Path, int]:
 @pytest.fixture
 def in_this_process(monkeypatch):
     """Checks the settings in this process: another takes seconds to start."""
-    monkeypatch.setattr(compare, "ProcessPoolExecutor", lambda workers, **options: ThreadPoolExecutor(workers))
+    monkeypatch.setattr(compare, "call_in_process", lambda function, *given: compare.find_measured_problems(*given))
 
 
 def test_a_killed_comparison_continues_without_repeating_what_is_finished(
@@ -113,6 +114,29 @@ def refused(refusal, tmp_path) -> Callable[..., str]:
 def test_an_error_of_the_checking_process_reaches_the_user(tmp_path, refused):
     recipes = write_recipes(tmp_path / "recipes", prefix_ratio_high=3.0)
     assert re.search(r"prefix_rft\.yaml.*`prefix_ratio_high`.*3\.0", refused(recipes))
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "is_for_the_group", "delay"),  # as a terminal sends it to the group, and `kill` to the command
+    [(signal.SIGINT, 130, False, 0.1), (signal.SIGINT, 130, True, 1.5), (signal.SIGTERM, 143, False, 0.8)],
+)
+def test_a_signal_during_the_checks_ends_them_at_once(tmp_path, still_running, number, code, is_for_the_group, delay):
+    line = [sys.executable, "-m", "prefix_rft_trl.cli.main", "compare", str(RECIPES), "--output_dir", str(tmp_path)]
+    with subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert "Checking" in process.stdout.readline()
+        time.sleep(delay)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children
+        (os.killpg if is_for_the_group else os.kill)(process.pid, number)
+        try:
+            shown = process.communicate(timeout=15)[1]
+        finally:
+            process.kill()
+    assert process.returncode == code
+    assert "Traceback" not in shown
+    assert still_running(children) == []
 
 
 def row_with(**settings) -> dict:
