@@ -144,6 +144,9 @@ class JobsView:
             self.console.print(f"{status.full_name} failed ({reason}). The end of its log:")
             self.console.print("".join(f"  | {line}\n" for line in job.log_tail()) + f"  log: {job.log}")
 
+    def say(self, text: str) -> None:
+        self.console.print(text)
+
     def refresh(self, is_waiting: "Mapping[Job, bool]") -> None:
         """Shows the present state; meant to be called several times a second.
 
