@@ -23,7 +23,7 @@ from prefix_rft_trl.run.used_folder import remove_run
 from prefix_rft_trl.utils.files import InUseError, exclusive_lock
 from prefix_rft_trl.utils.processes import kill_with_descendants, start_child
 
-from .jobs_view import JobsView
+from .jobs_view import SEED, JobsView
 from .spec import Trial
 
 
@@ -81,20 +81,13 @@ class Job:
 def job_names(jobs: list[Job]) -> dict[Job, str]:
     """A name for each job: its recipe, the overrides that not all jobs have, and its seed."""
     counts = Counter(repr(override) for job in jobs for override in job.trial.overrides.items())
-    return {
-        job: ", ".join(
-            [
-                job.trial.path.stem,
-                *(
-                    f"{name} {value}"
-                    for name, value in job.trial.overrides.items()
-                    if counts[repr((name, value))] < len(jobs)
-                ),
-                f"seed {job.seed}",
-            ]
-        )
+    names = {
+        job: [
+            f"{name} {value}" for name, value in job.trial.overrides.items() if counts[repr((name, value))] < len(jobs)
+        ]
         for job in jobs
     }
+    return {job: ", ".join([job.trial.path.stem, *own]) + f"{SEED}{job.seed}" for job, own in names.items()}
 
 
 def jobs_for(trials: list[Trial], folder: Path) -> list[Job]:

@@ -146,13 +146,14 @@ def _blocked(number: signal.Signals) -> Iterator[None]:
 
 
 def _send_result(pipe: Connection, function: Callable[..., Any], *arguments: Any) -> None:
-    from multiprocessing.pool import ExceptionWithTraceback
+    import traceback
 
     end_with_parent()
     try:
         outcome: tuple[Any, Any] = function(*arguments), None
     except Exception as error:
-        outcome = None, ExceptionWithTraceback(error, error.__traceback__)
+        error.add_note("".join(traceback.format_exception(error)))  # which is not sent
+        outcome = None, error
     pipe.send(outcome)
 
 
