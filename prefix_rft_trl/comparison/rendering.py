@@ -153,12 +153,13 @@ def _inline_figure(renderer: Any, tokens: Sequence[Any], place: int, options: An
 
 
 def print_table(table: ReportTable) -> None:
-    """Print a table with its caption in the terminal."""
-    from rich.text import Text
+    """Print a table in the terminal, and its caption below it."""
+    from rich.console import Console
 
     text_columns = 1 if table.numbers else len(table.header)
-    look = {"show_edge": False, "caption": Text(table.caption), "caption_justify": "left"}
-    print_text_table(TextTable(table.header, table.rows, text_columns, table.bold, look))
+    print_text_table(TextTable(table.header, table.rows, text_columns, table.bold, {"show_edge": False}))
+    console = Console(highlight=False, markup=False, emoji=False, force_jupyter=False)
+    console.print(f"\n{table.caption}\n")
 
 
 def format_accuracy(estimate: Estimate | None, over_problems: tuple[float, float] | None = None) -> str:

@@ -35,7 +35,8 @@ SETTINGS = "All settings of each run are in `results.json`, and at the end of `r
 INTERVAL = (
     "A figure after ± is the half width of the 95% interval of the mean over seeds (Student's t). It says how far "
     "other seeds would move the mean, not how far other problems would. A single seed has none, and neither have "
-    "seeds that do not differ: in its place stands the 95% interval over problems (Wilson), as in `0.500 (0.404 to 0.596)`."
+    "seeds that do not differ: in its place stands the 95% interval over problems (Wilson), as in "
+    "`0.500 (0.404 to 0.596)`."
 )
 BEST = (
     "Best is the mean over seeds of each run's highest accuracy on the way. It is the highest of many measurements, "
