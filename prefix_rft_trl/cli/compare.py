@@ -1,15 +1,14 @@
 """`prefix-rft compare`: train recipes with several seeds and report the results."""
 
 import argparse
+import io
 import logging
 import os
 import shlex
 import time
 import warnings
 from collections.abc import Callable, Container, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import get_context
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from prefix_rft_trl.run.folder import is_finished
 from prefix_rft_trl.utils.errors import UserError, WorkError, as_user_error
 from prefix_rft_trl.utils.faults import known_fault
 from prefix_rft_trl.utils.files import check_writable_folder, exclusive_lock
-from prefix_rft_trl.utils.processes import end_with_parent
+from prefix_rft_trl.utils.processes import call_in_process
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
 from prefix_rft_trl.utils.shared_memory import check_semaphores
 
@@ -125,56 +124,97 @@ def _check(jobs: list[Job], recipes: Recipes) -> str:
     with as_user_error(ValueError):
         check_semaphores()
     trials = list({job.trial.name: job.trial for job in jobs}.values())
-    unfinished = {job.trial.name for job in jobs if not is_finished(job.folder)}
-    print(
-        f"Checking settings, data, rewards and models of {len(jobs)} {'run' if len(jobs) == 1 else 'runs'} ...",
-        flush=True,
-    )
+    waiting = [job for job in jobs if not is_finished(job.folder)]
+    if before := len(jobs) - len(waiting):
+        were = "was finished before, and is" if before == 1 else "were finished before, and are"
+        print(f"{before} of {_runs(len(jobs))} {were} not repeated.")
+    if waiting:
+        print(f"Checking settings, data, rewards and models of {_runs(len(waiting))} ...", flush=True)
     # In a process of its own: settings look for a device, and this process must not hold one
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin_checks) as pool:
-        measured = pool.submit(find_measured_problems, trials, recipes, unfinished).result()
-    if len(measured) > 1:
-        raise UserError(f"the recipes are measured on different problems: {'; '.join(sorted(measured))}.")
-    print(f"... all can be run. The checks took {time.monotonic() - started:.0f} s.\n", flush=True)
+    described, number = call_in_process(_checked_quietly, trials, recipes, {job.trial.name for job in waiting})
+    if waiting:
+        print(
+            f"... all can be run, and are measured on {number:,} held-out problems. The checks took "
+            f"{time.monotonic() - started:.0f} s.",
+            end="\n\n",
+            flush=True,
+        )
     return (
-        f"the mean reward on held-out problems ({measured.pop()}), without any prefix, one answer each, "
+        f"the mean reward on held-out problems ({described}), without any prefix, one answer each, "
         "sampled at temperature 1."
     )
 
 
-def _begin_checks() -> None:
+def _runs(number: int) -> str:
+    return "1 run" if number == 1 else f"{number} runs"
+
+
+def _checked_quietly(trials: list[Trial], recipes: Recipes, unfinished: Container[str]) -> tuple[str, int | None]:
     """Each run shows its warnings itself, and bars are for long work."""
-    end_with_parent()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
 
     from datasets import disable_progress_bars
 
     disable_progress_bars()
+    return find_measured_problems(trials, recipes, unfinished)
 
 
-def find_measured_problems(trials: list[Trial], recipes: Recipes, unfinished: Container[str]) -> set[str]:
-    """Check the settings of each trial; return descriptions of the problems that accuracy is measured on.
+def find_measured_problems(
+    trials: list[Trial], recipes: Recipes, unfinished: Container[str]
+) -> tuple[str, int | None]:
+    """Check the settings of each trial.
 
     Args:
         trials (`list[Trial]`): each once.
         recipes (`dict[Path, dict]`): settings of the recipes by path.
         unfinished (`Container[str]`): trials that are to be run, whose data and models are checked too.
+
+    Returns:
+        `tuple[str, int | None]`: a description of the problems that accuracy is measured on, and their number if any
+        trial is to be run.
+
+    Raises:
+        UserError: if trials are measured on different problems, or a trial cannot be run.
     """
     from .launch.arguments import check_stage, is_setting
-    from .launch.inputs import check_inputs
+    from .launch.inputs import MeasuredProblems, check_inputs
 
-    measured, trainings = set(), {}
+    descriptions, trainings = set(), {}
     for trial in trials:
         with _naming(trial):
             trainings[trial.name] = Recipe(recipes[trial.path], trial.flags()).trainings(is_setting)
             for stage in trainings[trial.name]:
-                measured.add(_describe_measurement(check_stage(stage, on_any_device=True)))
-    for trial in trials:  # which takes longer
-        if trial.name in unfinished:
-            with _naming(trial):
-                check_inputs(trainings[trial.name])
-    return measured
+                descriptions.add(_describe_measurement(check_stage(stage, on_any_device=True)))
+    measured: dict[MeasuredProblems, Trial] = {}
+    with _said_once():
+        for trial in trials:  # which takes longer
+            if trial.name in unfinished:
+                with _naming(trial):
+                    for problems in check_inputs(trainings[trial.name]):
+                        measured.setdefault(problems, trial)
+    if len(descriptions) > 1:
+        raise UserError(f"the recipes are measured on different problems: {'; '.join(sorted(descriptions))}.")
+    if len(measured) > 1:
+        (problems, one), (others, other) = list(measured.items())[:2]
+        found = "as many others" if others.number == problems.number else f"{others.number:,}"
+        raise UserError(
+            f"accuracy would be measured on different problems: {_name(one)} has {problems.number:,} held-out "
+            f"problems, and {_name(other)} has {found}. Those that are trained on too are left out, so give all "
+            "recipes the same data settings, as in a base.yaml."
+        )
+    return descriptions.pop(), next((problems.number for problems in measured), None)
+
+
+@contextmanager
+def _said_once() -> Iterator[None]:
+    """Prints each line that is printed in the block once: recipes that read the same rows say the same of them."""
+    try:
+        with redirect_stdout(io.StringIO()) as said:
+            yield
+    finally:
+        for line in dict.fromkeys(said.getvalue().splitlines()):
+            print(line, flush=True)
 
 
 @contextmanager
@@ -186,7 +226,11 @@ def _naming(trial: Trial) -> Iterator[None]:
         sentence = known_fault(error)
         if sentence is None and not isinstance(error, UserError | ValueError):
             raise
-        raise UserError(f"{trial.path} with {trial.overrides or 'no overrides'}: {sentence or error}") from error
+        raise UserError(f"{_name(trial)}: {sentence or error}") from error
+
+
+def _name(trial: Trial) -> str:
+    return f"{trial.path} with {trial.overrides or 'no overrides'}"
 
 
 def _describe_measurement(settings: argparse.Namespace) -> str:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,13 +21,14 @@ from prefix_rft_trl.run.folder import is_finished, last_checkpoint
 from prefix_rft_trl.run.progress import PROGRESS
 from prefix_rft_trl.run.used_folder import remove_run
 from prefix_rft_trl.utils.files import InUseError, exclusive_lock
-from prefix_rft_trl.utils.processes import start_child
+from prefix_rft_trl.utils.processes import kill_with_descendants, start_child
 
-from .jobs_view import JobsView
+from .jobs_view import SEED, JobsView
 from .spec import Trial
 
 
 LOG = "log.txt"
+HOW_TO_STOP = "Finishing the current steps. A second Ctrl-C stops at once. To continue, repeat the command."
 END_OF_LOG = 20_000  # bytes
 SAYS_NOTHING = re.compile(r"[\s^~]*|.*\d+%\|.*\|.*")  # the marks under a line of a traceback, and bars
 
@@ -79,20 +81,13 @@ class Job:
 def job_names(jobs: list[Job]) -> dict[Job, str]:
     """A name for each job: its recipe, the overrides that not all jobs have, and its seed."""
     counts = Counter(repr(override) for job in jobs for override in job.trial.overrides.items())
-    return {
-        job: ", ".join(
-            [
-                job.trial.path.stem,
-                *(
-                    f"{name} {value}"
-                    for name, value in job.trial.overrides.items()
-                    if counts[repr((name, value))] < len(jobs)
-                ),
-                f"seed {job.seed}",
-            ]
-        )
+    names = {
+        job: [
+            f"{name} {value}" for name, value in job.trial.overrides.items() if counts[repr((name, value))] < len(jobs)
+        ]
         for job in jobs
     }
+    return {job: ", ".join([job.trial.path.stem, *own]) + f"{SEED}{job.seed}" for job, own in names.items()}
 
 
 def jobs_for(trials: list[Trial], folder: Path) -> list[Job]:
@@ -120,6 +115,8 @@ def run_jobs(jobs: list[Job], at_a_time: int, names: Mapping[Job, str] | None = 
         `list[Job]`: those that failed.
     """
     waiting = [job for job in jobs if not is_finished(job.folder)]
+    if not waiting:
+        return []
     failed: list[Job] = []
     running: dict[Job, RunProcess] = {}
     with JobsView(names or job_names(jobs), waiting) as view:
@@ -135,12 +132,28 @@ def run_jobs(jobs: list[Job], at_a_time: int, names: Mapping[Job, str] | None = 
                     view.begin(job)
                 view.refresh({job: process.is_waiting for job, process in running.items()})
                 time.sleep(0.2)
-        finally:
-            for process in running.values():
-                process.terminate()
-            for process in running.values():
-                process.wait()
+        except BaseException:
+            _stop({job: process for job, process in running.items() if not process.is_waiting}, view)
+            raise
     return failed
+
+
+def _stop(running: Mapping[Job, "RunProcess"], view: JobsView) -> None:
+    """Ends runs after their present steps, with a checkpoint; if this is interrupted in turn, at once."""
+    try:
+        for process in running.values():
+            process.terminate()
+        with suppress(OSError):  # of an output that is closed
+            if running:
+                view.say(HOW_TO_STOP)
+            while not all(process.is_over() for process in running.values()):
+                view.refresh(dict.fromkeys(view.running, False))
+                time.sleep(0.2)
+        for process in running.values():
+            process.wait()
+    finally:
+        for process in running.values():
+            process.kill()
 
 
 class RunProcess:
@@ -176,6 +189,11 @@ class RunProcess:
 
     def wait(self) -> None:
         if self.process is not None:
+            self.process.wait()
+
+    def kill(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            kill_with_descendants(self.process)
             self.process.wait()
 
     def _start_unless_locked(self) -> None:

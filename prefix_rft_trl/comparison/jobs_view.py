@@ -12,7 +12,7 @@ from prefix_rft_trl.run.progress import RunProgress
 
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, ConsoleOptions, Group, RenderResult
     from rich.table import Table
 
     from .jobs import Job
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_READS = 1.0
 SECONDS_BETWEEN_LINES = 60.0  # of a run where there is no terminal
 LINES_SO_FAR = 20  # of a run that takes longer: the next comes after a twentieth of the time so far
+SEED = ", seed "  # in the name of a job
 BAR, STEP, LEFT, ACCURACY = 12, 12, 12, 13  # widths of columns
 
 
@@ -81,6 +82,8 @@ class JobStatus:
     def step(self) -> str:
         if self.progress is None:
             return "waiting" if self.is_waiting else "starting"
+        if self.progress.is_measuring:
+            return "measuring"
         return f"step {self.progress.step}/{self.progress.steps}"
 
     @property
@@ -144,6 +147,9 @@ class JobsView:
             self.console.print(f"{status.full_name} failed ({reason}). The end of its log:")
             self.console.print("".join(f"  | {line}\n" for line in job.log_tail()) + f"  log: {job.log}")
 
+    def say(self, text: str) -> None:
+        self.console.print(text)
+
     def refresh(self, is_waiting: "Mapping[Job, bool]") -> None:
         """Shows the present state; meant to be called several times a second.
 
@@ -183,14 +189,15 @@ class JobsView:
         from rich.table import Table
 
         progress = status.progress
-        bar = (
-            ProgressBar(width=BAR, total=None) if progress is None else ProgressBar(progress.steps, progress.step, BAR)
-        )
+        if progress is None or progress.is_measuring:
+            bar = ProgressBar(width=BAR, total=None)
+        else:
+            bar = ProgressBar(progress.steps, progress.step, BAR)
         line = Table.grid(padding=(0, 1), expand=True)
-        line.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        line.add_column(ratio=1, overflow="fold")
         for width in (BAR, STEP, LEFT, ACCURACY):
             line.add_column(width=width, no_wrap=True)
-        line.add_row(status.full_name, bar, status.step, status.time, status.accuracy_so_far)
+        line.add_row(_JobLabel(status.full_name), bar, status.step, status.time, status.accuracy_so_far)
         return line
 
     def _summary(self) -> str:
@@ -208,6 +215,22 @@ class JobsView:
             return None
         mean = sum(self.durations) / max(len(self.durations), 1)
         return max(max(known), (sum(known) + self.waiting * mean) / len(known))
+
+
+class _JobLabel:
+    """The name of a job in the width that there is: what comes before its seed is cut short, the seed never."""
+
+    def __init__(self, name: str):
+        self.start, seed, number = name.rpartition(SEED)
+        self.end = seed + number if self.start else number
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+        from rich.text import Text
+
+        start, end = Text(self.start), Text(self.end)
+        room = options.max_width - end.cell_len
+        start.truncate(max(room, 1), overflow="ellipsis")
+        yield start + end if start and room > 1 else Text(self.end.removeprefix(", "))
 
 
 def duration(seconds: float) -> str:

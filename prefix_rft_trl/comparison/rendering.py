@@ -6,7 +6,7 @@ HTML, links nothing, and shows no image but the figures of the report.
 
 import json
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,12 +56,16 @@ Block = str | ReportTable | list[ReportFigure]
 
 @dataclass(frozen=True)
 class ComparisonReport:
-    """A report; its sections are titles with paragraphs, tables and groups of figures."""
+    """A report; its sections are titles with paragraphs, tables and groups of figures.
+
+    `settings` are those of each experiment by its label, for the page alone.
+    """
 
     title: str
     command: str
     introduction: list[str]
     sections: list[tuple[str, list[Block]]]
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def figures(self) -> list[ReportFigure]:
@@ -106,8 +110,8 @@ def _escape(text: str, characters: str) -> str:
     return text.replace("\n", " ")
 
 
-def to_html(title: str, markdown: str, figures: Mapping[str, str]) -> str:
-    """One HTML file that fetches nothing, from Markdown and the SVG behind each path that it links."""
+def to_html(report: ComparisonReport, markdown: str) -> str:
+    """One HTML file that fetches nothing, from the report as Markdown, with its figures and all settings."""
     from jinja2 import Environment
     from markdown_it import MarkdownIt
 
@@ -115,7 +119,7 @@ def to_html(title: str, markdown: str, figures: Mapping[str, str]) -> str:
     parser.add_render_rule("image", _inline_figure)
     parser.add_render_rule("table_open", lambda *_: '<div class="scroll" tabindex="0"><table>\n')
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
-    env = {"figures": figures}
+    env = {"figures": {figure.path: figure.svg for figure in report.figures}}
     tokens = parser.parse(markdown, env)
 
     def render(part: Sequence[Any]) -> str:
@@ -129,7 +133,12 @@ def to_html(title: str, markdown: str, figures: Mapping[str, str]) -> str:
         contents[anchor] = render([tokens[place + 1]])
     start = headings[0] if headings else len(tokens)
     parts = {"contents": contents, "introduction": render(tokens[:start]), "sections": render(tokens[start:])}
-    return Environment(autoescape=True).from_string(TEMPLATE.read_text("utf-8")).render(title=title, **parts)
+    settings = {
+        label: {name: format_setting(value) for name, value in given.items()}
+        for label, given in report.settings.items()
+    }
+    template = Environment(autoescape=True).from_string(TEMPLATE.read_text("utf-8"))
+    return template.render(title=report.title, settings=settings, **parts)
 
 
 def _inline_figure(renderer: Any, tokens: Sequence[Any], place: int, options: Any, env: Any) -> str:
@@ -144,17 +153,22 @@ def _inline_figure(renderer: Any, tokens: Sequence[Any], place: int, options: An
 
 
 def print_table(table: ReportTable) -> None:
-    """Print a table with its caption in the terminal."""
-    from rich.text import Text
+    """Print a table in the terminal, and its caption below it."""
+    from rich.console import Console
 
     text_columns = 1 if table.numbers else len(table.header)
-    look = {"show_edge": False, "caption": Text(table.caption), "caption_justify": "left"}
-    print_text_table(TextTable(table.header, table.rows, text_columns, table.bold, look))
+    print_text_table(TextTable(table.header, table.rows, text_columns, table.bold, {"show_edge": False}))
+    console = Console(highlight=False, markup=False, emoji=False, force_jupyter=False)
+    console.print(f"\n{table.caption}\n")
 
 
-def format_accuracy(estimate: Estimate | None) -> str:
-    """`0.912 ± 0.013`, without the interval for a single seed."""
-    return MISSING if estimate is None else estimate.text(3)
+def format_accuracy(estimate: Estimate | None, over_problems: tuple[float, float] | None = None) -> str:
+    """`0.912 ± 0.013`; for a single seed or seeds that do not differ `0.912`, or `0.912 (0.870 to 0.942)`."""
+    if estimate is None:
+        return MISSING
+    if estimate.half_width:
+        return estimate.text(3)
+    return f"{estimate.mean:.3f}" + (" ({:.3f} to {:.3f})".format(*over_problems) if over_problems else "")
 
 
 def format_tokens(count: float) -> str:

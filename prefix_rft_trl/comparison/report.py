@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from prefix_rft_trl.utils.files import write_atomically
-from prefix_rft_trl.utils.intervals import Estimate, estimate
 
 from . import curves
 from .rendering import (
@@ -26,13 +26,17 @@ from .rendering import (
 from .results import Comparison, Experiment, ResultRow, ResultTable
 from .results_io import to_json
 from .settings_table import settings_table
-from .statistics import Budget, Cost, Summary, best_in_columns, budget, summarize
+from .statistics import Budget, Cost, Final, Summary, best_in_columns, budget, final_accuracy, summarize
 
 
 FIGURES = "figures"
+TOKENS = ("tokens generated", "tokens trained")
+SETTINGS = "All settings of each run are in `results.json`, and at the end of `report.html`."
 INTERVAL = (
-    "A figure after ± is the half width of the 95% interval of the mean over seeds (Student's t); a single seed has "
-    "none. The interval says how far other seeds would move the mean, not how far other problems would."
+    "A figure after ± is the half width of the 95% interval of the mean over seeds (Student's t). It says how far "
+    "other seeds would move the mean, not how far other problems would. A single seed has none, and neither have "
+    "seeds that do not differ: in its place stands the 95% interval over problems (Wilson), as in "
+    "`0.500 (0.404 to 0.596)`."
 )
 BEST = (
     "Best is the mean over seeds of each run's highest accuracy on the way. It is the highest of many measurements, "
@@ -50,7 +54,7 @@ def write_report(comparison: Comparison, folder: Path) -> None:
         old.unlink()
     figures = {figure.path: figure.svg for figure in report.figures}
     markdown = to_markdown(report)
-    page = to_html(report.title, markdown, figures)
+    page = to_html(report, markdown)
     files = {**figures, "report.md": markdown, "report.html": page, "results.json": to_json(comparison)}
     for name, text in files.items():
         write_atomically(folder / name, text)
@@ -62,13 +66,18 @@ def print_summary(comparison: Comparison) -> None:
     if table.columns:
         print_table(_accuracy_grid(table))
         return
-    costs = [f"reach {threshold:g}", "at step", "generated", "trained", "after"]
+    header = ["", "seeds", "final accuracy", "best", f"reaches {threshold:g}", "at step", *TOKENS, "time"]
     rows = []
     for label, _, summary in _summaries(table, threshold):
         seeds, final, best = _outcome(summary)
         rows.append([label, seeds, final, best.split(" ±")[0], *_costs_to_threshold(summary)])
-    caption = f"generated, trained: tokens until {threshold:g} is reached, mean of the seeds that do; ±: 95% interval"
-    print_table(ReportTable(caption, ["", "seeds", "final accuracy", "best", *costs], rows))
+    shown = [column for column in range(len(header)) if any(row[column] != MISSING for row in rows)]
+    caption = (
+        f"reaches {threshold:g} (--threshold): how many seeds do, and their mean cost until then. "
+        f"±: 95% interval over seeds; in brackets: over problems. {_different_steps(table)}"
+    )
+    header, *rows = [[row[column] for column in shown] for row in (header, *rows)]
+    print_table(ReportTable(caption, header, rows))
 
 
 def build_report(comparison: Comparison) -> ComparisonReport:
@@ -84,16 +93,46 @@ def build_report(comparison: Comparison) -> ComparisonReport:
         if settings := settings_table(table):
             blocks.append(settings)
         sections.append((table.title, blocks))
-    introduction = [f"Accuracy: {comparison.measured}", f"{INTERVAL} {BEST}"]
-    return ComparisonReport(comparison.title, comparison.command, introduction, sections)
+    measured = f"Accuracy: {comparison.measured} {_problems_and_models(comparison)}".rstrip()
+    introduction = [measured, f"{INTERVAL} {BEST}", SETTINGS]
+    return ComparisonReport(comparison.title, comparison.command, introduction, sections, _all_settings(comparison))
+
+
+def _problems_and_models(comparison: Comparison) -> str:
+    """How many held-out problems the runs have scored, and the models that they start from."""
+    experiments = [experiment for table in comparison.tables for experiment in table.experiments]
+    lines = [line for experiment in experiments for run in experiment.runs for line in run.curve]
+    problems = max((line.get("problems", 0) for line in lines), default=0)
+    models = {
+        value: None
+        for experiment in experiments
+        for name, value in experiment.settings.items()
+        if name.rpartition(".")[2] == "model_name_or_path"
+    }
+    return " ".join(
+        [
+            *([f"Held-out problems: {problems:,}."] if problems else []),
+            *([f"Model: {join_words([f'`{model}`' for model in models])}."] if models else []),
+        ]
+    )
+
+
+def _all_settings(comparison: Comparison) -> dict[str, dict[str, Any]]:
+    """The settings of each experiment by where it stands first."""
+    found: dict[str, tuple[str, Experiment]] = {}
+    for table in comparison.tables:
+        for row in table.rows:
+            for i, experiment in enumerate(row.experiments):
+                label = ", ".join([f"{table.title}: {row.label}", *table.columns[i : i + 1]])
+                found.setdefault(experiment.name, (label, experiment))
+    return {label: experiment.settings for label, experiment in found.values()}
 
 
 def _full_results(table: ResultTable, threshold: float, styles: dict[str, curves.Style], prefix: str) -> list[Block]:
     summaries = _summaries(table, threshold)
-    tokens = ["tokens generated", "tokens trained"]
     complete = ReportTable(
         "Complete runs, mean over seeds.",
-        ["", "seeds", "final accuracy", "best on the way", "steps", *tokens, "time"],
+        ["", "seeds", "final accuracy", "best on the way", "steps", *TOKENS, "time"],
         [
             [label, *_outcome(summary), *_cost_cells(summary.total if summary else None)]
             for label, _, summary in summaries
@@ -102,19 +141,39 @@ def _full_results(table: ResultTable, threshold: float, styles: dict[str, curves
     until_threshold = ReportTable(
         f"Until the first measurement with an accuracy of {threshold:g} or more, mean over the seeds that reach it: "
         "where not all do, the cost is that of the lucky ones.",
-        ["", "seeds that reach it", "steps", *tokens, "time"],
+        ["", "seeds that reach it", "steps", *TOKENS, "time"],
         [[label, *_costs_to_threshold(summary)] for label, _, summary in summaries],
     )
     budgets = ReportTable(
         "For one run. Prompts, rollouts and demonstrations by its settings, on one process, each as often as it is "
         "drawn; a rollout that continues a prefix is a sampled one. Tokens as counted in training, mean over seeds: "
         "those that the policy wrote, and those in the loss, also where the advantage is 0.",
-        ["", "prompts", "sampled rollouts", "complete demonstrations", *tokens],
+        ["", "prompts", "sampled rollouts", "complete demonstrations", *TOKENS],
         [[label, *_budget_cells(experiment, summary)] for label, experiment, summary in summaries],
         title=f"Budgets: {table.title}",
     )
     figures = _figures(table, threshold, styles, prefix)
-    return [complete, until_threshold, *([figures] if figures else []), _equal_budgets(table), budgets]
+    notes = [note for note in (_different_steps(table), _cut_off(table)) if note]
+    return [complete, until_threshold, *([figures] if figures else []), *notes, _equal_budgets(table), budgets]
+
+
+def _different_steps(table: ResultTable) -> str:
+    """A sentence on the steps of each row; empty if all have as many."""
+    steps = {row.label: runs[0].curve[-1]["step"] for row in table.rows if (runs := row.experiments[0].measured_runs)}
+    if len(set(steps.values())) < 2:
+        return ""
+    return f"Steps, those of all stages together: {join_words([f'{label} {n:,}' for label, n in steps.items()])}."
+
+
+def _cut_off(table: ResultTable) -> str:
+    """A sentence on rows whose answers were all cut off at the end; empty if there are none."""
+    cut = [
+        row.label
+        for row in table.rows
+        if (limit := row.experiments[0].settings.get("measure_max_new_tokens"))
+        and any(run.curve[-1].get("length", 0) >= limit for run in row.experiments[0].measured_runs)
+    ]
+    return f"All answers were cut off by `measure_max_new_tokens` at the end of {join_words(cut)}." if cut else ""
 
 
 def _summaries(table: ResultTable, threshold: float) -> list[tuple[str, Experiment, Summary | None]]:
@@ -125,7 +184,11 @@ def _summaries(table: ResultTable, threshold: float) -> list[tuple[str, Experime
 def _outcome(summary: Summary | None) -> list[str]:
     if summary is None:
         return ["0", MISSING, MISSING]
-    return [str(summary.final.seeds), format_accuracy(summary.final), format_accuracy(summary.best)]
+    return [
+        str(summary.final.seeds),
+        format_accuracy(summary.final, summary.final_over_problems),
+        format_accuracy(summary.best),
+    ]
 
 
 def _costs_to_threshold(summary: Summary | None) -> list[str]:
@@ -150,11 +213,12 @@ def _budget_cells(experiment: Experiment, spent: Summary | None) -> list[str]:
 
 
 def _accuracy_grid(table: ResultTable) -> ReportTable:
-    found = [_final_accuracies(row, len(table.columns)) for row in table.rows]
+    finals = [_final_accuracies(row, len(table.columns)) for row in table.rows]
+    found = [[cell and cell[0] for cell in row] for row in finals]
     counts = {cell.seeds for row in found for cell in row if cell}
     most = max(counts, default=0)
     rows = [
-        [row.label, *(_grid_cell(cell, most) for cell in cells)] for row, cells in zip(table.rows, found, strict=True)
+        [row.label, *(_grid_cell(cell, most) for cell in cells)] for row, cells in zip(table.rows, finals, strict=True)
     ]
     seeds = "one seed" if most == 1 else f"mean over {most} seeds"
     caption = f"Final accuracy, {seeds}{' unless another n is given' if len(counts) > 1 else ''}."
@@ -164,16 +228,17 @@ def _accuracy_grid(table: ResultTable) -> ReportTable:
     return ReportTable(caption, ["", *table.columns], rows, bold=bold)
 
 
-def _final_accuracies(row: ResultRow, columns: int) -> list[Estimate | None]:
+def _final_accuracies(row: ResultRow, columns: int) -> list[Final | None]:
     """One for each column; `None` where the row has no experiment or the experiment no runs."""
     runs = [experiment.measured_runs for experiment in row.experiments[:columns]]
-    finals = [estimate([run.curve[-1]["accuracy"] for run in seeds]) if seeds else None for seeds in runs]
+    finals = [final_accuracy(seeds) if seeds else None for seeds in runs]
     return finals + [None] * (columns - len(finals))
 
 
-def _grid_cell(cell: Estimate | None, most: int) -> str:
-    text = format_accuracy(cell)
-    return f"{text} (n={cell.seeds})" if cell and cell.seeds < most else text
+def _grid_cell(cell: Final | None, most: int) -> str:
+    if cell is None:
+        return MISSING
+    return format_accuracy(*cell) + (f" (n={cell[0].seeds})" if cell[0].seeds < most else "")
 
 
 def _base_accuracy(table: ResultTable) -> str:

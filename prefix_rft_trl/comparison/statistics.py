@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
-from prefix_rft_trl.utils.intervals import Estimate, estimate
+from prefix_rft_trl.utils.intervals import Estimate, estimate, wilson_interval
 
 from .results import Experiment, Run
 
 
 COSTS = ("step", "seconds", "generated_tokens", "trained_tokens")
+Final = tuple[Estimate, tuple[float, float] | None]  # over seeds, and over problems where seeds tell no interval
 OUTPUT_NAMES = {"output_dir", "logging_dir", "run_name", "hub_model_id"}  # they differ and change nothing
 
 
@@ -36,10 +37,14 @@ class CostToThreshold:
 
 @dataclass(frozen=True)
 class Summary:
-    """An experiment over its seeds. `best` is the mean of each run's highest accuracy, measured along the way."""
+    """An experiment over its seeds. `best` is the mean of each run's highest accuracy, measured along the way.
+
+    `final_over_problems` is the interval of the final accuracy over problems, where seeds tell none.
+    """
 
     base: Estimate
     final: Estimate
+    final_over_problems: tuple[float, float] | None
     best: Estimate
     total: Cost
     to_threshold: CostToThreshold
@@ -50,13 +55,23 @@ def summarize(experiment: Experiment, threshold: float) -> Summary | None:
     runs = experiment.measured_runs
     if not runs:
         return None
+    final, over_problems = final_accuracy(runs)
     return Summary(
         base=estimate([run.curve[0]["accuracy"] for run in runs]),
-        final=estimate([run.curve[-1]["accuracy"] for run in runs]),
+        final=final,
+        final_over_problems=over_problems,
         best=estimate([max(line["accuracy"] for line in run.curve) for run in runs]),
         total=_mean_cost([_cost_at(run.curve[-1]) for run in runs]),
         to_threshold=cost_to_threshold(runs, threshold),
     )
+
+
+def final_accuracy(runs: Sequence[Run]) -> Final:
+    """The mean over seeds, and for one seed or seeds that do not differ the 95% interval over problems (Wilson)."""
+    ends = [run.curve[-1] for run in runs]
+    final = estimate([end["accuracy"] for end in ends])
+    problems = 0 if final.half_width else min(end.get("problems", 0) for end in ends)
+    return final, wilson_interval(final.mean, problems)
 
 
 def cost_to_threshold(runs: Sequence[Run], threshold: float) -> CostToThreshold:

@@ -22,12 +22,14 @@ class RunProgress:
         steps (`int`): optimizer steps of the complete training.
         seconds_left (`float`, *optional*): from `written_at` to the end; `None` before the first step.
         written_at (`float`): seconds since the epoch.
+        is_measuring (`bool`): whether it measures accuracy before its first step.
     """
 
     step: int
     steps: int
     seconds_left: float | None
     written_at: float
+    is_measuring: bool = False
 
     @classmethod
     def read(cls, folder: Path) -> "RunProgress | None":

@@ -56,13 +56,19 @@ class ProgressWriter(TrainerCallback):
     def __init__(self, folder: str, measure_steps: int):
         self.folder, self.pace = Path(folder), Pace(measure_steps)
         self._timed_until = self._written = 0.0
+        self._is_first_step = True
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self._timed_until = time.perf_counter()
-        self._write(state)
+        self._timed_until, self._is_first_step = time.perf_counter(), True
+        self._write(state, is_measuring=self.pace.measure_steps > 0 and state.global_step == 0)
 
     def on_step_begin(self, args, state, control, **kwargs):
-        seconds = self._lap()
+        seconds, is_resumed = self._lap(), self._is_first_step and state.global_step > 0
+        if self._is_first_step:
+            self._write(state)
+        self._is_first_step = False
+        if is_resumed:
+            return  # what was measured at that step is in the curve already
         if self.pace.is_measured(state.global_step, state.max_steps):
             self.pace.measurements.append(seconds)
         elif self.pace.steps:
@@ -81,8 +87,8 @@ class ProgressWriter(TrainerCallback):
         before, self._timed_until = self._timed_until, time.perf_counter()
         return self._timed_until - before
 
-    def _write(self, state: Any) -> None:
+    def _write(self, state: Any, is_measuring: bool = False) -> None:
         self._written = self._timed_until
         if state.is_world_process_zero:
             left = self.pace.seconds_left(state.global_step, state.max_steps)
-            RunProgress(state.global_step, state.max_steps, left, time.time()).write(self.folder)
+            RunProgress(state.global_step, state.max_steps, left, time.time(), is_measuring).write(self.folder)

@@ -72,5 +72,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     mean = math.fsum(values) / count
     if count == 1:
         return Estimate(mean, None, 1)
+    if len(set(values)) == 1:  # whose sum can be rounded
+        return Estimate(values[0], 0.0, count)
     variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
     return Estimate(mean, t_quantile(count - 1) * math.sqrt(variance / count), count)

@@ -8,8 +8,8 @@ import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import active_children, parent_process
-from multiprocessing.connection import wait
+from multiprocessing import active_children, get_context, parent_process, resource_tracker
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 
@@ -105,11 +105,68 @@ def leave_closed_terminal() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
+def call_in_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """
+    Calls a function of a module in a process of its own, which ends with this one, and with an exception here.
+
+    Ctrl-C does not reach that process: this one ends it.
+
+    Returns:
+        what the function returns. What it raises is raised here.
+
+    Raises:
+        EOFError: if the process ends without either, and has printed why if it could.
+    """
+    context = get_context("spawn")
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_send_result, args=(sending, function, *arguments))
+    resource_tracker.ensure_running()  # which would unblock signals
+    try:
+        with _blocked(signal.SIGINT):  # the process inherits that
+            process.start()
+        sending.close()
+        result, error = receiving.recv()
+        process.join()
+    except BaseException:
+        end_workers()
+        raise
+    if error is not None:
+        raise error
+    return result
+
+
+@contextmanager
+def _blocked(number: signal.Signals) -> Iterator[None]:
+    """A signal that comes while the block runs has its effect after it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _send_result(pipe: Connection, function: Callable[..., Any], *arguments: Any) -> None:
+    import traceback
+
+    end_with_parent()
+    try:
+        outcome: tuple[Any, Any] = function(*arguments), None
+    except Exception as error:
+        error.add_note("".join(traceback.format_exception(error)))  # which is not sent
+        outcome = None, error
+    pipe.send(outcome)
+
+
 def end_workers() -> None:
     """Kills the workers of this process and their descendants, also those in sessions of their own (vLLM engines)."""
     for worker in active_children():
-        _kill_descendants(worker.pid)
-        worker.kill()
+        kill_with_descendants(worker)
+
+
+def kill_with_descendants(process: Any) -> None:
+    """Kills a process of `subprocess` or multiprocessing, and all that descend from it."""
+    _kill_descendants(process.pid)
+    process.kill()
 
 
 def _kill_descendants(pid: int | None) -> None:

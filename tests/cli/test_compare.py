@@ -1,12 +1,13 @@
 """`prefix-rft compare` for real, on runs of two steps."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -46,7 +47,7 @@ def finished(folder: Path) -> dict[Path, int]:
 @pytest.fixture
 def in_this_process(monkeypatch):
     """Checks the settings in this process: another takes seconds to start."""
-    monkeypatch.setattr(compare, "ProcessPoolExecutor", lambda workers, **options: ThreadPoolExecutor(workers))
+    monkeypatch.setattr(compare, "call_in_process", lambda function, *given: compare.find_measured_problems(*given))
 
 
 def test_a_killed_comparison_continues_without_repeating_what_is_finished(
@@ -113,6 +114,29 @@ def refused(refusal, tmp_path) -> Callable[..., str]:
 def test_an_error_of_the_checking_process_reaches_the_user(tmp_path, refused):
     recipes = write_recipes(tmp_path / "recipes", prefix_ratio_high=3.0)
     assert re.search(r"prefix_rft\.yaml.*`prefix_ratio_high`.*3\.0", refused(recipes))
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "is_for_the_group", "delay"),  # as a terminal sends it to the group, and `kill` to the command
+    [(signal.SIGINT, 130, False, 0.1), (signal.SIGINT, 130, True, 1.5), (signal.SIGTERM, 143, False, 0.8)],
+)
+def test_a_signal_during_the_checks_ends_them_at_once(tmp_path, still_running, number, code, is_for_the_group, delay):
+    line = [sys.executable, "-m", "prefix_rft_trl.cli.main", "compare", str(RECIPES), "--output_dir", str(tmp_path)]
+    with subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert "Checking" in process.stdout.readline()
+        time.sleep(delay)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children
+        (os.killpg if is_for_the_group else os.kill)(process.pid, number)
+        try:
+            shown = process.communicate(timeout=15)[1]
+        finally:
+            process.kill()
+    assert process.returncode == code
+    assert "Traceback" not in shown
+    assert still_running(children) == []
 
 
 def row_with(**settings) -> dict:
@@ -247,6 +271,66 @@ def test_what_a_run_reads_is_checked_before_any_starts(tmp_path, refused, in_thi
     error = refused(recipes / "prefix_rft.yaml")
     assert "prefix_rft.yaml with no overrides: " in error
     assert all(part in error for part in parts), error
+
+
+GSM8K = [{"question": f"What is {one} plus 1?", "answer": f"It is one more.\n#### {one + 1}"} for one in range(30)]
+
+
+def write_gsm8k(folder: Path, **changes) -> Path:
+    """Two recipes for a file of problems, some of which are held out in a file of their own; changes in the second."""
+    for name, rows in (("my", GSM8K), ("held_out", GSM8K[:24])):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = {"dataset_name": str(folder / "my.jsonl"), "dataset_test_file": str(folder / "held_out.jsonl")}
+    given = {
+        **files,
+        "measure_rows": None,
+        "reward_funcs": "math_accuracy_reward",
+        "dataset_train_split": "train[20:]",
+    }
+    recipes = write_recipes(folder / "recipes", **{**given, **changes})
+    sft = yaml.safe_load((recipes / "sft.yaml").read_text())
+    sft = {name: value for name, value in (sft | given).items() if value is not None}
+    (recipes / "sft.yaml").write_text(yaml.safe_dump(sft))
+    return recipes
+
+
+def test_recipes_whose_training_rows_leave_other_problems_to_measure_are_refused(tmp_path, refused, in_this_process):
+    error = " ".join(refused(write_gsm8k(tmp_path, dataset_train_split="train[10:]")).split())
+    assert "prefix_rft.yaml with no overrides has 10 held-out problems" in error
+    assert "sft.yaml with no overrides has 20." in error
+    assert "base.yaml" in error
+
+
+def test_what_is_said_of_the_rows_is_said_once_with_the_number_of_problems(tmp_path, capsys, stand_in):
+    line = ["compare", str(write_gsm8k(tmp_path)), "--seeds", "2", "--output_dir", str(tmp_path / "runs")]
+    main(line)
+    shown = capsys.readouterr().out
+    assert shown.count("my.jsonl") == 1, shown
+    assert "all can be run, and are measured on 20 held-out problems" in shown
+    assert "before" not in shown
+
+    main(line)
+    first, second = capsys.readouterr().out.splitlines()[:2]
+    assert first == "3 of 4 runs were finished before, and are not repeated."
+    assert second == "Checking settings, data, rewards and models of 1 run ..."
+
+
+def test_of_a_finished_comparison_nothing_is_checked(tmp_path, capsys, stand_in):
+    line = [
+        "compare",
+        str(write_recipes(tmp_path / "recipes")),
+        "--seeds",
+        "1",
+        "--output_dir",
+        str(tmp_path / "runs"),
+    ]
+    assert main(line) == 0
+    capsys.readouterr()
+    assert main(line) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("2 of 2 runs were finished before, and are not repeated.\n")
+    assert "Checking" not in shown
+    assert "\n\n\n" not in shown
 
 
 def test_flags_are_settings_of_all_runs_and_appear_in_the_report(tmp_path, stand_in):

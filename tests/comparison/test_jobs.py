@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from prefix_rft_trl.comparison.jobs import LOG, Job, RunProcess, job_names, jobs_for, run_jobs
+from prefix_rft_trl.comparison.jobs import HOW_TO_STOP, LOG, Job, RunProcess, job_names, jobs_for, run_jobs
 from prefix_rft_trl.comparison.spec import Trial
 from prefix_rft_trl.run.folder import STATE, is_finished
 from prefix_rft_trl.utils.files import LOCK, exclusive_lock
@@ -19,13 +19,16 @@ from prefix_rft_trl.utils.files import LOCK, exclusive_lock
 FINISHED = json.dumps({"global_step": 2, "max_steps": 2})
 # Notes when it starts and ends in the folder of the run; `settings["does"]` says how it ends
 STAND_IN = f"""
-import os, pathlib, sys, time
+import os, pathlib, signal, sys, time
 from prefix_rft_trl.utils.processes import end_with_parent
 end_with_parent()
 folder, does, moment = pathlib.Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 starts = folder.parent.parent / "starts.txt"
 with starts.open("a") as file:
     print(folder.parent.name, folder.name, *sys.argv[4:], file=file)
+if does == "take long to stop":
+    signal.signal(signal.SIGTERM, lambda *_: (folder / "asked").touch())
+    os.spawnlp(os.P_NOWAIT, "sleep", "sleep", str(moment))
 (folder / "started").write_text(repr(time.time()))
 time.sleep(moment)
 (folder / "stopped").write_text(repr(time.time()))
@@ -181,7 +184,8 @@ from prefix_rft_trl.utils.processes import exit_on_signals
 Job.command = test_jobs.command
 folder = Path(sys.argv[1])
 with exit_on_signals():
-    run_jobs(jobs_for([test_jobs.trial("a", seeds=2, moment=float(sys.argv[2]))], folder), at_a_time=2)
+    trial = test_jobs.trial("a", seeds=2, moment=float(sys.argv[2]), does=sys.argv[3])
+    run_jobs(jobs_for([trial], folder), at_a_time=2)
 """
 
 
@@ -190,10 +194,11 @@ def comparison_in_a_process(tmp_path):
     """Starts two runs at a time in a process of its own; returns it and the jobs once both are running."""
     processes = []
 
-    def start(moment: float) -> tuple[subprocess.Popen, list[Job]]:
-        jobs = jobs_for([trial("a", seeds=2, moment=moment)], tmp_path)
+    def start(moment: float, does: str = "run") -> tuple[subprocess.Popen, list[Job]]:
+        jobs = jobs_for([trial("a", seeds=2, moment=moment, does=does)], tmp_path)
         process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(tmp_path), str(moment)],
+            [sys.executable, "-c", PROGRAM, str(tmp_path), str(moment), does],
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             # What is started in the background of a shell ignores it, and so would its children
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -259,6 +264,24 @@ def test_a_signal_ends_the_runs(tmp_path, comparison_in_a_process, number, code)
     assert all(running.process is not None for running in again)  # their locks are free
     for running in again:
         running.process.wait()
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_first_signal_lets_the_runs_finish_their_steps_and_a_second_one_ends_them(
+    comparison_in_a_process, still_running, second
+):
+    process, jobs = comparison_in_a_process(moment=60.0, does="take long to stop")
+    runs = psutil.Process(process.pid).children(recursive=True)
+    assert len(runs) == 2 * len(jobs)
+    process.send_signal(signal.SIGINT)
+    assert HOW_TO_STOP in iter(lambda: process.stdout.readline().decode().strip(), "")
+    for job in jobs:
+        wait_for(job.folder / "asked")
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(second)
+    assert process.wait(timeout=10) == (-second if second == signal.SIGINT else 128 + second)
+    assert still_running(runs) == []
 
 
 def test_files_of_the_user_stay_where_a_run_starts_over(tmp_path):

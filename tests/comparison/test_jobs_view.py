@@ -104,6 +104,30 @@ def test_lines_fit_the_terminal_and_the_log_is_complete(tmp_path, screen, name, 
     assert "10:00:00left" in shown
 
 
+@pytest.mark.parametrize(
+    ("columns", "stages", "label"),
+    [
+        (80, (), "grpo, max_completi…, seed 1 ━+ "),
+        (84, (), "grpo, max_completion_l…, seed 1 ━+ "),
+        (80, ("sft", "rft"), "grpo, max_com…, seed 1, sft ━+ "),
+        (60, (), "seed 1 +━+ "),
+    ],
+)
+def test_the_seed_is_never_cut_off(tmp_path, screen, columns, stages, label):
+    one = job(tmp_path, stages=stages)
+    view = JobsView({one: "grpo, max_completion_length 64, seed 1"}, [one])
+    view.begin(one)
+    assert re.match(label, screen(view, columns)[0])
+
+
+def test_a_run_that_measures_before_its_first_step_says_so(tmp_path, screen):
+    one = job(tmp_path)
+    view = JobsView(job_names([one]), [one])
+    view.begin(one)
+    RunProgress(0, 2, None, time.time(), is_measuring=True).write(one.folder)
+    assert re.search(r"seed 0 +━+ +measuring +for 0:00:0\d$", screen(view)[0])
+
+
 def test_a_job_that_waits_for_another_command_says_so(tmp_path, screen):
     one = job(tmp_path)
     view = JobsView(job_names([one]), [one])

@@ -129,11 +129,76 @@ def test_the_terminal_shows_the_first_table_uncut(comparison, capsys, monkeypatc
     monkeypatch.setenv("COLUMNS", "80")
     print_summary(comparison)
     shown = capsys.readouterr().out
-    assert re.search(r"Prefix-RFT <ours> \| x +3 +0\.\d{3} ± 0\.\d{3} +0\.\d{3} +3 of 3 ", shown)
+    assert re.search(r"Prefix-RFT <ours> \| +3 +0\.\d{3} ± 0\.\d{3} +0\.\d{3} +3 of 3 ", shown)
     assert re.search(r"Prefix-RFT <ours> \| x .* s\b", shown)
+    assert all(heading in shown for heading in ("tokens generated", "tokens trained", "time"))
+    assert "reaches 0.8 (--threshold): how many seeds do" in shown
     assert max(map(len, shown.splitlines())) <= 80
     print_summary(replace(comparison, tables=comparison.tables[1:]))
     assert re.search(r"Prefix-RFT( +0\.\d{3} ± 0\.\d{3}){2}", capsys.readouterr().out)
+
+
+def with_lines(comparison: Comparison, label: str, lines: int = -1, **changes) -> Comparison:
+    """The comparison with other values in all measurements of a method, and only some of them."""
+
+    def changed(row: ResultRow) -> ResultRow:
+        if row.label != label:
+            return row
+        (one,) = row.experiments
+        runs = [replace(run, curve=[line | changes for line in run.curve[:lines]]) for run in one.runs]
+        return ResultRow(label, [replace(one, runs=runs, settings={**one.settings, "measure_max_new_tokens": 56})])
+
+    methods = comparison.tables[0]
+    return replace(comparison, tables=[replace(methods, rows=list(map(changed, methods.rows)))])
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_where_seeds_tell_nothing_the_interval_is_that_over_problems(comparison, tmp_path, capsys, keep):
+    equal = cut_runs(with_lines(comparison, "SFT", accuracy=0.0, problems=30), keep, "SFT")
+    text = written(equal, tmp_path)
+    assert table_rows(text, "Complete runs")["SFT"][:3] == [str(keep), "0.000 (0.000 to 0.114)", "0.000"]
+    assert "seeds that do not differ: in its place stands the 95% interval over problems" in text
+    assert "Held-out problems: 30." in text
+    print_summary(equal)
+    shown = capsys.readouterr().out
+    assert "0.000 (0.000 to 0.114)" in shown
+    assert "± 0.000" not in shown + text
+
+
+def test_columns_of_which_nothing_is_known_are_left_out_in_the_terminal(comparison, capsys):
+    print_summary(replace(comparison, threshold=1.1))
+    shown = capsys.readouterr().out
+    assert "0 of 3" in shown
+    assert not any(heading in shown for heading in ("at step", "tokens", "time"))
+
+
+def test_steps_that_differ_are_said_and_answers_that_were_all_cut_off(comparison, tmp_path, capsys):
+    sentence = "Steps, those of all stages together: SFT 110, RFT 120 and Prefix-RFT <ours> | x 120."
+    changed = with_lines(comparison, "SFT", length=56)
+    text = written(changed, tmp_path)
+    assert sentence in text
+    assert "All answers were cut off by `measure_max_new_tokens` at the end of SFT." in text
+    print_summary(changed)
+    assert sentence in " ".join(capsys.readouterr().out.split())
+    text = written(comparison, tmp_path)
+    assert "Steps, those" not in text
+    assert "cut off" not in text
+
+
+def test_the_report_names_the_models_and_where_all_settings_are(comparison, tmp_path):
+    methods = comparison.tables[0]
+    settings = [{"model_name_or_path": "a/b"}, {"sft.model_name_or_path": "c", "rft.model_name_or_path": "a/b"}]
+    rows = [
+        ResultRow(row.label, [replace(row.experiments[0], settings=given)])
+        for row, given in zip(methods.rows, settings, strict=False)
+    ]
+    text = written(replace(comparison, tables=[replace(methods, rows=rows)]), tmp_path)
+    assert "Model: `a/b` and `c`." in text
+    assert "All settings of each run are in `results.json`" in text
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<details>") == 2
+    assert "<summary>Methods: RFT</summary>" in page
+    assert "<code>sft.model_name_or_path</code></td><td>c</td>" in page
 
 
 def test_the_results_hold_settings_curves_and_summaries(comparison, report):

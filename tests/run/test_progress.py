@@ -58,6 +58,33 @@ def test_the_time_left_is_right_from_the_first_step_however_long_measurements_ta
         assert progress.seconds_left == pytest.approx(left)
 
 
+def test_a_run_says_that_it_measures_until_its_first_step(tmp_path):
+    for measure_steps, is_measured in ((2, True), (0, False)):
+        state = SimpleNamespace(global_step=0, max_steps=4, is_world_process_zero=True)
+        writer = ProgressWriter(str(tmp_path), measure_steps)
+        writer.on_train_begin(None, state, None)
+        assert RunProgress.read(tmp_path).is_measuring == is_measured
+        writer.on_step_begin(None, state, None)
+        assert not RunProgress.read(tmp_path).is_measuring
+
+
+def test_the_start_of_a_resumed_run_is_no_measurement(tmp_path, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(progress_writer, "time", clock)
+    writer, state = (
+        ProgressWriter(str(tmp_path), 5),
+        SimpleNamespace(global_step=10, max_steps=20, is_world_process_zero=True),
+    )
+    writer.on_train_begin(None, state, None)
+    assert not RunProgress.read(tmp_path).is_measuring
+    clock.now += 60.0  # to load what it resumes from
+    writer.on_step_begin(None, state, None)
+    clock.now += 2.0
+    state.global_step = 11
+    writer.on_step_end(None, state, None)
+    assert RunProgress.read(tmp_path).seconds_left == pytest.approx(18)
+
+
 def test_a_slow_first_step_counts_for_itself_alone(simulate):
     left, progress = simulate(40, 1.0, 3.0, first=50.0)[2]
     assert progress.seconds_left == pytest.approx(left)

@@ -5,11 +5,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from accelerate.commands.launch import launch_command_parser
 
+from prefix_rft_trl.rewards.registry import required_columns
 from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.hashing import stable_hash
 
 from .arguments import SCRIPT, split_launcher_flags
 from .launching import has_default_config
@@ -20,7 +22,20 @@ from .training_script import prepare_training
 MODEL = ("model_name_or_path", "model_revision", "model_changes", "lab_level")
 
 
-def check_inputs(trainings: list[Recipe]) -> None:
+class MeasuredProblems(NamedTuple):
+    """The held-out problems that a training measures: their number, and a hash of their prompts and right answers."""
+
+    number: int
+    content: int
+
+    @classmethod
+    def of(cls, held_out: Any) -> "MeasuredProblems":
+        """Those of a [`HeldOutSplit`], with what its reward reads of them."""
+        columns = [list(held_out.rows[name]) for name in ("prompt", *required_columns(held_out.reward))]
+        return cls(len(held_out.rows), stable_hash(json.dumps(columns, sort_keys=True, default=str)))
+
+
+def check_inputs(trainings: list[Recipe]) -> list[MeasuredProblems]:
     """
     Makes the checks that each training makes at its start: packages, files of the model, dataset, splits, columns of
     the rewards, rows, and whether they fill a step.
@@ -29,18 +44,26 @@ def check_inputs(trainings: list[Recipe]) -> None:
         trainings (`list[Recipe]`): of a recipe, with settings that are checked. A later one is checked with the model
             of the first, as its own is not there yet.
 
+    Returns:
+        `list[MeasuredProblems]`: those of each training that measures accuracy.
+
     Raises:
         UserError or ValueError: naming what cannot be used.
     """
     first = trainings[0].parser().parse_known_args(trainings[0].flags)[0]
     model = {name: getattr(first, name) for name in MODEL}
+    measured = []
     for training in trainings:
         settings = training.settings if training is trainings[0] else {**training.settings, **model}
         try:
             with _environment(settings.get("env") or {}):
-                prepare_training(*_arguments(replace(training, settings=settings))).check()
+                prepared = prepare_training(*_arguments(replace(training, settings=settings)))
+                prepared.check()
         except (UserError, ValueError) as error:
             raise UserError(f"stage '{training.stage}': {error}" if training.stage else str(error)) from error
+        if prepared.held_out is not None:
+            measured.append(MeasuredProblems.of(prepared.held_out))
+    return measured
 
 
 def _arguments(recipe: Recipe) -> tuple[Any, Any, Any]:
