@@ -243,8 +243,8 @@ def _reward(rows: "OwnRows", answer_column: str | None, given: Settings) -> tupl
     settings: Settings = {"reward_funcs": [found.name]}
     if found.name == VERIFIED and answer_column:
         settings["reward_kwargs"] = {VERIFIED: {"solution_column": answer_column}}
-    tried = "" if found.tried == rows.number else "tried "
-    return settings, f" finds {found.right} of {found.tried} {tried}demonstrations right"
+    kind = "demonstrations" if found.tried == rows.number else "tried demonstrations"
+    return settings, f" finds {found.right} of {found.tried} {kind} right"
 
 
 def _print_facts(title: str, facts: dict[str, Any]) -> None:
