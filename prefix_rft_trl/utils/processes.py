@@ -12,6 +12,8 @@ from multiprocessing import active_children, get_context, parent_process, resour
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from .errors import WorkError
+
 
 PARENT = "PREFIX_RFT_PARENT"  # number of a pipe that ends with the process which started this one
 
@@ -115,7 +117,7 @@ def call_in_process(function: Callable[..., Any], *arguments: Any) -> Any:
         what the function returns. What it raises is raised here.
 
     Raises:
-        EOFError: if the process ends without either, and has printed why if it could.
+        WorkError: if the process is killed.
     """
     context = get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
@@ -127,6 +129,12 @@ def call_in_process(function: Callable[..., Any], *arguments: Any) -> Any:
         sending.close()
         result, error = receiving.recv()
         process.join()
+    except EOFError:
+        process.join()
+        raise WorkError(
+            f"a process of this command has ended with the exit code {process.exitcode}. -9 often means that the "
+            "machine ran out of memory."
+        ) from None
     except BaseException:
         end_workers()
         raise

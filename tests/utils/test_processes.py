@@ -10,6 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from prefix_rft_trl.utils.errors import WorkError
+from prefix_rft_trl.utils.processes import call_in_process
+
 
 # The parent's child waits, or computes in C what no other thread of Python can interrupt, and has a child of its own
 CHILDREN = {
@@ -103,3 +106,11 @@ def test_hangup_stays_ignored_under_nohup(tmp_path, start_parent):
     assert parent.is_running()
     parent.send_signal(signal.SIGTERM)
     assert parent.wait(timeout=10) == 128 + signal.SIGTERM
+
+
+def test_the_call_of_a_process_that_is_killed_is_an_error_in_a_sentence():
+    assert call_in_process(max, 1, 2) == 2
+    with pytest.raises(ZeroDivisionError):
+        call_in_process(divmod, 1, 0)
+    with pytest.raises(WorkError, match="exit code -9"):
+        call_in_process(signal.raise_signal, signal.SIGKILL)
