@@ -134,8 +134,8 @@ def _check(jobs: list[Job], recipes: Recipes) -> str:
     described, number = call_in_process(_checked_quietly, trials, recipes, {job.trial.name for job in waiting})
     if waiting:
         print(
-            f"... all can be run, and are measured on {number:,} held-out problems. The checks took "
-            f"{time.monotonic() - started:.0f} s.",
+            f"... all can be run, and are measured on {number:,} held-out problems.\n"
+            f"The checks took {time.monotonic() - started:.0f} s.",
             end="\n\n",
             flush=True,
         )
