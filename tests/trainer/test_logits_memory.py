@@ -5,6 +5,7 @@ and the sampler is replaced by random tokens, so that the loss is what a step co
 """
 
 import json
+import os
 import re
 import resource
 import subprocess
@@ -26,6 +27,7 @@ from trl.trainer import utils
 
 from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, lab
 from prefix_rft_trl.method.token_weights import PREFIX_LOSSES, SELECTIONS
+from prefix_rft_trl.utils.loss_kernels import INTERPRETER
 
 
 ROLLOUTS = 8
@@ -34,14 +36,13 @@ SMALL, LARGE = (8192, 32), (65536, 96)  # vocabulary, tokens of a completion
 
 
 class LargestTensor(TorchDispatchMode):
-    """Elements of the largest tensor that any operation makes, backward passes included."""
+    """Bytes of the largest tensor that any operation makes, backward passes included."""
 
-    elements = 0
+    nbytes = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         made = func(*args, **kwargs or {})
-        sizes = [tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in tensors_of(made)]
-        self.elements = max([self.elements, *sizes])
+        self.nbytes = max([self.nbytes, *(tensor.untyped_storage().nbytes() for tensor in tensors_of(made))])
         return made
 
 
@@ -104,7 +105,7 @@ def kernel(all_logits: bool = False) -> Iterator[None]:
 def largest_tensor(folder: Path, all_logits: bool = False, **settings: Any) -> tuple[PrefixGRPOTrainer, int]:
     with kernel(all_logits), LargestTensor() as largest:
         trainer = train_a_step(str(folder), 4 * TILE[1], length=64, **settings)
-    return trainer, largest.elements
+    return trainer, largest.nbytes
 
 
 @pytest.mark.parametrize(
@@ -118,18 +119,20 @@ def largest_tensor(folder: Path, all_logits: bool = False, **settings: Any) -> t
     ids=str,
 )
 def test_no_step_holds_all_logits(tmp_path, settings):
-    trainer, elements = largest_tensor(tmp_path, **settings)
+    trainer, nbytes = largest_tensor(tmp_path, **settings)
     batch = trainer._buffered_inputs[0]
     assert batch["completion_mask"].all()
     assert (batch["prefix_lengths"] > 0).sum() == 4
     assert "old_per_token_logps" in batch
     assert ("ref_per_token_logps" in batch) == ("beta" in settings)
-    assert elements == TILE[0] * TILE[1] < batch["completion_ids"].numel() * 4 * TILE[1]
+    in_float32 = 4 * TILE[0] * TILE[1]
+    assert nbytes in (in_float32, in_float32 // 2 if "bf16" in settings else in_float32)
+    assert in_float32 < batch["completion_ids"].numel() * 4 * TILE[1] * 2
 
 
 def test_logits_held_at_once_would_be_noticed(tmp_path):
-    _, elements = largest_tensor(tmp_path, all_logits=True)
-    assert elements >= ROLLOUTS * 64 * 4 * TILE[1]
+    _, nbytes = largest_tensor(tmp_path, all_logits=True)
+    assert nbytes >= ROLLOUTS * 64 * 4 * TILE[1] * 4
 
 
 def peak() -> int:
@@ -151,6 +154,7 @@ def peaks() -> list[int]:
     return found
 
 
+@pytest.mark.skipif(os.getenv(INTERPRETER) == "1", reason="Triton's interpreter copies what its kernels read")
 def test_peak_memory_does_not_grow_with_vocabulary_times_length():
     done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
