@@ -4,28 +4,14 @@ import re
 import unicodedata
 from fractions import Fraction
 
+from .plain_notation import latex_of_plain
+
 
 _VULGAR = re.compile("[¼-¾⅐-⅞]")
 _ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|(\d+|[A-Za-z]))")
-_SIGNS = {
-    "\N{MINUS SIGN}": "-",
-    "\N{EN DASH}": "-",
-    "\N{NO-BREAK SPACE}": " ",
-    "\N{DEGREE SIGN}": r"^{\circ}",
-    "\N{MULTIPLICATION SIGN}": r"\times ",
-    "\N{MIDDLE DOT}": r"\cdot ",
-    "\N{UNION}": r"\cup ",
-    "π": r"\pi ",
-    "∞": r"\infty ",
-    "²": "^2",
-    "³": "^3",
-    "≤": r"\le ",
-    "≥": r"\ge ",
-    "∅": r"\emptyset ",
-}
-_SPACING = re.compile(r"\\[!,;:>]|~|\\(?:displaystyle|quad|qquad|limits)(?![A-Za-z])")
+_SPACING = re.compile(r"(?<!\\)\\(?:[,;:> ]|(?=\d))|~|\\(?:displaystyle|quad|qquad|limits)(?![A-Za-z])")
 _DELIMITER_SIZE = re.compile(r"\\(?:left|right|big|Big|bigg|Bigg)[lrm]?(?![A-Za-z])\.?")
-_DIGIT_GROUPS = re.compile(r"^[+-]?\d{1,3}(?:(?:,|\{,\}|[ ])\d{3})+(?=\.\d|$)")
+_DIGIT_GROUPS = re.compile(r"^[+-]?\d{1,3}(?:[, ]\d{3})+(?=\.\d|$| ?\\(?:text|mathrm|mbox|%)| [A-Za-z]|%)")
 _MIXED_NUMBER = re.compile(r"^([+-]?\d+)\s+(\d+)/(\d+)$")
 _E_NOTATION = re.compile(r"^([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d+)$")
 _LEADING_SIGN = re.compile(r"^(?:=|\\approx(?![A-Za-z]))\s*")
@@ -36,18 +22,18 @@ _UNIT_IN_WORDS = re.compile(r"^([+-]?[\d.,/]*\d)\s+([A-Za-z]{3,}(?:\s+[A-Za-z]{2
 _NUMBER = re.compile(r"^[+-]?(?:\d+(?:\.\d*)?|\.\d+)$")
 _FRACTION = re.compile(r"^([+-]?)(?:\\[dt]?frac\{(\d+)\}\{(\d+)\}|(\d+)/(\d+))$")
 _TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|operatorname|mbox)\s*\{([^{}]*)\}")
-_WORDS = re.compile(r"^[^\W\d_]{3,}(?:[ '-]+[^\W\d_]+)*$")
+_WORDS = re.compile(r"^(?:[^\W\d_]{3,}|(?:[Nn]o|[Aa]n?|[Ii]s|[Ii]t|[Dd]o)(?=[ ']))(?:[ '-]+[^\W\d_]+)*$")
 _MOST_DIGITS = 4000  # near the longest text that Python converts to a number
 
 
 def normal_form(answer: str) -> str:
     """An answer without dollar signs, emphasis, spacing commands and full stop, with its symbols in LaTeX."""
-    text = answer.replace(r"\$", "").replace("$", "").replace("**", "").strip()
-    text = _SPACING.sub(" ", _DELIMITER_SIZE.sub("", text))
-    text = _ROOT.sub(lambda root: rf"\sqrt{{{root.group(1) or root.group(2)}}}", text)
-    text = _VULGAR.sub(lambda sign: _vulgar_fraction(sign.group()), text)
-    for sign, latex in _SIGNS.items():
-        text = text.replace(sign, latex)
+    text = answer.replace(r"\$", "").replace("$", "").replace(r"\!", "").strip()
+    text = _SPACING.sub(" ", _DELIMITER_SIZE.sub("", text)).replace("{,}", ",").replace("{:}", ":")
+    if not text.isascii():
+        text = _ROOT.sub(lambda root: rf"\sqrt{{{root.group(1) or root.group(2)}}}", text)
+        text = _VULGAR.sub(lambda sign: _vulgar_fraction(sign.group()), text)
+    text = latex_of_plain(text)
     text = _LEADING_SIGN.sub("", text.strip().removesuffix(".").strip())
     text = _SHORT_FRACTION.sub(r"\\\1{\2}{\3}", text.replace(r"\varnothing", r"\emptyset"))
     text = _E_NOTATION.sub(r"\1\\times 10^{\2}", _TEMPERATURE.sub(r"^{\\circ}", text))

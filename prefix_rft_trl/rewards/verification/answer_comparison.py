@@ -1,0 +1,356 @@
+"""Compare two answers part by part: each part of one must be a part of the other, and none may be left over."""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
+
+from .answer_pieces import FORMULA, WORDS, Statement, statements
+from .braced_answers import condition_of_set, rows_of_cases
+from .choices import are_same_choices, is_row_of_labels, labelled_content
+from .clock_times import are_same_time
+from .formula_forms import names_of_capitals, split_outside_brackets, squeezed
+from .normal_form import plain_number
+from .statement_reading import Reading, Value, read_statement
+from .units import SINGLE_LETTERS, measure, without_scale
+from .verbal_answers import are_same_words
+from .whole_parse import are_equal_expressions, parsed
+
+
+MOST_STATEMENTS = 40
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+_JUDGES = (are_same_time, are_same_choices, are_same_words)
+
+
+def are_equal_answers(right: str, found: str, is_inside: bool = False) -> bool:
+    """Whether two answers in normal form are equal.
+
+    Args:
+        right, found (`str`): the right answer, and that of a response.
+        is_inside (`bool`): whether they are the condition of a set or a cell of cases, which have none inside.
+
+    Raises:
+        TooLarge: if one is too large to compute with.
+    """
+    if squeezed(right) == squeezed(found):
+        return True
+    for judge in _JUDGES:
+        verdict = judge(right, found)
+        if verdict is not None:
+            return verdict
+    labelled = labelled_content(right), labelled_content(found)
+    if not is_inside and any(labelled):
+        return _are_equal_choices(right, found, *labelled)
+    return _are_equal_lists(statements(_without_braces(right)), statements(_without_braces(found)), is_inside)
+
+
+def _without_braces(text: str) -> str:
+    r"""The list in `\{f(1) = 2, f(2) = 3\}`, which is no set that the parser reads."""
+    inside = text[2:-2]
+    is_list = text.startswith(r"\{") and text.endswith(r"\}") and r"\{" not in inside and r"\}" not in inside
+    return inside if is_list and "=" in inside and not condition_of_set(text) else text
+
+
+def _are_equal_choices(
+    right: str, found: str, of_right: tuple[str, str] | None, of_found: tuple[str, str] | None
+) -> bool:
+    """Whether a choice given by letter and content is the right one; given by one of them, that decides."""
+    if of_right and of_found:
+        return of_right[0] == of_found[0] and are_equal_answers(of_right[1], of_found[1], is_inside=True)
+    (letter, content), other = (of_right, found) if of_right else (of_found, right)  # type: ignore[misc]
+    bare = squeezed(other).strip("{}()")
+    if len(bare) == 1 and bare.isupper():
+        return bare == letter
+    one, another = (content, other) if of_right else (other, content)
+    return are_equal_answers(one, another, is_inside=True)
+
+
+def _are_equal_lists(right: list[Statement], found: list[Statement], is_inside: bool) -> bool:
+    if not (right and found) or max(len(right), len(found)) > MOST_STATEMENTS:
+        return False
+    rights = [read_statement(statement, True) for statement in right]
+    founds = [read_statement(statement, False) for statement in found]
+    if len(rights) == len(founds) == 1:
+        return _are_equal_readings(rights[0], founds[0], is_inside)
+    lists = _joined(rights), _joined(founds)
+    if None not in lists and _have_same_units(rights, founds):
+        verdict = _are_equal_parses(*lists)  # type: ignore[arg-type]
+        if verdict is not None:
+            return verdict
+    if 1 in (len(rights), len(founds)):
+        unknowns, tuples = (rights, founds) if len(founds) == 1 else (founds, rights)
+        if point := _as_point(unknowns, tuples[0]):
+            pair = (point, tuples[0].values[-1].formula)
+            return bool(_are_equal_parses(*(pair if unknowns is rights else pair[::-1])))
+    if len(rights) != len(founds):
+        return _are_equal_values(_as_one_value(right), _as_one_value(found), is_inside)
+    labels = _labels(rights), _labels(founds)
+    if (len(set(labels[0])) > 1 or len(set(labels[1])) > 1) and ({""} in (set(labels[0]), set(labels[1]))):
+        return all(_are_equal_readings(*pair, is_inside) for pair in zip(rights, founds, strict=True))
+    remaining = [*zip(founds, labels[1], strict=True)]
+    for one, label in zip(rights, labels[0], strict=True):
+        for place, (other, other_label) in enumerate(remaining):
+            if label == other_label and _are_equal_readings(one, other, is_inside):
+                del remaining[place]
+                break
+        else:
+            return False
+    return True
+
+
+def _as_one_value(several: list[Statement]) -> Value:
+    """`2 hours, 30 minutes` as `2 hours 30 minutes`; nothing, if a part is no quantity."""
+    pieces = tuple(piece for statement in several for piece in statement)
+    is_alternating = [piece.kind for piece in pieces] == [FORMULA, WORDS] * (len(pieces) // 2)
+    return Value("", "", pieces if is_alternating else ())
+
+
+def _as_point(unknowns: list[Reading], point: Reading) -> str | None:
+    """`x = 2, y = 3` as `(2, 3)`, if the other answer is such a point, by itself or named `(x, y)`."""
+    names = sorted(reading.name for reading in unknowns)
+    is_of_letters = len(set(names)) == len(names) and all(len(name) == 1 for name in names)
+    if (
+        not is_of_letters
+        or point.name not in ("", f"({','.join(names)})")
+        or not _is_bracketed(point.values[-1].formula)
+    ):
+        return None
+    values = {reading.name: reading.values[-1].formula for reading in unknowns}
+    return f"({', '.join(values[name] for name in names)})" if all(values.values()) else None
+
+
+def _joined(readings: list[Reading]) -> str | None:
+    """The values as a list that is one formula; `None` if they differ in what they are of."""
+    if len({reading.name for reading in readings}) > 1 or len({*_labels(readings)}) > 1:
+        return None
+    if any(reading.rough or len(reading.values) > 1 or not reading.values[-1].formula for reading in readings):
+        return None
+    return ", ".join(reading.values[-1].formula for reading in readings)
+
+
+def _have_same_units(rights: list[Reading], founds: list[Reading]) -> bool:
+    units = [measure(readings[0].values[-1].unit) for readings in (rights, founds)]
+    return None in units or units[0] == units[1]
+
+
+def _labels(readings: list[Reading]) -> list[str]:
+    values = [reading.values[-1] for reading in readings]
+    return [
+        reading.name or value.label or _canonical_words(value.unit)
+        for reading, value in zip(readings, values, strict=True)
+    ]
+
+
+def _are_equal_readings(right: Reading, found: Reading, is_inside: bool) -> bool:
+    if _are_other_equations(right, found):
+        return _are_equal_equations(right, found)
+    if found.rough and not _is_rounded(found.values[-1], found.rough):
+        return False
+    if (found.rough and _are_equal_values(right.values[-1], found.rough[-1], is_inside)) or (
+        right.rough and _are_equal_values(right.rough[-1], found.values[-1], is_inside)
+    ):
+        return True
+    return all(_are_equal_values(one, other, is_inside) for one in right.values for other in found.values)
+
+
+def _are_other_equations(right: Reading, found: Reading) -> bool:
+    """Whether both are equations, and not of the same unknown; `3 + 4 = 7` only computes its value."""
+    if not all(reading.name or len(reading.values) > 1 for reading in (right, found)):
+        return False
+    is_computation = not found.name and not any(map(str.isalpha, _COMMAND.sub("", found.text)))
+    return right.name != found.name if right.name else not is_computation
+
+
+def _are_equal_equations(right: Reading, found: Reading) -> bool:
+    if any(text.count("=") > 1 for text in (right.text, found.text)) or right.rough or found.rough:
+        return squeezed(right.text) == squeezed(found.text)
+    return bool(_are_equal_parses(right.text, found.text))
+
+
+def _is_rounded(exact: Value, rough: Sequence[Value]) -> bool:
+    """Whether what follows a sign of approximation is the value before it, rounded."""
+    expression = parsed(exact.formula) if exact.formula else None
+    for value in rough:
+        number = plain_number(value.formula)
+        if expression is None or number is None or getattr(expression, "free_symbols", True):
+            return False
+        try:
+            difference = abs(float(expression.evalf()) - float(number))
+        except (TypeError, ValueError, ArithmeticError, AttributeError):
+            return False
+        places = len(value.formula.partition(".")[2]) if "frac" not in value.formula else 12
+        if difference > (1 if places else 0.5) * 10.0**-places or (
+            not places and expression.is_Integer and difference
+        ):
+            return False
+    return True
+
+
+def _are_equal_values(right: Value, found: Value, is_inside: bool) -> bool:
+    if right.formula and found.formula:
+        return _are_equal_quantities(right, found, is_inside)
+    totals = _total(right), _total(found)
+    if totals[0] and totals[1]:
+        return _are_equal_quantities(*totals, is_inside)  # type: ignore[arg-type]
+    if len(right.pieces) != len(found.pieces) or not right.pieces:
+        return False
+    return all(
+        one.kind == other.kind
+        and (
+            _are_equal_formulas(one.text, other.text, is_inside)
+            if one.kind == FORMULA
+            else _canonical_words(one.text) == _canonical_words(other.text)
+        )
+        for one, other in zip(right.pieces, found.pieces, strict=True)
+    )
+
+
+def _are_equal_quantities(right: Value, found: Value, is_inside: bool) -> bool:
+    """Whether two formulas with units are equal: known units are converted, any other word is only a label."""
+    (unit, scale), (other_unit, other_scale) = without_scale(right.unit), without_scale(found.unit)
+    measures = measure(unit), measure(other_unit)
+    if measures[0] and measures[1]:
+        if measures[0][0] != measures[1][0]:
+            return False
+        ratio = measures[0][1] / measures[1][1]
+        scale, other_scale = scale * ratio.numerator, other_scale * ratio.denominator
+    return _are_equal_formulas(_times(right.formula, scale), _times(found.formula, other_scale), is_inside)
+
+
+def _times(formula: str, factor: int) -> str:
+    return formula if factor == 1 else rf"({formula}) \cdot {factor}"
+
+
+def _total(value: Value) -> Value | None:
+    """`2 hours 30 minutes` as a number of seconds; a value of one formula as it is."""
+    if value.formula:
+        return value if measure(value.unit) else None
+    numbers, units = value.pieces[::2], value.pieces[1::2]
+    measures = [measure(unit.text) for unit in units]
+    if (
+        not measures
+        or len(numbers) != len(units)
+        or None in measures
+        or len({found[0] for found in measures if found}) > 1
+    ):
+        return None
+    amounts = [plain_number(number.text) for number in numbers]
+    if None in amounts:
+        return None
+    sizes = [found[1] for found in measures if found]
+    if any(size <= following for size, following in pairwise(sizes)):
+        return None
+    total = sum(amount * size for amount, size in zip(amounts, sizes, strict=True) if amount is not None) / sizes[-1]
+    return Value(rf"\frac{{{total.numerator}}}{{{total.denominator}}}", units[-1].text, value.pieces)
+
+
+def _canonical_words(text: str) -> str:
+    known = measure(text)
+    if known:
+        return repr(known)
+    words = [word.strip("'\".()") for word in text.lower().split()]
+    return " ".join(
+        "r" if word == "remainder" else word.removesuffix("s") if len(word) > 3 else word
+        for word in words
+        if word != "and"
+    )
+
+
+def _are_equal_formulas(right: str, found: str, is_inside: bool = False) -> bool:
+    if squeezed(right) == squeezed(found):
+        return True
+    if is_row_of_labels(right) or is_row_of_labels(found) or names_of_capitals(right) != names_of_capitals(found):
+        return False
+    if not is_inside:
+        verdict = _are_equal_structures(right, found)
+        if verdict is not None:
+            return verdict
+    ratios = split_outside_brackets(right, ":"), split_outside_brackets(found, ":")
+    if max(map(len, ratios)) > 1 and "?" not in right + found:
+        return _are_equal_ratios(*ratios)
+    return bool(_are_equal_parses(right, _without_unit_of_number(right, found)))
+
+
+def _are_equal_structures(right: str, found: str) -> bool | None:
+    sets = condition_of_set(right), condition_of_set(found)
+    if sets[0] and sets[1]:
+        return sets[0][0] == sets[1][0] and are_equal_answers(sets[0][1], sets[1][1], is_inside=True)
+    if sets[0] or sets[1]:
+        return are_equal_answers(sets[0][1] if sets[0] else right, sets[1][1] if sets[1] else found, is_inside=True)
+    cases = rows_of_cases(right), rows_of_cases(found)
+    if cases[0] is None and cases[1] is None:
+        return None
+    if cases[0] is None or cases[1] is None or len(cases[0]) != len(cases[1]) or len(cases[0]) > MOST_STATEMENTS:
+        return False
+    remaining = [*cases[1]]
+    for row in cases[0]:
+        same = next((other for other in remaining if _are_equal_rows(row, other)), None)
+        if same is None:
+            return False
+        remaining.remove(same)
+    return True
+
+
+def _are_equal_rows(right: list[str], found: list[str]) -> bool:
+    return len(right) == len(found) and all(
+        are_equal_answers(one, other, is_inside=True) for one, other in zip(right, found, strict=True)
+    )
+
+
+def _are_equal_ratios(right: list[str], found: list[str]) -> bool:
+    """Whether two ratios are proportional; a ratio of two numbers is also their quotient."""
+    if not all([*right, *found]):
+        return False
+    if len(right) != len(found):
+        one, other = (
+            rf"\frac{{{ratio[0]}}}{{{ratio[1]}}}" if len(ratio) == 2 else ratio[0] for ratio in (right, found)
+        )
+        return max(len(right), len(found)) == 2 and bool(_are_equal_parses(one, other))
+    quotients = [[rf"\frac{{{part}}}{{{ratio[0]}}}" for part in ratio[1:]] for ratio in (right, found)]
+    return all(_are_equal_parses(*pair) for pair in zip(*quotients, strict=True))
+
+
+def _without_unit_of_number(right: str, found: str) -> str:
+    """`5m` as 5 where the right answer is a number, which has no variable."""
+    is_number = found[-1:] in SINGLE_LETTERS and found[-2:-1].isdecimal()
+    return found[:-1] if is_number and not any(map(str.isalpha, _COMMAND.sub("", right + found[:-1]))) else found
+
+
+@lru_cache(maxsize=4096)
+def is_read_whole(text: str) -> bool:
+    """Whether every part of an answer in normal form is read as a formula, a time, or words."""
+    from .normal_form import words
+
+    if are_same_time(text, text) or are_same_choices(text, text) or words(text) is not None:
+        return True
+    readings = [read_statement(statement, True) for statement in statements(text)]
+    for reading in readings:
+        for value in (*reading.values, *reading.rough):
+            formulas = [piece.text for piece in value.pieces if piece.kind == FORMULA]
+            if not all(_is_formula_read(formula) for formula in formulas):
+                return False
+    return bool(readings)
+
+
+def _is_formula_read(formula: str) -> bool:
+    if rows_of_cases(formula) or condition_of_set(formula):
+        return True
+    return all(parsed(part) is not None for part in split_outside_brackets(formula, ":"))
+
+
+def _are_equal_parses(right: str, found: str) -> bool | None:
+    """Whether two formulas are equal; `None` if one of them cannot be read whole."""
+    if any(_is_bracketed(one) and _is_set(other) for one, other in ((right, found), (found, right))):
+        return False  # Math-Verify reads a pair as a set
+    expressions = parsed(right), parsed(found)
+    if expressions[0] is None or expressions[1] is None:
+        return None
+    return are_equal_expressions(*expressions)
+
+
+def _is_bracketed(text: str) -> bool:
+    return text[:1] in tuple("([") and text[-1:] in tuple(")]")
+
+
+def _is_set(text: str) -> bool:
+    return text.startswith(r"\{") or r"\pm" in text
