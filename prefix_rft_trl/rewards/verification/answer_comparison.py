@@ -317,24 +317,24 @@ def _without_unit_of_number(right: str, found: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def is_read_whole(text: str) -> bool:
-    """Whether every part of an answer in normal form is read as a formula, a time, or words."""
-    from .normal_form import words
-
-    if are_same_time(text, text) or are_same_choices(text, text) or words(text) is not None:
+def is_read_whole(text: str, is_inside: bool = False) -> bool:
+    """Whether every part of an answer in normal form is read as a formula, a time, a choice or words."""
+    if any(judge(text, text) for judge in _JUDGES):
         return True
-    readings = [read_statement(statement, True) for statement in statements(text)]
-    for reading in readings:
-        for value in (*reading.values, *reading.rough):
-            formulas = [piece.text for piece in value.pieces if piece.kind == FORMULA]
-            if not all(_is_formula_read(formula) for formula in formulas):
-                return False
-    return bool(readings)
+    labelled = labelled_content(text)
+    if labelled and not is_inside:
+        return is_read_whole(labelled[1], is_inside=True)
+    readings = [read_statement(statement, True) for statement in statements(_without_braces(text))]
+    values = [value for reading in readings for value in (*reading.values, *reading.rough)]
+    formulas = [piece.text for value in values for piece in value.pieces if piece.kind == FORMULA]
+    return bool(readings) and all(_is_formula_read(formula, is_inside) for formula in formulas)
 
 
-def _is_formula_read(formula: str) -> bool:
-    if rows_of_cases(formula) or condition_of_set(formula):
-        return True
+def _is_formula_read(formula: str, is_inside: bool) -> bool:
+    condition, rows = condition_of_set(formula), rows_of_cases(formula)
+    inside = [condition[1]] if condition else [cell for row in rows or () for cell in row]
+    if inside and not is_inside:
+        return all(is_read_whole(part, is_inside=True) for part in inside)
     return all(parsed(part) is not None for part in split_outside_brackets(formula, ":"))
 
 

@@ -36,7 +36,7 @@ def is_row_of_labels(text: str) -> bool:
 
 def labelled_content(text: str) -> tuple[str, str] | None:
     r"""The letter and the content of a choice with both, `B) 12`, `\text{(B)}\ 12` or `E. 42`."""
-    bare = _MARKUP.sub(" ", text[:LONGEST]).strip()
+    bare = " ".join(_MARKUP.sub(" ", text[:LONGEST]).split())
     label = _LABEL.match(bare)
     if not label:
         return None

@@ -24,7 +24,7 @@ class Verdict(StrEnum):
     """The result of verifying an answer.
 
     `REFUSED`: too long, too deep or too large to compute with. `TIMEOUT`: took longer than the time limit. `CRASHED`:
-    its worker died. None of the three counts as right.
+    its worker died. None of the three counts as right. `READ_IN_PART`: see `HOW_IS_IT_READ`.
     """
 
     EQUAL = "equal"
@@ -33,6 +33,10 @@ class Verdict(StrEnum):
     TIMEOUT = "timeout"
     REFUSED = "refused"
     CRASHED = "crashed"
+    READ_IN_PART = "read_in_part"
+
+
+HOW_IS_IT_READ = "\0"  # in place of an answer: asks whether a right answer is read whole, or compared as text
 
 
 def settle(answer: str, golds: Sequence[str]) -> Verdict | None:
@@ -66,6 +70,9 @@ def judge(answer: str, golds: Sequence[str]) -> Verdict:
     if not readable:
         return Verdict.UNREADABLE_GOLD
     try:
+        if answer == HOW_IS_IT_READ:
+            are_whole = all(is_read_whole(normal_form(gold)) for gold in readable)
+            return Verdict.DIFFERENT if are_whole else Verdict.READ_IN_PART
         return Verdict.EQUAL if any(_are_equal(gold, answer) for gold in readable) else Verdict.DIFFERENT
     except TooLarge:
         return Verdict.REFUSED

@@ -3,7 +3,8 @@
 from typing import Any
 
 
-SAME = 1e-20  # relative; values have 30 digits
+DIGITS = 60
+SAME = 1e-50  # relative
 ROUNDED_TO = 5e-7  # as Math-Verify rounds decimals
 
 
@@ -27,7 +28,10 @@ def have_same_number(first: Any, second: Any) -> bool | None:
     differences = [abs(part - same_part) for part, same_part in zip(one, other, strict=True)]
     if any(number.has(sympy.Float) for number in numbers):
         return max(differences) < ROUNDED_TO if any(number.has(sympy.I) for number in numbers) else None
-    return bool(max(differences) <= SAME * max(abs(part) for part in (*one, *other)))
+    is_close = bool(max(differences) <= SAME * max(abs(part) for part in (*one, *other)))
+    if is_close and all(number.is_rational for number in numbers):
+        return bool(numbers[0].doit() == numbers[1].doit())  # 2^{200} is not 2^{200} + 1
+    return is_close
 
 
 def _number(expression: Any) -> Any:
@@ -53,10 +57,12 @@ def _is_computable(number: Any) -> bool:
 
 
 def _precise_value(number: Any) -> tuple[Any, Any] | None:
-    """The real and the imaginary part to 30 digits; `None` if they have no digit that is certain, as a hidden 0."""
+    """The real and the imaginary part to `DIGITS` digits; `None` if no digit is certain, as of a hidden 0."""
     try:
-        parts = number.evalf(30).as_real_imag()
+        parts = number.evalf(DIGITS).as_real_imag()
     except (TypeError, ValueError, ArithmeticError, AttributeError):
         return None
-    are_certain = all(part.is_zero or (part.is_Float and part._prec > 1) for part in parts)
-    return parts if are_certain and not all(part.is_zero for part in parts) else None
+    if not all(part.is_Float or part.is_zero for part in parts):
+        return None
+    real, imaginary = (part if getattr(part, "_prec", 0) > 1 else 0 for part in parts)
+    return (real, imaginary) if real or imaginary else None

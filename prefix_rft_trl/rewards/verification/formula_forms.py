@@ -8,7 +8,16 @@ _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
 _TEXT_COMMANDS = frozenset(
     rf"\{name}" for name in ["text", "textbf", "textit", "textrm", "mathrm", "mathbf", "mbox", "operatorname"]
 )
-_SAME = {r"\leq": r"\le", r"\geq": r"\ge", r"\neq": r"\ne", r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\mid": "|"}
+_SAME = {
+    r"\leq": r"\le",
+    r"\geq": r"\ge",
+    r"\neq": r"\ne",
+    r"\dfrac": r"\frac",
+    r"\tfrac": r"\frac",
+    r"\mid": "|",
+    r"\dots": r"\ldots",
+    r"\cdots": r"\ldots",
+}
 _IN_BRACES = ((r"^{\circ }", r"^\circ "), (r"^{\prime }", "'"), (r"^\prime ", "'"))
 _OPENERS = frozenset(("(", "[", "{", r"\{", r"\begin"))
 _CLOSERS = frozenset((")", "]", "}", r"\}", r"\end"))

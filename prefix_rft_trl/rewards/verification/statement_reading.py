@@ -31,6 +31,7 @@ _NOT_OF_UNITS = frozenset(
     """.split()  # noqa: SIM905
 )
 _LETTERS = re.compile(r"[A-Za-z]|\\(?!frac|dfrac|tfrac|sqrt|cdot|times|pi(?![A-Za-z]))[A-Za-z]{2,}")
+_POINT = re.compile(r"\( ?[A-Za-z](?: ?, ?[A-Za-z])+ ?\)")
 _SUBSCRIPT = re.compile(r"_(?:\{[^{}]*\}|\\?\w)")
 _CONSTANTS = frozenset("ei")
 
@@ -107,7 +108,7 @@ def _split(statement: Statement, kind: str) -> list[Statement]:
 def _is_name(side: Statement, is_right_answer: bool) -> bool:
     """Whether the left side of an equation is the unknown that it gives, as `x_1`, `f(2)`, `Area`, `P(A|B)`."""
     formula = " ".join(piece.text for piece in side if piece.kind == FORMULA)
-    if not formula:
+    if not formula or _POINT.fullmatch(formula):
         return bool(side)
     bare = _SUBSCRIPT.sub("", outside_brackets(formula) if "(" in formula and "frac" not in formula else formula)
     letters = _LETTERS.findall(bare)

@@ -46,6 +46,7 @@ _TABLE = {
     "current": {"a amp ampere": 1.0},
     "temperature": {"k kelvin": 1.0},
     "pressure": {"pa pascal": 1.0, "kpa": 1e3, "mpa": 1e6},
+    "angle": {"rad radian": 1.0},
     "frequency": {"hz hertz": 1.0, "khz": 1e3},
 }
 _SPEEDS = {"mph": ("mile", "hour"), "kmh": ("km", "hour"), "kph": ("km", "hour"), "kmph": ("km", "hour")}

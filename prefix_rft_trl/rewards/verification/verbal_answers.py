@@ -21,7 +21,9 @@ def are_same_words(right: str, found: str) -> bool | None:
     if one is None and other is None:
         return None
     if one is not None and other is not None:
-        return one == other or any(one == other + head or other == one + head for head in _HEADS)
+        return sorted(one.split(" and ")) == sorted(other.split(" and ")) or any(
+            one == other + head or other == one + head for head in _HEADS
+        )
     said, formula = (one, found) if one is not None else (other, right)
     return True if formula.strip() in _SIGNS.get(said or "", ()) else None
 
