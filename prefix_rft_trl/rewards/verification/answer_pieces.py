@@ -185,7 +185,7 @@ class _Scan:
             follows_unit = is_unit(words[0]) or words[0] in SINGLE_LETTERS
             may_be_unit = (follows_number and not is_beside) or follows_unit or self._continues_unit()
             return (
-                may_be_unit and token in SINGLE_LETTERS and self._follows_no_variable() and self._is_unit_to_the_end()
+                may_be_unit and token in SINGLE_LETTERS and self._is_unit_to_the_end() and self._follows_no_variable()
             )
         is_apart = self.place == 0 or self._token(self.place - 1).isspace() or self._token(self.place - 1) in "(-"
         if (follows_number and is_unit(token)) or (self._token(self._after(self.place)) == ")" and self.asides):

@@ -13,16 +13,21 @@ SIGNS = {
     "\N{DIVISION SIGN}": r"\div ",
     "\N{MIDDLE DOT}": r"\cdot ",
     "\N{DOT OPERATOR}": r"\cdot ",
+    "\N{BULLET}": r"\cdot ",
+    "\N{SQUARE ROOT}": r"\sqrt ",
+    "\N{ANGLE}": r"\angle ",
+    "\N{WHITE UP-POINTING TRIANGLE}": r"\triangle ",
+    "\N{DOUBLE-STRUCK CAPITAL R}": r"\mathbb{R}",
+    "\N{DOUBLE-STRUCK CAPITAL Z}": r"\mathbb{Z}",
+    "\N{DOUBLE-STRUCK CAPITAL N}": r"\mathbb{N}",
     "\N{UNION}": r"\cup ",
     "\N{INTERSECTION}": r"\cap ",
     "\N{ELEMENT OF}": r"\in ",
     "\N{PLUS-MINUS SIGN}": r"\pm ",
     "π": r"\pi ",
     "∞": r"\infty ",
-    "²": "^2",
-    "³": "^3",
-    "≤": r"\le ",
-    "≥": r"\ge ",
+    **dict.fromkeys("≤⩽", r"\le "),
+    **dict.fromkeys("≥⩾", r"\ge "),
     "≠": r"\ne ",
     "≈": r"\approx ",
     "∅": r"\emptyset ",
@@ -76,6 +81,9 @@ _ENCLOSING = {  # written around the argument, in place of its brackets
     "floor": (r"\lfloor ", r"\rfloor "),
     "ceil": (r"\lceil ", r"\rceil "),
 }
+_RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
+_LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉ₙ", "0123456789n", strict=True))
+_SCRIPTS = re.compile(f"[{''.join(_RAISED)}]+|[{''.join(_LOWERED)}]+")
 _PIECE = re.compile(r"\\[A-Za-z]+|\\.|[A-Za-z]+|\d+|\s+|\*\*|.", re.DOTALL)
 _CONSTANT = re.compile(r"\\(?:mathrm|text|operatorname|mathit) ?\{ ?([ei]) ?\}|\{\\rm ([ei])\}")
 
@@ -86,10 +94,17 @@ def latex_of_plain(text: str) -> str:
     Names are read as wholes: `pi` in `2pi`, but not in `pier`; a function needs its argument, as `30 sec` are seconds.
     """
     if not text.isascii():
+        text = _SCRIPTS.sub(lambda signs: _script(signs.group()), text)
         text = "".join(SIGNS[sign] if sign in SIGNS else _ascii_of(sign) for sign in text)
     if "e}" in text or "i}" in text:
         text = _CONSTANT.sub(lambda match: f" {match.group(1) or match.group(2)}", text)
     return _rewrite(_PIECE.findall(text))
+
+
+def _script(signs: str) -> str:
+    mark, table = ("^", _RAISED) if signs[0] in _RAISED else ("_", _LOWERED)
+    written = "".join(table[sign] for sign in signs)
+    return f"{mark}{written}" if len(written) == 1 else f"{mark}{{{written}}}"
 
 
 def _ascii_of(sign: str) -> str:
@@ -111,6 +126,10 @@ def _rewrite(pieces: list[str]) -> str:
             written.append(opener[0])
             closers.append(opener[1])
             place += skipped
+            continue
+        if _has_negative_exponent(pieces, place):
+            written.append(f"^{{-{pieces[place + 2]}}}")
+            place += 3
             continue
         if piece == "(":
             closers.append(")")
@@ -137,10 +156,22 @@ def _opener(pieces: list[str], place: int) -> tuple[tuple[str, str] | None, int]
     return None, 0
 
 
+def _has_negative_exponent(pieces: list[str], place: int) -> bool:
+    """Whether `10^-3` or `e^-x` is written from here on."""
+    if pieces[place] not in ("^", "**") or len(pieces) < place + 3 or pieces[place + 1] != "-":
+        return False
+    exponent = pieces[place + 2]
+    return exponent.isdecimal() or (len(exponent) == 1 and exponent.isalpha())
+
+
 def _named(pieces: list[str], place: int) -> tuple[str, int]:
     """The LaTeX of a run of letters, and how many of the next pieces it has taken in."""
     run, following = pieces[place], _after(pieces, place)
     argument = pieces[following] if following < len(pieces) else ""
+    if run in ("sqrt", "frac") and argument == "{":
+        return rf"\{run}", 0
+    if run in ("x", "X") and argument.isdecimal() and _is_between_numbers(pieces, place):
+        return r"\times ", 0
     if run == "sqrt" and (argument.isdigit() or (len(argument) == 1 and argument.isalpha())):
         return rf"\sqrt{{{argument}}}", following - place
     if run in _NAMED:
@@ -151,6 +182,13 @@ def _named(pieces: list[str], place: int) -> tuple[str, int]:
     if run[:-1] in _WITHOUT_BRACKETS and run[-1] == "x":
         return rf"\{run[:-1]} x", 0
     return run, 0
+
+
+def _is_between_numbers(pieces: list[str], place: int) -> bool:
+    """Whether `3 x 4` or `3x4` is meant as a product, whose letter is no unknown."""
+    has_space = pieces[place + 1].isspace()
+    before = pieces[place - 2 : place] if has_space else pieces[place - 1 : place]
+    return bool(before) and before[0].isdecimal() and (not has_space or before[-1].isspace())
 
 
 def _after(pieces: list[str], place: int) -> int:

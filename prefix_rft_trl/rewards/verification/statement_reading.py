@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .answer_pieces import EQUALS, FORMULA, ROUGHLY, WORDS, Statement
+from .answer_pieces import EQUALS, FORMULA, ROUGHLY, WORDS, Piece, Statement
 from .formula_forms import outside_brackets, squeezed
 from .units import measure
 
@@ -28,6 +28,8 @@ _NOT_OF_UNITS = frozenset(
     r"""
     not no if when for to than least most more less fewer is isn are was maybe perhaps possibly probably wrong
     incorrect false unless except minus plus over remainder r out mod modulo until but or and either neither
+    half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths eighth eighths tenth tenths
+    hundredth hundredths thousandth thousandths squared cubed factorial times root below above under zero pi
     """.split()  # noqa: SIM905
 )
 _LETTERS = re.compile(r"[A-Za-z]|\\(?!frac|dfrac|tfrac|sqrt|cdot|times|pi(?![A-Za-z]))[A-Za-z]{2,}")
@@ -79,6 +81,8 @@ def read_statement(statement: Statement, is_right_answer: bool) -> Reading:
         is_right_answer (`bool`): a right answer `x + y = 5` is an equation; in a response it states a sum.
     """
     exactly, *roughly = _split(statement, ROUGHLY)
+    if roughly and exactly and _is_name(exactly, is_right_answer):  # x ≈ 5 gives x
+        exactly, roughly = (*exactly, Piece(EQUALS, "="), *roughly[0]), roughly[1:]
     name, values = _name_and_values(exactly, is_right_answer)
     text = " ".join(piece.text for piece in statement)
     return Reading(name, tuple(map(_value, values)), tuple(_value(_split(side, EQUALS)[-1]) for side in roughly), text)
@@ -90,6 +94,8 @@ def _name_and_values(statement: Statement, is_right_answer: bool) -> tuple[str, 
         return "", [statement]
     if _is_name(first, is_right_answer):
         return squeezed(" ".join(piece.text for piece in first)), others
+    if len(others) == 1 and _is_name(others[0], is_right_answer):
+        return squeezed(" ".join(piece.text for piece in others[0])), [first]
     has_words = any(piece.kind == WORDS for piece in statement)
     is_relation = any(_RELATION.search(outside_brackets(piece.text)) for piece in statement if piece.kind == FORMULA)
     return "", [statement] if has_words or is_relation or not first else [first, *others]
@@ -112,7 +118,7 @@ def _is_name(side: Statement, is_right_answer: bool) -> bool:
         return bool(side)
     bare = _SUBSCRIPT.sub("", outside_brackets(formula) if "(" in formula and "frac" not in formula else formula)
     letters = _LETTERS.findall(bare)
-    if not letters or _CONSTANTS.issuperset(letters) or _RELATION.search(bare):
+    if not letters or bare.startswith("-") or _CONSTANTS.issuperset(letters) or _RELATION.search(bare):
         return False
     if is_right_answer and re.search(r"[-+*/]|\\(?:frac|cdot|times)", bare):
         return False
