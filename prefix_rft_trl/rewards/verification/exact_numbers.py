@@ -19,9 +19,9 @@ def have_same_number(first: Any, second: Any) -> bool | None:
     """
     import sympy
 
-    numbers = [_number(expression) for expression in (first, second)]
-    if not all(_is_computable(number) for number in numbers):
+    if not (_is_computable(first) and _is_computable(second)):
         return None
+    numbers = [number.xreplace(dict.fromkeys(number.free_symbols, sympy.I)) for number in (first, second)]
     one, other = (_precise_value(number) for number in numbers)
     if one is None or other is None:
         return None
@@ -34,15 +34,8 @@ def have_same_number(first: Any, second: Any) -> bool | None:
     return is_close
 
 
-def _number(expression: Any) -> Any:
-    import sympy
-
-    symbols = getattr(expression, "free_symbols", ())
-    is_complex = len(symbols) == 1 and all(symbol.name == "i" for symbol in symbols)
-    return expression.xreplace(dict.fromkeys(symbols, sympy.I)) if is_complex else expression
-
-
 def _is_computable(number: Any) -> bool:
+    """Whether an expression is made of numbers, `i` and operations that have a value at once."""
     import sympy
 
     numbers = (sympy.Number, sympy.NumberSymbol, sympy.core.numbers.ImaginaryUnit)
@@ -50,10 +43,9 @@ def _is_computable(number: Any) -> bool:
     if not isinstance(number, sympy.Expr):
         return False
     parts = [*sympy.preorder_traversal(number)]
-    has_base = any(
-        isinstance(part, sympy.log) and len(part.args) > 1 for part in parts
-    )  # of which `evalf` knows nothing
-    return not has_base and all(isinstance(part, (*numbers, *operations)) for part in parts)
+    if any(isinstance(part, sympy.log) and len(part.args) > 1 for part in parts):
+        return False  # `evalf` takes no notice of a base
+    return all(isinstance(part, (*numbers, *operations)) or (part.is_Symbol and part.name == "i") for part in parts)
 
 
 def _precise_value(number: Any) -> tuple[Any, Any] | None:

@@ -32,7 +32,8 @@ _NOT_OF_UNITS = frozenset(
     hundredth hundredths thousandth thousandths squared cubed factorial times root below above under zero pi
     """.split()  # noqa: SIM905
 )
-_LETTERS = re.compile(r"[A-Za-z]|\\(?!frac|dfrac|tfrac|sqrt|cdot|times|pi(?![A-Za-z]))[A-Za-z]{2,}")
+_LETTERS = re.compile(r"[A-Za-z]|\\[A-Za-z]{2,}")
+_OPERATORS = re.compile(r"\\(?:[dt]?frac|sqrt|cdot|times|pi)(?![A-Za-z])")
 _POINT = re.compile(r"\( ?[A-Za-z](?: ?, ?[A-Za-z])+ ?\)")
 _SUBSCRIPT = re.compile(r"_(?:\{[^{}]*\}|\\?\w)")
 _CONSTANTS = frozenset("ei")
@@ -117,7 +118,7 @@ def _is_name(side: Statement, is_right_answer: bool) -> bool:
     if not formula or _POINT.fullmatch(formula):
         return bool(side)
     bare = _SUBSCRIPT.sub("", outside_brackets(formula) if "(" in formula and "frac" not in formula else formula)
-    letters = _LETTERS.findall(bare)
+    letters = _LETTERS.findall(_OPERATORS.sub(" ", bare))
     if not letters or bare.startswith("-") or _CONSTANTS.issuperset(letters) or _RELATION.search(bare):
         return False
     if is_right_answer and re.search(r"[-+*/]|\\(?:frac|cdot|times)", bare):
