@@ -1,18 +1,19 @@
 """Compare two answers part by part: each part of one must be a part of the other, and none may be left over."""
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
+from typing import Any
 
 from .answer_pieces import FORMULA, WORDS, Statement, statements
 from .braced_answers import condition_of_set, rows_of_cases
-from .choices import are_same_choices, is_row_of_labels, labelled_content
+from .choices import are_same_choices, labelled_content
 from .clock_times import are_same_time
-from .formula_forms import names_of_capitals, split_outside_brackets, squeezed
-from .normal_form import plain_number
+from .formula_comparison import are_equal_formulas, are_equal_parses, is_bracketed
+from .formula_forms import split_outside_brackets, squeezed
+from .inequalities import set_of_inequalities
+from .quantities import canonical_words, in_one_unit, is_rounded, total
 from .statement_reading import Reading, Value, read_statement
-from .units import SINGLE_LETTERS, measure, without_scale
+from .units import measure
 from .verbal_answers import are_same_words
 from .whole_parse import are_equal_expressions, parsed
 
@@ -41,7 +42,26 @@ def are_equal_answers(right: str, found: str, is_inside: bool = False) -> bool:
     labelled = labelled_content(right), labelled_content(found)
     if not is_inside and any(labelled):
         return _are_equal_choices(right, found, *labelled)
+    joined = _joined_inequalities(right), _joined_inequalities(found)
+    if (joined[0] is None) != (joined[1] is None):
+        return _is_set_of_values(right, joined[1]) if joined[0] is None else _is_set_of_values(found, joined[0])
     return _are_equal_lists(statements(_without_braces(right)), statements(_without_braces(found)), is_inside)
+
+
+def _joined_inequalities(text: str) -> Any | None:
+    if not any(sign in text for sign in ("<", ">", r"\le", r"\ge", r"\lt", r"\gt")):
+        return None
+    parts = [" ".join(piece.text for piece in statement) for statement in statements(text)]
+    if not 1 < len(parts) <= MOST_STATEMENTS or any(
+        piece.kind == WORDS for part in statements(text) for piece in part
+    ):
+        return None
+    return set_of_inequalities([parsed(part) for part in parts], are_alternatives=" and" not in text)
+
+
+def _is_set_of_values(text: str, values: Any) -> bool:
+    expression = parsed(text)
+    return expression is not None and are_equal_expressions(expression, values)
 
 
 def _without_braces(text: str) -> str:
@@ -74,14 +94,14 @@ def _are_equal_lists(right: list[Statement], found: list[Statement], is_inside: 
         return _are_equal_readings(rights[0], founds[0], is_inside)
     lists = _joined(rights), _joined(founds)
     if None not in lists and _have_same_units(rights, founds):
-        verdict = _are_equal_parses(*lists)  # type: ignore[arg-type]
+        verdict = are_equal_parses(*lists)  # type: ignore[arg-type]
         if verdict is not None:
             return verdict
     if 1 in (len(rights), len(founds)):
         unknowns, tuples = (rights, founds) if len(founds) == 1 else (founds, rights)
         if point := _as_point(unknowns, tuples[0]):
             pair = (point, tuples[0].values[-1].formula)
-            return bool(_are_equal_parses(*(pair if unknowns is rights else pair[::-1])))
+            return bool(are_equal_parses(*(pair if unknowns is rights else pair[::-1])))
     if len(rights) != len(founds):
         return _are_equal_values(_as_one_value(right), _as_one_value(found), is_inside)
     labels = _labels(rights), _labels(founds)
@@ -112,7 +132,7 @@ def _as_point(unknowns: list[Reading], point: Reading) -> str | None:
     if (
         not is_of_letters
         or point.name not in ("", f"({','.join(names)})")
-        or not _is_bracketed(point.values[-1].formula)
+        or not is_bracketed(point.values[-1].formula)
     ):
         return None
     values = {reading.name: reading.values[-1].formula for reading in unknowns}
@@ -136,7 +156,7 @@ def _have_same_units(rights: list[Reading], founds: list[Reading]) -> bool:
 def _labels(readings: list[Reading]) -> list[str]:
     values = [reading.values[-1] for reading in readings]
     return [
-        reading.name or value.label or _canonical_words(value.unit)
+        reading.name or value.label or canonical_words(value.unit)
         for reading, value in zip(readings, values, strict=True)
     ]
 
@@ -144,7 +164,7 @@ def _labels(readings: list[Reading]) -> list[str]:
 def _are_equal_readings(right: Reading, found: Reading, is_inside: bool) -> bool:
     if _are_other_equations(right, found):
         return _are_equal_equations(right, found)
-    if found.rough and not _is_rounded(found.values[-1], found.rough):
+    if found.rough and not is_rounded(found.values[-1], found.rough):
         return False
     if (found.rough and _are_equal_values(right.values[-1], found.rough[-1], is_inside)) or (
         right.rough and _are_equal_values(right.rough[-1], found.values[-1], is_inside)
@@ -164,111 +184,30 @@ def _are_other_equations(right: Reading, found: Reading) -> bool:
 def _are_equal_equations(right: Reading, found: Reading) -> bool:
     if any(text.count("=") > 1 for text in (right.text, found.text)) or right.rough or found.rough:
         return squeezed(right.text) == squeezed(found.text)
-    return bool(_are_equal_parses(right.text, found.text))
-
-
-def _is_rounded(exact: Value, rough: Sequence[Value]) -> bool:
-    """Whether what follows a sign of approximation is the value before it, rounded."""
-    expression = parsed(exact.formula) if exact.formula else None
-    for value in rough:
-        number = plain_number(value.formula)
-        if expression is None or number is None or getattr(expression, "free_symbols", True):
-            return False
-        try:
-            difference = abs(float(expression.evalf()) - float(number))
-        except (TypeError, ValueError, ArithmeticError, AttributeError):
-            return False
-        places = len(value.formula.partition(".")[2]) if "frac" not in value.formula else 12
-        if difference > (1 if places else 0.5) * 10.0**-places or (
-            not places and expression.is_Integer and difference
-        ):
-            return False
-    return True
+    return bool(are_equal_parses(right.text, found.text))
 
 
 def _are_equal_values(right: Value, found: Value, is_inside: bool) -> bool:
-    if right.formula and found.formula:
-        return _are_equal_quantities(right, found, is_inside)
-    totals = _total(right), _total(found)
-    if totals[0] and totals[1]:
-        return _are_equal_quantities(*totals, is_inside)  # type: ignore[arg-type]
+    quantities = (right, found) if right.formula and found.formula else (total(right), total(found))
+    if quantities[0] and quantities[1]:
+        formulas = in_one_unit(quantities[0], quantities[1])
+        return formulas is not None and _are_equal_parts(*formulas, is_inside)
     if len(right.pieces) != len(found.pieces) or not right.pieces:
         return False
     return all(
         one.kind == other.kind
         and (
-            _are_equal_formulas(one.text, other.text, is_inside)
+            _are_equal_parts(one.text, other.text, is_inside)
             if one.kind == FORMULA
-            else _canonical_words(one.text) == _canonical_words(other.text)
+            else canonical_words(one.text) == canonical_words(other.text)
         )
         for one, other in zip(right.pieces, found.pieces, strict=True)
     )
 
 
-def _are_equal_quantities(right: Value, found: Value, is_inside: bool) -> bool:
-    """Whether two formulas with units are equal: known units are converted, any other word is only a label."""
-    (unit, scale), (other_unit, other_scale) = without_scale(right.unit), without_scale(found.unit)
-    measures = measure(unit), measure(other_unit)
-    if measures[0] and measures[1]:
-        if measures[0][0] != measures[1][0]:
-            return False
-        ratio = measures[0][1] / measures[1][1]
-        scale, other_scale = scale * ratio.numerator, other_scale * ratio.denominator
-    return _are_equal_formulas(_times(right.formula, scale), _times(found.formula, other_scale), is_inside)
-
-
-def _times(formula: str, factor: int) -> str:
-    return formula if factor == 1 else rf"({formula}) \cdot {factor}"
-
-
-def _total(value: Value) -> Value | None:
-    """`2 hours 30 minutes` as a number of seconds; a value of one formula as it is."""
-    if value.formula:
-        return value if measure(value.unit) else None
-    numbers, units = value.pieces[::2], value.pieces[1::2]
-    measures = [measure(unit.text) for unit in units]
-    if (
-        not measures
-        or len(numbers) != len(units)
-        or None in measures
-        or len({found[0] for found in measures if found}) > 1
-    ):
-        return None
-    amounts = [plain_number(number.text) for number in numbers]
-    if None in amounts:
-        return None
-    sizes = [found[1] for found in measures if found]
-    if any(size <= following for size, following in pairwise(sizes)):
-        return None
-    total = sum(amount * size for amount, size in zip(amounts, sizes, strict=True) if amount is not None) / sizes[-1]
-    return Value(rf"\frac{{{total.numerator}}}{{{total.denominator}}}", units[-1].text, value.pieces)
-
-
-def _canonical_words(text: str) -> str:
-    known = measure(text)
-    if known:
-        return repr(known)
-    words = [word.strip("'\".()") for word in text.lower().split()]
-    return " ".join(
-        "r" if word == "remainder" else word.removesuffix("s") if len(word) > 3 else word
-        for word in words
-        if word != "and"
-    )
-
-
-def _are_equal_formulas(right: str, found: str, is_inside: bool = False) -> bool:
-    if squeezed(right) == squeezed(found):
-        return True
-    if is_row_of_labels(right) or is_row_of_labels(found) or names_of_capitals(right) != names_of_capitals(found):
-        return False
-    if not is_inside:
-        verdict = _are_equal_structures(right, found)
-        if verdict is not None:
-            return verdict
-    ratios = split_outside_brackets(right, ":"), split_outside_brackets(found, ":")
-    if max(map(len, ratios)) > 1 and "?" not in right + found:
-        return _are_equal_ratios(*ratios)
-    return bool(_are_equal_parses(right, _without_unit_of_number(right, found)))
+def _are_equal_parts(right: str, found: str, is_inside: bool) -> bool:
+    verdict = None if is_inside else _are_equal_structures(right, found)
+    return are_equal_formulas(right, found) if verdict is None else verdict
 
 
 def _are_equal_structures(right: str, found: str) -> bool | None:
@@ -297,25 +236,6 @@ def _are_equal_rows(right: list[str], found: list[str]) -> bool:
     )
 
 
-def _are_equal_ratios(right: list[str], found: list[str]) -> bool:
-    """Whether two ratios are proportional; a ratio of two numbers is also their quotient."""
-    if not all([*right, *found]):
-        return False
-    if len(right) != len(found):
-        one, other = (
-            rf"\frac{{{ratio[0]}}}{{{ratio[1]}}}" if len(ratio) == 2 else ratio[0] for ratio in (right, found)
-        )
-        return max(len(right), len(found)) == 2 and bool(_are_equal_parses(one, other))
-    quotients = [[rf"\frac{{{part}}}{{{ratio[0]}}}" for part in ratio[1:]] for ratio in (right, found)]
-    return all(_are_equal_parses(*pair) for pair in zip(*quotients, strict=True))
-
-
-def _without_unit_of_number(right: str, found: str) -> str:
-    """`5m` as 5 where the right answer is a number, which has no variable."""
-    is_number = found[-1:] in SINGLE_LETTERS and found[-2:-1].isdecimal()
-    return found[:-1] if is_number and not any(map(str.isalpha, _COMMAND.sub("", right + found[:-1]))) else found
-
-
 @lru_cache(maxsize=4096)
 def is_read_whole(text: str, is_inside: bool = False) -> bool:
     """Whether every part of an answer in normal form is read as a formula, a time, a choice or words."""
@@ -336,21 +256,3 @@ def _is_formula_read(formula: str, is_inside: bool) -> bool:
     if inside and not is_inside:
         return all(is_read_whole(part, is_inside=True) for part in inside)
     return all(parsed(part) is not None for part in split_outside_brackets(formula, ":"))
-
-
-def _are_equal_parses(right: str, found: str) -> bool | None:
-    """Whether two formulas are equal; `None` if one of them cannot be read whole."""
-    if any(_is_bracketed(one) and _is_set(other) for one, other in ((right, found), (found, right))):
-        return False  # Math-Verify reads a pair as a set
-    expressions = parsed(right), parsed(found)
-    if expressions[0] is None or expressions[1] is None:
-        return None
-    return are_equal_expressions(*expressions)
-
-
-def _is_bracketed(text: str) -> bool:
-    return text[:1] in tuple("([") and text[-1:] in tuple(")]")
-
-
-def _is_set(text: str) -> bool:
-    return text.startswith(r"\{") or r"\pm" in text
