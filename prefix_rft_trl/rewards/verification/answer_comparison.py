@@ -15,7 +15,7 @@ from .quantities import canonical_words, in_one_unit, is_rounded, total
 from .statement_reading import Reading, Value, read_statement
 from .units import measure
 from .verbal_answers import are_same_words
-from .whole_parse import are_equal_expressions, parsed
+from .whole_parse import are_equal_expressions, is_pair, parsed
 
 
 MOST_STATEMENTS = 40
@@ -61,7 +61,7 @@ def _joined_inequalities(text: str) -> Any | None:
 
 def _is_set_of_values(text: str, values: Any) -> bool:
     expression = parsed(text)
-    return expression is not None and are_equal_expressions(expression, values)
+    return expression is not None and not is_pair(expression) and are_equal_expressions(expression, values)
 
 
 def _without_braces(text: str) -> str:

@@ -73,9 +73,28 @@ def are_equal_expressions(right: Any, found: Any) -> bool:
     """Whether two parsed formulas are equal."""
     from math_verify import verify
 
+    if any(_is_range(one) and is_pair(other) for one, other in ((right, found), (found, right))):
+        return False  # Math-Verify reads 1, 6 as (1, 6)
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     same = have_same_number(right, found)
     if same is not None or surely_differ(right, found):
         return bool(same)
     # x > 3 equals (3, \infty)
     return verify(right, found, allow_set_relation_comp=True, timeout_seconds=None)
+
+
+def _is_range(expression: Any) -> bool:
+    import sympy
+    from latex2sympy2_extended.logic import And
+
+    inequalities = (sympy.StrictLessThan, sympy.LessThan, sympy.StrictGreaterThan, sympy.GreaterThan)
+    return isinstance(expression, (And, *inequalities)) or (
+        isinstance(expression, sympy.Union) and any(isinstance(part, sympy.Interval) for part in expression.args)
+    )
+
+
+def is_pair(expression: Any) -> bool:
+    """Whether an expression is a list of several values."""
+    import sympy
+
+    return isinstance(expression, (sympy.Tuple, sympy.FiniteSet)) and len(expression.args) > 1
