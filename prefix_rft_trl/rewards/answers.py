@@ -240,7 +240,8 @@ def _after_marker(text: str, marker: re.Match[str]) -> FinalAnswer | None:
         return FinalAnswer(", ".join(contents), marker.start(), formulas[-1].end())
     line_end = text.find("\n", start)
     line = text[start : line_end if line_end >= 0 else len(text)]
-    sentence_end = _SENTENCE_END.search(line)
+    is_choice = line[:1].isupper() and line[1:2] == "."  # `E. 42`
+    sentence_end = _SENTENCE_END.search(line, 2 if is_choice else 0)
     sentence = line[: sentence_end.start()] if sentence_end else line
     stated = _REASON.split(sentence, maxsplit=1)[0].strip().strip("*`").strip()
     return FinalAnswer(stated, marker.start(), start + len(line)) if stated else None

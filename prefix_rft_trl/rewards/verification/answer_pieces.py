@@ -187,6 +187,8 @@ class _Scan:
             return (
                 may_be_unit and token in SINGLE_LETTERS and self._is_unit_to_the_end() and self._follows_no_variable()
             )
+        if is_unit(token) and self._continues_unit():
+            return True
         is_apart = self.place == 0 or self._token(self.place - 1).isspace() or self._token(self.place - 1) in "(-"
         if (follows_number and is_unit(token)) or (self._token(self._after(self.place)) == ")" and self.asides):
             return True
@@ -194,6 +196,8 @@ class _Scan:
             return False
         if is_unit(token) and self.place and self._is_unit_to_the_end():
             return True
+        if len(token) == 3 and token.islower() and before.isdecimal():
+            return self._token(self.place + 1)[:1] in ("", " ", ",", ";", ")")  # 8 red
         return len(token) > 3 or token.lower() in _WORDS_OF_TWO or token.lower() in _WORDS_OF_THREE
 
     def _follows_no_variable(self) -> bool:

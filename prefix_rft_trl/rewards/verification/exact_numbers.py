@@ -5,6 +5,7 @@ from typing import Any
 
 DIGITS = 60
 SAME = 1e-50  # relative
+FLOAT_SAME = 1e-14  # relative; of numbers with decimals in them, such as 2^{0.5}
 ROUNDED_TO = 5e-7  # as Math-Verify rounds decimals
 
 
@@ -27,7 +28,9 @@ def have_same_number(first: Any, second: Any) -> bool | None:
         return None
     differences = [abs(part - same_part) for part, same_part in zip(one, other, strict=True)]
     if any(number.has(sympy.Float) for number in numbers):
-        return max(differences) < ROUNDED_TO if any(number.has(sympy.I) for number in numbers) else None
+        if any(number.has(sympy.I) for number in numbers):
+            return max(differences) < ROUNDED_TO
+        return True if max(differences) <= FLOAT_SAME * abs(one[0]) else None
     is_close = bool(max(differences) <= SAME * max(abs(part) for part in (*one, *other)))
     if is_close and all(number.is_rational for number in numbers):
         return bool(numbers[0].doit() == numbers[1].doit())  # 2^{200} is not 2^{200} + 1

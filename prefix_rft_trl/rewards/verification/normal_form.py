@@ -10,7 +10,7 @@ from .plain_notation import latex_of_plain
 _VULGAR = re.compile("[¼-¾⅐-⅞]")
 _ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|(\d+|[A-Za-z]))")
 _SPACING = re.compile(r"(?<!\\)\\(?:[,;:> ]|(?=\d))|~|\\(?:displaystyle|quad|qquad|limits)(?![A-Za-z])")
-_DELIMITER_SIZE = re.compile(r"\\(?:left|right|big|Big|bigg|Bigg)[lrm]?(?![A-Za-z])\.?")
+_DELIMITER_SIZE = re.compile(r"\\(?:left|right|middle|big|Big|bigg|Bigg)[lrm]?(?![A-Za-z])\.?")
 _DIGIT_GROUPS = re.compile(r"^[+-]?\d{1,3}(?:[, ]\d{3})+(?=\.\d|$| ?\\(?:text|mathrm|mbox|%)| [A-Za-z]|%)")
 _REPEATING = re.compile(r"(?<![\d.])(\d{1,9})\.(\d{0,15})\\overline\{(\d{1,15})\}")
 _MIXED_NUMBER = re.compile(r"^([+-]?\d+)\s+(\d+)/(\d+)$")
@@ -31,6 +31,9 @@ _MOST_DIGITS = 4000  # near the longest text that Python converts to a number
 def normal_form(answer: str) -> str:
     """An answer without dollar signs, emphasis, spacing commands and full stop, with its symbols in LaTeX."""
     text = answer.replace(r"\$", "").replace("$", "").replace(r"\!", "").strip()
+    if text.count("=") > 1:
+        text = text.replace(r"\qquad", ", ").replace(r"\quad", ", ")
+    text = text.replace(r"\langle", "(").replace(r"\rangle", ")")
     text = _SPACING.sub(" ", _DELIMITER_SIZE.sub("", text)).replace("{,}", ",").replace("{:}", ":")
     if not text.isascii():
         text = _ROOT.sub(lambda root: rf"\sqrt{{{root.group(1) or root.group(2)}}}", text)

@@ -35,7 +35,7 @@ SIGNS = {
     "\N{PRIME}": "'",
     "\N{DOUBLE PRIME}": "''",
     "。": ".",
-    "、": ",",
+    **dict.fromkeys(("\N{IDEOGRAPHIC COMMA}", "\N{FULLWIDTH COMMA}"), ", "),
     "\N{ARABIC DECIMAL SEPARATOR}": ".",
     "\N{ARABIC THOUSANDS SEPARATOR}": ",",
     **dict.fromkeys("€£¥₹₩", ""),
@@ -127,9 +127,10 @@ def _rewrite(pieces: list[str]) -> str:
             closers.append(opener[1])
             place += skipped
             continue
-        if _has_negative_exponent(pieces, place):
-            written.append(f"^{{-{pieces[place + 2]}}}")
-            place += 3
+        exponent = _plain_exponent(pieces, place)
+        if len(exponent) > 1:
+            written.append(f"^{{{''.join(exponent)}}}")
+            place += 1 + len(exponent)
             continue
         if piece == "(":
             closers.append(")")
@@ -156,12 +157,17 @@ def _opener(pieces: list[str], place: int) -> tuple[tuple[str, str] | None, int]
     return None, 0
 
 
-def _has_negative_exponent(pieces: list[str], place: int) -> bool:
-    """Whether `10^-3` or `e^-x` is written from here on."""
-    if pieces[place] not in ("^", "**") or len(pieces) < place + 3 or pieces[place + 1] != "-":
-        return False
-    exponent = pieces[place + 2]
-    return exponent.isdecimal() or (len(exponent) == 1 and exponent.isalpha())
+def _plain_exponent(pieces: list[str], place: int) -> list[str]:
+    """The pieces of an exponent without braces: `-3` of `10^-3`, `0.5` of `2**0.5`, `-x` of `e^-x`."""
+    if pieces[place] not in ("^", "**"):
+        return []
+    following = pieces[place + 1 : place + 5]
+    sign, rest = (following[:1], following[1:]) if following[:1] == ["-"] else ([], following)
+    if rest and rest[0].isdecimal():
+        has_fraction = rest[1:2] == ["."] and len(rest) > 2 and rest[2].isdecimal()
+        return [*sign, *rest[: 3 if has_fraction else 1]]
+    is_letter = bool(sign and rest) and len(rest[0]) == 1 and rest[0].isalpha()
+    return [*sign, rest[0]] if is_letter else []
 
 
 def _named(pieces: list[str], place: int) -> tuple[str, int]:
@@ -178,7 +184,7 @@ def _named(pieces: list[str], place: int) -> tuple[str, int]:
         return f"{_NAMED[run]} ", 0
     takes_any = run in _WITHOUT_BRACKETS and (argument[:1].isalnum() or argument[:1] in ("\\", "_", "^"))
     if run in _FUNCTIONS and (argument == "(" or takes_any):
-        return rf"\{run} ", 0
+        return rf"\{run}{' ' if argument[:1].isalnum() else ''}", 0
     if run[:-1] in _WITHOUT_BRACKETS and run[-1] == "x":
         return rf"\{run[:-1]} x", 0
     return run, 0

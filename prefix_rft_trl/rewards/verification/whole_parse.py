@@ -31,7 +31,7 @@ _SKIPPED = re.compile(r"['\"?@#&`…]|\.\.|\\\\|[A-Za-z)}\]]\s*\.\s*\d")
 _TWO_NUMBERS = re.compile(r"(?<![_^\d])\d+\s+\.?\d")
 _ENVIRONMENT = re.compile(r"\\begin\{(\w+)\}")
 _MATRICES = frozenset(["matrix", "pmatrix", "bmatrix", "vmatrix", "Vmatrix", "array", "smallmatrix"])
-_NUMBER_PAIR = re.compile(r"([)\d])[ ]?\((?=[-+]?\d)")
+_NUMBER_PAIR = re.compile(r"((?<![_^\d])\d+|\))[ ]?\((?=[-+]?\d)")
 
 
 @lru_cache(maxsize=4096)
