@@ -17,23 +17,9 @@ MARKERS = ("####", "answer is", "answer:")
 _NO_ANSWER = {"", "none", "null", "nan", "n/a", "na", "-"}
 _LONGEST_PLACEHOLDER = 40
 _PLACEHOLDER_WORDS = frozenset(
-    [
-        "your",
-        "the",
-        "my",
-        "final",
-        "answer",
-        "answers",
-        "goes",
-        "here",
-        "insert",
-        "put",
-        "write",
-        "and",
-        "in",
-        "simplest",
-        "form",
-    ]
+    """
+    your the my final answer answers goes here insert put write and in simplest form
+    """.split()  # noqa: SIM905
 )
 _MOST_MENTIONS = 4  # tags and markers without an answer, at the end of a text, that are passed over
 _DOTS = (r"\ldots", r"\dots", r"\cdots")

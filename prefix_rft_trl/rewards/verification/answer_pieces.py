@@ -31,33 +31,11 @@ _OPENERS = frozenset(("(", "[", "{", r"\{", r"\lfloor", r"\lceil", r"\langle", r
 _CLOSERS = frozenset((")", "]", "}", r"\}", r"\rfloor", r"\rceil", r"\rangle", r"\end"))
 _ROUGH = frozenset((r"\approx", r"\simeq", r"\doteq"))
 _CONJUNCTIONS = frozenset(["and", "or", "where", "with", "和", "或", "与", "及"])
-_WORDS_OF_TWO = frozenset(
-    ["am", "pm", "is", "if", "in", "of", "to", "at", "or", "no", "on", "by", "as", "an", "be", "it", "we", "so"]
-)
-_WORDS_OF_THREE = frozenset(
-    [
-        "and",
-        "for",
-        "not",
-        "the",
-        "are",
-        "day",
-        "men",
-        "per",
-        "due",
-        "via",
-        "any",
-        "all",
-        "mod",
-        "yes",
-        "his",
-        "her",
-        "its",
-        "has",
-        "was",
-        "but",
-        "out",
-    ]
+_SHORT_WORDS = frozenset(
+    """
+    am pm is if in of to at or no on by as an be it we so and for not the are day men per due via any all mod yes his
+    her its has was but out
+    """.split()  # noqa: SIM905
 )
 _MARKS = frozenset("().!?\"'`-:")
 _UNIT_SIGNS = frozenset(("/", r"\cdot", "*"))
@@ -110,11 +88,18 @@ class _Scan:
             return False
         opener = self._after(self.place)
         end = self.ends.get(opener)
-        if end is None:
+        if end is None or (end - opener == 2 and self._is_variable(self.tokens[self.place], self.tokens[opener + 1])):
             return False
         self.place = opener
         self.text_ends.append((end, self.letters[end] > self.letters[opener]))
         return True
+
+    def _is_variable(self, command: str, letter: str) -> bool:
+        r"""Whether a letter is set upright or bold in a formula, as in `\mathbf{v}` and `\mathrm{P}(A)`."""
+        if command not in (r"\mathbf", r"\mathrm") or len(letter) > 1 or not letter.isalpha():
+            return False
+        follows_formula = bool(self.pieces) and self.pieces[-1][0] == FORMULA
+        return command == r"\mathbf" or not (letter in SINGLE_LETTERS and follows_formula)
 
     def _is_mark_of_text(self) -> bool:
         """Whether this is punctuation of words: in `\\text{(a.m.)}`, of `5 (cm)`, or the colon of `Area: 5`."""
@@ -198,7 +183,7 @@ class _Scan:
             return True
         if len(token) == 3 and token.islower() and before.isdecimal():
             return self._token(self.place + 1)[:1] in ("", " ", ",", ";", ")")  # 8 red
-        return len(token) > 3 or token.lower() in _WORDS_OF_TWO or token.lower() in _WORDS_OF_THREE
+        return len(token) > 3 or token.lower() in _SHORT_WORDS
 
     def _follows_no_variable(self) -> bool:
         return not (self.pieces and self.pieces[-1][0] == FORMULA and any(map(str.isalpha, self.pieces[-1][1])))
@@ -234,9 +219,7 @@ class _Scan:
                 words.append(f"^{exponent}")
                 self.place = end
                 return True
-        if (token in _UNIT_SIGNS and following[:1].isalpha()) or (
-            token in _UNIT_SIGNS and following in _TEXT_COMMANDS
-        ):
+        if token in _UNIT_SIGNS and (following[:1].isalpha() or following in _TEXT_COMMANDS):
             words.append("/" if token == "/" else " ")
             return True
         return False

@@ -4,7 +4,7 @@ import re
 
 
 _LETTERS = "ABCDEFGHIJ"
-_LABEL = re.compile(r"\(?([A-J])(?:\)|\.(?!\d)|:(?= ))\s?(?=\S)|\(([A-J])\)\s?(?=\S)")
+_LABEL = re.compile(r"\(?([A-J])(?:\)|\.(?!\d)|:(?= ))\s?(?=\S)")
 _LABELS = re.compile(r"(?:\((?:\d{1,2}|[A-J])\)\s?){2,20}")
 _MARKUP = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox|bf)(?![A-Za-z])|[{}]")
 LONGEST = 60  # characters of a list of choices
@@ -40,7 +40,7 @@ def labelled_content(text: str) -> tuple[str, str] | None:
     label = _LABEL.match(bare)
     if not label:
         return None
-    letter = label.group(1) or label.group(2)
+    letter = label.group(1)
     content = text[text.index(letter) + 1 :].lstrip("}.):").strip()
     if content.count("}") > content.count("{"):
         content = content.removesuffix("}").strip()

@@ -51,26 +51,9 @@ _NAMED = {
     **dict.fromkeys(("percent", "percentage", "pct"), r"\%"),
 }
 _FUNCTIONS = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "sinh",
-        "cosh",
-        "tanh",
-        "ln",
-        "log",
-        "max",
-        "min",
-        "gcd",
-        "lcm",
-    ]
+    """
+    sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log max min gcd lcm
+    """.split()  # noqa: SIM905
 )
 _WITHOUT_BRACKETS = frozenset(("sin", "cos", "tan", "ln", "log"))
 _ENCLOSING = {  # written around the argument, in place of its brackets
