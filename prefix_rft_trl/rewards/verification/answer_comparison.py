@@ -12,7 +12,7 @@ from .formula_comparison import are_equal_formulas, are_equal_parses, is_bracket
 from .formula_forms import split_outside_brackets, squeezed
 from .inequalities import set_of_inequalities
 from .quantities import canonical_words, in_one_unit, is_rounded, total
-from .statement_reading import Reading, Value, read_statement
+from .statement_reading import Reading, Value, has_relation, read_statement
 from .units import measure
 from .verbal_answers import are_same_words
 from .whole_parse import are_equal_expressions, is_pair, parsed
@@ -214,7 +214,10 @@ def _are_equal_structures(right: str, found: str) -> bool | None:
     sets = condition_of_set(right), condition_of_set(found)
     if sets[0] and sets[1]:
         return sets[0][0] == sets[1][0] and are_equal_answers(sets[0][1], sets[1][1], is_inside=True)
-    if sets[0] or sets[1]:
+    condition = sets[0] or sets[1]
+    if condition:
+        if not has_relation(condition[1]):
+            return False  # {x | x^2 = 2} is not 2
         return are_equal_answers(sets[0][1] if sets[0] else right, sets[1][1] if sets[1] else found, is_inside=True)
     cases = rows_of_cases(right), rows_of_cases(found)
     if cases[0] is None and cases[1] is None:

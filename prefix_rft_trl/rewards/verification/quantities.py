@@ -9,6 +9,9 @@ from .units import measure, without_scale
 from .whole_parse import parsed
 
 
+_SIGNS = (r"\circ", r"\circ}", "%")  # units that are a part of the formula
+
+
 def in_one_unit(right: Value, found: Value) -> tuple[str, str] | None:
     """The formulas of two values in the same unit; `None` if they measure different things.
 
@@ -21,6 +24,9 @@ def in_one_unit(right: Value, found: Value) -> tuple[str, str] | None:
             return None
         ratio = measures[0][1] / measures[1][1]
         scale, other_scale = scale * ratio.numerator, other_scale * ratio.denominator
+    signs = right.formula.endswith(_SIGNS), found.formula.endswith(_SIGNS)
+    if (signs[0] and measures[1]) or (signs[1] and measures[0]):
+        return None
     return _times(right.formula, scale), _times(found.formula, other_scale)
 
 

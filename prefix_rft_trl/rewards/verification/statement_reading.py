@@ -98,8 +98,13 @@ def _name_and_values(statement: Statement, is_right_answer: bool) -> tuple[str, 
     if len(others) == 1 and _is_name(others[0], is_right_answer):
         return squeezed(" ".join(piece.text for piece in others[0])), [first]
     has_words = any(piece.kind == WORDS for piece in statement)
-    is_relation = any(_RELATION.search(outside_brackets(piece.text)) for piece in statement if piece.kind == FORMULA)
+    is_relation = any(has_relation(piece.text) for piece in statement if piece.kind == FORMULA)
     return "", [statement] if has_words or is_relation or not first else [first, *others]
+
+
+def has_relation(formula: str) -> bool:
+    """Whether a formula relates two sides by another sign than `=`, outside of brackets."""
+    return bool(_RELATION.search(outside_brackets(formula)))
 
 
 def _split(statement: Statement, kind: str) -> list[Statement]:

@@ -75,6 +75,8 @@ def are_equal_expressions(right: Any, found: Any) -> bool:
 
     if any(_is_range(one) and is_pair(other) for one, other in ((right, found), (found, right))):
         return False  # Math-Verify reads 1, 6 as (1, 6)
+    if any(_is_statement(one) for one in (right, found)) and type(right) is not type(found):
+        return False  # 1 < 2 says nothing
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     same = have_same_number(right, found)
     if same is not None or surely_differ(right, found):
@@ -87,7 +89,7 @@ def _is_range(expression: Any) -> bool:
     import sympy
     from latex2sympy2_extended.logic import And
 
-    inequalities = (sympy.StrictLessThan, sympy.LessThan, sympy.StrictGreaterThan, sympy.GreaterThan)
+    inequalities = (sympy.StrictLessThan, sympy.LessThan, sympy.StrictGreaterThan, sympy.GreaterThan, sympy.Ne)
     return isinstance(expression, (And, *inequalities)) or (
         isinstance(expression, sympy.Union) and any(isinstance(part, sympy.Interval) for part in expression.args)
     )
@@ -98,3 +100,9 @@ def is_pair(expression: Any) -> bool:
     import sympy
 
     return isinstance(expression, (sympy.Tuple, sympy.FiniteSet)) and len(expression.args) > 1
+
+
+def _is_statement(expression: Any) -> bool:
+    import sympy
+
+    return isinstance(expression, sympy.core.relational.Relational) and not expression.free_symbols
