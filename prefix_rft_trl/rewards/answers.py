@@ -15,6 +15,14 @@ LONGEST_IN_TABLE = 80  # characters of an answer in the completions table
 MARKERS = ("####", "answer is", "answer:")
 
 _NO_ANSWER = {"", "none", "null", "nan", "n/a", "na", "-"}
+_LONGEST_PLACEHOLDER = 40
+_PLACEHOLDER_WORDS = frozenset(
+    """
+    your the my final answer answers goes here insert put write and in simplest form
+    """.split()  # noqa: SIM905
+)
+_MOST_MENTIONS = 4  # tags and markers without an answer, at the end of a text, that are passed over
+_DOTS = (r"\ldots", r"\dots", r"\cdots")
 _THINKING_CLOSER = "</think>"
 _TAG_OPENER, _TAG_CLOSER = "<answer>", "</answer>"
 _BOX_OR_BRACE = re.compile(r"\\(?:boxed|fbox)\s*\{|\\(?:boxed|fbox)\s+(\w+)|\\.|[{}]", re.DOTALL)
@@ -55,9 +63,19 @@ def find_final_answer(text: str, markers: tuple[str, ...] = MARKERS) -> FinalAns
         `FinalAnswer` or `None`: `None` if no answer is stated.
     """
     after_thinking = text.rfind(_THINKING_CLOSER) + len(_THINKING_CLOSER) if _THINKING_CLOSER in text else 0
-    enclosed = (_last_box(text, after_thinking), _last_tags(text, after_thinking, markers))
-    last = max(filter(None, enclosed), key=lambda statement: statement.end, default=None)
-    return last or _after_last_marker(text, after_thinking, markers)
+    boxes = _last_boxes(text, after_thinking)
+    stated = [statement for statement in (boxes[-1], _last_tags(text, after_thinking, markers)) if statement]
+    last = max((one for one in stated if not is_placeholder(one.text)), key=lambda one: one.end, default=None)
+    return last or _after_last_marker(text, after_thinking, markers) or boxes[0] or (stated[0] if stated else None)
+
+
+def is_placeholder(answer: str) -> bool:
+    r"""Whether a box only shows where an answer goes: an empty one, `\boxed{your answer}`, `\boxed{...}`."""
+    if len(answer) > _LONGEST_PLACEHOLDER:
+        return False
+    bare = answer.strip().removeprefix(r"\text{").removesuffix("}").strip(" .?_<>[]()…")
+    words = bare.lower().split()
+    return not words or bare in _DOTS or ("answer" in words and _PLACEHOLDER_WORDS.issuperset(words))
 
 
 def completion_text(completion: str | list[dict[str, Any]]) -> str:
@@ -146,39 +164,59 @@ def _word_pattern(word: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w)(?<!\d\.)(?={re.escape(word)}(?!\w|\.\d))")
 
 
-def _last_box(text: str, begin: int) -> FinalAnswer | None:
+def _last_boxes(text: str, begin: int) -> tuple[FinalAnswer | None, FinalAnswer | None]:
+    """The last box, and the last that has an answer; a command without braces, `\\boxed 5`, encloses a number."""
     open_braces: list[tuple[int, int] | None] = []  # for the brace of a box: where the box and its content start
     last: tuple[int, int, int, int] | None = None  # start of box, start of content, end of content, end of box
+    answered = last
     for match in _BOX_OR_BRACE.finditer(text, begin):
         token = match.group()
         if match.group(1):
-            last = (match.start(), *match.span(1), match.end())
+            if _is_boxed_without_braces(match.group(1), text[match.end() : match.end() + 1]):
+                answered = last = (match.start(), *match.span(1), match.end())
         elif token == "{":
             open_braces.append(None)
         elif token == "}":
             box = open_braces.pop() if open_braces else None
             if box:
                 last = (*box, match.start(), match.end())
+                is_long = match.start() - box[1] > 2 * _LONGEST_PLACEHOLDER
+                answered = last if is_long or not is_placeholder(text[box[1] : match.start()]) else answered
         elif token.endswith("{") and len(token) > 2:
             open_braces.append((match.start(), match.end()))
-    return FinalAnswer(text[last[1] : last[2]].strip(), last[0], last[3]) if last else None
+    return _box(text, last), _box(text, answered)
+
+
+def _box(text: str, span: tuple[int, int, int, int] | None) -> FinalAnswer | None:
+    return FinalAnswer(text[span[1] : span[2]].strip(), span[0], span[3]) if span else None
+
+
+def _is_boxed_without_braces(word: str, following: str) -> bool:
+    """Whether `\\boxed 5` or `\\boxed C.` is an answer; in `put into \\boxed as you asked` it is a mention."""
+    return any(map(str.isdigit, word)) or (len(word) == 1 and word.isupper() and following in ("", ".", ",", "$"))
 
 
 def _last_tags(text: str, begin: int, markers: tuple[str, ...]) -> FinalAnswer | None:
-    end = text.rfind(_TAG_CLOSER, begin)
-    start = text.rfind(_TAG_OPENER, begin, end) if end >= 0 else -1
-    if start < 0:
-        return None
+    end = len(text)
+    for _ in range(_MOST_MENTIONS):
+        end = text.rfind(_TAG_CLOSER, begin, end)
+        start = text.rfind(_TAG_OPENER, begin, end) if end >= 0 else -1
+        if start < 0:
+            return None
+        if not is_placeholder(text[start + len(_TAG_OPENER) : end]):
+            break
     content = text[start + len(_TAG_OPENER) : end].strip()
-    inner = _last_box(text[:end], start) or _after_last_marker(content, 0, markers)
+    inner = _last_boxes(text[:end], start)[1] or _after_last_marker(content, 0, markers)
     return FinalAnswer(inner.text if inner else content, start, end + len(_TAG_CLOSER))
 
 
 def _after_last_marker(text: str, begin: int, markers: tuple[str, ...]) -> FinalAnswer | None:
     matches = [*_marker_pattern(tuple(markers)).finditer(text, begin)] if markers else []
-    if not matches:
-        return None
-    marker = matches[-1]
+    statements = (_after_marker(text, marker) for marker in matches[: -_MOST_MENTIONS - 1 : -1])
+    return next((statement for statement in statements if statement and not is_placeholder(statement.text)), None)
+
+
+def _after_marker(text: str, marker: re.Match[str]) -> FinalAnswer | None:
     leading = _LEADING.match(text, marker.end())
     assert leading is not None  # the pattern also matches the empty string
     start = leading.end()
@@ -188,7 +226,8 @@ def _after_last_marker(text: str, begin: int, markers: tuple[str, ...]) -> Final
         return FinalAnswer(", ".join(contents), marker.start(), formulas[-1].end())
     line_end = text.find("\n", start)
     line = text[start : line_end if line_end >= 0 else len(text)]
-    sentence_end = _SENTENCE_END.search(line)
+    is_choice = line[:1].isupper() and line[1:2] == "."  # `E. 42`
+    sentence_end = _SENTENCE_END.search(line, 2 if is_choice else 0)
     sentence = line[: sentence_end.start()] if sentence_end else line
     stated = _REASON.split(sentence, maxsplit=1)[0].strip().strip("*`").strip()
     return FinalAnswer(stated, marker.start(), start + len(line)) if stated else None

@@ -52,6 +52,7 @@ FAULTS = {
     "no_demonstration": {**row("Three geese and a gander?", "4"), "completion": None},
     "gold_missing": {**row("How many sides has a square?", "4"), "solution": None},
     "gold_unreadable": {**row("How many sides has a hexagon?", "6"), "solution": "\\frac{6}{"},
+    "gold_read_in_part": row("Which digits are there, from 1 on?", "1, 2, \\ldots, 9"),
     "answer_disagrees": {**row("How many sides has a pentagon?", "7"), "solution": "5"},
     "answer_missing": row("How many sides has a heptagon?", "7"),
     "answer_form": row("How many sides has a dodecagon?", "12"),

@@ -16,7 +16,7 @@ TOWER = "9^{9^{9^{9}}}"
 # two numbers of 1.4 million digits. It can only be stopped by ending its worker.
 SLOW = {
     "triple integral": r"\int_0^1\int_0^1\int_0^1 \frac{\sin(xyz)^{17}}{1+x^{99}} dx dy dz",
-    "huge degrees": r"x^{1000}+y^{1000}=z^{1000}+\sin(\cos(\tan(x^{77})))",
+    "huge degrees": r"|x|^{1000}+|y|^{1000}+\sin(\cos(\tan(|x|^{77})))",
     "divisor of huge numbers": r"\frac{3^{\frac{n}{n} \cdot 3000000}+1}{2^{\frac{n}{n}\cdot 4753000}+1}",
 }
 HOSTILE = SLOW | {
@@ -39,6 +39,7 @@ HOSTILE = SLOW | {
     "tower of e": "e^{e^{e^{e^{10}}}}",
     "exponentials": r"\exp(\exp(\exp(100)))",
     "long expansion": "(a+b+c+d+e)^{1000}",
+    "equation of huge degrees": r"x^{1000}+y^{1000}=z^{1000}+\sin(\cos(\tan(x^{77})))",
     "high powers that cancel": "(1+x)^{100000}-(1+x)^{100000}",
     "scientific": "1e1000000000",
     "scientific power": r"5 \times 10^{999999999999}",

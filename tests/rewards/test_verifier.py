@@ -59,6 +59,13 @@ def test_unreadable_right_answers_are_reported(verifier):
     assert verifier.unreadable(golds) == [False, True, True, False, True, False]
 
 
+def test_right_answers_that_are_only_text_in_part_are_reported(verifier):
+    whole = ["42", "x^2 + 1", "east", r"5 \text{ km } 200 \text{ m}", "9:15 a.m.", r"\{x \mid x > 2\}", "B) 7"]
+    in_part = [r"1, 2, \ldots, 9", r"n \mapsto \frac{1}{2}", "f'(x) = 5 \\# 7", r"a \oplus b"]
+    assert verifier.read_in_part([(gold,) for gold in whole]) == [False] * len(whole)
+    assert verifier.read_in_part([(gold,) for gold in in_part]) == [True] * len(in_part)
+
+
 def test_identical_pairs_are_verified_once_and_remembered(verifier, scheduled):
     pairs = [("a + 7", ("7 + a",)), ("a + 8", ("7 + a",)), ("a + 7", ("8 + a",))]
     expected = ["equal", "different", "different"]

@@ -57,6 +57,10 @@ class AnswerCheck(RowCheck):
             if is_unreadable:
                 yield Finding("gold_unreadable", row, f"found {excerpt(', '.join(golds))!r}")
                 del self._golds[row]
+        in_part = self._verifier.read_in_part(list(self._golds.values()), progress="Reading gold answers whole")
+        for (row, golds), is_in_part in zip(self._golds.items(), in_part, strict=True):
+            if is_in_part:
+                yield Finding("gold_read_in_part", row, f"found {excerpt(', '.join(golds))!r}")
         self.readable = len(self._golds)
         answers = [(row, name, answer, self._golds[row]) for row, name, answer in self._answers if row in self._golds]
         pairs = [(answer, golds) for *_, answer, golds in answers]

@@ -54,6 +54,8 @@ KINDS = {
         "The reward of these rows is None: they cost rollouts and teach nothing.", _ANSWER),
     "gold_unreadable": FindingKind("gold answer that does not parse",
         "The reward of these rows is None. Fix the answer, or use another reward.", _ANSWER),
+    "gold_read_in_part": FindingKind("gold answer with a part that is not read as mathematics",
+        "It is compared as text: only a response that writes it the same way is right.", _ANSWER, is_problem=False),
     "answer_disagrees": FindingKind("demonstration's final answer is not the gold",
         "The policy imitates a wrong answer, or the gold is wrong.", _BOTH),
     "answer_missing": FindingKind("demonstration states no final answer",

@@ -1,15 +1,13 @@
 """Judge whether an answer equals one of the right ones, through Math-Verify; runs in a worker process."""
 
-import logging
 import re
 from collections.abc import Sequence
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
 
-from .magnitude import TooLarge, refuse_too_high, refuse_too_large
+from .answer_comparison import are_equal_answers, is_read_whole
+from .magnitude import TooLarge
 from .normal_form import normal_form, plain_number, words
-from .refutation import surely_differ
 
 
 LONGEST = 2_000  # characters; the longest right answer of the usual benchmarks has 204
@@ -20,15 +18,13 @@ _BRACKETS = re.compile(r"\\[{}]|[{}()\[\]]")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _BASE_SUFFIX = re.compile(r"^-?[\dA-Fa-f]+_\{?(\d+)\}?$")
-_TRAILING_SYMBOL = re.compile(r"([-+*/=])\s+([A-Za-z])$")
-_UNKNOWN_NAME = re.compile(r"^[A-Za-z](?:_\{?[^{}=]*(?:\{[^{}]*\})?[^{}=]*\}?)?\s*=(?!=)")
 
 
 class Verdict(StrEnum):
     """The result of verifying an answer.
 
     `REFUSED`: too long, too deep or too large to compute with. `TIMEOUT`: took longer than the time limit. `CRASHED`:
-    its worker died. None of the three counts as right.
+    its worker died. None of the three counts as right. `READ_IN_PART`: see `HOW_IS_IT_READ`.
     """
 
     EQUAL = "equal"
@@ -37,6 +33,10 @@ class Verdict(StrEnum):
     TIMEOUT = "timeout"
     REFUSED = "refused"
     CRASHED = "crashed"
+    READ_IN_PART = "read_in_part"
+
+
+HOW_IS_IT_READ = "\0"  # in place of an answer: asks whether a right answer is read whole, or compared as text
 
 
 def settle(answer: str, golds: Sequence[str]) -> Verdict | None:
@@ -70,6 +70,9 @@ def judge(answer: str, golds: Sequence[str]) -> Verdict:
     if not readable:
         return Verdict.UNREADABLE_GOLD
     try:
+        if answer == HOW_IS_IT_READ:
+            are_whole = all(is_read_whole(normal_form(gold)) for gold in readable)
+            return Verdict.DIFFERENT if are_whole else Verdict.READ_IN_PART
         return Verdict.EQUAL if any(_are_equal(gold, answer) for gold in readable) else Verdict.DIFFERENT
     except TooLarge:
         return Verdict.REFUSED
@@ -83,12 +86,14 @@ def is_readable(gold: str) -> bool:
     text = normal_form(gold)
     if not re.search(r"\w|\\", text) or _depth(text) is None:
         return False
-    if len(_WORD.findall(_COMMAND.sub(" ", text))) > MOST_GOLD_WORDS:
+    if r"\begin{cases}" not in text and len(_WORD.findall(_COMMAND.sub(" ", text))) > MOST_GOLD_WORDS:
         return False
     if plain_number(text) is not None or words(text) is not None:
         return True
+    if re.search(r"\w", _COMMAND.sub(" ", text)):
+        return True  # what cannot be read as a formula is compared as text
     try:
-        return bool(_parsed(text))
+        return is_read_whole(text)
     except TooLarge:  # an answer written in the same way can still be recognised
         return True
 
@@ -101,55 +106,17 @@ def _are_equal(gold: str, answer: str) -> bool:
         return True
     if (_depth(found) or 0) > DEEPEST:
         raise TooLarge(f"brackets nested more than {DEEPEST} deep")
-    if words(right) is not None and words(found) is not None:
-        return words(right) == words(found)  # as a product of letters, `east` would equal `seat`
-    if any(_is_bracketed(one) and _is_set(other) for one, other in ((right, found), (found, right))):
-        return False  # Math-Verify reads a pair as a set
-    if _base(right) and _base(found) and _base(right) != _base(found):
-        return False  # Math-Verify ignores the base
-    return _verify(_parsed(right), _parsed(found)) or _are_equal_without_unknown(right, found)
-
-
-def _is_bracketed(text: str) -> bool:
-    return text[:1] in tuple("([") and text[-1:] in tuple(")]")
-
-
-def _is_set(text: str) -> bool:
-    return text.startswith(r"\{") or r"\pm" in text
+    bases = _base(right), _base(found)
+    if bases[0] and bases[1] and bases[0] != bases[1]:
+        return False
+    if bases[0] != bases[1]:  # one is written without
+        right, found = right.partition("_")[0], found.partition("_")[0]
+    return are_equal_answers(right, found)
 
 
 def _base(text: str) -> str | None:
     written = _BASE_SUFFIX.match(text)
     return written.group(1) if written else None
-
-
-def _are_equal_without_unknown(right: str, found: str) -> bool:
-    pair = [_UNKNOWN_NAME.sub("", text) for text in (right, found)]
-    return pair != [right, found] and "".join(pair[0].split()) == "".join(pair[1].split())
-
-
-@lru_cache(maxsize=4096)
-def _parsed(text: str) -> list[Any]:
-    from math_verify import LatexExtractionConfig, parse
-
-    logging.getLogger("math_verify").setLevel(logging.CRITICAL)
-    refuse_too_high(text)
-    boxed = LatexExtractionConfig(boxed_match_priority=0)
-    formula = _TRAILING_SYMBOL.sub(r"\1\2", text)  # Math-Verify reads `1 + m` as `1 +` metres
-    found = parse(rf"\boxed{{{formula}}}", [boxed], parsing_timeout=None)
-    for expression in found:
-        if not isinstance(expression, str):
-            refuse_too_large(expression)
-    return found
-
-
-def _verify(gold: list[Any], answer: list[Any]) -> bool:
-    from math_verify import verify
-
-    if not (gold and answer) or surely_differ(gold[0], answer[0]):
-        return False
-    # x > 3 equals (3, \infty)
-    return verify(gold, answer, allow_set_relation_comp=True, timeout_seconds=None)
 
 
 def _depth(text: str) -> int | None:

@@ -4,56 +4,57 @@ import re
 import unicodedata
 from fractions import Fraction
 
+from .plain_notation import latex_of_plain
+
 
 _VULGAR = re.compile("[¼-¾⅐-⅞]")
 _ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|(\d+|[A-Za-z]))")
-_SIGNS = {
-    "\N{MINUS SIGN}": "-",
-    "\N{EN DASH}": "-",
-    "\N{NO-BREAK SPACE}": " ",
-    "\N{DEGREE SIGN}": r"^{\circ}",
-    "\N{MULTIPLICATION SIGN}": r"\times ",
-    "\N{MIDDLE DOT}": r"\cdot ",
-    "\N{UNION}": r"\cup ",
-    "π": r"\pi ",
-    "∞": r"\infty ",
-    "²": "^2",
-    "³": "^3",
-    "≤": r"\le ",
-    "≥": r"\ge ",
-    "∅": r"\emptyset ",
-}
-_SPACING = re.compile(r"\\[!,;:>]|~|\\(?:displaystyle|quad|qquad|limits)(?![A-Za-z])")
-_DELIMITER_SIZE = re.compile(r"\\(?:left|right|big|Big|bigg|Bigg)[lrm]?(?![A-Za-z])\.?")
-_DIGIT_GROUPS = re.compile(r"^[+-]?\d{1,3}(?:(?:,|\{,\}|[ ])\d{3})+(?=\.\d|$)")
+_SPACING = re.compile(r"(?<!\\)\\(?:[,;:> ]|(?=\d))|~|\\(?:displaystyle|quad|qquad|limits)(?![A-Za-z])")
+_DELIMITER_SIZE = re.compile(r"\\(?:left|right|middle|big|Big|bigg|Bigg)[lrm]?(?![A-Za-z])\.?")
+_DIGIT_GROUPS = re.compile(r"^[+-]?\d{1,3}(?:[, ]\d{3})+(?=\.\d|$| ?\\(?:text|mathrm|mbox|%)| [A-Za-z]|%)")
+_REPEATING = re.compile(r"(?<![\d.])(\d{1,9})\.(\d{0,15})\\overline\{(\d{1,15})\}")
 _MIXED_NUMBER = re.compile(r"^([+-]?\d+)\s+(\d+)/(\d+)$")
 _E_NOTATION = re.compile(r"^([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d+)$")
 _LEADING_SIGN = re.compile(r"^(?:=|\\approx(?![A-Za-z]))\s*")
 _SHORT_FRACTION = re.compile(r"\\([dt]?frac)\s*([A-Za-z0-9])\s*([A-Za-z0-9])(?![A-Za-z0-9])")
 _TEMPERATURE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*\\?,?\s*(?:[CF]|\\(?:text|mathrm)\{\s*[CF]\s*\})$")
+_NAMED_CHOICE = re.compile(r"^(?:[Oo]ption|[Cc]hoice|[Aa]nswer)s? \(?([A-J])\)?$")
 _NUMBERED_CHOICE = re.compile(r"^\(([A-Z])\)\\?\s+\S")
 _UNIT_IN_WORDS = re.compile(r"^([+-]?[\d.,/]*\d)\s+([A-Za-z]{3,}(?:\s+[A-Za-z]{2,})*)$")
 _NUMBER = re.compile(r"^[+-]?(?:\d+(?:\.\d*)?|\.\d+)$")
 _FRACTION = re.compile(r"^([+-]?)(?:\\[dt]?frac\{(\d+)\}\{(\d+)\}|(\d+)/(\d+))$")
 _TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|operatorname|mbox)\s*\{([^{}]*)\}")
-_WORDS = re.compile(r"^[^\W\d_]{3,}(?:[ '-]+[^\W\d_]+)*$")
+_WORDS = re.compile(r"^(?:[^\W\d_]{3,}|(?:[Nn]o|[Aa]n?|[Ii]s|[Ii]t|[Dd]o)(?=[ ']))(?:[ '-]+[^\W\d_]+)*$")
 _MOST_DIGITS = 4000  # near the longest text that Python converts to a number
 
 
 def normal_form(answer: str) -> str:
     """An answer without dollar signs, emphasis, spacing commands and full stop, with its symbols in LaTeX."""
-    text = answer.replace(r"\$", "").replace("$", "").replace("**", "").strip()
-    text = _SPACING.sub(" ", _DELIMITER_SIZE.sub("", text))
-    text = _ROOT.sub(lambda root: rf"\sqrt{{{root.group(1) or root.group(2)}}}", text)
-    text = _VULGAR.sub(lambda sign: _vulgar_fraction(sign.group()), text)
-    for sign, latex in _SIGNS.items():
-        text = text.replace(sign, latex)
+    text = answer.replace(r"\$", "").replace("$", "").replace(r"\!", "").strip()
+    if text.count("=") > 1:
+        text = text.replace(r"\qquad", ", ").replace(r"\quad", ", ")
+    text = text.replace(r"\langle", "(").replace(r"\rangle", ")")
+    text = _SPACING.sub(" ", _DELIMITER_SIZE.sub("", text)).replace("{,}", ",").replace("{:}", ":")
+    if not text.isascii():
+        text = _ROOT.sub(lambda root: rf"\sqrt{{{root.group(1) or root.group(2)}}}", text)
+        text = _VULGAR.sub(lambda sign: _vulgar_fraction(sign.group()), text)
+    text = latex_of_plain(text.replace(r"^\degree", r"\degree").replace(r"\degree", r"^\circ"))
+    if r"\overline" in text:
+        text = _REPEATING.sub(_repeating_fraction, text)
     text = _LEADING_SIGN.sub("", text.strip().removesuffix(".").strip())
     text = _SHORT_FRACTION.sub(r"\\\1{\2}{\3}", text.replace(r"\varnothing", r"\emptyset"))
     text = _E_NOTATION.sub(r"\1\\times 10^{\2}", _TEMPERATURE.sub(r"^{\\circ}", text))
     text = _DIGIT_GROUPS.sub(lambda groups: re.sub(r"[^\d+-]", "", groups.group()), text)
     text = _MIXED_NUMBER.sub(r"\1\\frac{\2}{\3}", text)
     return _UNIT_IN_WORDS.sub(r"\1\\text{ \2}", text)
+
+
+def _repeating_fraction(decimal: re.Match[str]) -> str:
+    r"""`0.1\overline{6}` as a fraction."""
+    whole, once, repeated = decimal.groups()
+    digits = f"{whole}{once}"
+    nines = int("9" * len(repeated) + "0" * len(once))
+    return rf"\frac{{{int(digits + repeated) - int(digits)}}}{{{nines}}}"
 
 
 def _vulgar_fraction(sign: str) -> str:
@@ -84,6 +85,8 @@ def words(text: str) -> str | None:
     bare = _TEXT.sub(r"\1", text).strip()
     if choice := _NUMBERED_CHOICE.match(bare):
         return choice.group(1).lower()
+    if named := _NAMED_CHOICE.match(bare):
+        return named.group(1).lower()
     inner = bare[1:-1].strip() if bare.startswith("(") and bare.endswith(")") else bare
     is_choice = len(inner) == 1 and inner.isupper()
     is_text = bare != text and inner.isalpha()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from .equivalence import Verdict, settle
+from .equivalence import HOW_IS_IT_READ, Verdict, settle
 from .worker_pool import Failure, WorkerPool
 from .workers import judge_in_time, prepare_worker
 
@@ -15,7 +15,7 @@ Pair = tuple[str, tuple[str, ...]]
 MOST_REMEMBERED = 100_000
 
 _PYTHON_SHARE = 0.8  # of the time limit, after which Python code is interrupted; anything else ends with its worker
-_FINAL = {Verdict.EQUAL, Verdict.DIFFERENT, Verdict.REFUSED, Verdict.UNREADABLE_GOLD}
+_FINAL = {Verdict.EQUAL, Verdict.DIFFERENT, Verdict.REFUSED, Verdict.UNREADABLE_GOLD, Verdict.READ_IN_PART}
 _FAILURE_VERDICTS = {
     Failure.TIMEOUT: Verdict.TIMEOUT,
     Failure.CRASHED: Verdict.CRASHED,
@@ -67,6 +67,11 @@ class Verifier:
         """For each row, whether none of its right answers can be read, so that no response can be verified."""
         verdicts = self.verify([(None, row_golds) for row_golds in golds], progress)
         return [verdict is not Verdict.DIFFERENT for verdict in verdicts]
+
+    def read_in_part(self, golds: Sequence[tuple[str, ...]], progress: str | None = None) -> list[bool]:
+        """For each row, whether one of its right answers has a part that is not read: it is compared as text."""
+        asked = [("" if settle("", row_golds) else HOW_IS_IT_READ, row_golds) for row_golds in golds]
+        return [verdict is Verdict.READ_IN_PART for verdict in self.verify(asked, progress)]
 
     def close(self) -> None:
         """End the workers; the next answer that needs one starts new ones."""

@@ -12,13 +12,16 @@ from prefix_rft_trl.rewards.verification.equivalence import Verdict
 
 
 class ByText:
-    """A verifier for which an answer is right if it is written like a gold; a gold with `?` is unreadable."""
+    """Compares texts; a gold with `?` is unreadable, and one with `...` is read in part."""
 
     def verify(self, pairs: Sequence[tuple[str | None, tuple[str, ...]]], progress=None) -> list[Verdict]:
         return [self._verdict(answer, golds) for answer, golds in pairs]
 
     def unreadable(self, golds: Sequence[tuple[str, ...]], progress=None) -> list[bool]:
         return ["?" in "".join(row) for row in golds]
+
+    def read_in_part(self, golds: Sequence[tuple[str, ...]], progress=None) -> list[bool]:
+        return ["..." in "".join(row) for row in golds]
 
     def _verdict(self, answer: str | None, golds: tuple[str, ...]) -> Verdict:
         if answer == "slow":

@@ -22,6 +22,14 @@ def test_each_fault_of_an_answer_is_reported_with_its_row_and_nothing_else(check
     assert report.exit_code == 1
 
 
+def test_a_gold_that_is_read_in_part_is_reported_and_no_problem(check, clean_row):
+    row = clean_row(4, completion=r"So \boxed{1, 2, ..., 9}.", solution="1, 2, ..., 9")
+    report = check([clean_row(2), row])
+    assert report.rows_with("gold_read_in_part") == [1]
+    assert "1, 2, ..., 9" in report.findings["gold_read_in_part"][0].note
+    assert report.exit_code == 0
+
+
 def test_of_several_demonstrations_the_wrong_one_is_named(check, clean_row):
     row = clean_row(5, completion=[r"So \boxed{4}.", r"So \boxed{9}.", "#### 4"])
     (finding,) = check([clean_row(2) | {"completion": [r"\boxed{1}"]}, row]).findings["answer_disagrees"]
