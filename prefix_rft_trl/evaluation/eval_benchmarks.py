@@ -15,7 +15,7 @@ from prefix_rft_trl.data.loading import load_splits, with_prompts
 from prefix_rft_trl.data.prompts import BOX_INSTRUCTION
 from prefix_rft_trl.rewards import load_reward
 from prefix_rft_trl.rewards.answers import MARKERS
-from prefix_rft_trl.rewards.registry import required_columns
+from prefix_rft_trl.rewards.registry import check_row, required_columns
 from prefix_rft_trl.run.settings import AnswerSettings, RunSettings
 from prefix_rft_trl.utils.errors import nearest
 
@@ -82,6 +82,7 @@ def _find(name: str, overrides: EvalOverrides, run: RunSettings, tokenizer: Any)
             f"The reward {reward_name!r} reads the column {', '.join(missing)}, which {title} does not have; its "
             f"columns are: {', '.join(rows.column_names)}. Take another: --reward {MATHEMATICS}."
         )
+    check_row(reward, rows[0])
     return Benchmark(
         title,
         rows,

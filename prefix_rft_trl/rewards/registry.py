@@ -3,7 +3,7 @@
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -97,6 +97,12 @@ def required_columns(reward: RewardFunction) -> list[str]:
     solution_column = getattr(reward, "solution_column", None)
     declared = getattr(reward, "required_columns", ())
     return list(dict.fromkeys([*parameters, *filter(None, [solution_column]), *declared]))
+
+
+def check_row(reward: RewardFunction, row: Mapping[str, Any]) -> None:
+    """Raises a ValueError if a reward with a method `check_row` cannot score the first row of a dataset."""
+    if row and hasattr(reward, "check_row"):
+        reward.check_row(row)
 
 
 def check_reward_name(name: str) -> None:

@@ -27,7 +27,7 @@ def scheduled(monkeypatch) -> list[str]:
     schedule = ProcessPool.schedule
 
     def record(pool, function, args, **options):
-        answers.append(args[0])
+        answers.append(args[2])  # after the function and its time limit
         return schedule(pool, function, args=args, **options)
 
     monkeypatch.setattr(ProcessPool, "schedule", record)

@@ -14,7 +14,7 @@ from prefix_rft_trl.models.adapters import check_adapter_names, module_names
 from prefix_rft_trl.models.changes import starting_model
 from prefix_rft_trl.models.sources import explain_missing_model, find_models, load_tokenizer
 from prefix_rft_trl.rewards import RewardFunction, load_reward
-from prefix_rft_trl.rewards.registry import required_columns
+from prefix_rft_trl.rewards.registry import check_row, required_columns
 from prefix_rft_trl.utils.errors import UserError
 
 
@@ -246,10 +246,12 @@ def _load_rewards(script_args: Any) -> list[RewardFunction]:
 
 
 def _check_columns(rewards: list[RewardFunction], dataset: Any) -> None:
-    columns = list(next(iter(dataset), {}))
+    first: dict[str, Any] = next(iter(dataset), {})
+    columns = list(first)
     for reward in rewards:
         missing = [name for name in required_columns(reward) if columns and name not in columns]
         if not missing:
+            check_row(reward, first)
             continue
         remedy = "Rename one of them, or take another reward"
         if missing[0] == getattr(reward, "solution_column", None):
