@@ -36,6 +36,9 @@ FORMAT_REWARDS = frozenset(
     }
 )
 
+# Arguments of registered rewards that are taken from the folder of a model, which somebody else may have made
+ARGUMENTS_OF_FOLDERS = ("answer_markers", "solution_column", "time_limit")
+
 # Passed to every reward by `_calculate_rewards` of GRPOTrainer (trl/trainer/grpo_trainer.py)
 TRL_ARGUMENTS = frozenset(
     {"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments"}
