@@ -21,6 +21,7 @@ from prefix_rft_trl.run.progress import PROGRESS
 from prefix_rft_trl.run.used_folder import remove_run
 from prefix_rft_trl.utils.files import InUseError, exclusive_lock
 from prefix_rft_trl.utils.processes import start_child
+from prefix_rft_trl.utils.redaction import redacted
 
 from .jobs_view import JobsView
 from .spec import Trial
@@ -84,7 +85,7 @@ def job_names(jobs: list[Job]) -> dict[Job, str]:
             [
                 job.trial.path.stem,
                 *(
-                    f"{name} {value}"
+                    f"{name} {redacted(value, name)}"
                     for name, value in job.trial.overrides.items()
                     if counts[repr((name, value))] < len(jobs)
                 ),

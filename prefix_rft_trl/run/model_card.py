@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard
-from transformers import Trainer
 from trl.trainer import base_trainer
 from trl.trainer.utils import generate_model_card, get_config_model_id
 
@@ -21,10 +20,12 @@ from prefix_rft_trl import __version__
 from prefix_rft_trl.models.sources import LAB
 from prefix_rft_trl.utils.intervals import wilson_interval
 from prefix_rft_trl.utils.patching import replaced
+from prefix_rft_trl.utils.redaction import redacted
 
 from .fingerprint import is_of_training
 from .folder import read_curve
 from .record import RunRecord, shown
+from .saved_arguments import SavesNoSecrets
 
 
 HUB = "https://huggingface.co"
@@ -37,7 +38,7 @@ DERIVED = {
 }  # fmt: skip
 
 
-class DescribedRun(Trainer):
+class DescribedRun(SavesNoSecrets):
     """
     Mixin for a trainer of TRL: its model card describes the run.
 
@@ -64,7 +65,7 @@ def record_of_arguments(trainer: Any) -> RunRecord:
     own = [field for field in fields(trainer.args) if is_of_training(field.name) and field.name not in DERIVED]
     values = {field.name: (getattr(trainer.args, field.name), field.default) for field in own}
     changed = {name: value for name, (value, default) in values.items() if value != default}
-    return RunRecord(get_config_model_id(trainer.model.config) or "", "", changed, "", [])
+    return RunRecord(get_config_model_id(trainer.model.config) or "", "", redacted(changed), "", [])
 
 
 def make_card(trainer: Any, record: RunRecord, **given: Any) -> ModelCard:

@@ -11,6 +11,7 @@ from prefix_rft_trl import lab
 from prefix_rft_trl.data.gym import NAME_PREFIX
 from prefix_rft_trl.data.loading import name_on_hub
 from prefix_rft_trl.models.sources import LAB
+from prefix_rft_trl.utils.redaction import redacted
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,10 @@ class RunRecord:
 
 
 def shown(value: Any) -> str:
-    """A value as a card shows it: a path without the folders of this machine, a token of the Hub without its end."""
+    """A value as a card shows it: a path without the folders of this machine, and no secret."""
+    value = redacted(value)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     path = Path(text)
     if text.startswith(("/", "~")):
         text = str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
-    return re.sub(r"\bhf_\w{8,}", "hf_...", text)
+    return text

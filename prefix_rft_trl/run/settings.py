@@ -10,6 +10,7 @@ from prefix_rft_trl.data.gym import NAME_PREFIX
 from prefix_rft_trl.data.prompts import Prompt, shared_parts
 from prefix_rft_trl.rewards.registry import ARGUMENTS_OF_FOLDERS, FORMAT_REWARDS
 from prefix_rft_trl.utils.files import read_object, write_atomically
+from prefix_rft_trl.utils.redaction import redacted
 from prefix_rft_trl.utils.setting_types import check_types
 
 
@@ -88,9 +89,9 @@ class RunSettings(AnswerSettings):
         )
 
     def write(self, folder: str | Path, fingerprint: dict[str, Any] | None = None) -> None:
-        """Writes the settings into the folder of the run, with those that identify it."""
+        """Writes the settings into the folder of the run, with those that identify it, and without secrets."""
         settings = {name: value for name, value in asdict(self).items() if name != "file"}
-        text = json.dumps({**settings, FINGERPRINT: fingerprint}, indent=1, ensure_ascii=False)
+        text = json.dumps(redacted({**settings, FINGERPRINT: fingerprint}), indent=1, ensure_ascii=False)
         write_atomically(Path(folder) / RUN_SETTINGS, f"{text}\n")
 
 
