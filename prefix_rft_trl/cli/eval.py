@@ -14,6 +14,7 @@ from prefix_rft_trl.evaluation.sampling import EvalOverrides, Sampling
 from prefix_rft_trl.utils.documented import parameter_texts
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.files import check_writable_folder
+from prefix_rft_trl.utils.printable import printable
 from prefix_rft_trl.utils.tables import print_table
 
 from .flags import command_parser, read_dict
@@ -186,7 +187,7 @@ def _prepare(
 
 
 def _report(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
+    print(printable(sentence), file=sys.stderr)
 
 
 def _values_of_k(given: list[int] | None, benchmarks: list["Benchmark"]) -> list[int]:
@@ -235,4 +236,4 @@ def _compare(folders: list[Path]) -> int:
 
 def _warn(benchmark: str, differing: list[str]) -> None:
     if differing:
-        print(f"Not asked alike on {benchmark}: {'; '.join(differing)}.")
+        print(printable(f"Not asked alike on {benchmark}: {'; '.join(differing)}."))

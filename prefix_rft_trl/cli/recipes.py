@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.files import atomic_folder, write_atomically
+from prefix_rft_trl.utils.printable import printable
 from prefix_rft_trl.utils.recipe_files import FOLDER, find_recipe_file, recipe_names
 
 from .flags import command_parser, read_dict
@@ -47,7 +48,7 @@ def run(argv: list[str]) -> int:
         case None:
             print_list()
         case "show":
-            print(readable_text(recipe_path(arguments.name)), end="")
+            print(printable(readable_text(recipe_path(arguments.name))), end="")
         case "copy":
             print(copy_recipes(arguments.name, arguments.folder))
         case "model":

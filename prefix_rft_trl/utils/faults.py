@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import UserError, WorkError
+from .printable import printable
 
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -50,14 +51,14 @@ def report(command: str, error: BaseException, is_heard: bool = True, is_at_work
     elif isinstance(error, UserError):
         sentence, code = str(error), FAILED if is_at_work else REFUSED
     elif is_at_work:
-        traceback.print_exception(error)
+        print(printable("".join(traceback.format_exception(error))), end="", file=sys.stderr)
         return FAILED
     elif (known := known_fault(error)) is not None:
         sentence, code = known, REFUSED
     else:
         raise error
     if is_heard or code == FAILED:
-        print(f"prefix-rft {command}: {sentence}", file=sys.stderr)
+        print(printable(f"prefix-rft {command}: {sentence}"), file=sys.stderr)
     return code
 
 

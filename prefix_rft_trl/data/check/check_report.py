@@ -10,6 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from prefix_rft_trl.utils.printable import printable
+
 from .findings import KINDS, Finding
 from .lengths import Lengths
 
@@ -83,7 +85,8 @@ class Report:
 def print_report(report: Report, title: str, examples: int, console: Console) -> None:
     """Prints a report under the name of the dataset, with a number of examples of each kind of finding."""
     for part in _parts(report, title, examples):
-        console.print(part, highlight=False, soft_wrap=isinstance(part, str))
+        shown = printable(part) if isinstance(part, str) else part
+        console.print(shown, highlight=False, soft_wrap=isinstance(part, str))
 
 
 def _parts(report: Report, title: str, examples: int) -> Iterator[RenderableType]:
@@ -101,7 +104,7 @@ def _parts(report: Report, title: str, examples: int) -> Iterator[RenderableType
     for kind in KINDS:
         if report.findings.get(kind) and examples > 0:
             yield from _examples(report, kind, examples)
-    yield from (Text(note, style="dim") for note in report.notes)
+    yield from (Text(printable(note), style="dim") for note in report.notes)
     yield _verdict(report)
 
 
