@@ -60,6 +60,12 @@ def end_with_parent(at_once: bool = False) -> None:
     threading.Thread(target=_exit_after, args=[pipe, not at_once], daemon=True).start()
 
 
+def put_current_folder_last() -> None:
+    """Has modules of the current folder hide no package: `python -m` puts that folder first on the path."""
+    if sys.path[:1] in ([""], [os.getcwd()]):
+        sys.path.append(sys.path.pop(0))
+
+
 @contextmanager
 def handled_signals(handle: Callable[[int, Any], None], *numbers: signal.Signals) -> Iterator[None]:
     """Has a function handle signals while the block runs, in the main thread. `nohup` makes SIGHUP an exception."""

@@ -36,3 +36,11 @@ def test_help_version_and_an_unknown_command_say_what_there_is(arguments, code, 
     assert (stop.value.code or 0) == code
     shown = "".join(capsys.readouterr())
     assert all(part in shown for part in parts), shown
+
+
+def test_a_file_of_the_current_folder_hides_no_package(tmp_path):
+    for name in ("yaml", "rich", "datasets"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('it hides a package')")
+    line = [sys.executable, "-m", "prefix_rft_trl.cli.main", "recipes"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
