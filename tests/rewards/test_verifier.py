@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -92,6 +93,14 @@ def test_remembered_verdicts_are_bounded_and_the_oldest_are_forgotten(verifier, 
     assert scheduled == []
     assert verifier.verify(RIGHT[:1]) == ["equal"]
     assert len(scheduled) == 1
+
+
+def test_remembered_verdicts_take_no_more_memory_for_long_answers():
+    verifier = module.Verifier(num_workers=1)
+    for number in range(100):
+        verifier._remember({(f"{number}" * 100_000, ("9" * 100_000,) * 3): "different"})
+    assert len(verifier._known) == 100
+    assert sum(map(sys.getsizeof, verifier._known)) < 100 * 100
 
 
 @pytest.fixture
