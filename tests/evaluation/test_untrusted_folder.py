@@ -1,8 +1,10 @@
 """Evaluating a model runs nothing that its folder names."""
 
 import json
+import runpy
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -126,6 +128,19 @@ def test_a_folder_of_data_runs_no_script(folder):
     shutil.copy(folder / "evil_module.py", data / "data.py")
     shutil.copy(folder.parent / "problems.jsonl", data / "train.jsonl")
     assert load_splits("data")["train"]["answer"] == ["2"]
+
+
+COMMANDS = ["data check rows.jsonl", "data columns --input rows.jsonl --output out.jsonl"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_rows_of_payloads_are_read_checked_and_converted_as_text(folder, command):
+    payloads = runpy.run_path(str(Path(__file__).parents[1] / "rewards" / "code_payloads.py"))["PAYLOADS"]
+    texts = [text.replace("{canary}", str(folder.parent / "canary")) for text in payloads if len(text) < 500]
+    rows = [{"problem": f"{text}?", "solution": rf"So \boxed{{{text}}}", "answer": text} for text in texts]
+    (folder.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    line = "--prompt_column problem --demonstration_column solution --answer_column answer"
+    assert main([*command.split(), *line.split()]) in (0, 1)
 
 
 class Evil:

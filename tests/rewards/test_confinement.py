@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prefix_rft_trl.rewards import Verifier
+from prefix_rft_trl.rewards import Verifier, load_reward
 from prefix_rft_trl.rewards.verification.worker_pool import Failure, WorkerPool
 from prefix_rft_trl.rewards.verification.workers import judge_in_time
 
@@ -133,3 +133,20 @@ def test_hostile_answers_from_four_threads_end_in_time_and_the_workers_answer_af
     batches = len(set(answers)) / 2
     assert seconds < batches * (1.0 + 2.0)
     assert after == ["equal", "different"]
+
+
+OTHER_REWARDS = ["gsm8k_final_number", "lab_exact_answer", "lab_worked_answer", "accuracy_reward"]
+
+
+@pytest.mark.parametrize("name", OTHER_REWARDS)
+def test_no_payload_runs_or_passes_in_another_reward(name, tmp_path):
+    reward, canary = load_reward(name), tmp_path / "canary"
+    short = [payload for payload in PAYLOADS if len(payload) < 500]  # TRL's parse in this process, slowly
+    texts = [payload.replace("{canary}", str(canary)).replace("{{", "{").replace("}}", "}") for payload in short]
+    boxed = [rf"</think> \boxed{{{text}}}" for text in texts]
+    columns = {"prompts": ["1+1#"] * len(texts), "prompt": ["1+1#"] * len(texts)}
+    golds = ["#### $777$"] * len(texts)
+    for answers, right in ((texts, golds), (boxed, golds), (golds, texts)):
+        scores = reward(completions=answers, solution=right, answer=right, **columns)
+        assert not {score for score in scores if score}, name
+    assert not canary.exists()
