@@ -74,6 +74,8 @@ def test_a_worker_that_dies_costs_its_item_alone(workers):
 @needs_kill
 @pytest.mark.parametrize(("number", "seconds"), [(1, 0.0), (2, 0.0), (2, 0.09), (2, 0.5)])
 def test_workers_that_die_between_two_calls_are_replaced_at_no_cost(workers, worker_ids, number, seconds):
+    while len(worker_ids(workers)) < workers.num_workers:  # of those that the test before has ended
+        time.sleep(0.05)
     processes = len(multiprocessing.active_children())
     dead = sorted(worker_ids(workers))[:number]
     for process in dead:
