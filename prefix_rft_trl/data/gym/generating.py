@@ -97,7 +97,7 @@ def read_entry(text: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Task, options and item of a row's `entry`. Raises `ValueError` if it is of another form."""
     try:
         entry = ast.literal_eval(text)
-        return entry["task"], dict(entry["options"]), dict(entry["item"])
+        return f"{entry['task']}", dict(entry["options"]), dict(entry["item"])
     except (LookupError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError) as error:
         raise ValueError(
             f"a row's 'entry' is {text!r:.60}, and not what `dataset_name: reasoning_gym/<task>` makes of a problem. "

@@ -89,7 +89,8 @@ class ReasoningGymScore:
     def check_row(self, row: Mapping[str, Any]) -> None:
         """Raises a ValueError if the scorer of a row's task may run answers as code and there is no grammar for it."""
         task, options, _ = read_entry(row["entry"])
-        for name in [part["name"] for part in options["datasets"]] if task == COMPOSITE else [task]:
+        parts = options.get("datasets") if task == COMPOSITE else [{"name": task}]
+        for name in [part["name"] for part in parts or []]:
             if name not in self.unchecked_tasks and is_unchecked(name):
                 raise ValueError(_unchecked(name))
 
