@@ -165,3 +165,10 @@ def test_a_new_evaluator_is_found_and_its_task_refused(scorer, monkeypatch):
 def test_an_entry_of_another_form_is_refused_in_a_sentence(entry):
     with pytest.raises(ValueError, match=r"a row's 'entry' is .*Name the task"):
         ReasoningGymScore(num_workers=1).check_row({"entry": entry})
+
+
+def test_an_entry_of_no_task_is_refused_and_one_of_an_empty_mixture_is_not_scored():
+    reward = ReasoningGymScore(num_workers=1)
+    with pytest.raises(ValueError, match="no task \"\\['gcd'\\]\""):
+        reward.check_row({"entry": "{'task': ['gcd'], 'options': {}, 'item': {}}"})
+    reward.check_row({"entry": "{'task': 'composite', 'options': {}, 'item': {}}"})
