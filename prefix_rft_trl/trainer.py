@@ -30,6 +30,7 @@ from .run.printed_log import print_figures
 from .run.success_history import SuccessHistory
 from .sampling.adapter_sync import keep_base_weights
 from .sampling.hybrid import sample_continuations
+from .sampling.server_key import key_sent_to_server
 from .sampling.vllm_server import fail_together
 from .utils.patching import replaced
 
@@ -93,7 +94,8 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, GRPOTrainer):
         if not self.num_prefix_generations:
             self._tag_names, self._name, self._paper = GRPOTrainer._tag_names, GRPOTrainer._name, GRPOTrainer._paper
         given = check_arguments(model, reward_funcs, args, train_dataset, *others, **named)
-        super().__init__(*given.args, **given.kwargs)
+        with key_sent_to_server(args):
+            super().__init__(*given.args, **given.kwargs)
         print_figures(self)
         keep_base_weights(self.vllm_generation if self.use_vllm else None)
         if self.num_prefix_generations:

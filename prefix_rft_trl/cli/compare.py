@@ -23,6 +23,7 @@ from prefix_rft_trl.utils.faults import known_fault
 from prefix_rft_trl.utils.files import check_writable_folder, exclusive_lock
 from prefix_rft_trl.utils.processes import call_in_process
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
+from prefix_rft_trl.utils.redaction import redacted_words
 from prefix_rft_trl.utils.shared_memory import check_semaphores
 
 from .flags import command_parser
@@ -59,7 +60,7 @@ def run(argv: list[str]) -> int:
     if arguments.threshold is not None:
         contents["threshold"] = arguments.threshold
     folder = arguments.output_dir or Path("runs") / f"compare-{given[0].stem}"
-    command = f"prefix-rft compare {shlex.join(argv)}"
+    command = f"prefix-rft compare {shlex.join(redacted_words(argv))}"
     with as_user_error(ValueError):
         check_writable_folder(folder)
         overrides = parse_flags(settings)

@@ -18,6 +18,7 @@ from prefix_rft_trl.models.sources import NO_WARNING_LENGTH, context_length, loa
 from prefix_rft_trl.rewards.answers import MARKERS
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.files import check_writable, write_atomically
+from prefix_rft_trl.utils.redaction import redacted
 
 from .flags import command_parser
 from .launch.recipe import load_recipe
@@ -294,5 +295,7 @@ def _show(report: "Report", title: str, arguments: argparse.Namespace) -> None:
     print_report(report, title, arguments.examples, Console())
     if arguments.json:
         path = Path(arguments.json)
-        write_atomically(path, json.dumps({"dataset": title, **report.to_json()}, indent=1, ensure_ascii=False))
+        write_atomically(
+            path, json.dumps({"dataset": redacted(title), **report.to_json()}, indent=1, ensure_ascii=False)
+        )
         print(f"The complete report is in {path}.")

@@ -11,6 +11,8 @@ from prefix_rft_trl.data.data_files import check_source, file_format
 from prefix_rft_trl.data.texts import last_words
 from prefix_rft_trl.utils.errors import UserError, as_user_error, nearest
 from prefix_rft_trl.utils.files import check_writable_folder, write_atomically
+from prefix_rft_trl.utils.printable import printable
+from prefix_rft_trl.utils.redaction import redacted_words
 
 from .flags import command_parser
 from .launch.recipe import Recipe, parse_flags
@@ -58,7 +60,7 @@ def run(argv: list[str]) -> int:
     folder = arguments.output_dir or Path(plain_name(arguments.dataset))
     _check_folder(folder, arguments.overwrite)
     given = _read_settings(flags)
-    command = f"prefix-rft init {shlex.join(argv)}"
+    command = f"prefix-rft init {shlex.join(redacted_words(argv))}"
     setup = _look(arguments.dataset, arguments.model, given, plain_name(folder.resolve().name), command)
     texts = recipe_texts(setup)
     check_recipes(texts)
@@ -248,10 +250,10 @@ def _reward(rows: "OwnRows", answer_column: str | None, given: Settings) -> tupl
 
 
 def _print_facts(title: str, facts: dict[str, Any]) -> None:
-    print(title)
+    print(printable(title))
     for name, fact in facts.items():
         if fact:
-            print(textwrap.fill(f"  {name:16}{fact}", WIDTH, subsequent_indent=" " * 18))
+            print(printable(textwrap.fill(f"  {name:16}{fact}", WIDTH, subsequent_indent=" " * 18)))
 
 
 def _show_rows(rows: "OwnRows", model: str, tokenizer: "PreTrainedTokenizerBase", settings: Settings) -> LongestTexts:
@@ -292,4 +294,4 @@ def _print_text(title: str, text: str) -> None:
     if left_out > 1:
         lines[SHOWN_LINES // 2 : -SHOWN_LINES // 2] = [f"[{left_out} lines]"]
     print(f"  {title}")
-    print(textwrap.indent("\n".join(lines), "    "))
+    print(printable(textwrap.indent("\n".join(lines), "    ")))

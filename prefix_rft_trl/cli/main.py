@@ -8,7 +8,7 @@ from importlib import import_module
 
 from prefix_rft_trl import __version__
 from prefix_rft_trl.utils.faults import report
-from prefix_rft_trl.utils.processes import end_with_parent, exit_on_signals
+from prefix_rft_trl.utils.processes import end_with_parent, exit_on_signals, put_current_folder_last
 
 from .flags import CommandHelp
 from .import_notice import import_notice
@@ -71,4 +71,5 @@ def _print_any_text() -> None:
 
 if __name__ == "__main__":
     end_with_parent()  # if a comparison has started this run
+    put_current_folder_last()
     raise SystemExit(main())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.files import atomic_folder, write_atomically
+from prefix_rft_trl.utils.printable import printable
 from prefix_rft_trl.utils.recipe_files import FOLDER, find_recipe_file, recipe_names
 
 from .flags import command_parser, read_dict
@@ -86,7 +87,7 @@ def print_list() -> None:
 def show_recipe(path: Path) -> None:
     """Prints a recipe, one with a `base` with all settings that it takes."""
     text = readable_text(path)
-    print(text, end="")
+    print(printable(text), end="")
     if text != path.read_text(encoding="utf-8"):
         print(
             f"\n# All others have their defaults, which a dry run shows:\n# prefix-rft train --config {path} --dry_run"

@@ -25,6 +25,7 @@ from prefix_rft_trl.utils.tables import fill_paragraphs
 from .launch.launching import check_gpu, has_default_config, launch
 from .launch.locking import DEFAULT_FOLDER, run_lock
 from .launch.recipe import Recipe, grouped
+from .launch.recipe_secrets import secrets_in_environment
 
 
 WIDTH = 80
@@ -201,7 +202,7 @@ def _train_stages(stages: list[Recipe], planned: list[PlannedRun], removed: list
             model = merge_adapter(str(planned[number - 2].folder))
             stage = replace(stage, settings={**stage.settings, "model_name_or_path": model})
         print(f"Stage {number} of {len(stages)}: {stage.stage}, into {folder}", flush=True)
-        with start_in_environment(run, removed):
+        with start_in_environment(run, removed), secrets_in_environment(stage.settings):
             code = _train(stage.write(folder / STAGE_RECIPE))
         if code or not is_finished(folder):  # failed, or stopped by a signal
             return code

@@ -22,6 +22,7 @@ from prefix_rft_trl.run.progress import PROGRESS
 from prefix_rft_trl.run.used_folder import remove_run
 from prefix_rft_trl.utils.files import InUseError, exclusive_lock
 from prefix_rft_trl.utils.processes import kill_with_descendants, start_child
+from prefix_rft_trl.utils.redaction import redacted
 
 from .jobs_view import SEED, JobsView
 from .spec import Trial
@@ -83,7 +84,9 @@ def job_names(jobs: list[Job]) -> dict[Job, str]:
     counts = Counter(repr(override) for job in jobs for override in job.trial.overrides.items())
     names = {
         job: [
-            f"{name} {value}" for name, value in job.trial.overrides.items() if counts[repr((name, value))] < len(jobs)
+            f"{name} {redacted(value, name)}"
+            for name, value in job.trial.overrides.items()
+            if counts[repr((name, value))] < len(jobs)
         ]
         for job in jobs
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from prefix_rft_trl.run.folder import is_finished, read_curve
 from prefix_rft_trl.run.progress import RunProgress
+from prefix_rft_trl.utils.printable import printable
 
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class JobsView:
         else:
             self.failed += 1
             self.console.print(f"{status.full_name} failed ({reason}). The end of its log:")
-            self.console.print("".join(f"  | {line}\n" for line in job.log_tail()) + f"  log: {job.log}")
+            self.console.print(printable("".join(f"  | {line}\n" for line in job.log_tail())) + f"  log: {job.log}")
 
     def say(self, text: str) -> None:
         self.console.print(text)

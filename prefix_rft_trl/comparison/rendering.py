@@ -1,7 +1,8 @@
 """Render a report: as Markdown, as an HTML page made from that Markdown, and tables in the terminal.
 
-Text is Markdown, with settings in backticks. Labels and titles come from recipes and are not trusted: the page escapes
-HTML, links nothing, and shows no image but the figures of the report.
+Settings stand in backticks, and that is all the markup of a text: labels and titles come from recipes and are not
+trusted. Everything else is escaped in the Markdown, and the page links nothing and shows no image but the figures of
+the report.
 """
 
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from prefix_rft_trl.utils.intervals import Estimate
+from prefix_rft_trl.utils.markdown import fenced, plain_markdown
 from prefix_rft_trl.utils.tables import TextTable
 from prefix_rft_trl.utils.tables import print_table as print_text_table
 
@@ -74,24 +76,25 @@ class ComparisonReport:
 
 
 def to_markdown(report: ComparisonReport) -> str:
-    parts = [f"# {report.title}", f"```bash\n{report.command}\n```", *report.introduction]
+    parts = [f"# {plain_markdown(report.title)}", fenced(report.command, "bash")]
+    parts += map(plain_markdown, report.introduction)
     for title, blocks in report.sections:
-        parts += [f"## {title}", *map(_markdown_block, blocks)]
+        parts += [f"## {plain_markdown(title)}", *map(_markdown_block, blocks)]
     return "\n\n".join(parts) + "\n"
 
 
 def _markdown_block(block: Block) -> str:
     if isinstance(block, str):
-        return block
+        return plain_markdown(block)
     if isinstance(block, ReportTable):
-        title = [f"### {block.title}"] if block.title else []
-        return "\n\n".join([*title, block.caption, _markdown_table(block)])
-    return "\n".join(f"![{_escape(figure.description, '[]')}]({figure.path})" for figure in block)
+        title = [f"### {plain_markdown(block.title)}"] if block.title else []
+        return "\n\n".join([*title, plain_markdown(block.caption), _markdown_table(block)])
+    return "\n".join(f"![{plain_markdown(figure.description)}]({figure.path})" for figure in block)
 
 
 def _markdown_table(table: ReportTable) -> str:
     """The table with its columns aligned, so that it can be read in a terminal too."""
-    rows = [[_escape(cell, "|") for cell in row] for row in (table.header, *table.rows)]
+    rows = [[plain_markdown(cell).replace("|", "\\|") for cell in row] for row in (table.header, *table.rows)]
     for row, column in table.bold:
         rows[row + 1][column] = f"**{rows[row + 1][column]}**"
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
@@ -102,12 +105,6 @@ def _markdown_table(table: ReportTable) -> str:
     ]
     rule = ["-" * (width - 1) + (":" if r else "-") for width, r in zip(widths, right, strict=True)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))
-
-
-def _escape(text: str, characters: str) -> str:
-    for character in characters:
-        text = text.replace(character, f"\\{character}")
-    return text.replace("\n", " ")
 
 
 def to_html(report: ComparisonReport, markdown: str) -> str:

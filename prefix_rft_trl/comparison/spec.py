@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from prefix_rft_trl.utils.hashing import stable_hash
+from prefix_rft_trl.utils.redaction import redacted
 from prefix_rft_trl.utils.setting_types import check_type
 
 
@@ -39,7 +40,8 @@ class Trial:
     Attributes:
         path (`Path`): of the recipe.
         overrides (`dict`): settings by name, of one stage as `stage.setting`.
-        settings (`dict`): all of the recipe's settings with the overrides, those of a stage as `stage.setting`.
+        settings (`dict`): all of the recipe's settings with the overrides, those of a stage as `stage.setting`;
+            without secrets.
         seeds (`int`): it is run with the seeds 0 to `seeds - 1`.
         stages (`tuple[str, ...]`): names of the recipe's stages, if it has any.
     """
@@ -174,7 +176,7 @@ class _TableReader:
         stages = _stage_names(self.recipes[path], str(path))
         settings = _with_overrides(_flatten(self.recipes[path]), overrides, stages, where)
         settings = {name: value for name, value in settings.items() if name.split(".")[-1] not in _IGNORED}
-        return Trial(path, overrides, settings, seeds, stages)
+        return Trial(path, overrides, redacted(settings), seeds, stages)
 
 
 def _check_keys(given: dict[str, Any], known: dict[str, Any], where: str) -> None:

@@ -15,7 +15,7 @@ from prefix_rft_trl.data.loading import load_splits, with_prompts
 from prefix_rft_trl.data.prompts import BOX_INSTRUCTION
 from prefix_rft_trl.rewards import load_reward
 from prefix_rft_trl.rewards.answers import MARKERS
-from prefix_rft_trl.rewards.registry import required_columns
+from prefix_rft_trl.rewards.registry import REWARDS, check_row, required_columns
 from prefix_rft_trl.run.settings import AnswerSettings, RunSettings
 from prefix_rft_trl.utils.errors import nearest
 
@@ -82,6 +82,7 @@ def _find(name: str, overrides: EvalOverrides, run: RunSettings, tokenizer: Any)
             f"The reward {reward_name!r} reads the column {', '.join(missing)}, which {title} does not have; its "
             f"columns are: {', '.join(rows.column_names)}. Take another: --reward {MATHEMATICS}."
         )
+    check_row(reward, rows[0])
     return Benchmark(
         title,
         rows,
@@ -184,6 +185,9 @@ def _copy_column(rows: "Dataset", column: str, name: str) -> "Dataset":
 def _choose_reward(name: str, overrides: EvalOverrides, run: RunSettings) -> tuple[str, dict[str, Any] | None]:
     """The user's reward. Else the run's, unless it is made for another task: the lab and reasoning-gym have their own,
     and the mathematics benchmarks Math-Verify.
+
+    Raises:
+        ValueError: if the file of a run names a reward that is not registered: it would be imported and called.
     """
     if overrides.reward:
         return overrides.reward, overrides.reward_kwargs
@@ -196,6 +200,11 @@ def _choose_reward(name: str, overrides: EvalOverrides, run: RunSettings) -> tup
         chosen = MATHEMATICS
     else:
         chosen = trained
+    if run.file is not None and chosen not in REWARDS:
+        raise ValueError(
+            f"{run.file} names the reward {chosen!r}, which is code, and no code is taken from the folder of a model. "
+            f"If you trust it, give it yourself: --reward {chosen}. Or take another: --reward {MATHEMATICS}."
+        )
     kwargs = overrides.reward_kwargs
     return chosen, run.reward_kwargs if kwargs is None and chosen == run.reward else kwargs
 

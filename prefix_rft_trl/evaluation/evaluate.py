@@ -11,6 +11,7 @@ from tqdm import tqdm
 from prefix_rft_trl.models.sources import ModelSource
 from prefix_rft_trl.utils.files import exclusive_lock, read_object, write_atomically
 from prefix_rft_trl.utils.hashing import stable_hash
+from prefix_rft_trl.utils.redaction import redacted
 
 from .benchmark import Benchmark
 from .data_parallel import sample_chunks
@@ -87,7 +88,7 @@ def _claim_folder(folder: Path, benchmark: Benchmark, source: ModelSource, engin
 
 
 def _settings(benchmark: Benchmark, source: ModelSource, engine: Engine) -> dict[str, Any]:
-    return {
+    settings = {
         "weights": source.fingerprint,
         "prompt_ids": _hash(benchmark.prompt_ids),
         **engine.settings,
@@ -100,6 +101,7 @@ def _settings(benchmark: Benchmark, source: ModelSource, engine: Engine) -> dict
         "chat_template_kwargs": benchmark.template_kwargs or {},
         **asdict(benchmark.sampling),
     }
+    return redacted(settings)
 
 
 def _hash(content: Any) -> str:
@@ -108,7 +110,7 @@ def _hash(content: Any) -> str:
 
 def read_settings(folder: Path) -> dict[str, Any]:
     """The settings that the samples of a benchmark in a folder were made with."""
-    return read_object(folder / SETTINGS, f"Remove {folder}, and evaluate again.")
+    return redacted(read_object(folder / SETTINGS, f"Remove {folder}, and evaluate again."))
 
 
 def differing_settings(folders: Iterable[Path]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefix_rft_trl.utils.files import atomic_folder
 
-from .model_files import ADAPTER_CONFIG
+from .model_files import ADAPTER_CONFIG, read_adapter_config
 from .sources import ModelSource, fingerprint
 
 
@@ -43,7 +43,7 @@ def merge_adapter(folder: str, base: str | None = None, output: str | Path | Non
     if not config.is_file():
         return folder
     merged = Path(output or Path(folder) / MERGED)
-    own_base = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    own_base = read_adapter_config(config)["base_model_name_or_path"]
     source = ModelSource(merged.name, folder, base or own_base)
     record = {"adapter": fingerprint(Path(folder)), "base": source.base}
     if not merged.is_dir():

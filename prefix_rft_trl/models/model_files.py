@@ -28,7 +28,7 @@ def check_model_files(model: str) -> None:
     if not folder.is_dir():
         return
     if (folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG).is_file():
-        base = _read_object(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
+        base = read_adapter_config(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
         raise ValueError(
             f"The model {model!r} is an adapter of {base!r}. Start from that with `--model_name_or_path {base}`, or "
             f"merge the adapter, by `prefix_rft_trl.models.adapters.merge_adapter({model!r})`."
@@ -40,6 +40,21 @@ def check_model_files(model: str) -> None:
     if "model_type" not in _read_object(folder / CONFIG):
         raise ValueError(f"The model {model!r}: its {CONFIG} has no `model_type`. Take that of its base model.")
     check_weights(folder)
+
+
+def read_adapter_config(file: Path) -> dict[str, Any]:
+    """The configuration of an adapter.
+
+    Raises:
+        ValueError: if it is damaged, or names a module that PEFT would import.
+    """
+    config = _read_object(file)
+    if config.get("megatron_config"):
+        raise ValueError(
+            f"{file} has a `megatron_config`, with which PEFT imports the module {config.get('megatron_core')!r}. "
+            "Take an adapter without it."
+        )
+    return config
 
 
 def check_weights(folder: Path) -> None:

@@ -1,7 +1,6 @@
 """Models named on a command line: found and checked before anything is loaded, adapters with their base."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl import lab
 
-from .model_files import ADAPTER_CONFIG, CONFIG, check_model_files, check_weights
+from .model_files import ADAPTER_CONFIG, CONFIG, check_model_files, check_weights, read_adapter_config
 
 
 if TYPE_CHECKING:
@@ -128,8 +127,9 @@ def _base_on_hub(path: str, given: str | None, lab_level: str) -> str | None:
 
 
 def _base_of_adapter(config: Path, given: str | None, lab_level: str) -> str:
-    base = given or json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    if not base:
+    named = read_adapter_config(config).get("base_model_name_or_path")
+    base = given or named
+    if not isinstance(base, str) or not base:
         raise ValueError(
             f"{config.parent} is an adapter that does not say of which model. Name its base: --base_model MODEL."
         )

@@ -3,8 +3,9 @@
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 
@@ -25,6 +26,8 @@ REWARDS = {
     "get_soft_overlong_punishment": "trl.rewards.get_soft_overlong_punishment",
 }
 
+RECIPE_FOLDERS = "PREFIX_RFT_RECIPE_FOLDERS"  # environment variable
+
 # Rewards that shape responses: an evaluation that asks whether answers are right takes another one
 FORMAT_REWARDS = frozenset(
     {
@@ -35,6 +38,9 @@ FORMAT_REWARDS = frozenset(
         "get_soft_overlong_punishment",
     }
 )
+
+# Arguments of registered rewards that are taken from the folder of a model, which somebody else may have made
+ARGUMENTS_OF_FOLDERS = ("answer_markers", "solution_column", "time_limit")
 
 # Passed to every reward by `_calculate_rewards` of GRPOTrainer (trl/trainer/grpo_trainer.py)
 TRL_ARGUMENTS = frozenset(
@@ -59,6 +65,9 @@ class AcceptText:
 
 def load_reward(name: str, arguments: dict[str, Any] | None = None) -> RewardFunction:
     """Load a reward function by its registered name, or by a dotted path such as `my_package.rewards.my_reward`.
+
+    Modules are looked for among the installed packages, then in the folders of the recipes that were read, then in the
+    current folder.
 
     Args:
         name (`str`): names a function, a class with callable instances, or a factory function `get_...`.
@@ -99,17 +108,34 @@ def required_columns(reward: RewardFunction) -> list[str]:
     return list(dict.fromkeys([*parameters, *filter(None, [solution_column]), *declared]))
 
 
+def look_beside(recipe: Path) -> None:
+    """Has rewards by dotted path looked for in the folder of a recipe too, here and in processes that are started."""
+    folders, folder = _recipe_folders(), str(recipe.parent.resolve())
+    if folder not in folders:
+        os.environ[RECIPE_FOLDERS] = os.pathsep.join([*folders, folder])
+
+
+def _recipe_folders() -> list[str]:
+    return list(filter(None, os.environ.get(RECIPE_FOLDERS, "").split(os.pathsep)))
+
+
+def check_row(reward: RewardFunction, row: Mapping[str, Any]) -> None:
+    """Raises a ValueError if a reward with a method `check_row` cannot score the first row of a dataset."""
+    if row and hasattr(reward, "check_row"):
+        reward.check_row(row)
+
+
 def check_reward_name(name: str) -> None:
     """Raises a ValueError if a name is neither registered nor a dotted path; imports nothing."""
-    if name not in REWARDS and not name.rpartition(".")[0]:
+    if name not in REWARDS and not ("." in name and all(part.isidentifier() for part in name.split("."))):
         raise ValueError(f"Unknown reward {name!r}. Known: {', '.join(REWARDS)}; or give a dotted path.")
 
 
 def _import(path: str, name: str) -> Any:
     check_reward_name(name)
     module_name, _, attribute = path.rpartition(".")
-    if name not in REWARDS and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # finds a reward in a file next to the recipe, as `trl grpo` does
+    if name not in REWARDS:  # in a file of the user's own, which comes last: it hides no package
+        sys.path += [folder for folder in (*_recipe_folders(), os.getcwd()) if folder not in sys.path]
     try:
         return getattr(import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:

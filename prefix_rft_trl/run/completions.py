@@ -10,6 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from prefix_rft_trl.rewards.answers import completion_text
+from prefix_rft_trl.utils.printable import printable
 from prefix_rft_trl.utils.shared_start import shared_start
 
 
@@ -62,10 +63,10 @@ def print_rollouts(logs: dict[str, Any], step: int, number: int | None) -> None:
     console = Console(highlight=False)
     console.print(Rule(f"step {step}"))
     for row in rows:
-        console.print(Text(rollout_line(logs, row), style="bold"))
-        prompt, text = logs["prompt"][row], completion_text(logs["completion"][row])
+        console.print(Text(printable(rollout_line(logs, row)), style="bold"))
+        prompt, text = logs["prompt"][row], printable(completion_text(logs["completion"][row]))
         end = logs["extra"].get("prefix_characters", {row: 0})[row]
-        console.print(Text(completion_text(prompt), style="dim"))
+        console.print(Text(printable(completion_text(prompt)), style="dim"))
         prefix = Text(text[:end] + PREFIX_END, style="cyan") if end else Text()
         console.print(prefix + Text(text[end:], style="green"), Text(), sep="\n")
 

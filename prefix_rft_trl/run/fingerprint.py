@@ -10,6 +10,7 @@ from typing import Any
 from prefix_rft_trl.data.data_files import file_format
 from prefix_rft_trl.data.gym import NAME_PREFIX
 from prefix_rft_trl.models.sources import LAB, fingerprint
+from prefix_rft_trl.utils.redaction import redacted
 from prefix_rft_trl.utils.renamed import current_settings
 
 from .settings import FINGERPRINT, read_run_settings
@@ -63,7 +64,7 @@ class Change:
 @dataclass(frozen=True)
 class RunFingerprint:
     """
-    The settings that make a run what it is.
+    The settings that make a run what it is, without secrets.
 
     Attributes:
         settings (`dict`): values by name. `model` and `dataset` have a `name` and, for local files, a hash of their
@@ -90,7 +91,7 @@ class RunFingerprint:
         named = {"model_name_or_path", "model_revision", "dataset_name", "dataset_config"}
         others = {name: _plain(value) for name, value in given.items() if name not in named and is_of_training(name)}
         settings = {**sources, **({STAGE: stage} if stage else {}), **others}
-        return cls(json.loads(json.dumps(settings, default=str)))
+        return cls(redacted(json.loads(json.dumps(settings, default=str))))
 
     @classmethod
     def read(cls, folder: Path) -> "RunFingerprint | None":
@@ -99,7 +100,7 @@ class RunFingerprint:
             settings = read_run_settings(folder).get(FINGERPRINT)
         except ValueError:
             return None
-        return cls(current_settings(settings)) if isinstance(settings, dict) else None
+        return cls(redacted(current_settings(settings))) if isinstance(settings, dict) else None
 
     @property
     def stage(self) -> str:

@@ -85,6 +85,7 @@ class FileList:
         order, sizes, checksums = content.get("order", 0), content.get("sizes", {}), content.get("checksums", {})
         are_counts = all(map(_are_counts, ({"order": order}, sizes, checksums)))
         is_whole = are_counts and STATE in sizes and (sizes.keys() == checksums.keys() or not order)
+        is_whole = is_whole and all(_is_inside(name) for name in sizes)
         return cls(order, sizes, checksums) if is_whole else None
 
     @classmethod
@@ -95,6 +96,10 @@ class FileList:
         sizes = {name: path.stat().st_size for name, path in names.items()}
         order = 1 + max(map(_order, _oldest_first(checkpoint.parent)), default=0)
         return cls(order, sizes, {name: checksum(path) for name, path in names.items()})
+
+
+def _is_inside(name: str) -> bool:
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
 def why_incomplete(checkpoint: Path) -> str | None:

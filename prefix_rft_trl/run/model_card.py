@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard
-from transformers import Trainer
 from trl.trainer import base_trainer
 from trl.trainer.utils import generate_model_card, get_config_model_id
 
 from prefix_rft_trl import __version__
 from prefix_rft_trl.models.sources import LAB
 from prefix_rft_trl.utils.intervals import wilson_interval
+from prefix_rft_trl.utils.markdown import code, fenced, plain_markdown
 from prefix_rft_trl.utils.patching import replaced
+from prefix_rft_trl.utils.redaction import redacted
 
 from .fingerprint import is_of_training
 from .folder import read_curve
 from .record import RunRecord, shown
+from .saved_arguments import SavesNoSecrets
 
 
 HUB = "https://huggingface.co"
@@ -37,7 +39,7 @@ DERIVED = {
 }  # fmt: skip
 
 
-class DescribedRun(Trainer):
+class DescribedRun(SavesNoSecrets):
     """
     Mixin for a trainer of TRL: its model card describes the run.
 
@@ -68,7 +70,7 @@ def record_of_arguments(trainer: Any) -> RunRecord:
     own = [field for field in fields(trainer.args) if is_of_training(field.name) and field.name not in DERIVED]
     values = {field.name: (getattr(trainer.args, field.name), field.default) for field in own}
     changed = {name: value for name, (value, default) in values.items() if value != default}
-    return RunRecord.at_start(get_config_model_id(trainer.model.config) or "", settings=changed)
+    return RunRecord.at_start(get_config_model_id(trainer.model.config) or "", settings=redacted(changed))
 
 
 def make_card(trainer: Any, record: RunRecord, **given: Any) -> ModelCard:
@@ -84,7 +86,7 @@ def make_card(trainer: Any, record: RunRecord, **given: Any) -> ModelCard:
     vars(card.data).pop("licence", None)  # a stand-in
     procedure, _, versions = card.text.partition(PROCEDURE)[2].partition(VERSIONS)
     parts = [
-        f"# {given['model_name']}",
+        f"# {plain_markdown(given['model_name'])}",
         _summary(record, given["trainer_name"], given["dataset_name"]),
         *_accuracy(trainer),
         *_usage(trainer, record, given),
@@ -98,17 +100,17 @@ def make_card(trainer: Any, record: RunRecord, **given: Any) -> ModelCard:
 
 
 def _summary(record: RunRecord, method: str, dataset_on_hub: str | None) -> str:
-    model = f"`{shown(record.model)}`" if record.model else "a model"
+    model = code(shown(record.model)) if record.model else "a model"
     if record.is_model_of_package:
         model = "the lab's base model (of prefix_rft_trl)"
     elif record.model_on_hub:
         model = f"[{record.model}]({HUB}/{record.model_on_hub})"
-    dataset = f" on `{shown(record.dataset)}`" if record.dataset else ""
+    dataset = f" on {code(shown(record.dataset))}" if record.dataset else ""
     if record.dataset == LAB:
         dataset = " on the lab's dataset"
     elif dataset_on_hub:
-        dataset = f" on [{record.dataset or dataset_on_hub}]({HUB}/datasets/{dataset_on_hub})"
-    stages = ", ".join(f"`{stage}`" for stage in record.stages_before)
+        dataset = f" on [{plain_markdown(record.dataset or dataset_on_hub)}]({HUB}/datasets/{dataset_on_hub})"
+    stages = ", ".join(map(code, record.stages_before))
     return f"This model is {model} trained with {method}{dataset}{f', after the stage {stages}' if stages else ''}."
 
 
@@ -145,14 +147,13 @@ def _usage(trainer: Any, record: RunRecord, given: Mapping[str, Any]) -> Iterato
     measured = record.settings.get("measure_max_new_tokens", DEFAULT_BUDGET)
     budget = getattr(trainer.args, "max_completion_length", measured)
     yield "## Quick start"
-    yield (
-        "```python\n"
+    yield fenced(
         "from transformers import pipeline\n\n"
         f"prompt = {json.dumps(prompt, ensure_ascii=False)}{note}\n"
         f'generator = pipeline("text-generation", model="{given["hub_model_id"] or shown(trainer.args.output_dir)}")\n'
         f"output = generator(prompt, max_new_tokens={budget}, return_full_text=False)\n"
-        'print(output[0]["generated_text"])\n'
-        "```"
+        'print(output[0]["generated_text"])',
+        "python",
     )
 
 
@@ -162,14 +163,14 @@ def _first_row(trainer: Any) -> dict[str, Any]:
 
 def _how_it_was_trained(record: RunRecord, seed: int) -> Iterator[str]:
     if record.command:
-        yield f"```shell\n{record.command}\n```"
+        yield fenced(record.command, "shell")
     if not record.settings:
         yield f"The seed was {seed}; all other settings are the defaults."
         return
     yield f"The seed was {seed}. These settings differ from the defaults:"
-    rows = (f"| `{name}` | `{_in_cell(shown(value))}` |" for name, value in sorted(record.settings.items()))
+    rows = (f"| `{name}` | {_in_cell(shown(value))} |" for name, value in sorted(record.settings.items()))
     yield "\n".join(["| setting | value |", "| --- | --- |", *rows])
 
 
 def _in_cell(text: str) -> str:
-    return text.replace("\n", " ").replace("|", "\\|").replace("`", "'")
+    return code(text).replace("|", "\\|")

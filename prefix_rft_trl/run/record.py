@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from prefix_rft_trl.data.data_files import HUB_NAME
 from prefix_rft_trl.data.gym import NAME_PREFIX
 from prefix_rft_trl.data.loading import name_on_hub
 from prefix_rft_trl.models.sources import LAB
+from prefix_rft_trl.utils.redaction import redacted
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,9 @@ def _is_model_of_package(model: str) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A value as a card shows it: paths without the folders of this machine, tokens of the Hub without their end."""
-    public = _public(value)
-    text = public if isinstance(public, str) else json.dumps(public, ensure_ascii=False, default=str)
-    return re.sub(r"\bhf_\w{8,}", "hf_...", text)
+    """A value as a card shows it: paths without the folders of this machine, and no secret."""
+    public = _public(redacted(value))
+    return public if isinstance(public, str) else json.dumps(public, ensure_ascii=False, default=str)
 
 
 def _public(value: Any) -> Any:

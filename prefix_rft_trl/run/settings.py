@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from prefix_rft_trl.data.gym import NAME_PREFIX
 from prefix_rft_trl.data.prompts import Prompt, shared_parts
-from prefix_rft_trl.rewards.registry import FORMAT_REWARDS
+from prefix_rft_trl.rewards.registry import ARGUMENTS_OF_FOLDERS, FORMAT_REWARDS
 from prefix_rft_trl.utils.files import read_object, write_atomically
+from prefix_rft_trl.utils.redaction import redacted
+from prefix_rft_trl.utils.setting_types import check_types
 
 
 RUN_SETTINGS = "run_settings.json"
@@ -50,7 +52,14 @@ class AnswerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings(AnswerSettings):
-    """The answer settings of a run, in its folder."""
+    """
+    The answer settings of a run, in its folder.
+
+    Args:
+        file (`str`, *optional*): the file that they were read from. Somebody else may have written it.
+    """
+
+    file: str | None = field(default=None, compare=False)
 
     @classmethod
     def from_recipe(cls, script_args: Any, training_args: Any, prompts: Sequence[Prompt]) -> "RunSettings":
@@ -80,17 +89,29 @@ class RunSettings(AnswerSettings):
         )
 
     def write(self, folder: str | Path, fingerprint: dict[str, Any] | None = None) -> None:
-        """Writes the settings into the folder of the run, with those that identify it."""
-        text = json.dumps({**asdict(self), FINGERPRINT: fingerprint}, indent=1, ensure_ascii=False)
+        """Writes the settings into the folder of the run, with those that identify it, and without secrets."""
+        settings = {name: value for name, value in asdict(self).items() if name != "file"}
+        text = json.dumps(redacted({**settings, FINGERPRINT: fingerprint}), indent=1, ensure_ascii=False)
         write_atomically(Path(folder) / RUN_SETTINGS, f"{text}\n")
 
 
 def settings_of_run(model: str) -> RunSettings | None:
-    """The settings in the folder of a run's model, or in the folder above a checkpoint; `None` without any."""
+    """The settings in the folder of a run's model, or in the folder above a checkpoint; `None` without any.
+
+    Raises:
+        ValueError: if a setting has another type than it should.
+    """
     for folder in (Path(model), Path(model).parent):
         if content := read_run_settings(folder):
-            known = {field.name for field in fields(RunSettings)}
-            return RunSettings(**{name: value for name, value in content.items() if name in known})
+            file, known = folder / RUN_SETTINGS, {field.name for field in fields(AnswerSettings)}
+            settings = {name: value for name, value in content.items() if name in known}
+            try:
+                check_types(AnswerSettings, settings)
+            except ValueError as error:
+                raise ValueError(f"{file}: {error}") from error
+            arguments = settings.get("reward_kwargs") or {}
+            plain = {name: arguments[name] for name in ARGUMENTS_OF_FOLDERS if name in arguments}
+            return RunSettings(**{**settings, "reward_kwargs": plain}, file=str(file))
     return None
 
 

@@ -203,7 +203,7 @@ def _checkpoints(folder: Path) -> Iterator[Path]:
 
 def _stages(folder: Path) -> list[Path]:
     """Folders inside that hold an earlier stage of its run."""
-    inside = [path for path in folder.glob("*/") if (path / RUN_SETTINGS).is_file()]
+    inside = [path for path in folder.glob("*/") if (path / RUN_SETTINGS).is_file() and not path.is_symlink()]
     return [path for path in inside if (there := RunFingerprint.read(path)) and there.stage == path.name]
 
 

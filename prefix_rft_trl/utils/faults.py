@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import UserError, WorkError
+from .printable import printable
 from .tables import print_sentence
 
 
@@ -51,7 +52,7 @@ def report(command: str, error: BaseException, is_heard: bool = True, is_at_work
     elif isinstance(error, UserError):
         sentence, code = str(error), FAILED if is_at_work else REFUSED
     elif is_at_work:
-        traceback.print_exception(error)
+        print(printable("".join(traceback.format_exception(error))), end="", file=sys.stderr)
         return FAILED
     elif (known := known_fault(error)) is not None:
         sentence, code = known, REFUSED

@@ -9,6 +9,7 @@ SETTINGS = {
     "svg.hashsalt": "prefix-rft",
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 10,
+    "text.parse_math": False,  # a label with dollars is no formula
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.titlelocation": "left",

@@ -59,7 +59,13 @@ def end_with_parent(at_once: bool = False) -> None:
 
             fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())  # gets SIGIO when the pipe ends
             fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
-    threading.Thread(target=_exit_after, args=[pipe], daemon=True).start()
+    threading.Thread(target=_exit_after, args=[pipe, not at_once], daemon=True).start()
+
+
+def put_current_folder_last() -> None:
+    """Has modules of the current folder hide no package: `python -m` puts that folder first on the path."""
+    if sys.path[:1] in ([""], [os.getcwd()]):
+        sys.path.append(sys.path.pop(0))
 
 
 @contextmanager
@@ -198,7 +204,8 @@ def _pipe_from_parent() -> int | None:
     return None if parent is None else parent.sentinel  # type: ignore[attr-defined]
 
 
-def _exit_after(pipe: int) -> None:
+def _exit_after(pipe: int, has_descendants: bool) -> None:
     wait([pipe])
-    _kill_descendants(os.getpid())
+    if has_descendants:
+        _kill_descendants(os.getpid())
     os._exit(1)

@@ -6,6 +6,8 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
+from .printable import printable
+
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,11 +66,12 @@ class TextTable:
 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, **self.look)
         for column, room in zip(columns, self._widths(columns, width), strict=True):
-            table.add_column(Text(self.header[column]), overflow="fold", width=room)
+            table.add_column(Text(printable(self.header[column])), overflow="fold", width=room)
             table.columns[-1].justify = "left" if column < self.text_columns else "right"
         for number, row in enumerate(self.rows):
             styles = ["bold" if (number, column) in self.bold else "" for column in columns]
-            table.add_row(*(Text(row[column], style) for column, style in zip(columns, styles, strict=True)))
+            cells = [printable(row[column]) for column in columns]
+            table.add_row(*(Text(cell, style) for cell, style in zip(cells, styles, strict=True)))
         return table
 
     def _widths(self, columns: list[int], width: int) -> list[int]:
@@ -91,7 +94,7 @@ class TextTable:
     def _cell_widths(self, column: int) -> list[int]:
         from rich.cells import cell_len
 
-        return [cell_len(row[column]) for row in (self.header, *self.rows)]
+        return [cell_len(printable(row[column])) for row in (self.header, *self.rows)]
 
 
 def print_table(table: TextTable) -> None:
@@ -105,6 +108,7 @@ def print_table(table: TextTable) -> None:
 
 def print_sentence(text: str, stream: TextIO) -> None:
     """Prints a text, with its lines wrapped on a terminal alone: in a file a sentence is found by its words."""
+    text = printable(text)
     if stream.isatty():
         text = "\n".join(_fill(line, shutil.get_terminal_size().columns) for line in text.split("\n"))
     print(text, file=stream)

@@ -58,3 +58,11 @@ def test_what_is_read_in_a_moment_has_no_progress_bar(tmp_path, prefix_rft):
     done = prefix_rft("data", "check", str(file), "--benchmarks", "--num_workers", "1")
     assert "4 rows, 4 demonstrations" in done.stdout
     assert done.stderr == ""
+
+
+def test_a_file_of_the_current_folder_hides_no_package(tmp_path):
+    for name in ("yaml", "rich", "datasets"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('it hides a package')")
+    line = [sys.executable, "-m", "prefix_rft_trl.cli.main", "recipes"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -5,10 +5,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from markdown_it import MarkdownIt
 
 from prefix_rft_trl.comparison import rendering
 from prefix_rft_trl.comparison.report import write_report
 from prefix_rft_trl.comparison.results import Comparison, ResultRow, ResultTable
+from prefix_rft_trl.utils.printable import printable
 
 
 VOID = {"meta", "img", "br"}
@@ -107,3 +109,44 @@ def test_seconds_and_settings_read_as_they_are_written():
     assert {value: rendering.format_seconds(value) for value in seconds} == seconds
     settings = [(2e-4, "0.0002"), (True, "true"), (None, "null"), ("no", "no"), ("", '""'), ([1, "a"], '[1, "a"]')]
     assert [rendering.format_setting(value) for value, _ in settings] == [text for _, text in settings]
+
+
+NASTY = {
+    "a link": "[a](https://example.org)",
+    "an image": "![a](https://example.org/x.png)",
+    "HTML": "<img src=x onerror=alert(1)>",
+    "a link by itself": "<https://example.org>",
+    "a heading": "# owned",
+    "a second line": "a\n\n# owned\n\n- b",
+    "a quotation": "> owned",
+    "a list": "1. owned",
+    "emphasis": "**owned** _owned_ ~~owned~~",
+    "a code block": "```\nowned\n```",
+    "half a code block": "`owned",
+    "a cell": "a | b",
+    "a footnote": "a[^1]",
+    "an entity": "&lt;script&gt;",
+    "a terminal": "\x1b[2J\u202eowned",
+}
+
+
+@pytest.mark.parametrize("nasty", NASTY.values(), ids=NASTY)
+def test_the_markdown_shows_titles_and_labels_as_they_are_written(comparison, tmp_path, nasty):
+    methods = comparison.tables[0]
+    rows = [ResultRow(nasty, methods.rows[0].experiments), *methods.rows[1:]]
+    write_report(Comparison(nasty, nasty, 0.8, nasty, [ResultTable(nasty, nasty, [], rows)]), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert printable(text) == text
+    tokens = MarkdownIt("gfm-like", {"html": True, "linkify": False}).parse(text)
+    inline = [child for token in tokens for child in token.children or []]
+    kinds = {token.type for token in [*tokens, *inline]}
+    assert not kinds & {"html_block", "html_inline", "link_open", "em_open", "s_open", "list_item_open"}
+    assert "blockquote_open" not in kinds
+    images = [token.attrGet("src") for token in inline if token.type == "image"]
+    assert all(source.startswith("figures/") for source in images)
+    headings = [tokens[place + 1].content for place, token in enumerate(tokens) if token.type == "heading_open"]
+    assert not any(heading.startswith("owned") for heading in headings)
+    shown = "".join(child.content for child in inline if child.type in ("text", "code_inline"))
+    assert "owned" not in nasty or "owned" in shown
+    cells = {row.count("|") - row.count(r"\|") for row in text.splitlines() if row.startswith("| a")}
+    assert len(cells) <= 2  # of tables of two widths

@@ -65,7 +65,7 @@ def test_the_tables_hold_what_the_runs_measured(comparison, markdown):
 
 def test_methods_with_equal_budgets_stand_together(comparison, markdown):
     ends = [run.curve[-1]["generated_tokens"] for run in comparison.tables[0].rows[1].experiments[0].runs]
-    assert "7,680 sampled rollouts for 960 prompts: RFT and Prefix-RFT <ours> | x." in markdown
+    assert "7,680 sampled rollouts for 960 prompts: RFT and Prefix-RFT \\<ours> | x." in markdown
     assert "Unknown from their settings: SFT." in markdown
     assert table_rows(markdown, "### Budgets")["RFT"][:4] == ["960", "7,680", "0", f"{np.mean(ends):,.0f}"]
 

@@ -5,6 +5,7 @@ import pytest
 
 from prefix_rft_trl import lab
 from prefix_rft_trl.rewards import FORMAT_REWARDS, REWARDS, gsm8k_final_number, load_reward, required_columns
+from prefix_rft_trl.rewards.registry import RECIPE_FOLDERS, look_beside
 
 
 NEEDED = {
@@ -94,6 +95,29 @@ def test_functions_classes_and_factories_in_a_file_of_the_working_folder_load(tm
     assert load_reward("my_made_rewards.Constant", {"value": 2.0})(["a"]) == [2.0]
     assert load_reward("my_made_rewards.Constant")(["a"]) == [0.0]
     assert load_reward("my_made_rewards.get_constant", {"value": 3.0})(["a", "b"]) == [3.0, 3.0]
+
+
+def test_a_reward_beside_the_recipe_is_found_and_hides_no_package(tmp_path, monkeypatch):
+    for folder in ("recipes", "here"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "colorsys.py").write_text("raise AssertionError('it hides a package')")
+        (tmp_path / folder / "made_for_two.py").write_text(f"def score(completions, **_): return [{folder!r}]")
+    (tmp_path / "here" / "made_here.py").write_text("def score(completions, **_): return ['here']")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.setenv(RECIPE_FOLDERS, "")
+    look_beside(tmp_path / "recipes" / "recipe.yaml")
+    assert load_reward("made_for_two.score")([""]) == ["recipes"]
+    assert load_reward("made_here.score")([""]) == ["here"]
+    with pytest.raises(ValueError, match=r"Cannot load the reward 'colorsys.score'"):
+        load_reward("colorsys.score")
+    assert sys.path[-2:] == [str(tmp_path / "recipes"), str(tmp_path / "here")]
+
+
+@pytest.mark.parametrize("name", ["..made.score", ".score", "a..b", "a.b!", "", "a b.c"])
+def test_a_name_that_is_no_dotted_path_is_unknown(name):
+    with pytest.raises(ValueError, match="Unknown reward"):
+        load_reward(name)
 
 
 @pytest.mark.parametrize(

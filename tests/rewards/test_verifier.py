@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ def scheduled(monkeypatch) -> list[str]:
     schedule = ProcessPool.schedule
 
     def record(pool, function, args, **options):
-        answers.append(args[0])
+        answers.append(args[2])  # after the function and its time limit
         return schedule(pool, function, args=args, **options)
 
     monkeypatch.setattr(ProcessPool, "schedule", record)
@@ -99,6 +100,14 @@ def test_remembered_verdicts_are_bounded_and_the_oldest_are_forgotten(verifier, 
     assert scheduled == []
     assert verifier.verify(RIGHT[:1]) == ["equal"]
     assert len(scheduled) == 1
+
+
+def test_remembered_verdicts_take_no_more_memory_for_long_answers():
+    verifier = module.Verifier(num_workers=1)
+    for number in range(100):
+        verifier._remember({(f"{number}" * 100_000, ("9" * 100_000,) * 3): "different"})
+    assert len(verifier._known) == 100
+    assert sum(map(sys.getsizeof, verifier._known)) < 100 * 100
 
 
 @pytest.fixture

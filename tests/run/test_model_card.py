@@ -107,7 +107,9 @@ def test_card_of_a_script_has_the_settings_of_its_arguments(make_trainer, tmp_pa
         ({"dataset": "reasoning_gym/gcd"}, "with Prefix-RFT on `reasoning_gym/gcd`."),
         ({"stages_before": ["a", "b"]}, "trained with Prefix-RFT, after the stage `a`, `b`."),
         ({"settings": {"instruction": "a | b\n`c`"}}, "| `instruction` | `a \\| b 'c'` |"),
-        ({"settings": {"reward_kwargs": {"key": "hf_abcdefghijklmn"}}}, '`{"key": "hf_..."}`'),
+        ({"settings": {"reward_kwargs": {"name": "hf_abcdefghijklmn"}}}, '`{"name": "<secret>"}`'),
+        ({"settings": {"reward_kwargs": {"api_key": "a"}}}, '`{"api_key": "<secret>"}`'),
+        ({"dataset": "https://me:word@host/rows.jsonl"}, "`https://<secret>@host/rows.jsonl`"),
     ],
     ids=str,
 )

@@ -72,7 +72,8 @@ def curl(arguments: list[str]) -> int:
 
 
 def vllm(arguments: list[str]) -> int:
-    note("vllm", arguments=arguments, dev_mode=os.environ.get("VLLM_SERVER_DEV_MODE"))
+    key = os.environ.get("VLLM_API_KEY")
+    note("vllm", arguments=arguments, dev_mode=os.environ.get("VLLM_SERVER_DEV_MODE"), key=key)
     if BEHAVIOUR == "dies":
         return 3
     if BEHAVIOUR == "loads":
@@ -88,7 +89,7 @@ def prefix_rft(arguments: list[str]) -> int:
         return subprocess.run([sys.executable, "-m", "prefix_rft_trl.cli.main", *arguments]).returncode
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
-    note("prefix-rft", arguments=arguments)
+    note("prefix-rft", arguments=arguments, key=os.environ.get("VLLM_API_KEY"))
     (STATE / "trains").touch()
     if BEHAVIOUR in ("ends", "fails"):
         return {"ends": 0, "fails": 5}[BEHAVIOUR]

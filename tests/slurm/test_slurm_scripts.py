@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -110,9 +111,13 @@ def test_training_starts_when_the_server_is_ready_and_gets_its_address(submit: S
     vllm = job.events("vllm")[0]
     assert vllm["dev_mode"] == "1"
     assert vllm["arguments"] == [
-        "serve", MODEL, "--host", "0.0.0.0", "--port", "8000", "--weight-transfer-config", '{"backend": "nccl"}',
+        "serve", MODEL, "--host", "n3", "--port", "8000", "--middleware",
+        "prefix_rft_trl.sampling.server_key.RequireKey", "--weight-transfer-config", '{"backend": "nccl"}',
         "--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1", "--data-parallel-size", "4",
     ]  # fmt: skip
+    assert re.fullmatch(r"[0-9a-f]{64}", vllm["key"])
+    assert {event["key"] for event in job.events("prefix-rft")} == {vllm["key"]}
+    assert not any(vllm["key"] in json.dumps(event["command"]) for event in job.events("srun"))
     ranks = sorted(event["arguments"][-1] for event in job.events("prefix-rft"))
     assert ranks == ["0", "1"]
     for event in job.events("prefix-rft"):
@@ -126,9 +131,12 @@ def test_training_starts_when_the_server_is_ready_and_gets_its_address(submit: S
 
 def test_model_server_flags_and_sharding_can_be_set(submit: Submit):
     other = ("--model_name_or_path", "a/model")
-    job = submit("vllm_server", "ends", *other, VLLM_FLAGS="--tensor-parallel-size 8", SHARDING="zero3")
+    set_before = {"SERVER_ADDRESS": "10.0.0.3", "VLLM_API_KEY": "mine"}
+    job = submit("vllm_server", "ends", *other, VLLM_FLAGS="--tensor-parallel-size 8", SHARDING="zero3", **set_before)
     assert job.end()[0] == 0
     served = job.events("vllm")[0]["arguments"]
+    assert (job.events("vllm")[0]["key"], served[3]) == ("mine", "10.0.0.3")
+    assert {event["url"] for event in job.events("curl")} == {"http://10.0.0.3:8000/health"}
     assert (served[1], served[-2:]) == ("a/model", ["--tensor-parallel-size", "8"])
     trained = job.events("prefix-rft")[0]["arguments"]
     assert trained[-4:-2] == list(other)

@@ -23,11 +23,14 @@ from trl.generation.vllm_client import VLLMClient
 
 from prefix_rft_trl import lab
 from prefix_rft_trl.run.folder import last_checkpoint
+from prefix_rft_trl.sampling.server_key import KEY
 
 
 BUDGET = 40
 GREEDY = {"temperature": 0.0}
 TRL_FLAGS = ["--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1"]
+KEY_FLAGS = ["--middleware", "prefix_rft_trl.sampling.server_key.RequireKey"]
+SECRET = "key-of-the-test"
 ON_A_CPU = ["--dtype", "float32", "--enforce-eager", "--max-model-len", "96"]
 START = "import sys; from vllm.entrypoints.cli.main import main; sys.argv[0] = 'vllm'; main()"
 
@@ -40,10 +43,21 @@ class Server:
         metadata = folder / "vllm-0.31.0+cpu.dist-info" / "METADATA"
         metadata.parent.mkdir()
         metadata.write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.31.0+cpu\n")
-        serve = ["serve", lab.base_model_path(), "--host", "127.0.0.1", "--port", str(port), *TRL_FLAGS, *ON_A_CPU]
+        serve = [
+            "serve",
+            lab.base_model_path(),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            *TRL_FLAGS,
+            *KEY_FLAGS,
+            *ON_A_CPU,
+        ]
+        path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
         self.process = subprocess.Popen(
             [sys.executable, "-c", START, *serve],
-            env={**os.environ, "PYTHONPATH": str(folder), "VLLM_SERVER_DEV_MODE": "1"},
+            env={**os.environ, "PYTHONPATH": path, "VLLM_SERVER_DEV_MODE": "1", KEY: SECRET},
             stdout=self.log.open("w"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -93,6 +107,7 @@ def asked(monkeypatch) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
 
 @pytest.fixture
 def make_server_trainer(make_trainer, server, monkeypatch):
+    monkeypatch.setenv(KEY, SECRET)
     monkeypatch.setattr(VLLMClient, "init_communicator", lambda self, device: None)
     monkeypatch.setattr(VLLMClient, "update_named_params", lambda self, metadata, params: list(params))
 
@@ -107,6 +122,14 @@ def greedy_ids(model: Any, ids: list[int], budget: int) -> list[int]:
     prompt = torch.tensor([ids])
     decoded = model.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=budget)
     return decoded[0, len(ids) :].tolist()
+
+
+def test_nobody_without_the_key_is_answered(server):
+    for path in ("/v1/models", "/server_info", "/get_world_size", "/collective_rpc", "/update_weights", "/docs"):
+        for ask in (requests.get, requests.post):
+            assert ask(f"{server.url}{path}", timeout=10).status_code == 401
+    headers = {"Authorization": f"Bearer {SECRET}"}
+    assert requests.get(f"{server.url}/server_info", headers=headers, timeout=10).ok
 
 
 def test_each_row_gets_the_continuation_of_its_own_prefix(make_server_trainer, record, asked):

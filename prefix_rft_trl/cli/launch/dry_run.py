@@ -31,6 +31,7 @@ from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.faults import install_command
 from prefix_rft_trl.utils.files import check_writable_folder
 from prefix_rft_trl.utils.patching import replaced
+from prefix_rft_trl.utils.printable import printable
 
 from .arguments import split_launcher_flags
 from .dry_run_page import describe
@@ -105,7 +106,7 @@ def dry_run(trainings: list[Recipe], planned: list[PlannedRun], removed: list[Pa
             if run.resumes_here and is_finished(run.folder):
                 print(f"The run in {run.folder} is finished: nothing is left to train.\n")
             else:
-                print("\n".join(describe(preview, run.folder in removed)), end="\n\n")
+                print(printable("\n".join(describe(preview, run.folder in removed))), end="\n\n")
     for fault in faults:
         raise fault
     print("Nothing was trained or written. To train, leave out --dry_run.")

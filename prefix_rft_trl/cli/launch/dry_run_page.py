@@ -16,6 +16,7 @@ from prefix_rft_trl.run.progress import PROGRESS
 from prefix_rft_trl.run.settings import RUN_SETTINGS
 from prefix_rft_trl.run.used_folder import STAGE_RECIPE
 from prefix_rft_trl.utils.recipe_files import FOLDER
+from prefix_rft_trl.utils.redaction import redacted
 
 from .recipe import Recipe, grouped
 
@@ -78,7 +79,7 @@ def _settings(preview: "StagePreview") -> Iterator[str]:
     for origin, settings in settings_by_origin(preview.recipe, preview.values).items():
         yield from (
             *textwrap.wrap(origin, WIDTH),
-            *(_pair(name, _value(value)) for name, value in settings.items()),
+            *(_pair(name, _value(redacted(value, name))) for name, value in settings.items()),
             "",
         )
 

@@ -13,6 +13,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from prefix_rft_trl.rewards.registry import look_beside
 from prefix_rft_trl.utils.errors import UserError, nearest
 from prefix_rft_trl.utils.recipe_files import FOLDER, find_recipe_file
 
@@ -34,6 +35,7 @@ def read_with_bases(path: Path, flags: Sequence[str] = ()) -> tuple[Settings, di
     Raises:
         UserError: naming the file, if one of them cannot be read, is its own base, or has an unknown setting.
     """
+    look_beside(path)
     settings: Settings = {}
     files: dict[str, Path] = {}
     chain = list(_chain(path))

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from prefix_rft_trl.utils.errors import UserError
 from prefix_rft_trl.utils.faults import REFUSED
 from prefix_rft_trl.utils.files import held_locks
+from prefix_rft_trl.utils.printable import printable
 from prefix_rft_trl.utils.processes import (
     handled_signals,
     leave_closed_terminal,
@@ -106,7 +107,7 @@ def note_exit_code(code: int) -> None:
 def sampling_command(model: str, prompt: Any, max_new_tokens: int) -> str:
     """A line for the shell that samples from a model."""
     # JSON quotes text with ", which needs no escaping inside the shell's '
-    model, prompt = json.dumps(model, ensure_ascii=False), json.dumps(prompt, ensure_ascii=False)
+    model, prompt = (printable(json.dumps(value, ensure_ascii=False)) for value in (model, prompt))
     program = (
         f'from transformers import pipeline; print(pipeline("text-generation", {model})'
         f'({prompt}, max_new_tokens={max_new_tokens}, return_full_text=False)[0]["generated_text"])'

@@ -25,8 +25,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefix_rft_trl.utils.errors import UserError, as_user_error, nearest
 from prefix_rft_trl.utils.recipe_files import find_recipe_file, recipe_names
+from prefix_rft_trl.utils.redaction import redacted
 from prefix_rft_trl.utils.renamed import current_flags
 from prefix_rft_trl.utils.setting_types import check_type
+
+from .recipe_secrets import with_secrets
 
 
 if TYPE_CHECKING:
@@ -79,13 +82,14 @@ class Recipe:
         path = recipe_path(line[place + 1])
         flags = line[:place] + line[place + 2 :]
         settings, origins = read_with_bases(path, flags)
-        return cls(settings, flags, path, origins=origins)
+        return cls(with_secrets(settings, str(path)), flags, path, origins=origins)
 
     def write(self, path: Path) -> "Recipe":
-        """Writes the settings into a file; returns the recipe of that file."""
+        """Writes the settings, without secrets, into a file; returns the recipe of that file, with them."""
         import yaml
 
-        path.write_text(yaml.safe_dump(self.settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        text = yaml.safe_dump(redacted(self.settings), sort_keys=False, allow_unicode=True)
+        path.write_text(text, encoding="utf-8")
         return replace(self, path=path)
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from prefix_rft_trl.run.fingerprint import DATASET, MODEL, RunFingerprint, is_of_training
 from prefix_rft_trl.run.record import RunRecord, shown
 from prefix_rft_trl.utils.recipe_files import FOLDER
+from prefix_rft_trl.utils.redaction import redacted
 
 from .arguments import make_parser
 from .recipe import Recipe, grouped
@@ -39,5 +40,5 @@ def public_command(recipe: Recipe) -> str:
         words += ["--config", str(recipe.path.relative_to(FOLDER)) if is_of_package else shown(str(recipe.path))]
     for name, values in grouped(recipe.flags):
         if is_of_training(name.rpartition(".")[2]):
-            words += [f"--{name}", *map(shown, values)]
+            words += [f"--{name}", *(shown(redacted(value, name)) for value in values)]
     return shlex.join(words)

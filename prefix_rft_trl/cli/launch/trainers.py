@@ -16,8 +16,9 @@ from prefix_rft_trl.models.changes import starting_model
 from prefix_rft_trl.models.sources import explain_missing_model, find_models, load_tokenizer
 from prefix_rft_trl.rewards import RewardFunction, load_reward
 from prefix_rft_trl.rewards.answers import acceptable_golds
-from prefix_rft_trl.rewards.registry import required_columns
+from prefix_rft_trl.rewards.registry import check_row, required_columns
 from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.printable import printable
 
 
 PROMPTS_READ = 100  # training prompts among which a shared instruction is looked for
@@ -207,8 +208,12 @@ def splits_of(script_args: Any, training_args: Any = None) -> Any:
         columns["answer_column"] = getattr(training_args, "answer_column", None)
         if getattr(training_args, "num_prefix_generations", 1):
             columns["demonstration_column"] = training_args.demonstration_column
-    say = print if training_args is not None and training_args.process_index == 0 else None
+    say = _say if training_args is not None and training_args.process_index == 0 else None
     return load_splits(*source, settings=vars(script_args), columns=columns, say=say)
+
+
+def _say(text: str) -> None:
+    print(printable(text))
 
 
 def held_out_rows(splits: Any, script_args: Any) -> Any:
@@ -278,10 +283,12 @@ def _without_answer(reward: RewardFunction, rows: Any) -> int:
 
 
 def _check_columns(rewards: list[RewardFunction], dataset: Any) -> None:
-    columns = list(next(iter(dataset), {}))
+    first: dict[str, Any] = next(iter(dataset), {})
+    columns = list(first)
     for reward in rewards:
         missing = [name for name in required_columns(reward) if columns and name not in columns]
         if not missing:
+            check_row(reward, first)
             continue
         remedy = "Rename one of them, or take another reward"
         if missing[0] == getattr(reward, "solution_column", None):

@@ -11,6 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from prefix_rft_trl.utils.printable import printable
+
 from .findings import KINDS, Finding
 from .lengths import Lengths
 
@@ -87,7 +89,7 @@ class Report:
 def print_report(report: Report, title: str, examples: int, console: Console) -> None:
     """Prints a report under the name of the dataset, with a number of examples of each kind of finding."""
     for part in _parts(report, title, examples):
-        console.print(part, highlight=False)
+        console.print(printable(part) if isinstance(part, str) else part, highlight=False)
 
 
 def _parts(report: Report, title: str, examples: int) -> Iterator[RenderableType]:
@@ -107,7 +109,7 @@ def _parts(report: Report, title: str, examples: int) -> Iterator[RenderableType
     for kind in KINDS:
         if report.findings.get(kind) and examples > 0:
             yield from _examples(report, kind, examples)
-    yield from (Text(note, style="dim") for note in report.notes)
+    yield from (Text(printable(note), style="dim") for note in report.notes)
     yield _verdict(report)
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefix_rft_trl.utils.printable import printable
+
 from .extraction import Count
 from .instruction import Instruction
 
@@ -32,12 +34,12 @@ def print_conversion(
 
     width = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
     console = Console(file=sys.stdout, width=width, highlight=False, markup=False)
-    console.print(f"\n{name}", soft_wrap=True)
+    console.print(f"\n{printable(name)}", soft_wrap=True)
     console.print(make_table(conversion))
     if conversion.example is None:
         return
     for line in added_lines(instruction, system_prompt):
-        console.print(line, soft_wrap=True)
+        console.print(printable(line), soft_wrap=True)
     console.print("\nA row as it is written:")
     console.print(row_table(conversion.example))
     files = " and ".join(f"{output} ({decimal(output.stat().st_size)})" for output in outputs)
@@ -57,7 +59,8 @@ def make_table(conversion: "Conversion") -> "Table":
     table.add_column("number", justify="right", no_wrap=True)
     table.add_column("first example")
     for label, number, example in table_lines(conversion):
-        table.add_row(Text(label), f"{number:,}", Text(example, no_wrap=True, overflow="ellipsis"))
+        first = Text(printable(example), no_wrap=True, overflow="ellipsis")
+        table.add_row(Text(printable(label)), f"{number:,}", first)
     return table
 
 
@@ -104,7 +107,7 @@ def row_table(row: dict[str, Any]) -> "Table":
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in row.items():
-        table.add_row(f"  {name}", Text("\n".join(_texts(value))))
+        table.add_row(Text(printable(f"  {name}")), Text(printable("\n".join(_texts(value)))))
     return table
 
 

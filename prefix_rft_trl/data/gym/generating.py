@@ -94,9 +94,15 @@ def make_row(item: dict[str, Any], task: str, options: Mapping[str, Any]) -> dic
 
 
 def read_entry(text: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Task, options and item of a row's `entry`."""
-    entry = ast.literal_eval(text)
-    return entry["task"], entry["options"], entry["item"]
+    """Task, options and item of a row's `entry`. Raises `ValueError` if it is of another form."""
+    try:
+        entry = ast.literal_eval(text)
+        return f"{entry['task']}", dict(entry["options"]), dict(entry["item"])
+    except (LookupError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"a row's 'entry' is {text!r:.60}, and not what `dataset_name: reasoning_gym/<task>` makes of a problem. "
+            "Name the task instead of a file of its problems."
+        ) from error
 
 
 def to_literal(value: Any) -> Any:

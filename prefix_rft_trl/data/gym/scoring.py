@@ -1,20 +1,23 @@
 """Reward of reasoning-gym's tasks: the task's own scorer, run in worker processes that no answer can stop."""
 
 import ast
-import inspect
 import math
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any
 
 from prefix_rft_trl.rewards.answers import log_answers, stated_answer
 from prefix_rft_trl.rewards.verification.worker_pool import Failure, WorkerPool
-from prefix_rft_trl.rewards.verification.workers import limit_worker
 
+from .evaluators import find_evaluators
 from .generating import read_entry
-from .tasks import make_task, registered_tasks
+from .grammars import GRAMMARS, is_allowed
+from .tasks import COMPOSITE, make_task
+
+
+# Instead of a score: the answer does not follow the grammar; the task has none and needs one
+REFUSED, UNCHECKED = "refused", "unchecked"
 
 
 class ReasoningGymScore:
@@ -26,16 +29,24 @@ class ReasoningGymScore:
     never from a closed thinking block. A response without an answer scores 0. So does one on which the scorer raises,
     takes too long, or crashes its process.
 
+    Some scorers evaluate the answer as code. They only get what the grammar of their task allows, such as digits and
+    operators; any other answer is refused and scores 0.
+
     Args:
         num_workers (`int`, *optional*): worker processes; defaults to one per core, shared by the processes of a
             launch.
         time_limit (`float`, *optional*, defaults to 5.0): seconds per answer.
+        unchecked_tasks (`Sequence[str]`, *optional*): tasks of a newer reasoning-gym, or of your own, whose scorers
+            get every answer although they may run it as code, with what this process may do.
     """
 
     __name__ = "reasoning_gym_score"
     required_columns = ("entry",)
 
-    def __init__(self, num_workers: int | None = None, time_limit: float = 5.0):
+    def __init__(
+        self, num_workers: int | None = None, time_limit: float = 5.0, unchecked_tasks: str | Sequence[str] = ()
+    ):
+        self.unchecked_tasks = (unchecked_tasks,) if isinstance(unchecked_tasks, str) else tuple(unchecked_tasks)
         self.workers = WorkerPool(score_answer, prepare_worker, num_workers, time_limit)
 
     def __call__(
@@ -52,7 +63,7 @@ class ReasoningGymScore:
         responses without an answer and of answers that could not be scored, by reason.
 
         Raises:
-            ValueError: if the rows are not from a dataset of reasoning-gym.
+            ValueError: if the rows are not from a dataset of reasoning-gym, or of a task without a grammar.
         """
         if entry is None:
             raise ValueError(
@@ -61,50 +72,78 @@ class ReasoningGymScore:
             )
         answers = [stated_answer(completion) for completion in completions]
         pairs = list(zip(answers, entry, strict=True))
-        distinct = list(dict.fromkeys(pair for pair in pairs if pair[0] is not None))
-        results = self.workers.results(distinct, prepare_with=tuple(entry[:1]))
+        distinct = [(*pair, self.unchecked_tasks) for pair in dict.fromkeys(pairs) if pair[0] is not None]
+        found = self.workers.results(distinct, prepare_with=tuple(entry[:1]))
+        results = {(answer, row): result for (answer, row, _), result in found.items()}
+        if unchecked := [row for (_, row), result in results.items() if result == UNCHECKED]:
+            self.check_row({"entry": unchecked[0]})
         scores = [0.0 if pair[0] is None else results[pair] for pair in pairs]
         if log_extra is not None:
             log_answers(log_extra, answers)
         if log_metric is not None and scores:
             log_metric("reasoning_gym/no_answer", answers.count(None) / len(answers))
-            for failure in Failure:
-                log_metric(f"reasoning_gym/{failure.value}", scores.count(failure) / len(scores))
-        return [0.0 if isinstance(score, Failure) else score for score in scores]
+            for reason in (REFUSED, *Failure):
+                log_metric(f"reasoning_gym/{reason}", scores.count(reason) / len(scores))
+        return [0.0 if isinstance(score, str) else score for score in scores]
+
+    def check_row(self, row: Mapping[str, Any]) -> None:
+        """Raises a ValueError if the scorer of a row's task may run answers as code and there is no grammar for it."""
+        task, options, _ = read_entry(row["entry"])
+        parts = options.get("datasets") if task == COMPOSITE else [{"name": task}]
+        for name in [part["name"] for part in parts or []]:
+            if name not in self.unchecked_tasks and is_unchecked(name):
+                raise ValueError(_unchecked(name))
+
+
+def is_unchecked(task: str) -> bool:
+    """Whether a task's scorer may evaluate text, in a way for which there is no grammar."""
+    return task not in GRAMMARS and bool(_evaluators(task))
+
+
+@cache
+def _evaluators(task: str) -> list[str]:
+    return sorted(find_evaluators(make_task(task, {})))
+
+
+def _unchecked(task: str) -> str:
+    return (
+        f"the scorer of reasoning-gym's task {task!r} may run an answer as code ({', '.join(_evaluators(task))}), and "
+        "there is no grammar to check answers by. Take another task, or, if you know that it is safe, set "
+        f"`reward_kwargs: {{reasoning_gym_score: {{unchecked_tasks: [{task}]}}}}`."
+    )
 
 
 # In the worker processes
 
 
 def prepare_worker(entry: str) -> None:
-    """Limits a worker process, and makes the task of an entry, which may take longer than an answer is allowed to."""
-    limit_worker()
-    evaluate_literals_only()
+    """Makes the task of an entry, which may take longer than an answer is allowed to."""
     with suppress(Exception):  # scoring the answer raises it again, and counts it
-        _task(entry)
+        is_unchecked(_task_and_item(entry)[0])
 
 
-def evaluate_literals_only() -> None:
-    """Replaces `eval` by `ast.literal_eval` in scorers that evaluate an answer as Python, to read a list for a grid.
-
-    Anything but a literal could call what it likes, or name the variable that holds the right answer.
-    """
-    for task_class, _ in registered_tasks().values():
-        if "eval(" in inspect.getsource(task_class.score_answer):
-            sys.modules[task_class.__module__].eval = ast.literal_eval  # type: ignore[attr-defined]
-
-
-def score_answer(answer: str, entry: str) -> float:
-    """The score that the task of an entry gives an answer."""
-    score = float(_task(entry).score_answer(answer, read_entry(entry)[2]))
+def score_answer(answer: str, entry: str, unchecked_tasks: Sequence[str] = ()) -> float | str:
+    """The score that the task of an entry gives an answer; `REFUSED`, or `UNCHECKED` if it has no grammar."""
+    name, task, item = _task_and_item(entry)
+    if name not in unchecked_tasks:
+        if is_unchecked(name):
+            return UNCHECKED
+        if not is_allowed(answer, item, GRAMMARS.get(name)):
+            return REFUSED
+    score = float(task.score_answer(answer, item))
     if not math.isfinite(score):
         raise ValueError(f"a score of {score}")
     return score
 
 
-def _task(entry: str) -> Any:
-    task, options, _ = read_entry(entry)
-    return _cached_task(task, repr(options))
+def _task_and_item(entry: str) -> tuple[str, Any, dict[str, Any]]:
+    """Name, scorer and problem of an entry; those of the part that a problem of a mixture is from."""
+    name, options, item = read_entry(entry)
+    task = _cached_task(name, repr(options))
+    if name == COMPOSITE:
+        name = item["metadata"]["source_dataset"]
+        task = task.datasets[name]
+    return name, task, item
 
 
 @cache

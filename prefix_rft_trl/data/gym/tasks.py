@@ -10,6 +10,7 @@ from prefix_rft_trl.utils.errors import nearest
 if TYPE_CHECKING:
     from reasoning_gym.dataset import ProceduralDataset
 
+COMPOSITE = "composite"  # the task that mixes others
 PIP_LINE = 'pip install "prefix_rft_trl[reasoning_gym]"'
 
 
@@ -65,7 +66,7 @@ def _check_options(name: str, options: Mapping[str, Any], config_class: type) ->
 
 
 def _config_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    if name != "composite":
+    if name != COMPOSITE:
         return dict(options)
     from reasoning_gym.composite import DatasetSpec
 

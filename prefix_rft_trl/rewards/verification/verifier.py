@@ -1,5 +1,6 @@
 """Verify many answers in worker processes, each distinct pair of answer and right answers once."""
 
+import hashlib
 import threading
 from collections.abc import Sequence
 from itertools import islice
@@ -12,7 +13,7 @@ from .workers import judge_in_time, prepare_worker
 
 Pair = tuple[str, tuple[str, ...]]
 
-MOST_REMEMBERED = 100_000
+MOST_REMEMBERED = 100_000  # verdicts, by 16 bytes each: the texts themselves can be of any length
 
 _PYTHON_SHARE = 0.8  # of the time limit, after which Python code is interrupted; anything else ends with its worker
 _FINAL = {Verdict.EQUAL, Verdict.DIFFERENT, Verdict.REFUSED, Verdict.UNREADABLE_GOLD, Verdict.READ_IN_PART}
@@ -36,7 +37,7 @@ class Verifier:
 
     def __init__(self, num_workers: int | None = None, time_limit: float = 5.0):
         self.workers = WorkerPool(judge_in_time, prepare_worker, num_workers, time_limit)
-        self._known: dict[Pair, Verdict] = {}
+        self._known: dict[bytes, Verdict] = {}
         self._lock = threading.Lock()
 
     @property
@@ -57,7 +58,7 @@ class Verifier:
             progress (`str`, *optional*): label of a progress bar; without it none is shown.
         """
         requested = [(answer or "", golds) for answer, golds in pairs]
-        found = {pair: self._known.get(pair) or _settle(pair) for pair in dict.fromkeys(requested)}
+        found = {pair: self._known.get(_digest(pair)) or _settle(pair) for pair in dict.fromkeys(requested)}
         verdicts = {pair: verdict for pair, verdict in found.items() if verdict is not None}
         verdicts |= self._verify_in_workers([pair for pair in found if pair not in verdicts], progress)
         self._remember(verdicts)
@@ -96,9 +97,13 @@ class Verifier:
 
     def _remember(self, verdicts: dict[Pair, Verdict]) -> None:
         with self._lock:
-            self._known |= {pair: verdict for pair, verdict in verdicts.items() if verdict in _FINAL}
+            self._known |= {_digest(pair): verdict for pair, verdict in verdicts.items() if verdict in _FINAL}
             for oldest in [*islice(self._known, max(0, len(self._known) - MOST_REMEMBERED))]:
                 del self._known[oldest]
+
+
+def _digest(pair: Pair) -> bytes:
+    return hashlib.blake2b(repr(pair).encode("utf-8", "backslashreplace"), digest_size=16).digest()
 
 
 def _settle(pair: Pair) -> Verdict | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from prefix_rft_trl.utils.errors import WorkError
 from prefix_rft_trl.utils.shared_memory import check_semaphores
 
+from .confinement import apply_limited, confined
 from .workers import SpawnWithoutMain
 
 
@@ -50,11 +51,12 @@ class WorkerPool:
     """
     Worker processes, started by the first call that needs them. Usable from any thread.
 
-    An item that takes too long or crashes costs its own worker and nothing else.
+    An item that takes too long or crashes costs its own worker and nothing else. Workers are confined: see
+    [`~prefix_rft_trl.rewards.verification.confinement`].
 
     Args:
         function (`Callable`): applied to each item; importable in a worker.
-        prepare (`Callable`): called once in each new worker, outside the time limit.
+        prepare (`Callable`): does the imports of each new worker, outside the time limit.
         num_workers (`int`, *optional*): defaults to [`default_num_workers`].
         time_limit (`float`): seconds that one item may take.
     """
@@ -127,7 +129,8 @@ class WorkerPool:
 
     def _iterate(self, items: list[Item], prepare_with: tuple[Any, ...]) -> Iterator[tuple[Item, Any]]:
         pool = self.running(prepare_with)
-        futures = [pool.schedule(self.function, args=item, timeout=self.time_limit) for item in items]
+        call = (self.function, self.time_limit)
+        futures = [pool.schedule(apply_limited, args=(*call, *item), timeout=self.time_limit) for item in items]
         for item, future in zip(items, futures, strict=True):
             yield item, _await_result(future, pool)
 
@@ -142,7 +145,10 @@ class WorkerPool:
                     self._end_pool()
                 pebble.pool.process.time = _MONOTONIC  # type: ignore[assignment] # it limits by the wall clock
                 self._pool = ProcessPool(
-                    self.num_workers, initializer=self.prepare, initargs=prepare_with, context=SpawnWithoutMain()
+                    self.num_workers,
+                    initializer=confined,
+                    initargs=(self.prepare, *prepare_with),
+                    context=SpawnWithoutMain(),
                 )
                 self._end_pool = util.Finalize(
                     None, _end, args=(self._pool,), exitpriority=_BEFORE_CHILDREN_ARE_JOINED

@@ -1,4 +1,4 @@
-"""Start worker processes, limit their resources, and bound the time of an answer.
+"""Start worker processes, and bound the time of an answer in one.
 
 Workers are spawned, because a fork of a process with threads or CUDA can hang. Unlike other spawned processes they do
 not import the user's main module: a training script without a `__main__` guard would start to train in each of them.
@@ -10,11 +10,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
-
-from prefix_rft_trl.utils.processes import end_with_parent
 
 
 # The parser caches its grammar as it reads: the first answer of a kind takes ten times as long as the next
@@ -45,9 +43,6 @@ WARM_UP = (
     "52_8",
 )
 
-PATIENCE = 4  # times the limit of Python code, after which the system ends a worker that nobody else has ended
-MOST_MEMORY = 4 * 2**30  # bytes of address space; a worker needs a tenth of it
-
 _main_lock = threading.Lock()
 
 
@@ -76,20 +71,8 @@ def _without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def limit_worker() -> None:
-    """Make a worker end at once when asked, end with its parent, and stay within `MOST_MEMORY`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops the run, which ends its workers itself
-    end_with_parent(at_once=True)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a Python handler would wait for a long computation in C
-    with suppress(ImportError, ValueError, OSError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-
-
 def prepare_worker() -> None:
-    """Ready a new worker process: limit it, do its imports, and warm up its parser on the usual grammar."""
-    limit_worker()
+    """Ready a new worker process: do its imports, and warm up its parser on the usual grammar."""
     from .equivalence import is_readable, judge
     from .two_stage_parsing import use_two_stage_parsing
 
@@ -125,18 +108,11 @@ def _interrupt_after(seconds: float) -> Iterator[None]:
         raise _OutOfTime
 
     signal.signal(signal.SIGALRM, interrupt)
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds, seconds)  # again, for a finalizer swallows what is raised in it
-    signal.setitimer(signal.ITIMER_PROF, PATIENCE * seconds)
     try:
         yield
     finally:
         try:
-            _clear_timers()
+            signal.setitimer(signal.ITIMER_REAL, 0)
         except _OutOfTime:  # the limit passed within this block
-            _clear_timers()
-
-
-def _clear_timers() -> None:
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.setitimer(signal.ITIMER_REAL, 0)

@@ -39,7 +39,9 @@ def test_gold_and_demonstration_of_every_task_score_one():
     below_one, demonstrated = {}, set()
     for task in sorted(set(registered_tasks()) - SLOW - WITHOUT_AN_ANSWER):
         (row,) = make_rows(task, 1)
-        if score_answer(row["solution"].strip(), row["entry"]) != 1:
+        if "Integral(" in row["solution"]:  # not solved
+            assert score_answer(row["solution"], row["entry"]) == "refused"
+        elif score_answer(row["solution"].strip(), row["entry"]) != 1:
             below_one[task] = row["solution"]
         if row["completion"] is not None:
             demonstrated.add(task)
@@ -95,9 +97,10 @@ def test_hostile_answers_do_not_affect_the_others(reward):
     start = time.monotonic()
     logs = {"log_metric": logged.__setitem__, "log_extra": columns.__setitem__}
     scores = reward(responses, entry=[row["entry"] for row in rows * 2], **logs)
-    assert time.monotonic() - start < 15  # two workers are started anew
+    assert time.monotonic() - start < 15  # a worker is started anew
     assert scores == [0.0] * 8 + [1.0] * 8
-    assert logged["reasoning_gym/timeout"] == logged["reasoning_gym/crashed"] == 1 / 16
+    assert logged["reasoning_gym/timeout"] == 1 / 16
+    assert logged["reasoning_gym/refused"] == 7 / 16
     assert logged["reasoning_gym/no_answer"] == 0
     assert [len(text) for text in columns["extracted_answer"]][:4] == [10, 25, 80, 80]
     assert reward(responses[8:], entry=[row["entry"] for row in rows]) == [1.0] * 8
@@ -111,15 +114,6 @@ def test_a_scorer_that_raises_scores_zero_and_is_counted(reward):
     assert scores == [0.0, 0.0, 1.0]
     assert logged["reasoning_gym/raised"] == pytest.approx(1 / 3)
     assert logged["reasoning_gym/no_answer"] == pytest.approx(1 / 3)
-
-
-def test_scorers_do_not_execute_the_policys_text(reward, tmp_path):
-    rows = make_rows("spiral_matrix")
-    numbers = rows[1]["solution"].split()
-    responses = ["oracle_answer.split()", f"[{', '.join(numbers)}]", f"open({str(tmp_path / 'seen')!r}, 'w')"]
-    found = reward([f"<answer>{text}</answer>" for text in responses], entry=[row["entry"] for row in rows])
-    assert found == [0.0, 0.1, 0.0]
-    assert not (tmp_path / "seen").exists()
 
 
 def test_the_reward_works_from_another_thread(reward):

@@ -71,7 +71,7 @@ def test_mixed_tasks_keep_their_demonstrations():
 @pytest.mark.parametrize(
     ("task", "settings", "message"),
     [
-        ("chain_sums", {}, "no task 'chain_sums'. Did you mean chain_sum"),
+        ("chain_sums", {}, "no task 'chain_sums'. Did you mean 'chain_sum'"),
         ("zzzz", {}, "no task 'zzzz'. It has: ab, .*zebra_puzzles"),
         ("chain_sum", {"max_termz": 3}, "'chain_sum' .* no option 'max_termz'. Did you mean 'max_terms'"),
         ("chain_sum", {"min_terms": 5, "max_terms": 2}, "'chain_sum' .*'min_terms': 5.*max_terms"),

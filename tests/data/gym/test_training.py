@@ -44,10 +44,12 @@ def test_a_recipe_trains_on_a_task_and_measures_on_its_test_split(text_model, tm
         capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    state = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"][0]
+    log = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
+    (state,) = [line for line in log if "prefix/demonstration_share" in line]
     assert state["prefix/demonstration_share"] == 1.0
     assert state["rewards/reasoning_gym_score/mean"] >= 0
     assert 0 <= state["reasoning_gym/no_answer"] <= 1
+    assert 0 <= state["reasoning_gym/refused"] <= 1
     lines = (tmp_path / "out" / "curve.jsonl").read_text().splitlines()
     assert [json.loads(line)["accuracy"] for line in lines] == [0.0, 0.0]
 

@@ -1,0 +1,82 @@
+"""Leave secrets out of what is written down: settings by their names, and texts that look like a token or a password.
+
+Two redacted values are equal if the values are, but for the secrets in them.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+SECRET = "<secret>"
+
+# The last words of a name. `eos_token` and `num_items_per_token` name no secrets, `hub_token` does.
+_NAME = re.compile(
+    r"(?:^|_)(?:(?:api|access|secret|private|auth|account|encryption|license|master|service|session|shared|signing|"
+    r"ssh|storage|subscription)_?key(?:_id)?|apikey|passw(?:or)?d|pass|passphrase|pwd|secret|secrets|credentials?|"
+    r"auth|authorization|cookie|(?<!eos_)(?<!bos_)(?<!pad_)(?<!unk_)(?<!sep_)(?<!cls_)(?<!mask_)(?<!stop_)(?<!per_)"
+    r"(?<!special_)(?<!image_)(?<!video_)(?<!audio_)(?<!thinking_)(?<!first_)(?<!last_)token)$"
+)
+_VARIABLE = re.compile(r"(?:KEY|TOKEN|SECRET|PASS|PASSWORD|PWD|CREDENTIALS?|AUTH)S?$")  # of the environment
+_TEXT = re.compile(
+    r"\b(?:hf_\w{8,}|sk-[\w-]{16,}|(?:ghp|gho|ghu|ghs|ghr)_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|"
+    r"xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)|"
+    r"(?i:(?<=\bbearer )[\w.~+/-]{8,}=*|(?<=\bbasic )[A-Za-z0-9+/]{12,}=*)|"
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?"
+)
+_URL_LOGIN = re.compile(r"(?<=://)[^/\s@:]*:[^/\s@]*(?=@)")
+_URL_QUERY = re.compile(r"(?i)([?&](?:[\w-]*(?:token|key|secret|password|signature|sig|credential))=)[^&\s#]+")
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a setting, an argument or a variable of the environment of this name holds a secret."""
+    if name.isupper():
+        return bool(_VARIABLE.search(name))
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.rpartition(".")[2]).replace("-", "_").lower()
+    return bool(_NAME.search(words))
+
+
+def redacted(value: Any, name: str = "", secret: Any = SECRET) -> Any:
+    """A value without the secrets in it, whatever it is.
+
+    Args:
+        value (`Any`): a setting, or a mapping or a list with more of them; text may be JSON.
+        name (`str`): its name.
+        secret (`Any`): what stands for a secret.
+    """
+    is_secret = is_secret_name(name)
+    if isinstance(value, Mapping):
+        return {key: redacted(inner, name if is_secret else str(key), secret) for key, inner in value.items()}
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return type(value)(redacted(inner, name, secret) for inner in value)
+    if value is None or isinstance(value, bool) or value == "":
+        return value
+    if is_secret:
+        return secret
+    return _redacted_text(value) if isinstance(value, str) else value
+
+
+def _redacted_text(text: str) -> str:
+    if text.startswith(("{", "[")):
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError):
+            content = None
+        if content is not None and (found := redacted(content)) != content:
+            return json.dumps(found, ensure_ascii=False)
+    found = _URL_QUERY.sub(rf"\1{SECRET}", _URL_LOGIN.sub(SECRET, _TEXT.sub(SECRET, text)))
+    return text if found == text else found  # an enumeration stays one
+
+
+def redacted_words(words: Sequence[str]) -> list[str]:
+    """The words of a command line without the secrets in them."""
+    found, name = [], ""
+    for word in words:
+        if word.startswith("--"):
+            flag, is_assigned, value = word.partition("=")
+            name = flag.removeprefix("--")
+            found.append(f"{flag}={redacted(value, name)}" if is_assigned else word)
+        else:
+            found.append(redacted(word, name))
+    return found
