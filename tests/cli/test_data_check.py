@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.text import Text
 from transformers import AutoTokenizer
 
 from prefix_rft_trl.cli.data import run as convert
@@ -223,10 +224,13 @@ def test_the_rows_that_are_measured_can_be_checked_alone(write, recipe, findings
     assert findings(1, *recipe(**settings), "--split", "train[6:]")["gold_missing"] == [7]
 
 
-def test_examples_fit_the_terminal(write, capsys):
+def test_examples_fit_the_terminal(write, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as a terminal
     texts = {"completion": "and so on, " * 40 + "[/] #### 3", "solution": "a very long answer " * 9}
     main(["data", "check", write("rows.jsonl", [{"prompt": "1+1?", **texts}] * 2), "--benchmarks"])
-    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+    shown = Text.from_ansi(capsys.readouterr().out).plain
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "\n  row 0: " in shown
 
 
 @pytest.mark.parametrize(

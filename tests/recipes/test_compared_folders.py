@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +75,7 @@ def test_the_checks_of_a_comparison_pass(folder, with_stand_ins, tmp_path, monke
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(compare, "run_jobs", stop)
-    monkeypatch.setattr(compare, "ProcessPoolExecutor", lambda workers, **options: ThreadPoolExecutor(workers))
+    monkeypatch.setattr(compare, "call_in_process", lambda function, *given: compare.find_measured_problems(*given))
     recipes = with_stand_ins(folder)
     assert main(["compare", str(recipes), "--seeds", "1", "--output_dir", str(tmp_path / "runs")]) == 2
     assert "The checks have passed." in (said := capsys.readouterr().err), said

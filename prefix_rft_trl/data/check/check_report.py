@@ -87,9 +87,19 @@ class Report:
 
 
 def print_report(report: Report, title: str, examples: int, console: Console) -> None:
-    """Prints a report under the name of the dataset, with a number of examples of each kind of finding."""
+    """Prints a report under the name of the dataset, with a number of examples of each kind of finding.
+
+    Lines are wrapped on a terminal alone: in a file a sentence is found by its words.
+    """
     for part in _parts(report, title, examples):
-        console.print(printable(part) if isinstance(part, str) else part, highlight=False)
+        part = printable(part) if isinstance(part, str) else part
+        shown = _wrapped(part) if isinstance(part, str) and console.is_terminal else part
+        console.print(shown, highlight=False, soft_wrap=isinstance(shown, str))
+
+
+def _wrapped(line: str) -> Padding:
+    text = line.lstrip(" ")
+    return Padding(Text.from_markup(text), (0, 0, 0, len(line) - len(text)), expand=False)
 
 
 def _parts(report: Report, title: str, examples: int) -> Iterator[RenderableType]:
@@ -141,7 +151,7 @@ def _examples(report: Report, kind: str, examples: int) -> Iterator[RenderableTy
     yield f"\n[{'bold red' if about.is_problem else 'bold'}]{about.title}[/]"
     yield Text(about.advice, style="dim")
     for finding in found[:examples]:
-        yield Padding(Text(f"row {finding.row}: {finding.note}"), (0, 0, 0, 2), expand=False)
+        yield f"  row {finding.row}: {escape(finding.note)}"
     if len(found) > examples:
         yield f"  [dim]and {len(found) - examples:,} more[/]"
 
