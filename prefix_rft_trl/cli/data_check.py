@@ -7,8 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from prefix_rft_trl.data.benchmarks import BENCHMARKS, find_benchmarks, local_folder
 from prefix_rft_trl.data.data_files import check_source
 from prefix_rft_trl.data.held_out import HELD_OUT, pick_split, split_names, with_held_out
@@ -146,7 +144,7 @@ def _load(
         whole = {**named, "test_share": None} if share else named
         splits = load_splits(name, config, settings=whole, columns=given, say=print)
         for each, rows in splits.items():
-            splits[each] = rows.add_column(ROW, np.arange(len(rows)))
+            splits[each] = rows.add_column(ROW, list(range(len(rows))))
         if share:
             splits = with_held_out(splits, named, None)
         found = pick_split(splits, split)
@@ -167,8 +165,7 @@ def _with_held_out(
     if split == trained and measured and (settings.get("test_share") or split_names(measured) == split_names(split)):
         rows = pick_split(splits, measured)
         held_out = [place for place, number in enumerate(rows[ROW]) if number not in numbers]
-        found = concatenate_datasets([found, rows.select(held_out)])
-        found = found.select(np.argsort(found[ROW]))
+        found = concatenate_datasets([found, rows.select(held_out)]).sort(ROW)
     return found.remove_columns(ROW), list(found[ROW]), len(held_out)
 
 

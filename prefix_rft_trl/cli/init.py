@@ -143,7 +143,7 @@ def _look(dataset: str, model: str, given: Settings, name: str, command: str) ->
             "prompts": form.prompt,
             "demonstrations": form.demonstration,
             "answers": f"{form.answer}, what it states in the end" if states_answer else form.answer,
-            "instruction": prompts.get("instruction") or _why_none(rows),
+            "instruction": prompts.get("instruction") or ("none" if "instruction" in given else _why_none(rows)),
             "reward": f"{', '.join(reward['reward_funcs'])}{right}",
             "held out": number and f"{number:,} {'rows' if number >= FEW else 'rows: few, so intervals will be wide'}",
             "GRPO only": rows.without and f"{rows.without:,} of {rows.looked_at:,} rows, without a demonstration",
@@ -191,7 +191,8 @@ def _held_out(
         )
     share = TEST_SHARE if share is None else share
     read = trained.select_columns([name for name in form.columns if name in trained.column_names])
-    number = len(draw_held_out((prompt_key(form.read(row)["prompt"]) for row in read), share, 0))
+    keys = (prompt_key(form.read(row)["prompt"]) for row in read)
+    number = len(draw_held_out(keys, share, given.get("test_seed", 0)))
     return {"test_share": share}, number, rows - number
 
 

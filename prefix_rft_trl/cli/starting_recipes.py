@@ -136,7 +136,8 @@ def _of_step(setup: Setup) -> str:
     rows *= given.get("gradient_accumulation_steps", setup.prompts_a_step)
     prompts = rows / setup.group
     passes = setup.steps * prompts / setup.rows
-    return f"Training: {prompts:g} prompts x {setup.group} rollouts a step, {passes:.1f} passes"
+    rate = "" if "learning_rate" in given else ";\nthe learning rate is one for a model of this size"
+    return f"Training: {prompts:g} prompts x {setup.group} rollouts a step, {passes:.1f} passes{rate}"
 
 
 def _base(setup: Setup) -> str:
@@ -152,7 +153,7 @@ def _base(setup: Setup) -> str:
             {"num_generations": group, "max_completion_length": setup.completion_budget},
         ),
         (
-            f"{_of_step(setup)};\nthe learning rate is one for a model of this size",
+            _of_step(setup),
             {
                 "per_device_train_batch_size": group,
                 "gradient_accumulation_steps": prompts,

@@ -259,3 +259,9 @@ def test_what_is_given_reaches_all_recipes_and_their_comments():
     sft = yaml.safe_load(texts["sft.yaml"])
     assert sft["learning_rate"] == 1e-3
     assert not sft.keys() & (given.keys() - {"learning_rate"})
+
+
+def test_a_comment_on_the_learning_rate_is_for_one_that_was_chosen():
+    chosen, given = (recipe_texts(setup(given=flags))["base.yaml"] for flags in ({}, {"learning_rate": 1e-4}))
+    assert "a model of this size" in chosen
+    assert "a model of this size" not in given
