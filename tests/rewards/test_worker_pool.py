@@ -7,7 +7,7 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import MagicMock
 
@@ -27,6 +27,13 @@ needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SI
 
 def eval_pool(num_workers: int | None = 1, time_limit: float = 1.0) -> WorkerPool:
     return WorkerPool(eval, int, num_workers, time_limit)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module", params=[1, 2])
@@ -74,18 +81,19 @@ def test_a_worker_that_dies_costs_its_item_alone(workers):
 @needs_kill
 @pytest.mark.parametrize(("number", "seconds"), [(1, 0.0), (2, 0.0), (2, 0.09), (2, 0.5)])
 def test_workers_that_die_between_two_calls_are_replaced_at_no_cost(workers, worker_ids, number, seconds):
-    while len(worker_ids(workers)) < workers.num_workers:  # of those that the test before has ended
-        time.sleep(0.05)
+    def are_all_alive() -> bool:
+        alive = {child.pid for child in multiprocessing.active_children()}
+        return len(worker_ids(workers)) == workers.num_workers and worker_ids(workers) <= alive
+
+    wait_until(are_all_alive)  # one that another test has ended may still be on its way
     processes = len(multiprocessing.active_children())
     dead = sorted(worker_ids(workers))[:number]
     for process in dead:
         os.kill(process, signal.SIGKILL)
     time.sleep(seconds)
     assert workers.results(SUMS) == SUMMED
-    time.sleep(0.3)
+    wait_until(lambda: worker_ids(workers).isdisjoint(dead) and are_all_alive())
     assert workers.results(SUMS) == SUMMED
-    assert worker_ids(workers).isdisjoint(dead)
-    assert len(worker_ids(workers)) == workers.num_workers
     assert len(multiprocessing.active_children()) == processes
 
 
