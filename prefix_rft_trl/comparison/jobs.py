@@ -31,7 +31,8 @@ from .spec import Trial
 LOG = "log.txt"
 HOW_TO_STOP = "Finishing the current steps. A second Ctrl-C stops at once. To continue, repeat the command."
 END_OF_LOG = 20_000  # bytes
-SAYS_NOTHING = re.compile(r"[\s^~]*|.*\d+%\|.*\|.*")  # the marks under a line of a traceback, and bars
+# The marks under a line of a traceback, and bars of progress
+SAYS_NOTHING = re.compile(r"[\s^~]*|(?:(?!\d%\|).)*+\d%\|[^|\n]*+\|.*")
 
 
 @dataclass(frozen=True, eq=False)

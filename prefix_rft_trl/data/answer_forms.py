@@ -55,7 +55,7 @@ FORMS = (
         "####",
         re.compile(
             r"\b(?:answer|result|solution|after|behind|with|by|as|end)\b[^\n]{0,80}\n?[^\n\w]{0,3}####"
-            r"(?!\s*(?:answer|solution|response|result)\s*:?\s*(?:\n|\Z))",
+            r"(?!\s*+(?:answer|solution|response|result)[^\S\n]*+(?::[^\S\n]*+)?(?:\n|\Z))",
             re.IGNORECASE,
         ),
         _ends_in_mark,

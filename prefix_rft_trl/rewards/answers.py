@@ -1,6 +1,7 @@
 """Find the final answer that a text states: in its last box or answer tags, or else after its last marker.
 
 Once a thinking block is closed, nothing inside it counts as an answer. A row's right answers are read the same way.
+Of a long text only the end is read, and in time linear in its length, whatever it holds.
 """
 
 import re
@@ -11,6 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 
+LONGEST_RESPONSE = 50_000  # characters at the end of a text, in which its answer is looked for
+LONGEST_WORD = 1_000  # characters of an answer that is looked for as a word of a text
 LONGEST_IN_TABLE = 80  # characters of an answer in the completions table
 MARKERS = ("####", "answer is", "answer:")
 
@@ -30,7 +33,7 @@ _FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$]+)\$(?!\d)|\\\((.+?)\\\)|\\\[(.+?)\
 # May stand between a marker and its answer; `####` can be a Markdown heading
 _LEADING = re.compile(r"[\s:=*`]*(?:(?:the\s+)?(?:final\s+)?answer\W*\n[\s:=*`]*)?", re.IGNORECASE)
 _CONJUNCTION = re.compile(r"\s*(?:,\s*(?:and|or)\b|,|and\b|or\b)\s*")
-_REASON = re.compile(r",?\s+(?:since|because|as|so|which|and not)\b", re.IGNORECASE)
+_REASON = re.compile(r"(?:,|(?<!\s))\s++(?:since|because|as|so|which|and not)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
@@ -49,7 +52,7 @@ class FinalAnswer:
 
 
 def find_final_answer(text: str, markers: tuple[str, ...] = MARKERS) -> FinalAnswer | None:
-    r"""Find the last statement of an answer, in time linear in the text.
+    r"""Find the last statement of an answer in the last `LONGEST_RESPONSE` characters of a text.
 
     That is the last complete `\boxed{}` or `<answer></answer>`, whichever ends later, or else what follows the last
     marker.
@@ -62,11 +65,13 @@ def find_final_answer(text: str, markers: tuple[str, ...] = MARKERS) -> FinalAns
     Returns:
         `FinalAnswer` or `None`: `None` if no answer is stated.
     """
-    after_thinking = text.rfind(_THINKING_CLOSER) + len(_THINKING_CLOSER) if _THINKING_CLOSER in text else 0
-    boxes = _last_boxes(text, after_thinking)
-    stated = [statement for statement in (boxes[-1], _last_tags(text, after_thinking, markers)) if statement]
+    begin = max(0, len(text) - LONGEST_RESPONSE)
+    thinking_end = text.rfind(_THINKING_CLOSER, begin)
+    begin = thinking_end + len(_THINKING_CLOSER) if thinking_end >= 0 else begin
+    boxes = _last_boxes(text, begin)
+    stated = [statement for statement in (boxes[-1], _last_tags(text, begin, markers)) if statement]
     last = max((one for one in stated if not is_placeholder(one.text)), key=lambda one: one.end, default=None)
-    return last or _after_last_marker(text, after_thinking, markers) or boxes[0] or (stated[0] if stated else None)
+    return last or _after_last_marker(text, begin, markers) or boxes[0] or (stated[0] if stated else None)
 
 
 def is_placeholder(answer: str) -> bool:
@@ -150,13 +155,13 @@ def answer_as_word(answer: object) -> re.Pattern[str] | None:
     """A zero-width pattern that matches wherever an answer stands as a word or number of its own.
 
     Of an answer with a final mark, `... #### 42`, only the part after the mark is matched. `None` for an empty
-    answer, and for one that is neither text nor a number.
+    answer, one of more than `LONGEST_WORD` characters, and one that is neither text nor a number.
     """
     if not isinstance(answer, (str, int, float)):
         return None
     text = f"{answer:.15g}" if isinstance(answer, float) else str(answer)  # a text says 42, not 42.0
     final = text.rpartition("####")[2].strip()
-    return _word_pattern(final) if final else None
+    return _word_pattern(final) if 0 < len(final) <= LONGEST_WORD else None
 
 
 @lru_cache(maxsize=4096)

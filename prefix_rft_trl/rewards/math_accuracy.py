@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .answers import MARKERS, acceptable_golds, completion_text, log_answers, stated_answer
+from .answers import LONGEST_RESPONSE, MARKERS, acceptable_golds, completion_text, log_answers, stated_answer
 from .verification.equivalence import Verdict
 from .verification.verifier import Verifier
 
@@ -102,5 +102,5 @@ def gsm8k_final_number(completions: list[Any], answer: list[str], **kwargs: Any)
 
 
 def _last_number(text: str) -> float | None:
-    numbers = _NUMBER.findall(text.rpartition("####")[2])
+    numbers = _NUMBER.findall(text[-LONGEST_RESPONSE:].rpartition("####")[2])
     return float(numbers[-1].replace(",", "")) if numbers else None

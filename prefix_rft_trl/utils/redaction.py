@@ -21,10 +21,11 @@ _NAME = re.compile(
 _VARIABLE = re.compile(r"(?:KEY|TOKEN|SECRET|PASS|PASSWORD|PWD|CREDENTIALS?|AUTH)S?$")  # of the environment
 _TEXT = re.compile(
     r"\b(?:hf_\w{8,}|sk-[\w-]{16,}|(?:ghp|gho|ghu|ghs|ghr)_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|"
-    r"xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)|"
+    r"xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,})|"
     r"(?i:(?<=\bbearer )[\w.~+/-]{8,}=*|(?<=\bbasic )[A-Za-z0-9+/]{12,}=*)|"
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?"
 )
+_WEB_TOKEN = re.compile(r"(?<![\w-])((?:(?!\beyJ)[\w-])*+)eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*")
 _URL_LOGIN = re.compile(r"(?<=://)[^/\s@:]*:[^/\s@]*(?=@)")
 _URL_QUERY = re.compile(r"(?i)([?&](?:[\w-]*(?:token|key|secret|password|signature|sig|credential))=)[^&\s#]+")
 
@@ -65,7 +66,8 @@ def _redacted_text(text: str) -> str:
             content = None
         if content is not None and (found := redacted(content)) != content:
             return json.dumps(found, ensure_ascii=False)
-    found = _URL_QUERY.sub(rf"\1{SECRET}", _URL_LOGIN.sub(SECRET, _TEXT.sub(SECRET, text)))
+    found = _TEXT.sub(SECRET, _WEB_TOKEN.sub(rf"\1{SECRET}", text))
+    found = _URL_QUERY.sub(rf"\1{SECRET}", _URL_LOGIN.sub(SECRET, found))
     return text if found == text else found  # an enumeration stays one
 
 

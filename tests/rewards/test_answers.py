@@ -6,12 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefix_rft_trl.rewards.answers import (
+    LONGEST_RESPONSE,
     MARKERS,
     answer_as_word,
     find_final_answer,
     is_placeholder,
     last_statement,
 )
+from prefix_rft_trl.rewards.math_accuracy import gsm8k_final_number
 
 
 def stated(text: str, markers: tuple[str, ...] = MARKERS) -> str | None:
@@ -153,9 +155,20 @@ def test_a_megabyte_takes_linear_time(name):
     assert time.perf_counter() - start < 3.0
 
 
-def test_a_long_answer_is_not_truncated():
-    assert stated(r"\boxed{" + LONG["digits"] + "}") == LONG["digits"]
-    assert stated(r"\boxed{" + LONG["nested braces"] + "}") == LONG["nested braces"]
+@pytest.mark.parametrize("answer", ["7" * 40_000, "{" * 20_000 + "1" + "}" * 20_000])
+def test_a_long_answer_is_not_truncated(answer):
+    assert stated(rf"\boxed{{{answer}}}") == answer
+
+
+def test_only_the_end_of_a_long_text_is_searched():
+    answer, filler = r"\boxed{7}", "x " * (LONGEST_RESPONSE // 2)
+    found = find_final_answer(f"{filler}{answer} is it")
+    assert (found.text, found.start, found.end) == ("7", len(filler), len(filler + answer))
+    assert stated(f"{answer}{filler}") is None
+    assert stated(f"{answer}{filler[: -len(answer)]}") == "7"
+    assert stated(f"<think>{filler}</think>{filler[:-20]}{answer}") == "7"
+    assert stated(rf"\boxed{{{filler}}}") is None
+    assert gsm8k_final_number([f"1{filler}", f"{filler}1"], ["#### 1"] * 2) == [0.0, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from prefix_rft_trl.rewards.answers import find_final_answer
+from prefix_rft_trl.rewards.answers import LONGEST_WORD, find_final_answer
 
 from .rows import without_separators
 
@@ -23,7 +23,7 @@ _NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,18}(?:\.\d{1,6})?"
 _NUMBER_INSIDE = re.compile(rf"(?<![A-Za-z\d.,])(?:{_NUMBER})(?![\d])")
 _PLAIN_NUMBER = re.compile(rf"-?(?:{_NUMBER})")
 _CHOICE = re.compile(r"(\(?|\\text\{\(?)([A-E])(\)?\}?)")
-_STATED = re.compile(r"(?:=|boxed\s*\{?|####|answer is|answer:)[\s$*\\({]*-?$", re.IGNORECASE)
+_STATED = re.compile(r"(?:=|boxed|####|answer is|answer:)[\s$*\\({]*-?$", re.IGNORECASE)
 _CONTEXT = 24  # characters before an answer in which it is announced
 
 
@@ -46,7 +46,7 @@ class Corruption:
 def corrupt(text: str, golds: Sequence[str], rng: np.random.Generator) -> Corruption | None:
     """Corrupts a demonstration; `None` if it states no answer, or one without a number or choice to change."""
     stated = find_final_answer(text)
-    if stated is None:
+    if stated is None or len(stated.text) > LONGEST_WORD:
         return None
     right = {value for value in map(_comparable_value, (stated.text, *golds)) if value is not None}
     for _ in range(ATTEMPTS):

@@ -6,7 +6,6 @@ import re
 KEEP, STRIP = "keep", "strip"
 
 _OPENER, _CLOSER = "<think>", "</think>"
-_BLOCK = re.compile(rf"{_OPENER}.*?{_CLOSER}", re.DOTALL)
 _TAG = re.compile(r"[A-Za-z_][\w.-]*")
 
 
@@ -29,6 +28,18 @@ def convert_thinking(text: str, thinking: str) -> str:
     if thinking == KEEP or not (_OPENER in text or _CLOSER in text):
         return text
     if thinking == STRIP:
-        # A template may have opened the block before the text, and a text may have been cut off inside it
-        return _BLOCK.sub("", text).rpartition(_CLOSER)[2].partition(_OPENER)[0].strip()
+        return _without_blocks(text)
     return text.replace(_OPENER, f"<{thinking}>").replace(_CLOSER, f"</{thinking}>")
+
+
+def _without_blocks(text: str) -> str:
+    """The rest of a text; a template may have opened a block before it, and the last block may not be closed."""
+    *closed, rest = text.split(_CLOSER)
+    kept: list[str] = []
+    for part in closed:
+        before, opener, _ = part.partition(_OPENER)
+        if opener:
+            kept.append(before)
+        else:
+            kept.clear()
+    return ("".join(kept) + rest).partition(_OPENER)[0].strip()

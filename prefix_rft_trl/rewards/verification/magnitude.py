@@ -29,14 +29,16 @@ def refuse_too_high(text: str) -> None:
         TooLarge: for a tower of `HIGHEST_TOWER` exponents, and for a binomial of a large number.
     """
     opened: list[bool] = []
+    height = 0
     for token in _EXPONENTS_AND_BRACES.findall(text):
         is_exponent = token[0] == "^"
-        if is_exponent and sum(opened) + 1 >= HIGHEST_TOWER:
+        if is_exponent and height + 1 >= HIGHEST_TOWER:
             raise TooLarge(f"a tower of {HIGHEST_TOWER} exponents")
         if token == "}" and opened:
-            opened.pop()
+            height -= opened.pop()
         elif token == "{" or (is_exponent and token[-1] == "{"):
             opened.append(is_exponent)
+            height += is_exponent
     if _LARGE_BINOMIAL.search(text):
         raise TooLarge("a binomial of a large number")
 

@@ -17,7 +17,9 @@ _MIXED_NUMBER = re.compile(r"^([+-]?\d+)\s+(\d+)/(\d+)$")
 _E_NOTATION = re.compile(r"^([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d+)$")
 _LEADING_SIGN = re.compile(r"^(?:=|\\approx(?![A-Za-z]))\s*")
 _SHORT_FRACTION = re.compile(r"\\([dt]?frac)\s*([A-Za-z0-9])\s*([A-Za-z0-9])(?![A-Za-z0-9])")
-_TEMPERATURE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*\\?,?\s*(?:[CF]|\\(?:text|mathrm)\{\s*[CF]\s*\})$")
+_TEMPERATURE = re.compile(
+    r"\^\s*+(?:\{\s*+)?\\circ\s*+(?:\}\s*+)?(?:\\?,\s*+|\\\s*+(?=[CF\\]))?(?:[CF]|\\(?:text|mathrm)\{\s*+[CF]\s*+\})$"
+)
 _NAMED_CHOICE = re.compile(r"^(?:[Oo]ption|[Cc]hoice|[Aa]nswer)s? \(?([A-J])\)?$")
 _NUMBERED_CHOICE = re.compile(r"^\(([A-Z])\)\\?\s+\S")
 _UNIT_IN_WORDS = re.compile(r"^([+-]?[\d.,/]*\d)\s+([A-Za-z]{3,}(?:\s+[A-Za-z]{2,})*)$")
