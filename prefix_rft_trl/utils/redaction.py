@@ -6,6 +6,7 @@ Two redacted values are equal if the values are, but for the secrets in them.
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 
@@ -60,12 +61,10 @@ def redacted(value: Any, name: str = "", secret: Any = SECRET) -> Any:
 
 def _redacted_text(text: str) -> str:
     if text.startswith(("{", "[")):
-        try:
+        with suppress(ValueError, RecursionError):
             content = json.loads(text)
-        except (ValueError, RecursionError):
-            content = None
-        if content is not None and (found := redacted(content)) != content:
-            return json.dumps(found, ensure_ascii=False)
+            if (found := redacted(content)) != content:
+                return json.dumps(found, ensure_ascii=False)
     found = _TEXT.sub(SECRET, _WEB_TOKEN.sub(rf"\1{SECRET}", text))
     found = _URL_QUERY.sub(rf"\1{SECRET}", _URL_LOGIN.sub(SECRET, found))
     return text if found == text else found  # an enumeration stays one

@@ -80,6 +80,18 @@ HOSTILE = SLOW | {
     "matrix": r"\begin{pmatrix}" + r"\\".join(["&".join(["x^{2}"] * 40)] * 40) + r"\end{pmatrix}",
     "long text": r"\text{" + "a" * 500_000 + "}",
     "markers": "the answer is " * 20_000,
+    # Degenerate, as a policy that repeats itself writes them
+    "blanks": "5" + " " * 40_000,
+    "lines": "5" + "\n" * 40_000,
+    "degrees and blanks": r"^\circ" + " " * 1_900 + "x",
+    "many degrees": r"^\circ " * 270,
+    "thinking tags": "<think>" * 5_000,
+    "answer tags": "<answer>" * 5_000,
+    "many boxes": r"\boxed{7}" * 5_000,
+    "unknowns": "_x" * 950 + "=5",
+    "equality signs": "x=" * 950 + "5",
+    "commas": "1," * 950 + "2",
+    "words": "so " * 600,
     # Broken
     "control characters": "".join(map(chr, range(32))) + "5",
     "zero bytes": "\x00" * 1000 + "1",

@@ -48,6 +48,8 @@ TEXTS = {
     "xoxb-0123456789-abc": SECRET,
     "AKIAIOSFODNN7EXAMPLE": SECRET,
     "eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.SflKxwRJSMeKKF2QT4": SECRET,
+    "id-eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.SflKxwRJSMeKKF2QT4": f"id-{SECRET}",
+    "[" * 700 + '"hf_AbCdEfGhIjKl"' + "]" * 700: "[" * 700 + f'"{SECRET}"' + "]" * 700,
     "Bearer abcdefgh12345678": f"Bearer {SECRET}",
     "https://me:pass@host/data.jsonl": f"https://{SECRET}@host/data.jsonl",
     "s3://key:secret@bucket/a": f"s3://{SECRET}@bucket/a",
