@@ -26,6 +26,7 @@ from prefix_rft_trl.data.answer_forms import asked_forms, stated_forms
 from prefix_rft_trl.data.benchmarks import BenchmarkProblem
 from prefix_rft_trl.data.check.answer_checks import AnswerCheck, AnswerFormCheck, arrives_at
 from prefix_rft_trl.data.check.checked_rows import Columns, read_rows
+from prefix_rft_trl.data.check.common_ends import CommonEnds
 from prefix_rft_trl.data.check.overlap import OverlapCheck
 from prefix_rft_trl.data.check.template_tokens import TemplateTokenCheck
 from prefix_rft_trl.data.convert.corruption import corrupt
@@ -315,6 +316,7 @@ READERS: dict[str, Call] = {
     "units": lambda text: (measure(text), without_scale(text), canonical_words(text)),
     "gym": lambda text: [is_allowed(text, ITEM, grammar) for grammar in (None, *GRAMMARS.values())],
     "data check": check_row,
+    "common ends": lambda text: CommonEnds(text, text).without_them(f"{text}1{text}"),
     "forms": lambda text: (asked_forms(text), stated_forms(text)),
     "working": lambda text: arrives_at(text, f"1{text}"),
     "thinking": lambda text: convert_thinking(f"{text}</think>{text}", "strip"),

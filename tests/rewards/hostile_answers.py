@@ -83,7 +83,7 @@ HOSTILE = SLOW | {
     # Degenerate, as a policy that repeats itself writes them
     "blanks": "5" + " " * 40_000,
     "lines": "5" + "\n" * 40_000,
-    "degrees and blanks": r"^\circ" + " " * 1_900 + "x",
+    "degrees and blanks": r"^\circ" + " " * 900 + "x",
     "many degrees": r"^\circ " * 270,
     "thinking tags": "<think>" * 5_000,
     "answer tags": "<answer>" * 5_000,

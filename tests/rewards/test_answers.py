@@ -204,6 +204,11 @@ def test_without_a_statement_the_last_word_that_is_the_answer_is_found(words):
     assert last_statement(text, "42") == expected
 
 
+def test_a_very_long_answer_is_no_word():
+    assert answer_as_word("7" * 1000).search("So " + "7" * 1000)
+    assert answer_as_word("7" * 1001) is None
+
+
 @given(answer=st.text("4.2ab+{\\#\n ", min_size=1, max_size=6))
 def test_any_answer_is_found_as_a_word_of_its_own(answer):
     alone = answer.rpartition("####")[2].strip()

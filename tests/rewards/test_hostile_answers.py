@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -61,6 +62,30 @@ def test_responses_that_box_them_are_scored_off_the_main_thread(ready, hostile):
     assert logged["math_accuracy/timeout"] >= len(hostile.SLOW) / len(hostile.HOSTILE)
     assert logged["math_accuracy/crashed"] == 0.0
     assert_still_verifies(ready, "w")
+
+
+@pytest.mark.parametrize(
+    ("beginning", "repeated"),
+    [
+        ("#### 5", " "),
+        ("The answer is 5", "\n"),
+        (r"\boxed{5^\circ", " "),
+        ("", "<think>"),
+        ("", r"\boxed{"),
+        (r"\boxed{5}", r"\boxed "),
+        ("<answer>", "{"),
+        ("", "answer is $"),
+        (r"\boxed{", "7"),
+        ("", "1,111 "),
+    ],
+)
+def test_degenerate_responses_are_read_at_once(ready, beginning, repeated):
+    reward = MathAccuracyReward()
+    reward.verifier = ready
+    responses = [f"{number} {beginning}{repeated * (200_000 // len(repeated))}" for number in range(20)]
+    start = time.thread_time()
+    assert set(reward(completions=responses, solution=[r"\sqrt{44}"] * 20)) == {0.0}
+    assert time.thread_time() - start < 1.5
 
 
 def test_two_processes_score_them_at_once(hostile):

@@ -8,6 +8,7 @@ from prefix_rft_trl.utils.shared_start import shared_start
 
 
 MIN_TEXTS = 8  # of fewer, the shared part may be the problem itself
+MOST_LINES = 10  # of an instruction, where it is not all that is shared
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,14 @@ class CommonEnds:
         """The text as it is, and without the shared parts.
 
         Where all problems have one form, the instruction is only the first or the last lines of what they share: the
-        text is cut at each of these lines, and at the end of the shared part.
+        text is cut at each of these lines, up to `MOST_LINES` at either end, and at the end of the shared part.
         """
         shared = shared_start(text, self.prefix)
-        starts = {0, len(shared) if shared == self.prefix else 0, *(cut.end() for cut in re.finditer("\n", shared))}
+        cuts = [cut.end() for cut in re.finditer("\n", shared)]
+        starts = {0, len(shared) if shared == self.prefix else 0, *cuts[:MOST_LINES]}
         shared = shared_start(text[::-1], self.suffix[::-1])[::-1]
-        ends = {0, len(_from_white_space(shared)), *(len(shared) - cut.start() for cut in re.finditer("\n", shared))}
+        cuts = [len(shared) - cut.start() for cut in re.finditer("\n", shared)]
+        ends = {0, len(_from_white_space(shared)), *cuts[-MOST_LINES:]}
         return {text[start : len(text) - end] for start in starts for end in ends if start + end < len(text)} | {text}
 
 

@@ -118,6 +118,11 @@ def test_numbers_change_only_where_they_are_the_answer(text, gold):
     assert found.text == text.replace("@", found.answer)
 
 
+@pytest.mark.parametrize("answer", ["1" + ",111" * 1500, "1, " * 400])
+def test_a_very_long_answer_is_not_corrupted(answer):
+    assert corrupted(rf"So we get \boxed{{{answer}}}", "7") is None
+
+
 def test_the_same_draw_gives_the_same_corruption():
     assert corrupted(WORKED, "72", seed=5) == corrupted(WORKED, "72", seed=5)
     assert len({corrupted(WORKED, "72", seed=seed).answer for seed in range(20)}) > 5
