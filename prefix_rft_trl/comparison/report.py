@@ -74,8 +74,8 @@ def print_summary(comparison: Comparison) -> None:
     shown = [column for column in range(len(header)) if any(row[column] != MISSING for row in rows)]
     caption = (
         f"reaches {threshold:g} (--threshold): how many seeds do, and their mean cost until then. "
-        f"±: 95% interval over seeds; in brackets: over problems. {_different_steps(table)} {_unscored(table)}".rstrip()
-    )
+        f"±: 95% interval over seeds; in brackets: over problems. {_different_steps(table)} {_unscored(table)}"
+    ).rstrip()
     header, *rows = [[row[column] for column in shown] for row in (header, *rows)]
     print_table(ReportTable(caption, header, rows))
 

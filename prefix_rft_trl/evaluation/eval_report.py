@@ -72,8 +72,9 @@ def notes_on_scores(evaluated: Evaluated, ks: Sequence[int]) -> list[str]:
 
 def _notes(scores: Scores, ks: Sequence[int]) -> Iterator[str]:
     reasons: dict[str, list[str]] = {}
-    for name, reason in scores.unknown.items():
-        reasons.setdefault(reason, []).append(COLUMNS[name])
+    for name, column in COLUMNS.items():
+        if name in scores.unknown:
+            reasons.setdefault(scores.unknown[name], []).append(column)
     for reason, columns in reasons.items():
         yield f"{', '.join(columns)} unknown: {reason}"
     if scores.problems and scores.unscored:

@@ -105,10 +105,10 @@ def compute_scores(samples: Iterable[Sample], reward: RewardFunction) -> Scores:
 
 def _reasons(reward: str, is_scored: bool, is_read: bool) -> dict[str, str]:
     """Why scores are unknown, by their names."""
-    unread = f"{reward} does not say how to find the final answer of a response (`final_answer`)"
-    unscored = f"{reward} scores no problem"
-    reasons = {} if is_read else dict.fromkeys(("majority", "answered"), unread)
-    return reasons if is_scored else reasons | dict.fromkeys(("mean", "pass_at_k", "majority"), unscored)
+    unscored = f"the reward `{reward}` gives no problem a score"
+    unread = f"the reward `{reward}` has no `final_answer`, which finds the answer that a response states"
+    reasons = {} if is_scored else dict.fromkeys(("mean", "pass_at_k", "majority"), unscored)
+    return reasons if is_read else dict.fromkeys(("majority", "answered"), unread) | reasons
 
 
 def pass_at_k(samples: int, right: Sequence[int]) -> np.ndarray:

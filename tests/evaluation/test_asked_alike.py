@@ -1,7 +1,9 @@
 """Models in one table are asked and scored alike, or the command ends before a model is loaded and says how."""
 
 import json
+import re
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +11,7 @@ import pytest
 
 from prefix_rft_trl import lab
 from prefix_rft_trl.cli.main import main
+from prefix_rft_trl.evaluation.asked_alike import check_asked_alike, differing_engines
 from prefix_rft_trl.run.settings import RunSettings
 
 
@@ -61,15 +64,24 @@ BUDGET = {"max_new_tokens": 9}
 @pytest.mark.parametrize(
     ("benchmark", "one", "other", "parts"),
     [
-        ("lab", {"max_new_tokens": 56}, BUDGET, ["max_new_tokens 56 (one), 9 (other)", "by --max_new_tokens,"]),
-        ("lab", {}, {"reward": "lab_worked_answer"}, ["reward lab_exact_answer (one), lab_worked_answer (other)"]),
-        ("mine", BUDGET, {**BUDGET, "reward": "gsm8k_final_number"}, ["math_accuracy_reward (one)", "by --reward,"]),
+        ("lab", {"max_new_tokens": 56}, BUDGET, ["max_new_tokens 56 (one), 9 (other)", "such as --max_new_tokens 9,"]),
+        (
+            "lab", {}, {"reward": "lab_worked_answer"},
+            ["reward lab_exact_answer (one), lab_worked_answer (other)", "such as --reward lab_worked_answer,"],
+        ),
+        (
+            "mine", {"max_new_tokens": 8, "reward": "lab_exact_answer"}, {**BUDGET, "reward": "gsm8k_final_number"},
+            ["math_accuracy_reward (one)", "such as --reward gsm8k_final_number --max_new_tokens 8,"],
+        ),
         (
             "mine", BUDGET, {**BUDGET, "reward": "math_accuracy_reward", "reward_kwargs": {"time_limit": 2}},
-            ["reward_kwargs {} (one), {'time_limit': 2} (other)", "by --reward_kwargs,"],
+            ["reward_kwargs {} (one), {'time_limit': 2} (other)", """such as --reward_kwargs '{"time_limit": 2}',"""],
         ),
-        ("mine", {**BUDGET, "instruction": "Box it."}, BUDGET, ["instruction 'Box it.' (one), '' (other)"]),
-        ("mine", {**BUDGET, "system_prompt": "Think."}, BUDGET, ["system_prompt 'Think.' (one)", "--system_prompt"]),
+        (
+            "mine", {**BUDGET, "instruction": "Box it."}, BUDGET,
+            ["instruction 'Box it.' (one), '' (other)", "such as --instruction '',"],
+        ),
+        ("mine", BUDGET, {**BUDGET, "system_prompt": "Think."}, ["system_prompt '' (one)", "--system_prompt Think.,"]),
         ("mine", {**BUDGET, "chat_template_kwargs": {"a": 1}}, BUDGET, ["chat_template_kwargs", "{'a': 1} (one)"]),
     ],
 )  # fmt: skip
@@ -95,6 +107,25 @@ def test_a_benchmark_without_a_readable_answer_is_not_sampled(tmp_path, capsys, 
     line = ["eval", "--model", "lab", "--benchmarks", str(file), "--max_new_tokens", "9", "--instruction", ""]
     assert main([*line, "--output_dir", str(tmp_path / "eval")]) == 2
     assert "math_accuracy_reward can read none of the 1 right answers of prose" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "parts"),
+    [
+        ({"problems": "a", "conversational": True}, {"problems": "b", "conversational": False}, "--no-conversational"),
+        ({"problems": "a", "temperature": 1.0}, {"problems": "a", "temperature": 0.6}, "temperature 1.0 (one), 0.6"),
+        ({"problems": "a"}, {"problems": "b"}, "the problems are not the same"),
+        ({"reward": "score", "reward_module": "mine"}, {"reward": "score", "reward_module": "yours"}, "yours.score"),
+        # What the prompts of other models were made by does not matter where they are the same
+        ({"problems": "a", "instruction": "Box it."}, {"problems": "a", "instruction": ""}, None),
+        ({"backend": "vllm", "num_samples": 4}, {"backend": "transformers", "num_samples": 8}, None),
+    ],
+)
+def test_what_has_to_be_alike(one, other, parts):
+    settings = {"one": {"reward": "accuracy_reward", **one}, "other": {"reward": "accuracy_reward", **other}}
+    with pytest.raises(ValueError, match=re.escape(parts)) if parts else nullcontext():
+        check_asked_alike("mine", settings)
+    assert bool(differing_engines(settings)) == ("backend" in one)
 
 
 MESSAGES = [{"role": "user", "content": "1+1="}]

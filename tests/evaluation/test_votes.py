@@ -6,10 +6,12 @@ from itertools import product
 from types import SimpleNamespace
 
 import pytest
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.evaluation.samples import Sample
+from prefix_rft_trl.evaluation.benchmark import Answer, Benchmark
+from prefix_rft_trl.evaluation.sampling import Sampling
 from prefix_rft_trl.evaluation.scores import compute_scores
 from prefix_rft_trl.evaluation.votes import MOST_COMPARED, majority_scores
 from prefix_rft_trl.rewards import MathAccuracyReward, gsm8k_final_number
@@ -45,12 +47,9 @@ def test_answers_vote_by_meaning(reward):
     """As an evaluation has them: from texts by way of samples to the score."""
     for answers, gold, expected in BY_MEANING:
         texts = [rf"So it is \boxed{{{answer.strip()}}}." if answer.strip() else "?" for answer in answers.split("|")]
-        verdicts = reward(completions=texts, solution=[gold] * len(texts))
-        found = answer_finder(reward)
-        samples = [
-            Sample(0, number, text, found(text), verdict, 1, False)
-            for number, (text, verdict) in enumerate(zip(texts, verdicts, strict=True))
-        ]
+        rows = Dataset.from_list([{"prompt": "?", "solution": gold}])
+        benchmark = Benchmark("mine", rows, reward, Sampling(len(texts)))
+        samples = benchmark.score(benchmark.chunks[0], [Answer([1], text, False) for text in texts])
         assert compute_scores(samples, reward).majority == pytest.approx(float(expected)), answers
 
 
