@@ -31,6 +31,9 @@ def majority_scores(
 
     Returns:
         `list[float]`: 0 for a problem without any stated answer.
+
+    Raises:
+        ValueError: if `equal` does not give a result for each pair.
     """
     from tqdm.auto import tqdm
 
@@ -90,7 +93,13 @@ def _form_classes(ballots: list[_Ballot], equal: Equality) -> None:
 
 
 def _equal_both_ways(pairs: list[tuple[str, str]], equal: Equality) -> dict[tuple[str, str], bool | None]:
-    one_way = dict(zip(pairs, equal(pairs), strict=True))
-    turned = [(second, first) for (first, second), is_equal in one_way.items() if is_equal]
-    other_way = dict(zip(turned, equal(turned), strict=True))
+    one_way = _compared(pairs, equal)
+    other_way = _compared([(second, first) for (first, second), is_equal in one_way.items() if is_equal], equal)
     return {(one, other): other_way.get((other, one), is_equal) for (one, other), is_equal in one_way.items()}
+
+
+def _compared(pairs: list[tuple[str, str]], equal: Equality) -> dict[tuple[str, str], bool | None]:
+    found = equal(pairs)
+    if len(found) != len(pairs):
+        raise ValueError(f"`equal_answers` of the reward gives {len(found)} results for {len(pairs)} pairs.")
+    return dict(zip(pairs, found, strict=True))

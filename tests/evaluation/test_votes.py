@@ -131,6 +131,11 @@ def test_what_takes_too_long_to_compare_is_compared_once():
     assert all([other for _, other in asked].count(answer) == 1 for answer in slow)
 
 
+def test_each_pair_needs_a_result():
+    with pytest.raises(ValueError, match="`equal_answers` of the reward gives 1 results for 2 pairs"):
+        majority_scores([["1", "2", "3"]], [[1.0, 0.0, 0.0]], lambda pairs: [False])
+
+
 @pytest.mark.parametrize(
     ("reward", "text", "answer"),
     [
