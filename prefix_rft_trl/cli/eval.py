@@ -7,7 +7,7 @@ from collections.abc import Container, Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from prefix_rft_trl.data.benchmarks import BENCHMARKS
 from prefix_rft_trl.evaluation.sampling import EvalOverrides, Sampling
@@ -128,6 +128,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     sources = find_models(arguments.model, arguments.base_model, arguments.lab_level)
     check_writable_folder(arguments.output_dir)
     prepared = {source.name: _prepare(source, arguments.benchmarks, overrides, engine) for source in sources}
+    _check_asked_alike(prepared)
     ks = _values_of_k(arguments.k, [benchmark for benchmarks, _ in prepared.values() for benchmark in benchmarks])
     folder: Path = arguments.output_dir
     evaluated = {source.name: evaluate(source, *prepared[source.name], folder) for source in sources}
@@ -185,6 +186,18 @@ def _prepare(
     return fitting, engine.with_room_for(needed)
 
 
+def _check_asked_alike(prepared: dict[str, tuple[list["Benchmark"], "Engine"]]) -> None:
+    from prefix_rft_trl.evaluation.asked_alike import check_asked_alike
+    from prefix_rft_trl.evaluation.evaluate import shared_settings
+
+    settings: dict[str, dict[str, Any]] = {}
+    for model, (benchmarks, engine) in prepared.items():
+        for benchmark in benchmarks:
+            settings.setdefault(benchmark.name, {})[model] = shared_settings(benchmark, engine)
+    for name, by_model in settings.items():
+        check_asked_alike(name, by_model)
+
+
 def _report(sentence: str) -> None:
     print_sentence(sentence, sys.stderr)
 
@@ -205,19 +218,18 @@ def _values_of_k(given: list[int] | None, benchmarks: list["Benchmark"]) -> list
 
 
 def _show(evaluated: dict[str, dict[str, "Scores"]], ks: list[int], folder: Path) -> None:
-    from prefix_rft_trl.evaluation.eval_report import draw_pass_at_k, scores_table
-    from prefix_rft_trl.evaluation.evaluate import differing_settings
+    from prefix_rft_trl.evaluation.eval_report import draw_pass_at_k, notes_on_scores, scores_table
     from prefix_rft_trl.utils.files import write_atomically
 
     results = {
         model: {benchmark: scores.as_json() for benchmark, scores in by_benchmark.items()}
         for model, by_benchmark in evaluated.items()
     }
-    write_atomically(folder / "results.json", json.dumps(results) + "\n")
+    write_atomically(folder / "results.json", json.dumps(results, allow_nan=False) + "\n")
     draw_pass_at_k(evaluated, folder / "pass_at_k.png")
     print_table(scores_table(evaluated, ks))
-    for benchmark in dict.fromkeys(name for by_benchmark in evaluated.values() for name in by_benchmark):
-        _warn(benchmark, differing_settings(folder / model / benchmark for model in evaluated))
+    for note in notes_on_scores(evaluated, ks):
+        print_sentence(note, sys.stdout)
     print_sentence(
         f"The results are in {folder}: results.json, pass_at_k.png, and the samples of each model as Parquet.",
         sys.stdout,
@@ -230,12 +242,7 @@ def _compare(folders: list[Path]) -> int:
     names = [folder.resolve().name for folder in folders]
     found = differences(folders[0], folders[1])
     print_table(differences_table(names[0], names[1], found))
-    for one in found:
-        _warn(one.benchmark, one.differing_settings)
+    for note in (note for one in found for note in one.notes):
+        print_sentence(note, sys.stdout)
     print_sentence("Positive: the second is better. 95% intervals of the mean difference over problems.", sys.stdout)
     return 0
-
-
-def _warn(benchmark: str, differing: list[str]) -> None:
-    if differing:
-        print_sentence(f"Not asked alike on {benchmark}: {'; '.join(differing)}.", sys.stdout)

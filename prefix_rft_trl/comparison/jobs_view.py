@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from prefix_rft_trl.run.folder import is_finished, read_curve
+from prefix_rft_trl.run.folder import is_finished, is_scored, read_curve
 from prefix_rft_trl.run.progress import RunProgress
 from prefix_rft_trl.utils.printable import printable
 
@@ -61,7 +61,7 @@ class JobStatus:
         self.progress = RunProgress.read(folder) or self.progress
         with suppress(ValueError):  # a damaged curve is for the run to refuse
             if curve := read_curve(folder):
-                self.accuracy = curve[-1].get("accuracy")
+                self.accuracy = curve[-1]["accuracy"] if is_scored(curve[-1]) else None
 
     @property
     def full_name(self) -> str:

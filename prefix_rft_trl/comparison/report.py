@@ -74,8 +74,8 @@ def print_summary(comparison: Comparison) -> None:
     shown = [column for column in range(len(header)) if any(row[column] != MISSING for row in rows)]
     caption = (
         f"reaches {threshold:g} (--threshold): how many seeds do, and their mean cost until then. "
-        f"±: 95% interval over seeds; in brackets: over problems. {_different_steps(table)}"
-    )
+        f"±: 95% interval over seeds; in brackets: over problems. {_different_steps(table)} {_unscored(table)}"
+    ).rstrip()
     header, *rows = [[row[column] for column in shown] for row in (header, *rows)]
     print_table(ReportTable(caption, header, rows))
 
@@ -85,7 +85,8 @@ def build_report(comparison: Comparison) -> ComparisonReport:
     styles = curves.styles([[experiment.name for experiment in table.experiments] for table in together])
     sections = []
     for number, table in enumerate(comparison.tables, 1):
-        blocks: list[Block] = [text for text in (table.note, _base_accuracy(table), _missing_seeds(table)) if text]
+        notes = (table.note, _base_accuracy(table), _missing_seeds(table), _unscored(table))
+        blocks: list[Block] = [text for text in notes if text]
         if table.columns:
             blocks.append(_accuracy_grid(table))
         else:
@@ -263,6 +264,17 @@ def _missing_seeds(table: ResultTable) -> str:
     usual = Counter(counts.values()).most_common(1)[0][0]
     short = [f"{label} ({count or 'none'})" for label, count in counts.items() if count < usual]
     return f"Most have {usual} seeds. Fewer: {join_words(short)}." if short else ""
+
+
+def _unscored(table: ResultTable) -> str:
+    """A sentence on experiments with a run whose reward scored none of the held-out problems; empty without any."""
+    labels = [
+        " ".join([row.label, *table.columns[i : i + 1]])
+        for row in table.rows
+        for i, experiment in enumerate(row.experiments)
+        if len(experiment.measured_runs) < len(experiment.runs)
+    ]
+    return f"Unknown accuracy, since the reward scored no held-out problem: {join_words(labels)}." if labels else ""
 
 
 def _equal_budgets(table: ResultTable) -> str:

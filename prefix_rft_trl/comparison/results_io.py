@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.run.folder import is_finished, read_curve
+from prefix_rft_trl.run.folder import is_finished, is_scored, read_curve
 from prefix_rft_trl.utils.intervals import CONFIDENCE
 
 from .jobs import jobs_for
@@ -30,11 +30,17 @@ def collect(specification: Specification, folder: Path, command: str, measured: 
 
 def collect_runs(trial: Trial, folder: Path) -> Experiment:
     runs = [
-        Run(job.seed, join_curves(list(job.stage_folders.values())))
+        Run(job.seed, scored_curve(join_curves(list(job.stage_folders.values()))))
         for job in jobs_for([trial], folder)
         if is_finished(job.folder)
     ]
     return Experiment(trial.name, trial.path.stem, trial.settings, runs)
+
+
+def scored_curve(curve: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The measurements in which the reward has scored a problem; none if the first or the last is not one."""
+    scored = [line for line in curve if is_scored(line)]
+    return scored if curve and is_scored(curve[0]) and is_scored(curve[-1]) else []
 
 
 def join_curves(folders: list[Path]) -> list[dict[str, Any]]:

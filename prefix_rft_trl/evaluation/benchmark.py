@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prefix_rft_trl.rewards.answers import MARKERS, find_final_answer
+from prefix_rft_trl.rewards.registry import answer_finder, is_registered, name_of_reward
 from prefix_rft_trl.rewards.verification.equivalence import LONGEST
 from prefix_rft_trl.rewards.verification.normal_form import normal_form
 from prefix_rft_trl.sampling.generate import encode_prompts
@@ -36,10 +36,11 @@ class Benchmark:
         name (`str`): its name in tables.
         rows (`Dataset`): columns `prompt`, text or messages, and what the reward reads.
         reward (`Callable`): a reward function as for [`~trl.GRPOTrainer`], 1 for a right answer and 0 for a wrong one.
+            Its attribute `final_answer` or `answer_markers` says how answers are found.
         sampling (`Sampling`): how answers are sampled.
-        markers (`tuple[str, ...]`): what precedes a final answer that is not in a box.
         template_kwargs (`dict`, *optional*): further arguments of the chat template.
         reward_kwargs (`dict`, *optional*): what the reward was made with, to be recorded.
+        prompting (`dict`, *optional*): the settings that the prompts were made by, to be recorded.
         prompt_ids (`list[list[int]]`, *optional*): the prompts in a model's tokens (`encoded`).
     """
 
@@ -47,9 +48,9 @@ class Benchmark:
     rows: "Dataset"
     reward: Callable[..., list[float | None]]
     sampling: Sampling
-    markers: tuple[str, ...] = MARKERS
     template_kwargs: dict[str, Any] | None = None
     reward_kwargs: dict[str, Any] | None = None
+    prompting: dict[str, Any] = field(default_factory=dict)
     prompt_ids: list[list[int]] = field(default_factory=list, repr=False)
 
     @property
@@ -98,7 +99,7 @@ class Benchmark:
                 sample=place.sample,
                 text=answer.text,
                 answer=self._final_answer(answer.text),
-                reward=None if reward is None or math.isnan(reward) else float(reward),
+                reward=float(reward) if reward is not None and math.isfinite(reward) else None,
                 tokens=len(answer.ids),
                 is_truncated=answer.is_truncated,
             )
@@ -106,7 +107,12 @@ class Benchmark:
         ]
 
     def check_golds(self) -> None:
-        """Raises `ValueError` if the verifier can read none of the right answers, before anything is sampled."""
+        """Raises `ValueError` if the verifier can read none of the right answers, before anything is sampled.
+
+        A reward of the user's own may have no score for the empty answer that it is tried with, and is not tried.
+        """
+        if not is_registered(self.reward):
+            return
         chunk = Chunk(0, tuple(Place(problem, 0) for problem in range(len(self.rows))))
         found = self.score(chunk, [Answer([], "", True)] * len(chunk.places))
         if all(sample.reward is None for sample in found):
@@ -116,8 +122,9 @@ class Benchmark:
             )
 
     def _final_answer(self, text: str) -> str | None:
-        final = find_final_answer(text, self.markers)
-        return None if final is None else normal_form(final.text[:LONGEST]) or None
+        find = answer_finder(self.reward)
+        found = find(text) if find else None
+        return None if found is None else normal_form(str(found)[:LONGEST]) or None
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,3 @@ class HeldOutSplit(Benchmark):
 
     def seeds(self, chunk: Chunk) -> list[int]:
         return [chunk.index, *super().seeds(chunk)[1:]]
-
-
-def name_of_reward(reward: Any) -> str:
-    return getattr(reward, "__name__", type(reward).__name__)

@@ -1,5 +1,6 @@
 """Measure a model while it trains, on benchmarks or on a held-out split, through the engine that training has."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,13 +11,14 @@ from typing import Any
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
+from prefix_rft_trl.rewards.registry import name_of_reward
 from prefix_rft_trl.sampling.generate import stop_token_ids
 from prefix_rft_trl.sampling.vllm import change_sampling_params_per_row, gather_over_tensor_parallel_group
 from prefix_rft_trl.sampling.vllm_server import fail_together
 from prefix_rft_trl.utils.errors import UserError
 from prefix_rft_trl.utils.patching import replaced
 
-from .benchmark import Benchmark, HeldOutSplit, name_of_reward
+from .benchmark import Benchmark, HeldOutSplit
 from .samplers import TransformersSampler
 from .samples import Sample
 from .sampling import Loaded, Sampling
@@ -29,7 +31,7 @@ class BenchmarkCallback(TrainerCallback):
 
     `eval_strategy` and `eval_steps` say when. The log has `eval_<benchmark>/avg`, `.../pass`, `.../majority`,
     `.../answered`, `.../truncated` and `.../tokens`, which `metric_for_best_model` can name, and
-    `eval_benchmark_seconds`.
+    `eval_benchmark_seconds`. What is unknown ([`Scores`]) is not logged.
 
     Args:
         trainer ([`~transformers.Trainer`]): with a `processing_class`.
@@ -42,47 +44,46 @@ class BenchmarkCallback(TrainerCallback):
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         started = time.perf_counter()
-        named: dict[str, float] = {}
+        named: dict[str, float | None] = {}
         for name, scores in measure(self.trainer, self.benchmarks).items():
             named |= {
-                f"eval_{name}/avg": scores.mean.mean,
-                f"eval_{name}/pass": scores.pass_at_k[-1],
+                f"eval_{name}/avg": scores.mean.mean if scores.mean else None,
+                f"eval_{name}/pass": scores.pass_at_k[-1] if scores.pass_at_k else None,
                 f"eval_{name}/majority": scores.majority,
                 f"eval_{name}/answered": scores.answered,
                 f"eval_{name}/truncated": scores.truncated,
                 f"eval_{name}/tokens": scores.mean_tokens,
             }
         named["eval_benchmark_seconds"] = time.perf_counter() - started
-        if metrics is not None:
-            metrics.update(named)  # these are what the trainer picks the best model by
-        self.trainer.log(named)
+        if metrics is not None:  # what the trainer picks the best model by; NaN is better than nothing
+            metrics.update({name: math.nan if value is None else value for name, value in named.items()})
+        self.trainer.log({name: value for name, value in named.items() if value is not None})
 
 
 def measure(trainer: Any, benchmarks: list[Benchmark]) -> dict[str, Scores]:
     """The scores of the model as it is trained, the same on every process, by the name of each encoded benchmark."""
     model = _load(trainer)
-    return {benchmark.name: compute_scores(_sample(trainer, model, benchmark)[0]) for benchmark in benchmarks}
+    return {
+        benchmark.name: compute_scores(_sample(trainer, model, benchmark)[0], benchmark.reward)
+        for benchmark in benchmarks
+    }
 
 
 def measure_held_out(trainer: Any, held_out: HeldOutSplit) -> dict[str, float]:
     """One answer to each problem of an encoded split, shared out over the processes.
 
     Returns:
-        `dict`: `accuracy`, the mean reward over the problems that could be scored (0 if there is none); `problems`,
-        their number; `length`, the mean number of tokens of an answer; and the mean of each further reward by its
-        name.
+        `dict`: `accuracy`, the mean reward over the problems that could be scored; `problems`, their number; `length`,
+        the mean number of tokens of an answer; and the mean of each further reward by its name. A mean over no
+        problem at all is not there.
     """
     rewards = (held_out.reward, *held_out.further_rewards)
     scored = _sample(trainer, _load(trainer), *(replace(held_out, reward=reward) for reward in rewards))
     names = ["accuracy", *map(name_of_reward, held_out.further_rewards)]
-    means = {name: _mean_reward(samples) for name, samples in zip(names, scored, strict=True)}
-    problems = sum(sample.reward is not None for sample in scored[0])
-    return {**means, "problems": problems, "length": sum(sample.tokens for sample in scored[0]) / len(scored[0])}
-
-
-def _mean_reward(samples: list[Sample]) -> float:
-    rewards = [sample.reward for sample in samples if sample.reward is not None]
-    return sum(rewards) / max(len(rewards), 1)
+    values = [[sample.reward for sample in samples if sample.reward is not None] for samples in scored]
+    means = {name: sum(known) / len(known) for name, known in zip(names, values, strict=True) if known}
+    length = sum(sample.tokens for sample in scored[0]) / len(scored[0])
+    return {**means, "problems": len(values[0]), "length": length}
 
 
 def refuse_sharded_model(trainer: Any, setting: str) -> None:

@@ -14,7 +14,6 @@ from prefix_rft_trl.data.held_out import HELD_OUT, pick_split
 from prefix_rft_trl.data.loading import load_splits, with_prompts
 from prefix_rft_trl.data.prompts import BOX_INSTRUCTION
 from prefix_rft_trl.rewards import load_reward
-from prefix_rft_trl.rewards.answers import MARKERS
 from prefix_rft_trl.rewards.registry import REWARDS, check_row, required_columns
 from prefix_rft_trl.run.settings import AnswerSettings, RunSettings
 from prefix_rft_trl.utils.errors import nearest
@@ -92,9 +91,13 @@ def _find(name: str, overrides: EvalOverrides, run: RunSettings, tokenizer: Any)
             num_samples=chosen.num_samples or SAMPLES_OF_PAPER.get(title, 1),
             max_new_tokens=cast(int, chosen.max_new_tokens),
         ),
-        getattr(reward, "answer_markers", MARKERS),
         chosen.chat_template_kwargs,
         reward_kwargs,
+        {
+            "instruction": chosen.instruction or "",
+            "system_prompt": chosen.system_prompt or "",
+            "conversational": bool(chosen.conversational),
+        },
     ).encoded(tokenizer)
 
 

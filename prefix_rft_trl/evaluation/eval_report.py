@@ -1,6 +1,6 @@
 """Show and compare the scores of evaluated models: tables in the terminal, and a picture of pass@k."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,37 +8,46 @@ from prefix_rft_trl.utils.files import atomic_file, read_object
 from prefix_rft_trl.utils.intervals import Estimate
 from prefix_rft_trl.utils.tables import TextTable
 
-from .evaluate import SCORES, differing_settings, read_settings
-from .scores import Scores, paired_difference
+from .asked_alike import check_asked_alike, differing_engines
+from .evaluate import SCORES, read_settings
+from .scores import Scores, over_problems, paired_difference
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Two models on a benchmark: the mean of each and of second - first, and the settings in which they differ."""
+    """Two models on the problems of a benchmark that are scored for both.
+
+    Attributes:
+        benchmark (`str`): its name.
+        means (`tuple[Estimate, Estimate, Estimate]`, *optional*): of the first, the second, and second - first. `None`
+            if no problem is scored for both.
+        notes (`list[str]`): sentences on what the means leave out, or differ in.
+    """
 
     benchmark: str
-    first: float
-    second: float
-    difference: Estimate
-    differing_settings: list[str]
+    means: tuple[Estimate, Estimate, Estimate] | None
+    notes: list[str]
 
 
 Evaluated = dict[str, dict[str, Scores]]  # by model, then by benchmark
 
+UNKNOWN = "-"
+COLUMNS = {"mean": "avg@n", "pass_at_k": "pass@k", "majority": "maj@n", "answered": "answered"}
+
 
 def scores_table(evaluated: Evaluated, ks: Sequence[int]) -> TextTable:
-    """A line for each model and benchmark; percentages, with 95% intervals over problems."""
+    """A line for each model and benchmark; percentages, with 95% intervals over problems, and a dash for unknown."""
     head = ["model", "benchmark", "problems", "n", "avg@n", *(f"pass@{k}" for k in ks)]
     head += ["maj@n", "answered", "cut off", "tokens"]
     rows = [
         [
             model,
             benchmark,
-            f"{scores.problems}" + (f" (+{scores.unscored})" if scores.unscored else ""),
+            f"{scores.problems}" + (f" of {scores.problems + scores.unscored}" if scores.unscored else ""),
             f"{scores.num_samples}",
-            scores.mean.text(1, 100),
-            *(f"{100 * scores.pass_at_k[k - 1]:.1f}" if k <= scores.num_samples else "" for k in ks),
-            *(f"{100 * share:.1f}" for share in (scores.majority, scores.answered, scores.truncated)),
+            scores.mean.text(1, 100) if scores.mean else UNKNOWN,
+            *(_percent(curve[k - 1] if k <= len(curve) else None) for curve in [scores.pass_at_k or []] for k in ks),
+            *map(_percent, (scores.majority, scores.answered, scores.truncated)),
             f"{scores.mean_tokens:.0f}",
         ]
         for model, by_benchmark in evaluated.items()
@@ -47,14 +56,41 @@ def scores_table(evaluated: Evaluated, ks: Sequence[int]) -> TextTable:
     return TextTable(head, rows, text_columns=2)
 
 
+def _percent(share: float | None) -> str:
+    return UNKNOWN if share is None else f"{100 * share:.1f}"
+
+
+def notes_on_scores(evaluated: Evaluated, ks: Sequence[int]) -> list[str]:
+    """Sentences that say why scores of the table are unknown, and how many problems the others are of."""
+    places: dict[str, list[str]] = {}
+    for model, by_benchmark in evaluated.items():
+        for benchmark, scores in by_benchmark.items():
+            for note in _notes(scores, ks):
+                places.setdefault(note, []).append(f"{model} on {benchmark}")
+    return [f"{', '.join(found)}: {note}." for note, found in places.items()]
+
+
+def _notes(scores: Scores, ks: Sequence[int]) -> Iterator[str]:
+    reasons: dict[str, list[str]] = {}
+    for name, column in COLUMNS.items():
+        if name in scores.unknown:
+            reasons.setdefault(scores.unknown[name], []).append(column)
+    for reason, columns in reasons.items():
+        yield f"{', '.join(columns)} unknown: {reason}"
+    if scores.problems and scores.unscored:
+        total = scores.problems + scores.unscored
+        yield f"the figures are of {scores.problems} of {total} problems; to the others the reward gives no score"
+    if too_many := [f"pass@{k}" for k in ks if k > scores.num_samples]:
+        yield f"{', '.join(too_many)} unknown: n is {scores.num_samples}"
+
+
 def differences_table(first: str, second: str, found: Sequence[Difference]) -> TextTable:
     """A line for each benchmark: both means and second - first, in percent."""
     rows = [
         [
             one.benchmark,
-            f"{100 * one.first:.1f}",
-            f"{100 * one.second:.1f}",
-            one.difference.text(decimals=1, scale=100, sign="+"),
+            *([_percent(mean.mean) for mean in one.means[:2]] if one.means else [UNKNOWN] * 2),
+            one.means[2].text(decimals=1, scale=100, sign="+") if one.means else UNKNOWN,
         ]
         for one in found
     ]
@@ -74,16 +110,19 @@ def draw_pass_at_k(evaluated: Evaluated, file: Path) -> None:
         axes = figure.subplots(1, len(benchmarks), squeeze=False)
         for axis, benchmark in zip(axes[0], benchmarks, strict=True):
             for place, (model, by_benchmark) in enumerate(evaluated.items()):
-                if benchmark in by_benchmark:
-                    curve = by_benchmark[benchmark].pass_at_k
+                curve = by_benchmark[benchmark].pass_at_k if benchmark in by_benchmark else None
+                if curve:
                     dot = {"marker": "o"} if len(curve) == 1 else {}
                     axis.plot(range(1, len(curve) + 1), curve, label=model, color=COLOURS[place % len(COLOURS)], **dot)
-            longest = max(len(scores[benchmark].pass_at_k) for scores in evaluated.values() if benchmark in scores)
+            longest = max(scores[benchmark].num_samples for scores in evaluated.values() if benchmark in scores)
             axis.set_xscale("log", base=2)
             axis.set_xticks(ticks := [4**power for power in range(longest.bit_length()) if 4**power <= longest], ticks)
             axis.minorticks_off()
             axis.set(title=benchmark, xlabel="k", ylabel="pass@k", ylim=(0, 1.02))
-            axis.legend(loc="best")
+            if axis.lines:
+                axis.legend(loc="best")
+            else:
+                axis.text(0.5, 0.5, "unknown: no problem is scored", transform=axis.transAxes, ha="center")
         figure.tight_layout()
         with atomic_file(file) as partial:
             figure.savefig(partial, dpi=150, metadata={"Software": None})
@@ -108,7 +147,7 @@ def differences(first: Path, second: Path) -> list[Difference]:
     """The paired difference of two evaluated models on each benchmark that they share.
 
     Raises:
-        ValueError: if there is none, or its problems are not the same.
+        ValueError: if there is none, or the models were not asked and scored alike.
     """
     before, after = read_scores(first), read_scores(second)
     shared = [name for name in before if name in after]
@@ -120,13 +159,16 @@ def differences(first: Path, second: Path) -> list[Difference]:
 
 
 def _difference(name: str, *evaluated: tuple[Path, Scores]) -> Difference:
-    problems = [read_settings(folder / name)["problems"] for folder, _ in evaluated]
-    first, second = (scores for _, scores in evaluated)
-    if problems[0] != problems[1] or first.problem_indices != second.problem_indices:
-        raise ValueError(
-            f"The problems of {name} are not those of both models, or were put differently: evaluate both with the "
-            "same benchmark, instruction and `num_problems`."
-        )
-    paired = paired_difference(first.problem_accuracies, second.problem_accuracies)
-    differing = differing_settings(folder / name for folder, _ in evaluated)
-    return Difference(name, first.mean.mean, second.mean.mean, paired, differing)
+    settings = {str(folder): read_settings(folder / name) for folder, _ in evaluated}
+    check_asked_alike(name, settings)
+    accuracies = [dict(zip(one.problem_indices, one.problem_accuracies, strict=True)) for _, one in evaluated]
+    shared = [problem for problem in accuracies[0] if problem in accuracies[1]]
+    total = max(one.problems + one.unscored for _, one in evaluated)
+    notes = [f"Not run alike on {name}: {'; '.join(found)}."] if (found := differing_engines(settings)) else []
+    if not shared:
+        return Difference(name, None, [*notes, f"Unknown on {name}: no problem is scored for both models."])
+    if len(shared) < total:
+        notes.append(f"On {name} the figures are of the {len(shared)} of {total} problems scored for both models.")
+    before, after = ([of_model[problem] for problem in shared] for of_model in accuracies)
+    means = (over_problems(before), over_problems(after), paired_difference(before, after))
+    return Difference(name, means, notes)

@@ -1,7 +1,6 @@
 """Evaluate a model on benchmarks: sample what is not on disk yet, and score all of it."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from prefix_rft_trl.models.sources import ModelSource
+from prefix_rft_trl.rewards.registry import is_registered, name_of_reward
 from prefix_rft_trl.utils.files import exclusive_lock, read_object, write_atomically
 from prefix_rft_trl.utils.hashing import stable_hash
 from prefix_rft_trl.utils.redaction import redacted
@@ -21,9 +21,6 @@ from .scores import Scores, compute_scores
 
 
 SETTINGS, SCORES, MERGED = "settings.json", "figures.json", "merged_model"
-
-# Models that are evaluated alike may still differ in these
-OWN_SETTINGS = {"weights", "prompt_ids", "first_prompt", "seed", "batch_size", "num_samples"}
 
 
 def evaluate(source: ModelSource, benchmarks: list[Benchmark], engine: Engine, output_dir: Path) -> dict[str, Scores]:
@@ -61,7 +58,7 @@ def evaluate(source: ModelSource, benchmarks: list[Benchmark], engine: Engine, o
 
 
 def _score(benchmark: Benchmark, folder: Path) -> Scores:
-    scores = compute_scores(SampleFolder(folder).read(benchmark.chunks))
+    scores = compute_scores(SampleFolder(folder).read(benchmark.chunks), benchmark.reward)
     write_atomically(folder / SCORES, json.dumps(scores.as_json()) + "\n")
     return scores
 
@@ -72,7 +69,11 @@ def _claim_folder(folder: Path, benchmark: Benchmark, source: ModelSource, engin
     Raises:
         ValueError: if the folder has samples of other settings, naming them.
     """
-    settings = _settings(benchmark, source, engine)
+    settings = {
+        "weights": source.fingerprint,
+        "prompt_ids": _hash(benchmark.prompt_ids),
+        **shared_settings(benchmark, engine),
+    }
     file = folder / SETTINGS
     if not file.is_file():
         write_atomically(file, json.dumps(settings, indent=1) + "\n")
@@ -81,27 +82,36 @@ def _claim_folder(folder: Path, benchmark: Benchmark, source: ModelSource, engin
     changes = [
         f"{name} was {before.get(name)!r:.80} and is {settings.get(name)!r:.80}"
         for name in {**before, **settings}
-        if before.get(name) != settings.get(name)
+        if before.get(name) != settings.get(name) and (name in before or name not in benchmark.prompting)
     ]
     if changes:
         raise ValueError(f"{folder} has samples of other settings: {'; '.join(changes)}. Take another `--output_dir`.")
 
 
-def _settings(benchmark: Benchmark, source: ModelSource, engine: Engine) -> dict[str, Any]:
+def shared_settings(benchmark: Benchmark, engine: Engine) -> dict[str, Any]:
+    """The settings that samples and their scores are made with, other than the model."""
     settings = {
-        "weights": source.fingerprint,
-        "prompt_ids": _hash(benchmark.prompt_ids),
         **engine.settings,
         "benchmark": benchmark.name,
         "problems": _hash(benchmark.rows.to_list()),
         "reward": benchmark.verifier,
         "reward_module": benchmark.reward.__module__,
         "reward_kwargs": benchmark.reward_kwargs or {},
+        **_answer_settings(benchmark.reward),
         "first_prompt": benchmark.rows[0]["prompt"],
+        **benchmark.prompting,
         "chat_template_kwargs": benchmark.template_kwargs or {},
         **asdict(benchmark.sampling),
     }
     return redacted(settings)
+
+
+def _answer_settings(reward: Any) -> dict[str, Any]:
+    """How answers are found in samples, where the name of the reward does not say it."""
+    found = getattr(reward, "final_answer", None)
+    if not callable(found):
+        return {} if is_registered(reward) else {"answer_markers": getattr(reward, "answer_markers", None)}
+    return {"final_answer": f"{found.__module__}.{name_of_reward(found)}"}
 
 
 def _hash(content: Any) -> str:
@@ -111,11 +121,3 @@ def _hash(content: Any) -> str:
 def read_settings(folder: Path) -> dict[str, Any]:
     """The settings that the samples of a benchmark in a folder were made with."""
     return redacted(read_object(folder / SETTINGS, f"Remove {folder}, and evaluate again."))
-
-
-def differing_settings(folders: Iterable[Path]) -> list[str]:
-    """Settings of one benchmark in which the folders of several models differ, such as `temperature (0.6, 1.0)`."""
-    settings = [read_settings(folder) for folder in folders]
-    names = dict.fromkeys(name for found in settings for name in found if name not in OWN_SETTINGS)
-    values = {name: dict.fromkeys(str(found.get(name)) for found in settings) for name in names}
-    return [f"{name} ({', '.join(found)})" for name, found in values.items() if len(found) > 1]

@@ -6,44 +6,49 @@ from typing import Any
 
 import numpy as np
 
+from prefix_rft_trl.rewards.registry import RewardFunction, answer_finder, name_of_reward
 from prefix_rft_trl.utils.intervals import Estimate, estimate
 
 from .samples import Sample
+from .votes import majority_scores
 
 
 @dataclass(frozen=True)
 class Scores:
     """
-    The scores of a model on a benchmark.
+    The scores of a model on a benchmark. `None` is unknown.
 
     Attributes:
-        problems (`int`): problems with a right answer that can be read; the scores are of these.
-        unscored (`int`): problems without one.
+        problems (`int`): problems all of whose answers have a reward; the scores are of these.
+        unscored (`int`): the others, such as those whose right answer cannot be read.
         num_samples (`int`): answers to each problem.
-        mean (`Estimate`): avg@n, the share of right answers, with its interval over problems.
-        pass_at_k (`list[float]`): for every k from 1 to n.
-        majority (`float`): maj@n, the share of problems whose most frequent answer is right.
-        answered (`float`): share of the answers that state a final answer.
+        mean (`Estimate`, *optional*): avg@n, the share of right answers, with its interval over problems.
+        pass_at_k (`list[float]`, *optional*): for every k from 1 to n.
+        majority (`float`, *optional*): maj@n, the share of problems whose most frequent answer is right.
+        answered (`float`, *optional*): share of the answers that state a final answer.
         truncated (`float`): share of the answers that the budget has cut off.
         mean_tokens (`float`): mean length of an answer.
         problem_accuracies (`list[float]`): share of right answers to each problem, for paired comparisons.
         problem_indices (`list[int]`): the numbers of those problems in the benchmark.
+        unknown (`dict[str, str]`): why, for each of these scores that is unknown.
     """
 
     problems: int
     unscored: int
     num_samples: int
-    mean: Estimate
-    pass_at_k: list[float]
-    majority: float
-    answered: float
+    mean: Estimate | None
+    pass_at_k: list[float] | None
+    majority: float | None
+    answered: float | None
     truncated: float
     mean_tokens: float
     problem_accuracies: list[float]  # `of_problems` in results.json, as in 0.6.0
     problem_indices: list[int]
+    unknown: dict[str, str]
 
     def as_json(self) -> dict[str, Any]:
-        content = {**asdict(self), "mean": {"mean": self.mean.mean, "half_width": self.mean.half_width}}
+        mean = self.mean and {"mean": self.mean.mean, "half_width": self.mean.half_width}
+        content = {**asdict(self), "mean": mean}
         return {"of_problems" if name == "problem_accuracies" else name: value for name, value in content.items()}
 
     @classmethod
@@ -54,16 +59,18 @@ class Scores:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Scores":
-        mean = Estimate(**content["mean"], seeds=content["problems"])
+        mean = content["mean"] and Estimate(**content["mean"], seeds=content["problems"])
         others = {name: value for name, value in content.items() if name != "of_problems"}
         return cls(**{**others, "mean": mean, "problem_accuracies": content["of_problems"]})
 
 
-def compute_scores(samples: Iterable[Sample]) -> Scores:
+def compute_scores(samples: Iterable[Sample], reward: RewardFunction) -> Scores:
     """The scores of all samples of a benchmark, equally many of each problem.
 
-    Raises:
-        ValueError: if no problem could be scored.
+    Args:
+        samples (`Iterable[Sample]`): with their rewards.
+        reward (`Callable`): that they have these from. It may say how answers are found (`answer_finder`), and which
+            are equal: a method or attribute `equal_answers`, of the kind of `Equality`.
     """
     by_problem: dict[int, list[Sample]] = {}
     for sample in samples:
@@ -74,28 +81,34 @@ def compute_scores(samples: Iterable[Sample]) -> Scores:
         for problem, answers in by_problem.items()
         if not any(sample.reward is None for sample in answers)
     }
-    if not rewards:
-        raise ValueError("None of the problems has a right answer that the verifier can read.")
-    number = len(next(iter(rewards.values())))
+    number = len(next(iter(by_problem.values())))
     shares = [sum(values) / number for values in rewards.values()]
-    right = [sum(reward >= 1 for reward in values) for values in rewards.values()]
-    majorities = [
-        majority_is_right([sample.answer for sample in by_problem[problem]], values)
-        for problem, values in rewards.items()
-    ]
+    right = [sum(value >= 1 for value in values) for values in rewards.values()]
+    is_read = answer_finder(reward) is not None
+    stated = [[sample.answer for sample in by_problem[problem]] for problem in rewards]
+    votes = majority_scores(stated, [*rewards.values()], getattr(reward, "equal_answers", None)) if is_read else []
     return Scores(
         problems=len(rewards),
         unscored=len(by_problem) - len(rewards),
         num_samples=number,
-        mean=over_problems(shares),
-        pass_at_k=pass_at_k(number, right).mean(axis=0).tolist(),
-        majority=sum(majorities) / len(majorities),
-        answered=sum(sample.answer is not None for sample in every) / len(every),
+        mean=over_problems(shares) if rewards else None,
+        pass_at_k=pass_at_k(number, right).mean(axis=0).tolist() if rewards else None,
+        majority=sum(votes) / len(votes) if votes else None,
+        answered=sum(sample.answer is not None for sample in every) / len(every) if is_read else None,
         truncated=sum(sample.is_truncated for sample in every) / len(every),
         mean_tokens=sum(sample.tokens for sample in every) / len(every),
         problem_accuracies=shares,
         problem_indices=list(rewards),
+        unknown=_reasons(name_of_reward(reward), is_scored=bool(rewards), is_read=is_read),
     )
+
+
+def _reasons(reward: str, is_scored: bool, is_read: bool) -> dict[str, str]:
+    """Why scores are unknown, by their names."""
+    unscored = f"the reward `{reward}` gives no problem a score"
+    unread = f"the reward `{reward}` has no `final_answer`, which finds the answer that a response states"
+    reasons = {} if is_scored else dict.fromkeys(("mean", "pass_at_k", "majority"), unscored)
+    return reasons if is_read else dict.fromkeys(("majority", "answered"), unread) | reasons
 
 
 def pass_at_k(samples: int, right: Sequence[int]) -> np.ndarray:
@@ -120,25 +133,6 @@ def pass_at_k(samples: int, right: Sequence[int]) -> np.ndarray:
     drawn = np.arange(samples)  # before the k-th draw, all of them wrong, k - 1 are gone
     wrong_left = np.clip(samples - counts[:, None] - drawn, 0, None)
     return 1 - np.cumprod(wrong_left / (samples - drawn), axis=1)
-
-
-def majority_is_right(answers: Sequence[str | None], rewards: Sequence[float]) -> float:
-    """The reward of the answer that most samples of a problem give; where several lead, the mean of theirs.
-
-    Args:
-        answers (`Sequence[str | None]`): final answer of each sample; `None`, where it states none, does not vote.
-        rewards (`Sequence[float]`): reward of each sample; of equal answers the mean counts.
-
-    Returns:
-        `float`: 0 if no sample states an answer.
-    """
-    votes: dict[str, list[float]] = {}
-    for answer, reward in zip(answers, rewards, strict=True):
-        if answer is not None:
-            votes.setdefault(answer, []).append(reward)
-    most = max(map(len, votes.values()), default=0)
-    leading = [sum(rewards) / len(rewards) for rewards in votes.values() if len(rewards) == most]
-    return sum(leading) / len(leading) if leading else 0.0
 
 
 def over_problems(values: Sequence[float]) -> Estimate:

@@ -74,6 +74,15 @@ class MathAccuracyReward:
                 log_metric(f"math_accuracy/{name}", share)
         return [_reward(verdict) for verdict in verdicts]
 
+    def equal_answers(self, pairs: Sequence[tuple[str, str]]) -> list[bool | None]:
+        """For each pair of final answers, whether the second is right where the first is the right answer.
+
+        `None` if that takes longer than the time limit or crashes a worker.
+        """
+        undecided = (Verdict.TIMEOUT, Verdict.CRASHED)
+        verdicts = self.verifier.verify([(found, (right,)) for right, found in pairs])
+        return [None if verdict in undecided else verdict is Verdict.EQUAL for verdict in verdicts]
+
 
 def _reward(verdict: Verdict) -> float | None:
     return None if verdict is Verdict.UNREADABLE_GOLD else float(verdict is Verdict.EQUAL)
@@ -91,12 +100,12 @@ math_accuracy_reward = MathAccuracyReward()
 def gsm8k_final_number(completions: list[Any], answer: list[str], **kwargs: Any) -> list[float | None]:
     """Reward 1 if the last number of a response equals the one after `####` in the row's `answer`, as in GSM8K.
 
-    In a response with a `####` of its own, only the text after it is read. A row whose answer has no number gives
-    `None`.
+    In a response with a `####` of its own, only the text after it is read. A response without a number is wrong, and
+    a row whose answer has none gives `None`.
     """
     rewards: list[float | None] = []
     for completion, gold in zip(completions, answer, strict=True):
-        right = _last_number(gold)
+        right = None if gold is None else _last_number(str(gold))
         rewards.append(None if right is None else float(_last_number(completion_text(completion)) == right))
     return rewards
 
@@ -104,3 +113,11 @@ def gsm8k_final_number(completions: list[Any], answer: list[str], **kwargs: Any)
 def _last_number(text: str) -> float | None:
     numbers = _NUMBER.findall(text[-LONGEST_RESPONSE:].rpartition("####")[2])
     return float(numbers[-1].replace(",", "")) if numbers else None
+
+
+def _number_as_text(text: str) -> str | None:
+    number = _last_number(text)
+    return None if number is None else repr(number)  # in one spelling
+
+
+gsm8k_final_number.final_answer = _number_as_text  # type: ignore[attr-defined]

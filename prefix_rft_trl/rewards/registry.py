@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from .answers import stated_answer
+
 
 RewardFunction = Callable[..., list[float | None]]
 
@@ -106,6 +108,27 @@ def required_columns(reward: RewardFunction) -> list[str]:
     solution_column = getattr(reward, "solution_column", None)
     declared = getattr(reward, "required_columns", ())
     return list(dict.fromkeys([*parameters, *filter(None, [solution_column]), *declared]))
+
+
+def name_of_reward(reward: Any) -> str:
+    return getattr(reward, "__name__", type(reward).__name__)
+
+
+def is_registered(reward: Any) -> bool:
+    """Whether a reward is one of this package or TRL, and not the user's own."""
+    return getattr(reward, "__module__", "").partition(".")[0] in ("prefix_rft_trl", "trl")
+
+
+def answer_finder(reward: RewardFunction) -> Callable[[str], str | None] | None:
+    """How the final answer that a reward judges is found in the text of a response; `None` if it does not say.
+
+    It says so by an attribute `final_answer`, a function from the text to the answer or `None`, or by `answer_markers`
+    if it reads boxes, tags and markers as [`~prefix_rft_trl.rewards.answers.find_final_answer`] does.
+    """
+    final_answer, markers = getattr(reward, "final_answer", None), getattr(reward, "answer_markers", None)
+    if callable(final_answer):
+        return final_answer
+    return None if markers is None else lambda text: stated_answer(text, tuple(markers))
 
 
 def look_beside(recipe: Path) -> None:

@@ -102,9 +102,16 @@ class CurveWriter(TrainerCallback):
         line = {**logs, **measured, **self.cost, "step": state.global_step}
         if state.is_world_process_zero:
             with named_in_errors(self.file), self.file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps(_without_nan(line)) + "\n")
         # By this prefix trackers tell it from the figures of training
         self.log({f"eval_{name}": value for name, value in measured.items()})
+
+
+def _without_nan(line: dict[str, Any]) -> dict[str, Any]:
+    """The values of a line, with `None` for those that JSON cannot hold: they are unknown."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in line.items()
+    }
 
 
 def grpo_tokens(args: Any) -> TokenCounter:

@@ -23,6 +23,11 @@ def read_curve(folder: str | Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+def is_scored(line: dict[str, Any]) -> bool:
+    """Whether the accuracy of a measurement is known: some runs have 0 for that of no problem at all (up to 0.9.0)."""
+    return line.get("accuracy") is not None and line.get("problems", 1) > 0
+
+
 def is_finished(folder: str | Path) -> bool:
     """Whether a run reached its last step. Its state in the folder is what training writes last."""
     state = readable_object(Path(folder) / STATE)

@@ -24,7 +24,7 @@ from prefix_rft_trl.utils.patching import replaced
 from prefix_rft_trl.utils.redaction import redacted
 
 from .fingerprint import is_of_training
-from .folder import read_curve
+from .folder import is_scored, read_curve
 from .record import RunRecord, shown
 from .saved_arguments import SavesNoSecrets
 
@@ -119,7 +119,7 @@ def _accuracy(trainer: Any) -> Iterator[str]:
     step, best = trainer.state.global_step, trainer.state.best_global_step
     if trainer.args.load_best_model_at_end and best is not None and step >= trainer.state.max_steps:
         step = best
-    lines = [line for line in read_curve(trainer.args.output_dir) if line["step"] <= step and "accuracy" in line]
+    lines = [line for line in read_curve(trainer.args.output_dir) if line["step"] <= step and is_scored(line)]
     if not lines:
         return
     number = lines[-1].get("problems")

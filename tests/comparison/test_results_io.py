@@ -66,3 +66,23 @@ def test_each_cell_has_the_runs_of_its_trial(tmp_path):
     cells = table.rows[0].experiments
     assert [cell.runs[0].curve[0]["accuracy"] for cell in cells] == [0.25, 0.75]
     assert [(cell.recipe, cell.settings) for cell in cells] == [("one", {"name": "one"}), ("other", {"name": "other"})]
+
+
+def unscored(step: int, **accuracy: float | None) -> dict:
+    known = {name: value for name, value in line(step, 0, step).items() if name != "accuracy"}
+    return {**known, "problems": 0, **accuracy}
+
+
+@pytest.mark.parametrize(
+    "missing", [{}, {"accuracy": None}, {"accuracy": 0.0}], ids=["left out", "null", "0, to 0.9.0"]
+)
+@pytest.mark.parametrize(("place", "kept"), [(0, []), (1, [0, 8]), (2, [])])
+def test_the_accuracy_of_no_problem_at_all_is_unknown(tmp_path, missing, place, kept):
+    trial = Trial(Path("grpo.yaml"), {}, {"max_steps": 2}, 1)
+    (job,) = jobs_for([trial], tmp_path)
+    steps = [0, 4, 8]
+    lines = [unscored(step, **missing) if step == steps[place] else line(step, 0.5, step) for step in steps]
+    write_curve(job.folder, lines)
+    finish(job.folder)
+    (run,) = collect_runs(trial, tmp_path).runs
+    assert [one["step"] for one in run.curve] == kept

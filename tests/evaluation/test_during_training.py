@@ -1,6 +1,7 @@
 """`eval_strategy: steps` with benchmarks: the scores of a checkpoint, by the code of `prefix-rft eval`."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,11 @@ import pytest
 import yaml
 
 from prefix_rft_trl.cli.main import main
+from prefix_rft_trl.evaluation import during_training
 from prefix_rft_trl.evaluation.during_training import TrainingVLLMSampler
+from prefix_rft_trl.evaluation.samples import Sample
 from prefix_rft_trl.evaluation.sampling import Sampling
+from prefix_rft_trl.evaluation.scores import compute_scores
 from prefix_rft_trl.run.settings import RUN_SETTINGS, settings_of_run
 
 
@@ -109,6 +113,19 @@ def test_a_run_records_how_it_asks(tmp_path):
     run = settings_of_run(str(tmp_path / "model" / "checkpoint-1"))
     assert (run.instruction, run.conversational, run.reward) == ("Work it out:", False, "math_accuracy_reward")
     assert (run.max_new_tokens, run.lab_level) == (48, "hard")
+
+
+def test_a_score_that_is_unknown_is_not_logged_and_makes_no_best_model(monkeypatch):
+    samples = [Sample(0, 0, "9", None, None, 3, False)]
+    scores = {"mine": compute_scores(samples, lambda completions: [])}
+    monkeypatch.setattr(during_training, "measure", lambda *given: scores)
+    logged: dict[str, float] = {}
+    metrics: dict[str, float] = {}
+    trainer = SimpleNamespace(log=logged.update, processing_class=None)
+    during_training.BenchmarkCallback(trainer, []).on_evaluate(None, None, None, metrics)
+    assert logged.keys() == {"eval_mine/truncated", "eval_mine/tokens", "eval_benchmark_seconds"}
+    assert math.isnan(metrics["eval_mine/avg"])
+    assert not metrics["eval_mine/avg"] > -math.inf
 
 
 class Generation:

@@ -1,24 +1,27 @@
-"""avg@k, pass@k, maj@k and paired differences, against what they are by definition."""
+"""avg@k, pass@k, maj@k by spelling and paired differences, against what they are by definition."""
 
+import json
 import math
 from collections import Counter
 from fractions import Fraction
 from itertools import combinations
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t, ttest_rel
 
+from prefix_rft_trl.evaluation.eval_report import COLUMNS, notes_on_scores, scores_table
 from prefix_rft_trl.evaluation.samples import Sample
 from prefix_rft_trl.evaluation.scores import (
     Scores,
     compute_scores,
-    majority_is_right,
     over_problems,
     paired_difference,
     pass_at_k,
 )
+from prefix_rft_trl.evaluation.votes import majority_scores
 
 
 @given(
@@ -57,11 +60,12 @@ def test_the_majority_is_of_those_who_answer_and_ties_share(answers):
     most = max(votes.values(), default=0)
     leading = [answer for answer, number in votes.items() if number == most]
     expected = leading.count("b") / len(leading) if leading else 0
-    assert majority_is_right(answers, [float(answer == "b") for answer in answers]) == expected
+    assert majority_scores([answers], [[float(answer == "b") for answer in answers]], None) == [expected]
 
 
 def test_of_an_answer_about_which_the_verifier_contradicts_itself_the_mean_counts():
-    assert majority_is_right(["9", "9", "9", "4"], [1, 1, 0, 0]) == pytest.approx(2 / 3, abs=1e-15)
+    found = majority_scores([["9", "9", "9", "4"]], [[1, 1, 0, 0]], None)
+    assert found == pytest.approx([2 / 3], abs=1e-15)
 
 
 @given(st.lists(st.tuples(st.integers(0, 32), st.integers(0, 32)), min_size=2, max_size=30))
@@ -106,8 +110,11 @@ SAMPLES = [
 ]
 
 
+READS_ANSWERS = SimpleNamespace(__name__="reads", answer_markers=("#",))
+
+
 def test_figures_are_those_of_a_computation_by_hand():
-    found = compute_scores(SAMPLES)
+    found = compute_scores(SAMPLES, READS_ANSWERS)
     assert (found.problems, found.unscored, found.num_samples) == (3, 1, 3)
     assert found.problem_accuracies == [2 / 3, 1 / 3, 0]
     assert found.problem_indices == [0, 2, 3]
@@ -119,9 +126,40 @@ def test_figures_are_those_of_a_computation_by_hand():
     assert found.answered == pytest.approx(10 / 12)
     assert found.truncated == pytest.approx(3 / 12)
     assert found.mean_tokens == pytest.approx(206 / 12)
+    assert found.unknown == {}
     assert Scores.from_json(found.as_json()) == found
 
 
-def test_samples_of_which_no_problem_can_be_scored_are_an_error():
-    with pytest.raises(ValueError, match="None of the problems has a right answer"):
-        compute_scores(SAMPLES[3:6])
+@pytest.mark.parametrize(
+    ("samples", "reward", "unknown"),
+    [
+        (SAMPLES, SimpleNamespace(__name__="mine"), {"majority", "answered"}),
+        (SAMPLES[3:6], READS_ANSWERS, {"mean", "pass_at_k", "majority"}),  # no reward at all
+        (SAMPLES[3:6], SimpleNamespace(__name__="mine"), {"mean", "pass_at_k", "majority", "answered"}),
+        (SAMPLES[6:8], READS_ANSWERS, set()),  # one problem
+        (SAMPLES[6:7], READS_ANSWERS, set()),  # one sample, without an answer: that is a wrong one
+    ],
+)
+def test_what_is_unknown_is_null_with_a_reason_and_never_0(samples, reward, unknown):
+    found = compute_scores(samples, reward)
+    written = json.loads(json.dumps(found.as_json(), allow_nan=False))
+    assert {name for name, value in written.items() if value is None} == written["unknown"].keys() == unknown
+    assert all(reward.__name__ in reason for reason in written["unknown"].values())
+    assert Scores.from_json(written) == found
+    table = scores_table({"model": {"lab": found}}, [1, 99])
+    cells = dict(zip(table.header, table.rows[0], strict=True))
+    dashes = {COLUMNS[name] for name in unknown} | ({"pass@1"} if "pass_at_k" in unknown else set())
+    assert {name for name, cell in cells.items() if cell == "-"} == dashes - {"pass@k"} | {"pass@99"}
+    notes = notes_on_scores({"model": {"lab": found}}, [1, 99])
+    assert all(note.startswith("model on lab: ") for note in notes)
+    assert all(
+        any(COLUMNS[name] in note and reason in note for note in notes) for name, reason in found.unknown.items()
+    )
+    assert f"pass@99 unknown: n is {found.num_samples}" in notes[-1]
+
+
+def test_of_how_many_problems_the_figures_are_stands_in_the_table_and_under_it():
+    evaluated = {name: {"lab": compute_scores(SAMPLES, READS_ANSWERS)} for name in ("one", "other")}
+    assert [row[2] for row in scores_table(evaluated, []).rows] == ["3 of 4"] * 2
+    (note,) = notes_on_scores(evaluated, [])
+    assert note.startswith("one on lab, other on lab: the figures are of 3 of 4 problems")

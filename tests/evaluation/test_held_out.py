@@ -113,10 +113,14 @@ def test_measuring_leaves_the_random_state_and_the_mode_of_the_model(trainer):
     assert not any(weight.grad is not None for weight in model.parameters())
 
 
-@pytest.mark.parametrize(("rewards", "accuracy"), [([1.0, None, 0.0, float("nan")], 0.5), ([None] * 4, 0.0)])
-def test_a_problem_that_no_reward_scores_counts_in_no_mean(trainer, rewards, accuracy):
+@pytest.mark.parametrize(
+    ("rewards", "expected"),
+    [([1.0, None, 0.0, float("nan")], {"accuracy": 0.5, "problems": 2}), ([None] * 4, {"problems": 0})],
+)
+def test_a_problem_that_no_reward_scores_counts_in_no_mean(trainer, rewards, expected):
     rows = lab.load_dataset("test", 4)
-    assert measure(trainer, rows, lambda prompts, **columns: rewards, 2)["accuracy"] == accuracy
+    found = measure(trainer, rows, lambda prompts, **columns: rewards, 2)
+    assert found == expected | {"length": found["length"]}, "no accuracy of no problem"
 
 
 def test_the_reward_gets_the_columns_of_the_row(trainer):

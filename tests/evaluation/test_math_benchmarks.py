@@ -13,6 +13,7 @@ import pytest
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.evaluation.samples import Sample
 from prefix_rft_trl.evaluation.scores import compute_scores
+from prefix_rft_trl.rewards import math_accuracy_reward
 
 
 FILES = sorted((Path(os.environ.get("PREFIX_RFT_DATA", "")) / "math_benchmarks").glob("*.jsonl"))
@@ -52,7 +53,7 @@ def expected_of(golds: list[Any], scored: list[int]) -> dict[str, Any]:
             answer = str(is_right) if "boxed" in text else None
             reward = float(is_right) if problem in scored else None
             samples.append(Sample(problem, number, text, answer, reward, len(text.encode()) + ends, not ends))
-    return compute_scores(samples).as_json()
+    return compute_scores(samples, math_accuracy_reward).as_json()
 
 
 def evaluate(files: list[Path], model: Path, output_dir: Path, answer_by) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Faults of the input are reported in one sentence, before a model is loaded or anything is written."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -175,7 +176,7 @@ def evaluated(folder: Path, problems: str, indices: list[int], benchmark: str = 
     """What an evaluation leaves."""
     of_problems = [1.0 for _ in indices]
     mean = Estimate(1.0, None, 1)
-    figures = Scores(len(indices), 0, 1, mean, [1.0], 1.0, 1.0, 0.0, 3.0, of_problems, indices)
+    figures = Scores(len(indices), 2 - len(indices), 1, mean, [1.0], 1.0, 1.0, 0.0, 3.0, of_problems, indices, {})
     (folder / benchmark).mkdir(parents=True)
     (folder / benchmark / "figures.json").write_text(json.dumps(figures.as_json()))
     (folder / benchmark / "settings.json").write_text(json.dumps({"problems": problems}))
@@ -188,10 +189,15 @@ def test_results_that_cannot_be_compared(said, tmp_path, capsys):
     assert f"There are in: {first}." in said("--compare", first, tmp_path / "runs")
     assert "holds no scores" in said("--compare", tmp_path / "gone", first)
     others = evaluated(tmp_path / "others", "def", [0, 1])
-    assert "problems of lab are not those of both models" in said("--compare", first, others)
-    unscored = evaluated(tmp_path / "unscored", "abc", [0, 2])
-    assert "problems of lab are not those of both models" in said("--compare", first, unscored)
+    assert "the problems are not the same" in said("--compare", first, others)
     elsewhere = evaluated(tmp_path / "elsewhere", "abc", [0, 1], "aime24")
     assert "No benchmark was evaluated for both" in said("--compare", first, elsewhere)
     assert main(["eval", "--compare", str(first), str(evaluated(tmp_path / "same", "abc", [0, 1]))]) == 0
     assert "same - first" in capsys.readouterr().out
+    partly = evaluated(tmp_path / "partly", "abc", [1])
+    assert main(["eval", "--compare", str(first), str(partly)]) == 0
+    assert "On lab the figures are of the 1 of 2 problems scored for both models." in capsys.readouterr().out
+    assert main(["eval", "--compare", str(partly), str(evaluated(tmp_path / "not", "abc", []))]) == 0
+    shown = capsys.readouterr().out
+    assert "Unknown on lab: no problem is scored for both models." in shown
+    assert re.search(r"^ lab +- +- +- *$", shown, re.MULTILINE), shown

@@ -194,6 +194,14 @@ def test_only_the_main_process_writes_but_all_measure(tmp_path, monkeypatch):
     assert not (tmp_path / "curve.jsonl").exists()
 
 
+def test_a_line_holds_null_for_what_is_no_number(tmp_path):
+    measured = {"accuracy": 0.5, "nan": float("nan"), "infinity": float("inf")}
+    writer = CurveWriter(str(tmp_path), 1, lambda model: measured, lambda *logs: (0.0, 0.0), lambda logs: None)
+    writer.on_train_begin(None, State(), None)
+    (line,) = read_curve(tmp_path)
+    assert (line["accuracy"], line["nan"], line["infinity"]) == (0.5, None, None)
+
+
 # Trackers and the trainer's state
 
 

@@ -185,6 +185,7 @@ LINES = [
         ({}, [{"step": 4, "accuracy": -0.5, "problems": 40}], ["| 4 | -0.500 |  |"]),  # no share
         ({}, [{"step": 4, "accuracy": 1.0, "problems": 40}], ["| 4 | 1.000 | 0.912 to 1.000 |"]),
         ({}, [{"step": 4, "loss": 1.0}], []),
+        ({}, [{"step": 4, "accuracy": 0.0, "problems": 0}], []),  # of no problem, as runs to 0.9.0 wrote it
         ({}, [], []),
     ],
     ids=str,

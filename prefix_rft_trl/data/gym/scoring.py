@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from prefix_rft_trl.rewards.answers import log_answers, stated_answer
+from prefix_rft_trl.rewards.answers import MARKERS, log_answers, stated_answer
 from prefix_rft_trl.rewards.verification.worker_pool import Failure, WorkerPool
 
 from .evaluators import find_evaluators
@@ -42,6 +42,7 @@ class ReasoningGymScore:
 
     __name__ = "reasoning_gym_score"
     required_columns = ("entry",)
+    answer_markers = MARKERS
 
     def __init__(
         self, num_workers: int | None = None, time_limit: float = 5.0, unchecked_tasks: str | Sequence[str] = ()
