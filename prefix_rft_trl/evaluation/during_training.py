@@ -64,20 +64,27 @@ def measure(trainer: Any, benchmarks: list[Benchmark]) -> dict[str, Scores]:
     return {benchmark.name: compute_scores(_sample(trainer, model, benchmark)[0]) for benchmark in benchmarks}
 
 
-def measure_held_out(trainer: Any, held_out: HeldOutSplit) -> dict[str, float]:
+def measure_held_out(trainer: Any, held_out: HeldOutSplit) -> dict[str, Any]:
     """One answer to each problem of an encoded split, shared out over the processes.
 
     Returns:
         `dict`: `accuracy`, the mean reward over the problems that could be scored (0 if there is none); `problems`,
-        their number; `length`, the mean number of tokens of an answer; and the mean of each further reward by its
-        name.
+        their number; `length`, the mean number of tokens of an answer; `truncated`, the share of answers that the
+        budget has cut off; the mean of each further reward by its name; and `problem_rewards`, the first reward of
+        each problem (`None` for one that could not be scored).
     """
     rewards = (held_out.reward, *held_out.further_rewards)
     scored = _sample(trainer, _load(trainer), *(replace(held_out, reward=reward) for reward in rewards))
     names = ["accuracy", *map(name_of_reward, held_out.further_rewards)]
     means = {name: _mean_reward(samples) for name, samples in zip(names, scored, strict=True)}
-    problems = sum(sample.reward is not None for sample in scored[0])
-    return {**means, "problems": problems, "length": sum(sample.tokens for sample in scored[0]) / len(scored[0])}
+    answers, number = scored[0], len(scored[0])
+    return {
+        **means,
+        "problems": sum(answer.reward is not None for answer in answers),
+        "length": sum(answer.tokens for answer in answers) / number,
+        "truncated": sum(answer.is_truncated for answer in answers) / number,
+        "problem_rewards": [answer.reward for answer in answers],
+    }
 
 
 def _mean_reward(samples: list[Sample]) -> float:
