@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.utils.intervals import Estimate
 from prefix_rft_trl.utils.markdown import fenced, plain_markdown
 from prefix_rft_trl.utils.tables import TextTable
 from prefix_rft_trl.utils.tables import print_table as print_text_table
+
+from .uncertainty import MeanOverRuns
 
 
 MISSING = "-"
@@ -46,11 +47,16 @@ class ReportTable:
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A drawing: path relative to the report, SVG, and a description for those who do not see it."""
+    """A drawing: path relative to the report, as SVG and PNG, and a description for those who do not see it."""
 
     path: str
     svg: str
+    png: bytes
     description: str
+
+    @property
+    def png_path(self) -> str:
+        return self.path.removesuffix(".svg") + ".png"
 
 
 Block = str | ReportTable | list[ReportFigure]
@@ -107,6 +113,12 @@ def _markdown_table(table: ReportTable) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))
 
 
+def markdown_width(rows: Sequence[Sequence[str]]) -> int:
+    """The width of a table of cells in the Markdown, in columns."""
+    header, *others = rows
+    return max(map(len, _markdown_table(ReportTable("", list(header), [list(row) for row in others])).splitlines()))
+
+
 def to_html(report: ComparisonReport, markdown: str) -> str:
     """One HTML file that fetches nothing, from the report as Markdown, with its figures and all settings."""
     from jinja2 import Environment
@@ -159,13 +171,10 @@ def print_table(table: ReportTable) -> None:
     console.print(f"\n{table.caption}\n")
 
 
-def format_accuracy(estimate: Estimate | None, over_problems: tuple[float, float] | None = None) -> str:
-    """`0.912 ± 0.013`; for a single seed or seeds that do not differ `0.912`, or `0.912 (0.870 to 0.942)`."""
-    if estimate is None:
-        return MISSING
-    if estimate.half_width:
-        return estimate.text(3)
-    return f"{estimate.mean:.3f}" + (" ({:.3f} to {:.3f})".format(*over_problems) if over_problems else "")
+def format_mean(mean: MeanOverRuns, sign: str = "") -> str:
+    """`0.912 (0.870 to 0.942)`, without an interval where nothing tells one; `sign="+"` writes that of all figures."""
+    interval = mean.interval and [f"{end:{sign}.3f}" for end in mean.interval]
+    return f"{mean.mean:{sign}.3f}" + (f" ({interval[0]} to {interval[1]})" if interval else "")
 
 
 def format_tokens(count: float) -> str:

@@ -15,8 +15,9 @@ import torch
 
 from prefix_rft_trl import __version__
 
+from .folder import ENVIRONMENT
 
-ENVIRONMENT = "environment.jsonl"
+
 PACKAGES = ("trl", "transformers", "torch")
 CPU_INFO = Path("/proc/cpuinfo")
 

@@ -12,9 +12,8 @@ from typing import Any
 from prefix_rft_trl.models.adapters import MERGED, RECORD
 from prefix_rft_trl.models.sources import ADAPTER_CONFIG, CONFIG
 
-from .environment import ENVIRONMENT
 from .fingerprint import RunFingerprint, describe_changes
-from .folder import CURVE, STATE, is_finished, last_checkpoint
+from .folder import CURVE, ENVIRONMENT, STATE, is_finished, last_checkpoint
 from .progress import PROGRESS
 from .record import RunRecord
 from .settings import RUN_SETTINGS

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from prefix_rft_trl.run import environment
-from prefix_rft_trl.run.environment import ENVIRONMENT, RunEnvironment
+from prefix_rft_trl.run.environment import RunEnvironment
+from prefix_rft_trl.run.folder import ENVIRONMENT
 
 
 def arguments(device: str = "cpu", processes: int = 1, **others) -> SimpleNamespace:

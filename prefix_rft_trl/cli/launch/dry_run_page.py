@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from prefix_rft_trl.data.held_out import HELD_OUT
 from prefix_rft_trl.estimates.cost import GB, Workload, memory, seconds_of_step
 from prefix_rft_trl.estimates.devices import NO_GPU_HERE
-from prefix_rft_trl.run.environment import ENVIRONMENT
-from prefix_rft_trl.run.folder import CURVE, STATE
+from prefix_rft_trl.run.folder import CURVE, ENVIRONMENT, STATE
 from prefix_rft_trl.run.progress import PROGRESS
 from prefix_rft_trl.run.settings import RUN_SETTINGS
 from prefix_rft_trl.run.used_folder import STAGE_RECIPE
