@@ -14,6 +14,7 @@ from prefix_rft_trl.comparison.statistics import (
     differing_settings,
     mean_curve,
     summarize,
+    truncated_share,
 )
 
 
@@ -55,6 +56,30 @@ def test_best_and_final_show_a_run_that_peaks_and_collapses():
     assert found.final.mean == pytest.approx(0.4)
     assert found.best == pytest.approx(0.8)
     assert found.total == Cost(step=20, seconds=5, generated_tokens=200, trained_tokens=140)
+
+
+@pytest.mark.parametrize(
+    ("ends", "share"),
+    [
+        ([{"truncated": 0.2}, {"truncated": 0.4}], 0.3),
+        ([{"length": 56.0}, {"length": 30.0}], 1.0),  # of earlier releases, where all were cut off
+        ([{"length": 30.0}], None),
+        ([{"length": 56.0, "truncated": 0.9}], 0.9),
+    ],
+)
+def test_the_share_of_answers_that_were_cut_off_is_that_of_the_last_measurement(ends, share):
+    runs = [
+        Run(seed, [{"accuracy": 0.5, "truncated": 1.0}, {"accuracy": 0.5, **end}]) for seed, end in enumerate(ends)
+    ]
+    found = truncated_share(experiment({"measure_max_new_tokens": 56}, runs))
+    assert found == (share if share is None else pytest.approx(share))
+
+
+def test_measurements_of_no_problem_count_nowhere():
+    unknown = run(0, 0.1, 0.0, 0.9, problems=[5, 0, 5])
+    assert list(mean_curve([unknown], "accuracy")) == [0, 20]
+    assert cost_to_reach(unknown, 0.0).step == 0
+    assert summarize(experiment({}, [unknown, run(1, 0.5, 0.5, 0.0, problems=[5, 5, 0])]), 0.5).final.seeds == 1
 
 
 def test_an_experiment_without_measurements_has_no_summary():
