@@ -66,7 +66,8 @@ Block = str | ReportTable | list[ReportFigure]
 class ComparisonReport:
     """A report; its sections are titles with paragraphs, tables and groups of figures.
 
-    `settings` are those of each experiment by its label, for the page alone.
+    For the page alone, `settings` are those of each experiment by its label, and `colours` those of methods in the
+    figures by the label of a row.
     """
 
     title: str
@@ -74,6 +75,7 @@ class ComparisonReport:
     introduction: list[str]
     sections: list[tuple[str, list[Block]]]
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    colours: dict[str, str] = field(default_factory=dict)
 
     @property
     def figures(self) -> list[ReportFigure]:
@@ -128,7 +130,11 @@ def to_html(report: ComparisonReport, markdown: str) -> str:
     parser.add_render_rule("image", _inline_figure)
     parser.add_render_rule("table_open", lambda *_: '<div class="scroll" tabindex="0"><table>\n')
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
-    env = {"figures": {figure.path: figure.svg for figure in report.figures}}
+    parser.add_render_rule("td_open", _coloured_cell)
+    env = {
+        "figures": {figure.path: figure.svg for figure in report.figures},
+        "colours": {plain_markdown(label): colour for label, colour in report.colours.items()},
+    }
     tokens = parser.parse(markdown, env)
 
     def render(part: Sequence[Any]) -> str:
@@ -159,6 +165,14 @@ def _inline_figure(renderer: Any, tokens: Sequence[Any], place: int, options: An
     if svg is None:  # of a label that holds an image
         return description
     return f'<img src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}" alt="{description}">'
+
+
+def _coloured_cell(renderer: Any, tokens: Sequence[Any], place: int, options: Any, env: Any) -> str:
+    """The first cell of a row has the colour that its method has in the figures."""
+    colour = env["colours"].get(tokens[place + 1].content)
+    if colour and tokens[place - 1].type == "tr_open":
+        tokens[place].attrSet("style", f"box-shadow: inset 0.35rem 0 {colour}, inset 0.45rem 0 #ffffff")
+    return renderer.renderToken(tokens, place, options, env)
 
 
 def print_table(table: ReportTable) -> None:

@@ -73,7 +73,8 @@ def build_report(comparison: Comparison) -> ComparisonReport:
     measured = f"Accuracy: {comparison.measured} {_problems_and_models(comparison)}".rstrip()
     introduction = [measured, *_explanations(comparison), differing_environments(comparison), SETTINGS]
     shown = [text for text in introduction if text]
-    return ComparisonReport(comparison.title, comparison.command, shown, sections, _all_settings(comparison))
+    colours = {label: style.colour for label, style in styles.items()}
+    return ComparisonReport(comparison.title, comparison.command, shown, sections, _all_settings(comparison), colours)
 
 
 def _explanations(comparison: Comparison) -> list[str]:

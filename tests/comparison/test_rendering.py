@@ -1,5 +1,6 @@
 """The Markdown lines up in a terminal; the page is one file, and safe whatever a recipe calls its rows."""
 
+import html
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -7,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from markdown_it import MarkdownIt
 
-from prefix_rft_trl.comparison import rendering
+from prefix_rft_trl.comparison import curves, rendering
 from prefix_rft_trl.comparison.report import write_report
 from prefix_rft_trl.comparison.results import Comparison, ResultRow, ResultTable
 from prefix_rft_trl.utils.printable import printable
@@ -52,6 +53,15 @@ def test_the_page_is_one_file_that_fetches_nothing_and_has_all_figures(report):
     assert len(page.values("src")) == len(list((report / "figures").glob("*.svg"))) == 8
     assert all(source.startswith("data:image/svg+xml;base64,") for source in page.values("src"))
     assert all("At the end: SFT" in description for description in page.values("alt")[1:3])
+
+
+def test_a_method_has_its_colour_in_the_tables_too(comparison, report):
+    styles = curves.styles([[row.label for row in table.rows] for table in comparison.tables])
+    text = (report / "report.html").read_text()
+    shown = dict(re.findall(r'<td style="box-shadow: inset 0.35rem 0 (#\w{6})[^>]*>([^<]+)<', text))
+    assert {html.unescape(label): colour for colour, label in shown.items()} == {
+        label: style.colour for label, style in styles.items()
+    }
 
 
 def test_the_contents_lead_to_each_section(report):
