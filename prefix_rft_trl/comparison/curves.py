@@ -1,27 +1,29 @@
-"""Draw the figures of a report as SVG: the same bytes for the same results, whatever fonts and settings there are."""
+"""Draw the curves of a report: a line for each method, a band over its seeds, and dots where each seed ends."""
 
-import io
-import re
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from prefix_rft_trl.utils.intervals import Estimate
-from prefix_rft_trl.utils.plot_style import COLOURS, INK, RULE, SETTINGS
+from prefix_rft_trl.utils.plot_style import COLOURS, INK, RULE
 
+from .drawing import SEED_DOT, WIDTH, Drawing, drawn, wrapped
 from .results import Run
 from .statistics import mean_curve
+from .uncertainty import bounded_interval
 
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SOLID, DASHED, DOTTED, MIXED = "-", (0, (5, 1.5)), (0, (1.6, 1.2)), (0, (6, 1.5, 1.5, 1.5))
 DASHES: tuple[Any, ...] = (DASHED, SOLID, DOTTED, MIXED, SOLID, DOTTED, SOLID, DASHED)
 MAX_TOGETHER = len(COLOURS)  # curves that can be told apart in one figure
-WIDTH = 5.4  # inches: half of a page, or all of a phone
 PANEL_COLUMNS = 2
-MATPLOTLIB_STYLE = ["default", SETTINGS]  # whatever the user's own settings are
-NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+CAPTION = (
+    "Curves: the mean over seeds. Bands: the 95% interval over seeds alone (Student's t, of a share within 0 and 1); "
+    "a single seed has none. Dots at the end of a curve: one for each seed. A method has one colour and mark in all "
+    "figures."
+)
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,12 @@ class Style:
     marker: str
     dashes: Any
 
-
-OTHER = Style(COLOURS[-1], ".", SOLID)  # for a method that has a panel to itself
+    @classmethod
+    def numbered(cls, number: int) -> "Style":
+        """One of 64 styles. The first eight differ in colour, mark and line, the others at least in the mark."""
+        place, turn = number % len(COLOURS), number // len(COLOURS)
+        shifted = (place + turn) % len(MARKERS)
+        return cls(COLOURS[place], MARKERS[shifted], DASHES[shifted])
 
 
 @dataclass(frozen=True)
@@ -71,16 +77,17 @@ VIEWS = (
 def styles(figures: Sequence[Sequence[str]]) -> dict[str, Style]:
     """A style for each name; `figures` are the names that each figure shows together.
 
-    A new name gets a style that no figure has, or, when these are used up, one that its own figure does not have.
+    A new name gets a style that no other has, if its figure can have it in a colour that is not there yet.
     """
     chosen: dict[str, int] = {}
     for names in figures:
-        for name in names:
+        for name in dict.fromkeys(names):
             if name not in chosen:
-                here = {chosen[other] for other in names if other in chosen}
-                unused = [i for i in range(MAX_TOGETHER) if i not in chosen.values()]
-                chosen[name] = next(iter(unused or [i for i in range(MAX_TOGETHER) if i not in here]), 0)
-    return {name: Style(COLOURS[i], MARKERS[i], DASHES[i]) for name, i in chosen.items()}
+                here = {chosen[other] % MAX_TOGETHER for other in names if other in chosen}
+                free = (number for number in count() if number not in chosen.values())
+                has_free_colour = len(here) < MAX_TOGETHER
+                chosen[name] = next(n for n in free if n % MAX_TOGETHER not in here or not has_free_colour)
+    return {name: Style.numbered(number) for name, number in chosen.items()}
 
 
 Points = list[tuple[Estimate, Estimate]]
@@ -97,22 +104,15 @@ def points(method: Method, view: View) -> Points:
     return [(across[step], value) for step, value in mean_curve(runs, view.y).items() if step in across]
 
 
-def draw(methods: Sequence[Method], view: View, threshold: float, apart: bool = False) -> str | None:
-    """The methods' means over seeds with bands of the 95% interval, as SVG; `None` if none has such values.
+def draw(methods: Sequence[Method], view: View, threshold: float, apart: bool = False) -> Drawing | None:
+    """The methods' means over seeds with bands of the 95% interval; `None` if none has such values.
 
     More methods than can be told apart get a panel each (`apart`), the others grey behind it.
     """
     curves = [(method, line) for method in methods if (line := points(method, view))]
     if not curves:
         return None
-    from matplotlib import style
-    from matplotlib.figure import Figure  # without pyplot: no display, no global state
-
-    with style.context(MATPLOTLIB_STYLE):
-        figure, svg = Figure(layout="constrained"), io.StringIO()
-        (_draw_apart if apart else _draw_together)(figure, curves, view, threshold)
-        figure.savefig(svg, format="svg", metadata=NO_METADATA)
-    return round_coordinates(svg.getvalue())
+    return drawn(lambda figure: (_draw_apart if apart else _draw_together)(figure, curves, view, threshold))
 
 
 def _draw_together(figure: Any, curves: Curves, view: View, threshold: float) -> None:
@@ -120,7 +120,7 @@ def _draw_together(figure: Any, curves: Curves, view: View, threshold: float) ->
     figure.set_size_inches(WIDTH, 3.5 + 0.2 * legend_rows)
     axes = figure.subplots()
     for method, curve in curves:
-        _draw_curve(axes, method, curve)
+        _draw_curve(axes, method, curve, view)
     _format_axes(axes, view, threshold)
     figure.legend(loc="outside lower center", ncols=2, handlelength=3.4)
 
@@ -132,10 +132,9 @@ def _draw_apart(figure: Any, curves: Curves, view: View, threshold: float) -> No
     for number, (panel, (method, curve)) in enumerate(zip(panels, curves, strict=False)):
         for _, line in curves:
             panel.plot([x.mean for x, _ in line], [y.mean for _, y in line], color=RULE, linewidth=1)
-        _draw_curve(panel, method, curve)
+        _draw_curve(panel, method, curve, view)
         _format_axes(panel, view, threshold)
-        title = "\n".join(textwrap.wrap(method.label, 36)[:2])
-        panel.set_title(title, fontsize=9, fontweight="normal")
+        panel.set_title(wrapped(method.label, 36), fontsize=9, fontweight="normal")
         panel.set_xlabel("")
         panel.tick_params(labelbottom=number + PANEL_COLUMNS >= len(curves))
     for panel in panels[len(curves) :]:
@@ -144,12 +143,24 @@ def _draw_apart(figure: Any, curves: Curves, view: View, threshold: float) -> No
     figure.supxlabel(X_TITLES[view.x], fontsize=10)
 
 
-def _draw_curve(axes: Any, method: Method, curve: Points) -> None:
+def _draw_curve(axes: Any, method: Method, curve: Points, view: View) -> None:
     x, y, style = [across.mean for across, _ in curve], [up for _, up in curve], method.style
     if all(value.half_width is not None for value in y):
-        axes.fill_between(x, [v.low for v in y], [v.high for v in y], color=style.colour, alpha=0.14, linewidth=0)
+        lows, highs = zip(*(band(value, view.is_share) for value in y), strict=True)
+        axes.fill_between(x, lows, highs, color=style.colour, alpha=0.14, linewidth=0)
     look = {"color": style.colour, "linestyle": style.dashes, "marker": style.marker}
     axes.plot(x, [value.mean for value in y], **look, linewidth=1.8, markersize=4.5, label=method.label)
+    if len(method.runs) > 1:
+        ends = [ends[0] for run in method.runs if (ends := points(Method("", style, [run]), view)[-1:])]
+        places = [across.mean for across, _ in ends], [up.mean for _, up in ends]
+        axes.plot(*places, **SEED_DOT, color=style.colour, clip_on=False, zorder=3)
+
+
+def band(value: Estimate, is_share: bool) -> tuple[float, float]:
+    """The ends of a mean's interval over seeds; those of a share lie within 0 and 1."""
+    if not (is_share and value.half_width):
+        return value.low, value.high
+    return bounded_interval(value.mean, value.half_width, draws=0) or (value.low, value.high)
 
 
 def _format_axes(axes: Any, view: View, threshold: float) -> None:
@@ -168,8 +179,3 @@ def short_number(value: float, position: int | None = None) -> str:
     if abs(value) >= 1e6:
         return f"{value / 1e6:g}M"
     return f"{value / 1e3:g}k" if abs(value) >= 10_000 else f"{value:g}"
-
-
-def round_coordinates(svg: str) -> str:
-    """Round to a hundredth of a point and put paths on one line, for half the size."""
-    return re.sub(r' (d|x|y)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]).replace(" \n", " "), svg)

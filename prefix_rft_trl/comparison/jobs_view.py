@@ -1,5 +1,6 @@
 """Show runs while they train: live lines in a terminal, elsewhere a plain line for each now and then."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -7,9 +8,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from prefix_rft_trl.run.folder import is_finished, is_scored, read_curve
+from prefix_rft_trl.run.folder import is_finished, read_curve
 from prefix_rft_trl.run.progress import RunProgress
 from prefix_rft_trl.utils.printable import printable
+
+from .results import known_accuracy
 
 
 if TYPE_CHECKING:
@@ -61,7 +64,8 @@ class JobStatus:
         self.progress = RunProgress.read(folder) or self.progress
         with suppress(ValueError):  # a damaged curve is for the run to refuse
             if curve := read_curve(folder):
-                self.accuracy = curve[-1]["accuracy"] if is_scored(curve[-1]) else None
+                accuracy = known_accuracy(curve[-1])
+                self.accuracy = accuracy if math.isfinite(accuracy) else None
 
     @property
     def full_name(self) -> str:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.utils.intervals import Estimate
 from prefix_rft_trl.utils.markdown import fenced, plain_markdown
 from prefix_rft_trl.utils.tables import TextTable
 from prefix_rft_trl.utils.tables import print_table as print_text_table
+
+from .uncertainty import MeanOverRuns
 
 
 MISSING = "-"
@@ -46,11 +47,16 @@ class ReportTable:
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A drawing: path relative to the report, SVG, and a description for those who do not see it."""
+    """A drawing: path relative to the report, as SVG and PNG, and a description for those who do not see it."""
 
     path: str
     svg: str
+    png: bytes
     description: str
+
+    @property
+    def png_path(self) -> str:
+        return self.path.removesuffix(".svg") + ".png"
 
 
 Block = str | ReportTable | list[ReportFigure]
@@ -60,7 +66,8 @@ Block = str | ReportTable | list[ReportFigure]
 class ComparisonReport:
     """A report; its sections are titles with paragraphs, tables and groups of figures.
 
-    `settings` are those of each experiment by its label, for the page alone.
+    For the page alone, `settings` are those of each experiment by its label, and `colours` those of methods in the
+    figures by the label of a row.
     """
 
     title: str
@@ -68,6 +75,7 @@ class ComparisonReport:
     introduction: list[str]
     sections: list[tuple[str, list[Block]]]
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    colours: dict[str, str] = field(default_factory=dict)
 
     @property
     def figures(self) -> list[ReportFigure]:
@@ -107,6 +115,12 @@ def _markdown_table(table: ReportTable) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))
 
 
+def markdown_width(rows: Sequence[Sequence[str]]) -> int:
+    """The width of a table of cells in the Markdown, in columns."""
+    header, *others = rows
+    return max(map(len, _markdown_table(ReportTable("", list(header), [list(row) for row in others])).splitlines()))
+
+
 def to_html(report: ComparisonReport, markdown: str) -> str:
     """One HTML file that fetches nothing, from the report as Markdown, with its figures and all settings."""
     from jinja2 import Environment
@@ -116,7 +130,11 @@ def to_html(report: ComparisonReport, markdown: str) -> str:
     parser.add_render_rule("image", _inline_figure)
     parser.add_render_rule("table_open", lambda *_: '<div class="scroll" tabindex="0"><table>\n')
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
-    env = {"figures": {figure.path: figure.svg for figure in report.figures}}
+    parser.add_render_rule("td_open", _coloured_cell)
+    env = {
+        "figures": {figure.path: figure.svg for figure in report.figures},
+        "colours": {plain_markdown(label): colour for label, colour in report.colours.items()},
+    }
     tokens = parser.parse(markdown, env)
 
     def render(part: Sequence[Any]) -> str:
@@ -149,6 +167,14 @@ def _inline_figure(renderer: Any, tokens: Sequence[Any], place: int, options: An
     return f'<img src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}" alt="{description}">'
 
 
+def _coloured_cell(renderer: Any, tokens: Sequence[Any], place: int, options: Any, env: Any) -> str:
+    """The first cell of a row has the colour that its method has in the figures."""
+    colour = env["colours"].get(tokens[place + 1].content)
+    if colour and tokens[place - 1].type == "tr_open":
+        tokens[place].attrSet("style", f"box-shadow: inset 0.35rem 0 {colour}, inset 0.45rem 0 #ffffff")
+    return renderer.renderToken(tokens, place, options, env)
+
+
 def print_table(table: ReportTable) -> None:
     """Print a table in the terminal, and its caption below it."""
     from rich.console import Console
@@ -159,13 +185,10 @@ def print_table(table: ReportTable) -> None:
     console.print(f"\n{table.caption}\n")
 
 
-def format_accuracy(estimate: Estimate | None, over_problems: tuple[float, float] | None = None) -> str:
-    """`0.912 ± 0.013`; for a single seed or seeds that do not differ `0.912`, or `0.912 (0.870 to 0.942)`."""
-    if estimate is None:
-        return MISSING
-    if estimate.half_width:
-        return estimate.text(3)
-    return f"{estimate.mean:.3f}" + (" ({:.3f} to {:.3f})".format(*over_problems) if over_problems else "")
+def format_mean(mean: MeanOverRuns, sign: str = "") -> str:
+    """`0.912 (0.870 to 0.942)`, without an interval where nothing tells one; `sign="+"` writes that of all figures."""
+    interval = mean.interval and [f"{end:{sign}.3f}" for end in mean.interval]
+    return f"{mean.mean:{sign}.3f}" + (f" ({interval[0]} to {interval[1]})" if interval else "")
 
 
 def format_tokens(count: float) -> str:

@@ -1,7 +1,13 @@
 """Results of a comparison: tables of experiments, each run with several seeds."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Any
+
+from prefix_rft_trl.run.folder import is_scored
+
+
+PROBLEM_REWARDS = "problem_rewards"  # in a measurement
 
 
 @dataclass(frozen=True)
@@ -12,12 +18,41 @@ class Run:
         seed (`int`): of the run.
         curve (`list[dict]`): a line for each measurement, the first before training and the last at its end: `step`
             (optimizer steps over all stages), `seconds` of training so far, `accuracy` on the held-out problems
-            without any prefix, `length` of those answers in tokens, `generated_tokens` and `trained_tokens` so far,
-            and what the trainer logged (`policy_entropy` in nats, `prefix/length` in tokens, ...).
+            without any prefix, `problems`, the number of those that could be scored, `length` of the answers in
+            tokens, `truncated`, the share of them that the budget has cut off, `generated_tokens` and
+            `trained_tokens` so far, and what the trainer logged (`policy_entropy` in nats, `prefix/length` in tokens,
+            ...). The last one also has `problem_rewards`, the reward of each problem.
+        environments (`list[dict]`): what it trained with, as in its `environment.jsonl`.
     """
 
     seed: int
     curve: list[dict[str, Any]]
+    environments: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def accuracy(self) -> float:
+        """The final accuracy; NaN if it is unknown."""
+        return known_accuracy(self.curve[-1]) if self.curve else math.nan
+
+    @property
+    def problems(self) -> int:
+        """The number of problems that the final accuracy is a mean over; 0 if that is unknown."""
+        return self.curve[-1].get("problems", 0) if self.curve else 0
+
+    @property
+    def problem_rewards(self) -> list[float | None]:
+        """The final reward of each problem, `None` where it could not be scored; empty if they are not recorded."""
+        return self.curve[-1].get(PROBLEM_REWARDS) or [] if self.curve else []
+
+    @property
+    def asked(self) -> int:
+        """The number of problems that it was measured on; 0 if that is unknown."""
+        return len(self.problem_rewards) or self.problems
+
+
+def known_accuracy(line: dict[str, Any]) -> float:
+    """The accuracy of a measurement; NaN where no problem could be scored."""
+    return float(line["accuracy"]) if is_scored(line) else math.nan
 
 
 @dataclass(frozen=True)
@@ -38,8 +73,8 @@ class Experiment:
 
     @property
     def measured_runs(self) -> list[Run]:
-        """The runs with at least one measurement."""
-        return [run for run in self.runs if run.curve]
+        """The runs whose final accuracy is known."""
+        return [run for run in self.runs if math.isfinite(run.accuracy)]
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.run.folder import is_finished, is_scored, read_curve
+from prefix_rft_trl.run.folder import is_finished, read_curve, read_environments
 from prefix_rft_trl.utils.intervals import CONFIDENCE
 
 from .jobs import jobs_for
-from .results import Comparison, Experiment, ResultRow, ResultTable, Run
+from .results import PROBLEM_REWARDS, Comparison, Experiment, ResultRow, ResultTable, Run
 from .spec import Specification, Trial
 from .statistics import COSTS, differing_settings, summarize
 
@@ -30,27 +30,26 @@ def collect(specification: Specification, folder: Path, command: str, measured: 
 
 def collect_runs(trial: Trial, folder: Path) -> Experiment:
     runs = [
-        Run(job.seed, scored_curve(join_curves(list(job.stage_folders.values()))))
+        Run(job.seed, join_curves(folders), [line for folder in folders for line in read_environments(folder)])
         for job in jobs_for([trial], folder)
-        if is_finished(job.folder)
+        if is_finished(job.folder) and (folders := list(job.stage_folders.values()))
     ]
     return Experiment(trial.name, trial.path.stem, trial.settings, runs)
 
 
-def scored_curve(curve: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The measurements in which the reward has scored a problem; none if the first or the last is not one."""
-    scored = [line for line in curve if is_scored(line)]
-    return scored if curve and is_scored(curve[0]) and is_scored(curve[-1]) else []
-
-
 def join_curves(folders: list[Path]) -> list[dict[str, Any]]:
-    """The curves of a run's stages, one after the other: the costs of a later stage are added to those before it."""
+    """The curves of a run's stages, one after the other: the costs of a later stage are added to those before it.
+
+    The rewards of single problems stay at the last measurement alone.
+    """
     joined: list[dict[str, Any]] = []
     for folder in folders:
         before = {name: joined[-1][name] if joined else 0 for name in COSTS}
         lines = read_curve(folder)[1 if joined else 0 :]  # a stage starts where the one before has ended
         joined += [line | {name: line[name] + before[name] for name in COSTS} for line in lines]
-    return joined
+    return [{name: value for name, value in line.items() if name != PROBLEM_REWARDS} for line in joined[:-1]] + joined[
+        -1:
+    ]
 
 
 def to_json(comparison: Comparison) -> str:

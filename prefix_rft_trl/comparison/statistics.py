@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
-from prefix_rft_trl.utils.intervals import Estimate, estimate, wilson_interval
+from prefix_rft_trl.utils.intervals import Estimate, estimate
 
-from .results import Experiment, Run
+from .results import Experiment, Run, known_accuracy
+from .uncertainty import MeanOverRuns, mean_accuracy
 
 
 COSTS = ("step", "seconds", "generated_tokens", "trained_tokens")
-Final = tuple[Estimate, tuple[float, float] | None]  # over seeds, and over problems where seeds tell no interval
 OUTPUT_NAMES = {"output_dir", "logging_dir", "run_name", "hub_model_id"}  # they differ and change nothing
 
 
@@ -37,41 +37,51 @@ class CostToThreshold:
 
 @dataclass(frozen=True)
 class Summary:
-    """An experiment over its seeds. `best` is the mean of each run's highest accuracy, measured along the way.
+    """An experiment over its seeds.
 
-    `final_over_problems` is the interval of the final accuracy over problems, where seeds tell none.
+    Attributes:
+        base (`float`): mean accuracy before training.
+        final (`MeanOverRuns`): accuracy at the end.
+        best (`float`): mean of each run's highest accuracy, measured along the way.
+        truncated (`float`, *optional*): mean share of the last answers that the budget has cut off, if it is known.
+        total (`Cost`): mean cost of a run.
+        to_threshold (`CostToThreshold`): mean cost until an accuracy.
     """
 
-    base: Estimate
-    final: Estimate
-    final_over_problems: tuple[float, float] | None
-    best: Estimate
+    base: float
+    final: MeanOverRuns
+    best: float
+    truncated: float | None
     total: Cost
     to_threshold: CostToThreshold
 
 
 def summarize(experiment: Experiment, threshold: float) -> Summary | None:
-    """The experiment over its seeds; `None` without runs."""
+    """The experiment over its seeds; `None` without runs whose final accuracy is known."""
     runs = experiment.measured_runs
     if not runs:
         return None
-    final, over_problems = final_accuracy(runs)
     return Summary(
-        base=estimate([run.curve[0]["accuracy"] for run in runs]),
-        final=final,
-        final_over_problems=over_problems,
-        best=estimate([max(line["accuracy"] for line in run.curve) for run in runs]),
+        base=_mean([known_accuracy(run.curve[0]) for run in runs]),
+        final=mean_accuracy(runs),
+        best=_mean([max(filter(math.isfinite, map(known_accuracy, run.curve))) for run in runs]),
+        truncated=truncated_share(experiment),
         total=_mean_cost([_cost_at(run.curve[-1]) for run in runs]),
         to_threshold=cost_to_threshold(runs, threshold),
     )
 
 
-def final_accuracy(runs: Sequence[Run]) -> Final:
-    """The mean over seeds, and for one seed or seeds that do not differ the 95% interval over problems (Wilson)."""
-    ends = [run.curve[-1] for run in runs]
-    final = estimate([end["accuracy"] for end in ends])
-    problems = 0 if final.half_width else min(end.get("problems", 0) for end in ends)
-    return final, wilson_interval(final.mean, problems)
+def truncated_share(experiment: Experiment) -> float | None:
+    """The mean share of the last answers that the budget has cut off; `None` if no run says it.
+
+    Of runs of earlier releases it is known where all were: their mean length is the budget.
+    """
+    limit = experiment.settings.get("measure_max_new_tokens", math.inf)
+    ends = [run.curve[-1] for run in experiment.measured_runs]
+    full = [1.0 if end.get("length", 0) >= limit else None for end in ends]
+    shares = [end.get("truncated", known) for end, known in zip(ends, full, strict=True)]
+    found = [share for share in shares if share is not None]
+    return _mean(found) if found else None
 
 
 def cost_to_threshold(runs: Sequence[Run], threshold: float) -> CostToThreshold:
@@ -81,47 +91,38 @@ def cost_to_threshold(runs: Sequence[Run], threshold: float) -> CostToThreshold:
 
 def cost_to_reach(run: Run, threshold: float) -> Cost | None:
     """What the run had spent at its first measurement at or above the threshold; `None` if there is none."""
-    return next((_cost_at(line) for line in run.curve if line["accuracy"] >= threshold), None)
+    return next((_cost_at(line) for line in run.curve if known_accuracy(line) >= threshold), None)
 
 
 def _cost_at(line: dict[str, Any]) -> Cost:
     return Cost(*(line[cost] for cost in COSTS))
 
 
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
 def _mean_cost(costs: Sequence[Cost]) -> Cost:
-    return Cost(*(math.fsum(column) / len(costs) for column in zip(*map(astuple, costs), strict=True)))
+    return Cost(*map(_mean, zip(*map(astuple, costs), strict=True)))
 
 
 def mean_curve(runs: Sequence[Run], key: str) -> dict[int, Estimate]:
     """The mean of `key` by step, where all measured runs have a finite value of it."""
     by_step = [
-        {line["step"]: line[key] for line in run.curve if _is_number(line.get(key))} for run in runs if run.curve
+        {line["step"]: value for line in run.curve if _is_number(value := _value(line, key))}
+        for run in runs
+        if run.curve
     ]
     shared = set.intersection(*map(set, by_step)) if by_step else set()
     return {step: estimate([values[step] for values in by_step]) for step in sorted(shared)}
 
 
+def _value(line: dict[str, Any], key: str) -> Any:
+    return known_accuracy(line) if key == "accuracy" else line.get(key)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def best_in_columns(estimates: Sequence[Sequence[Estimate | None]]) -> set[tuple[int, int]]:
-    """Positions (row, column) of the cells that no other cell of their column is known to beat.
-
-    These are the highest mean of a column and all whose interval overlaps its interval. Nothing is marked in a column
-    in which an experiment has a single seed, or in which all experiments are as good as the best.
-    """
-    best: set[tuple[int, int]] = set()
-    for column in range(len(estimates[0]) if estimates else 0):
-        cells = {row: line[column] for row, line in enumerate(estimates)}
-        known = {row: cell for row, cell in cells.items() if cell is not None}
-        if len(known) < 2 or any(cell.half_width is None for cell in known.values()):
-            continue
-        highest = max(known.values(), key=lambda cell: cell.mean)
-        as_good = {row for row, cell in known.items() if cell.overlaps(highest)}
-        if len(as_good) < len(known):
-            best |= {(row, column) for row in as_good}
-    return best
 
 
 def differing_settings(experiments: Sequence[Experiment]) -> list[str]:

@@ -69,21 +69,28 @@ def measure(trainer: Any, benchmarks: list[Benchmark]) -> dict[str, Scores]:
     }
 
 
-def measure_held_out(trainer: Any, held_out: HeldOutSplit) -> dict[str, float]:
+def measure_held_out(trainer: Any, held_out: HeldOutSplit) -> dict[str, Any]:
     """One answer to each problem of an encoded split, shared out over the processes.
 
     Returns:
         `dict`: `accuracy`, the mean reward over the problems that could be scored; `problems`, their number; `length`,
-        the mean number of tokens of an answer; and the mean of each further reward by its name. A mean over no
-        problem at all is not there.
+        the mean number of tokens of an answer; `truncated`, the share of answers that the budget has cut off; the mean
+        of each further reward by its name; and `problem_rewards`, the first reward of each problem (`None` for one
+        that could not be scored). A mean over no problem at all is not there.
     """
     rewards = (held_out.reward, *held_out.further_rewards)
     scored = _sample(trainer, _load(trainer), *(replace(held_out, reward=reward) for reward in rewards))
     names = ["accuracy", *map(name_of_reward, held_out.further_rewards)]
     values = [[sample.reward for sample in samples if sample.reward is not None] for samples in scored]
     means = {name: sum(known) / len(known) for name, known in zip(names, values, strict=True) if known}
-    length = sum(sample.tokens for sample in scored[0]) / len(scored[0])
-    return {**means, "problems": len(values[0]), "length": length}
+    answers, number = scored[0], len(scored[0])
+    return {
+        **means,
+        "problems": len(values[0]),
+        "length": sum(answer.tokens for answer in answers) / number,
+        "truncated": sum(answer.is_truncated for answer in answers) / number,
+        "problem_rewards": [answer.reward for answer in answers],
+    }
 
 
 def refuse_sharded_model(trainer: Any, setting: str) -> None:

@@ -14,7 +14,7 @@ from prefix_rft_trl.utils.files import named_in_errors, write_atomically
 from .folder import CURVE, read_curve
 
 
-Measure = Callable[[Any], dict[str, float]]
+Measure = Callable[[Any], dict[str, Any]]
 TokenCounter = Callable[[dict[str, Any], dict[str, Any], int], tuple[float, float]]
 Log = Callable[[dict[str, float]], None]
 
@@ -25,7 +25,7 @@ class CurveWriter(TrainerCallback):
 
     A line has `step`, `seconds` of training without the measuring, `generated_tokens` (sampled by the policy) and
     `trained_tokens` (in the loss, from the policy or a demonstration) so far, the values of `measure`, and what the
-    trainer logged since the line before. The values of `measure` are also logged, as `eval_accuracy` and so on.
+    trainer logged since the line before. The numbers of `measure` are also logged, as `eval_accuracy` and so on.
 
     Args:
         folder (`str`): folder in which the curve is written.
@@ -104,7 +104,7 @@ class CurveWriter(TrainerCallback):
             with named_in_errors(self.file), self.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(_without_nan(line)) + "\n")
         # By this prefix trackers tell it from the figures of training
-        self.log({f"eval_{name}": value for name, value in measured.items()})
+        self.log({f"eval_{name}": value for name, value in measured.items() if not isinstance(value, list)})
 
 
 def _without_nan(line: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 
 CURVE = "curve.jsonl"
+ENVIRONMENT = "environment.jsonl"
 STATE = "trainer_state.json"
 INCOMPLETE = "checkpoint-is-incomplete.txt"  # transformers uses the same mark
 FILES = "checkpoint_files.json"
@@ -18,7 +19,15 @@ FILES = "checkpoint_files.json"
 
 def read_curve(folder: str | Path) -> list[dict[str, Any]]:
     """The measurements of a run's learning curve, without a last line that is still being written."""
-    file = Path(folder) / CURVE
+    return _json_lines(Path(folder) / CURVE)
+
+
+def read_environments(folder: str | Path) -> list[dict[str, Any]]:
+    """What a run trained with, a line for each start ([`~prefix_rft_trl.run.environment.RunEnvironment`])."""
+    return _json_lines(Path(folder) / ENVIRONMENT)
+
+
+def _json_lines(file: Path) -> list[dict[str, Any]]:
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.is_file() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 

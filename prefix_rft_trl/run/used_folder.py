@@ -13,14 +13,14 @@ from prefix_rft_trl.models.adapters import MERGED, RECORD
 from prefix_rft_trl.models.sources import ADAPTER_CONFIG, CONFIG
 
 from .fingerprint import RunFingerprint, describe_changes
-from .folder import CURVE, STATE, is_finished, last_checkpoint
+from .folder import CURVE, ENVIRONMENT, STATE, is_finished, last_checkpoint
 from .progress import PROGRESS
 from .record import RunRecord
 from .settings import RUN_SETTINGS
 
 
 STAGE_RECIPE = "recipe.yaml"
-TRACES = (RUN_SETTINGS, CURVE, PROGRESS, STATE, "training_args.bin")
+TRACES = (RUN_SETTINGS, ENVIRONMENT, CURVE, PROGRESS, STATE, "training_args.bin")
 MODEL_FILES = (
     CONFIG, ADAPTER_CONFIG, "generation_config.json", "model*.safetensors", "model*.safetensors.index.json",
     "adapter_model*", "pytorch_model*", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",

@@ -8,6 +8,7 @@ from statistics import NormalDist
 
 
 CONFIDENCE = 0.95
+Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,13 @@ class Estimate:
         mean = f"{scale * self.mean:{sign}.{decimals}f}"
         return mean if self.half_width is None else f"{mean} ± {scale * self.half_width:.{decimals}f}"
 
-    def overlaps(self, other: "Estimate") -> bool:
-        """Whether the two intervals share a point."""
-        return self.low <= other.high and other.low <= self.high
 
-
-def wilson_interval(share: float, count: int) -> tuple[float, float] | None:
+def wilson_interval(share: float, count: float) -> tuple[float, float] | None:
     """The 95% interval of a share among `count` draws by Wilson's score; `None` for what is no share of anything."""
-    if count < 1 or not 0 <= share <= 1:
+    if count <= 0 or not 0 <= share <= 1:
         return None
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    centre, weight = share + z * z / (2 * count), 1 + z * z / count
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    centre, weight = share + Z**2 / (2 * count), 1 + Z**2 / count
+    half = Z * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count * count))
     return max(0.0, (centre - half) / weight), min(1.0, (centre + half) / weight)
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from prefix_rft_trl.comparison import curves, finals_figure
+from prefix_rft_trl.comparison.drawing import Drawing
 from prefix_rft_trl.comparison.report import write_report
 from prefix_rft_trl.comparison.results import Comparison, Experiment, ResultRow, ResultTable, Run
 
@@ -69,3 +71,10 @@ def report(comparison, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     write_report(comparison, folder)
     return folder
+
+
+@pytest.fixture
+def undrawn(monkeypatch) -> None:
+    """Leaves the figures empty, which take most of the time of a report."""
+    for module in (curves, finals_figure):
+        monkeypatch.setattr(module, "drawn", lambda draw: Drawing("<svg/>", b""))

@@ -1,12 +1,17 @@
+import itertools
 import re
 from dataclasses import replace
+from io import BytesIO
 from xml.etree import ElementTree
 
 import matplotlib
+import numpy as np
 import pytest
+from PIL import Image
 
-from prefix_rft_trl.comparison import curves
+from prefix_rft_trl.comparison import curves, drawing
 from prefix_rft_trl.comparison.results import Run
+from prefix_rft_trl.utils.intervals import Estimate
 
 
 def methods(comparison):
@@ -21,13 +26,21 @@ def test_the_same_results_give_the_same_bytes_whatever_the_users_own_settings(co
         second = curves.draw(methods(comparison), curves.ACCURACY, 0.8)
         assert matplotlib.rcParams["font.size"] == 20
     assert first == second
-    assert "<dc:date>" not in first
-    assert "<text" not in first  # glyphs are drawn, so that no font is needed
+    assert "<dc:date>" not in first.svg
+    assert "<text" not in first.svg  # glyphs are drawn, so that no font is needed
+
+
+def test_a_figure_has_an_opaque_white_background_in_both_formats(comparison):
+    found = curves.draw(methods(comparison)[:1], curves.ACCURACY, 0.8)
+    image = Image.open(BytesIO(found.png))
+    corners = [(x, y) for x in (0, image.width - 1) for y in (0, image.height - 1)]
+    assert {image.convert("RGBA").getpixel(corner) for corner in corners} == {(255, 255, 255, 255)}
+    assert "fill: #ffffff" in found.svg[: found.svg.index("axes_1")]
 
 
 @pytest.mark.parametrize("apart", [False, True])
 def test_a_figure_has_each_method_in_its_colour(comparison, apart):
-    drawn = curves.draw(methods(comparison), curves.ACCURACY, 0.8, apart)
+    drawn = curves.draw(methods(comparison), curves.ACCURACY, 0.8, apart).svg
     ElementTree.fromstring(drawn)
     for method in methods(comparison):
         assert f"stroke: {method.style.colour}" in drawn
@@ -36,7 +49,7 @@ def test_a_figure_has_each_method_in_its_colour(comparison, apart):
 
 def test_one_seed_is_drawn_without_a_band(comparison):
     single = [replace(method, runs=method.runs[:1]) for method in methods(comparison)]
-    drawn = curves.draw(single, curves.ACCURACY, 0.8)
+    drawn = curves.draw(single, curves.ACCURACY, 0.8).svg
     assert "fill-opacity: 0.14" not in drawn
 
 
@@ -54,7 +67,7 @@ def test_tokens_on_an_axis_are_those_generated_and_trained():
         for step, made, trained in ((0, 0, 0), (10, 300, 40))
     ]
     view = next(view for view in curves.VIEWS if view.x == "tokens")
-    found = curves.points(curves.Method("x", curves.OTHER, [Run(0, lines)]), view)
+    found = curves.points(curves.Method("x", curves.Style.numbered(0), [Run(0, lines)]), view)
     assert [across.mean for across, _ in found] == [0, 340]
 
 
@@ -64,6 +77,51 @@ def test_eight_methods_differ_in_colour_and_marker_and_keep_both_in_all_figures(
     assert len({styles[name].colour for name in names}) == len({styles[name].marker for name in names}) == 8
     assert styles == styles | curves.styles([names])
     assert len({styles[name].colour for name in ("c", "new", "newer")}) == 3
+
+
+def test_more_methods_than_colours_differ_in_colour_and_mark_and_all_figures_agree():
+    first, second = [f"m{i}" for i in range(20)], ["m3", "m11", "new"]
+    styles = curves.styles([first, second])
+    assert len({(style.colour, style.marker) for style in styles.values()}) == 21
+    assert styles | curves.styles([first]) == styles
+    assert styles["new"].colour not in {styles["m3"].colour, styles["m11"].colour}
+
+
+def test_dots_at_the_end_of_a_curve_are_those_of_its_seeds(comparison):
+    method = methods(comparison)[0]
+    with_dots = curves.draw([method], curves.ACCURACY, 0.8).svg
+    ends = with_dots[with_dots.rindex("stroke: #ffffff") :]
+    assert ends.count("<use ") >= len(method.runs) == 3
+
+
+@pytest.mark.parametrize(("mean", "half", "low", "high"), [(0.4, 0.9, 0.0, 1.0), (0.95, 0.2, 0.4, 1.0)])
+def test_the_band_of_a_share_stays_within_0_and_1_and_holds_its_mean(mean, half, low, high):
+    found = curves.band(Estimate(mean, half, 2), is_share=True)
+    assert low < found[0] < mean < found[1] < high
+    assert curves.band(Estimate(mean, half, 2), is_share=False) == (mean - half, mean + half)
+
+
+# Machado et al. 2009: colours as seen without one kind of cones, from linear RGB
+SIGHT = {
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+
+
+@pytest.mark.parametrize("sight", SIGHT.values(), ids=SIGHT)
+def test_colours_can_be_told_apart_by_the_colour_blind(sight):
+    def lab(colour):
+        channels = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        seen = np.clip(sight @ linear, 0, 1)
+        to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+        x, y, z = np.cbrt(np.maximum(to_xyz @ seen / [0.9505, 1, 1.089], 0.001))
+        return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+    pairs = itertools.combinations(map(lab, curves.COLOURS), 2)
+    assert min(np.linalg.norm(one - other) for one, other in pairs) > 12  # 2 is just noticeable
 
 
 def test_colours_can_be_told_apart_from_white():
@@ -78,7 +136,8 @@ def test_colours_can_be_told_apart_from_white():
 def test_rounding_leaves_scales_alone():
     svg = '<g transform="scale(0.015625)"><path d="M 1.23456 \nL 0.5 2"/><use x="3.14159"/></g>'
     assert (
-        curves.round_coordinates(svg) == '<g transform="scale(0.015625)"><path d="M 1.23 L 0.5 2"/><use x="3.14"/></g>'
+        drawing.round_coordinates(svg)
+        == '<g transform="scale(0.015625)"><path d="M 1.23 L 0.5 2"/><use x="3.14"/></g>'
     )
 
 

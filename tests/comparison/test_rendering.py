@@ -1,5 +1,6 @@
 """The Markdown lines up in a terminal; the page is one file, and safe whatever a recipe calls its rows."""
 
+import html
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -7,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from markdown_it import MarkdownIt
 
-from prefix_rft_trl.comparison import rendering
+from prefix_rft_trl.comparison import curves, rendering
 from prefix_rft_trl.comparison.report import write_report
 from prefix_rft_trl.comparison.results import Comparison, ResultRow, ResultTable
 from prefix_rft_trl.utils.printable import printable
@@ -49,14 +50,23 @@ def test_the_page_is_one_file_that_fetches_nothing_and_has_all_figures(report):
     assert not {"script", "link", "svg", "iframe", "object"} & set(page.tags)
     assert ("name", "viewport") in page.attributes
     assert "prefers-color-scheme: dark" in text
-    assert len(page.values("src")) == len(list((report / "figures").iterdir())) == 6
+    assert len(page.values("src")) == len(list((report / "figures").glob("*.svg"))) == 8
     assert all(source.startswith("data:image/svg+xml;base64,") for source in page.values("src"))
-    assert all("At the end: SFT" in description for description in page.values("alt")[:2])
+    assert all("At the end: SFT" in description for description in page.values("alt")[1:3])
+
+
+def test_a_method_has_its_colour_in_the_tables_too(comparison, report):
+    styles = curves.styles([[row.label for row in table.rows] for table in comparison.tables])
+    text = (report / "report.html").read_text()
+    shown = dict(re.findall(r'<td style="box-shadow: inset 0.35rem 0 (#\w{6})[^>]*>([^<]+)<', text))
+    assert {html.unescape(label): colour for colour, label in shown.items()} == {
+        label: style.colour for label, style in styles.items()
+    }
 
 
 def test_the_contents_lead_to_each_section(report):
     page = Page((report / "report.html").read_text())
-    assert [link[1:] for link in page.values("href")] == page.values("id") == ["section-1", "section-2"]
+    assert [link[1:] for link in page.values("href")] == page.values("id") == ["section-1", "section-2", "section-3"]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +77,7 @@ def test_the_contents_lead_to_each_section(report):
         '![" onerror="alert(1)](x)',
     ],
 )
-def test_labels_and_titles_of_recipes_cannot_inject_anything(comparison, tmp_path, nasty):
+def test_labels_and_titles_of_recipes_cannot_inject_anything(comparison, tmp_path, undrawn, nasty):
     methods = comparison.tables[0]
     rows = [ResultRow(nasty, [replace(methods.rows[0].experiments[0], settings={nasty: nasty})]), *methods.rows[1:]]
     full = ResultTable(nasty, nasty, [], rows)
@@ -83,13 +93,14 @@ def test_labels_and_titles_of_recipes_cannot_inject_anything(comparison, tmp_pat
 
 def test_the_markdown_links_its_figures(report):
     links = re.findall(r"^!\[.+\]\(([^)]+)\)$", (report / "report.md").read_text(), re.M)
-    assert {report / link for link in links} == set((report / "figures").iterdir())
-    assert len(links) == 6
+    figures = {report / link for link in links}
+    assert figures | {figure.with_suffix(".png") for figure in figures} == set((report / "figures").iterdir())
+    assert len(links) == 8
 
 
 def test_tables_of_the_markdown_line_up_and_a_bar_in_a_label_makes_no_cell(report):
     tables = re.findall(r"(?:^\|.*\n)+", (report / "report.md").read_text(), re.M)
-    assert len(tables) == 6
+    assert len(tables) == 10
     for lines in map(str.splitlines, tables):
         assert len({len(line) for line in lines}) == 1
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
@@ -131,7 +142,7 @@ NASTY = {
 
 
 @pytest.mark.parametrize("nasty", NASTY.values(), ids=NASTY)
-def test_the_markdown_shows_titles_and_labels_as_they_are_written(comparison, tmp_path, nasty):
+def test_the_markdown_shows_titles_and_labels_as_they_are_written(comparison, tmp_path, undrawn, nasty):
     methods = comparison.tables[0]
     rows = [ResultRow(nasty, methods.rows[0].experiments), *methods.rows[1:]]
     write_report(Comparison(nasty, nasty, 0.8, nasty, [ResultTable(nasty, nasty, [], rows)]), tmp_path)
@@ -149,4 +160,4 @@ def test_the_markdown_shows_titles_and_labels_as_they_are_written(comparison, tm
     shown = "".join(child.content for child in inline if child.type in ("text", "code_inline"))
     assert "owned" not in nasty or "owned" in shown
     cells = {row.count("|") - row.count(r"\|") for row in text.splitlines() if row.startswith("| a")}
-    assert len(cells) <= 2  # of tables of two widths
+    assert cells <= {4, 5, 6, 7}  # of columns that there are

@@ -34,14 +34,21 @@ def written(comparison: Comparison, folder) -> str:
 
 def test_figures_of_an_earlier_report_do_not_stay(comparison, tmp_path):
     (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "table1-old.svg").touch()
+    for name in ("table1-old.svg", "table1-old.png"):
+        (tmp_path / "figures" / name).touch()
     write_report(replace(comparison, tables=comparison.tables[1:]), tmp_path)
-    assert list((tmp_path / "figures").iterdir()) == []
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"table1-final.svg", "table1-final.png"}
 
 
 def test_the_same_results_give_the_same_bytes(comparison, report, tmp_path):
     write_report(comparison, tmp_path)
-    for file in ("report.md", "report.html", "results.json", "figures/table1-accuracy.svg"):
+    for file in (
+        "report.md",
+        "report.html",
+        "results.json",
+        "figures/table1-accuracy.svg",
+        "figures/table1-final.png",
+    ):
         assert (tmp_path / file).read_bytes() == (report / file).read_bytes()
 
 
@@ -53,11 +60,11 @@ def markdown(report) -> str:
 def test_the_tables_hold_what_the_runs_measured(comparison, markdown):
     runs = comparison.tables[0].rows[0].experiments[0].runs
     finals = [run.curve[-1]["accuracy"] for run in runs]
-    half_width = 4.3027 * np.std(finals, ddof=1) / np.sqrt(3)
     first = [next(line for line in run.curve if line["accuracy"] >= 0.8) for run in runs]
-    complete, until = table_rows(markdown, "Complete runs")["SFT"], table_rows(markdown, "Until the first")
-    assert complete[:2] == ["3", f"{np.mean(finals):.3f} ± {half_width:.3f}"]
-    assert complete[3] == "120"
+    found, until = table_rows(markdown, "Final accuracy, mean")["SFT"], table_rows(markdown, "Until the first")
+    assert found[0] == "3"
+    assert found[1].startswith(f"{np.mean(finals):.3f} (")
+    assert table_rows(markdown, "Complete runs")["SFT"][1] == "120"
     assert until["SFT"][:2] == ["3 of 3", f"{np.mean([line['step'] for line in first]):,.0f}"]
     assert until["RFT"] == ["0 of 3", "-", "-", "-", "-"]
     assert "Accuracy before training: 0.180." in markdown
@@ -70,10 +77,13 @@ def test_methods_with_equal_budgets_stand_together(comparison, markdown):
     assert table_rows(markdown, "### Budgets")["RFT"][:4] == ["960", "7,680", "0", f"{np.mean(ends):,.0f}"]
 
 
-def test_the_grid_marks_what_is_not_known_to_be_worse_than_the_best(markdown):
+def test_the_grid_marks_what_is_told_apart_from_all_others(markdown):
     rows = table_rows(markdown, "Final accuracy, mean over 3 seeds.")
     assert all(cell.startswith("**") for cell in rows["Prefix-RFT"])
     assert not any("*" in cell for cell in rows["SFT"])
+    differences = table_rows(markdown, "Paired difference in final accuracy from the highest of the column")
+    assert differences["Prefix-RFT"] == ["highest", "highest"]
+    assert all(re.fullmatch(r"-0\.\d+ \(-0\.\d+ to -0\.\d+\)", cell) for cell in differences["SFT"])
 
 
 def test_differing_settings_of_methods_stand_side_by_side_and_those_of_a_grid_along_its_columns(markdown):
@@ -93,24 +103,24 @@ def test_of_many_experiments_only_what_is_unusual_is_listed_and_each_has_a_panel
     found = table_rows(text, "### Settings")
     assert found["row 0"] == ["as most"]
     assert found["row 9"] == ["`selection` random, no `rate`"]
-    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["table1-accuracy.svg"]
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"table1-accuracy", "table1-final"}
 
 
-@pytest.mark.parametrize(("keep", "final"), [(0, "-"), (1, r"0\.\d{3}"), (2, r"0\.\d+ ± .*")])
-def test_missing_runs_are_named_and_nothing_is_made_up(comparison, tmp_path, capsys, keep, final):
+@pytest.mark.parametrize(("keep", "final"), [(0, "-"), (1, r"0\.\d{3}"), (2, r"0\.\d+ \(0\.\d+ to 0\.\d+\)")])
+def test_missing_runs_are_named_and_nothing_is_made_up(comparison, tmp_path, undrawn, capsys, keep, final):
     cut = cut_runs(comparison, keep, "SFT")
     text = written(cut, tmp_path)
-    cells = table_rows(text, "Complete runs")["SFT"]
+    cells = table_rows(text, "Final accuracy, mean")["SFT"]
     assert cells[0] == str(keep)
     assert re.fullmatch(final, cells[1])
-    assert f"Most have 3 seeds. Fewer: SFT ({keep or 'none'})." in text
+    assert f"Not all have 3 seeds: SFT ({keep or 'none'})." in text
     in_grid = table_rows(text, "Final accuracy, mean over 3 seeds")["SFT"]
     assert all(cell == "-" if keep == 0 else cell.endswith(f"(n={keep})") for cell in in_grid)
     print_summary(cut)
     assert re.search(rf"SFT +{keep} +{final}", capsys.readouterr().out)
 
 
-def test_a_comparison_of_which_nothing_is_finished_has_a_report(comparison, tmp_path):
+def test_a_comparison_of_which_nothing_is_finished_has_a_report(comparison, tmp_path, undrawn):
     nothing = cut_runs(comparison, 0)
     empty = [ResultTable("Empty", "", [], []), ResultTable("Empty", "", ["a"], []), *nothing.tables]
     text = written(replace(nothing, tables=empty), tmp_path)
@@ -118,7 +128,7 @@ def test_a_comparison_of_which_nothing_is_finished_has_a_report(comparison, tmp_
     assert "![" not in text
 
 
-def test_a_row_that_lacks_columns_has_dashes_there(comparison, tmp_path):
+def test_a_row_that_lacks_columns_has_dashes_there(comparison, tmp_path, undrawn):
     grid = comparison.tables[1]
     short = replace(grid, rows=[ResultRow("short", grid.rows[0].experiments[:1]), *grid.rows])
     text = written(replace(comparison, tables=[short]), tmp_path)
@@ -129,13 +139,28 @@ def test_the_terminal_shows_the_first_table_uncut(comparison, capsys, monkeypatc
     monkeypatch.setenv("COLUMNS", "80")
     print_summary(comparison)
     shown = capsys.readouterr().out
-    assert re.search(r"Prefix-RFT <ours> \| +3 +0\.\d{3} ± 0\.\d{3} +0\.\d{3} +3 of 3 ", shown)
-    assert re.search(r"Prefix-RFT <ours> \| x .* s\b", shown)
-    assert all(heading in shown for heading in ("tokens generated", "tokens trained", "time"))
-    assert "reaches 0.8 (--threshold): how many seeds do" in shown
+    interval = r"0\.\d{3} \(0\.\d{3} to 0\.\d{3}\)"
+    assert re.search(rf"Prefix-RFT <ours> \| x +3 +{interval} +0\.\d{{3}}", shown)
+    assert "Not told apart from" in shown
     assert max(map(len, shown.splitlines())) <= 80
     print_summary(replace(comparison, tables=comparison.tables[1:]))
-    assert re.search(r"Prefix-RFT( +0\.\d{3} ± 0\.\d{3}){2}", capsys.readouterr().out)
+    assert re.search(rf"Prefix-RFT( +{interval}){{2}}", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("label", ["SFT", "UFT (coefficient 1)", "a label of 36 columns, which is long", "方法"])
+def test_the_headline_fits_80_columns(comparison, tmp_path, undrawn, capsys, monkeypatch, label):
+    monkeypatch.setenv("COLUMNS", "80")
+    methods = comparison.tables[0]
+    rows = [ResultRow(f"{label}{number}", row.experiments) for number, row in enumerate(methods.rows)]
+    relabelled = replace(comparison, tables=[replace(methods, rows=rows)])
+    text = written(relabelled, tmp_path)
+    for after in ("Final accuracy, mean", "Paired difference"):
+        table = re.search(r"(?:^\|.*\n)+", text[text.index(after) :], re.M)[0]
+        assert max(map(len, table.splitlines())) <= 80
+    print_summary(relabelled)
+    printed = capsys.readouterr().out.splitlines()
+    assert max(map(len, printed)) <= 80
+    assert any("final accuracy" in line and "seeds" in line for line in printed)  # not in parts
 
 
 def with_lines(comparison: Comparison, label: str, lines: int = -1, **changes) -> Comparison:
@@ -153,11 +178,12 @@ def with_lines(comparison: Comparison, label: str, lines: int = -1, **changes) -
 
 
 @pytest.mark.parametrize("keep", [1, 3])
-def test_where_seeds_tell_nothing_the_interval_is_that_over_problems(comparison, tmp_path, capsys, keep):
+def test_where_seeds_tell_nothing_the_interval_is_that_over_problems(comparison, tmp_path, undrawn, capsys, keep):
     equal = cut_runs(with_lines(comparison, "SFT", accuracy=0.0, problems=30), keep, "SFT")
     text = written(equal, tmp_path)
-    assert table_rows(text, "Complete runs")["SFT"][:3] == [str(keep), "0.000 (0.000 to 0.114)", "0.000"]
-    assert "seeds that do not differ: in its place stands the 95% interval over problems" in text
+    assert table_rows(text, "Final accuracy, mean")["SFT"][:2] == [str(keep), "0.000 (0.000 to 0.114)"]
+    assert "A single seed, or seeds that ended alike without a record of each problem" in text
+    assert ("All seeds ended alike, so that they show no spread: SFT (all 3 at 0.000)." in text) == (keep == 3)
     assert "Held-out problems: 30." in text
     print_summary(equal)
     shown = capsys.readouterr().out
@@ -165,19 +191,12 @@ def test_where_seeds_tell_nothing_the_interval_is_that_over_problems(comparison,
     assert "± 0.000" not in shown + text
 
 
-def test_columns_of_which_nothing_is_known_are_left_out_in_the_terminal(comparison, capsys):
-    print_summary(replace(comparison, threshold=1.1))
-    shown = capsys.readouterr().out
-    assert "0 of 3" in shown
-    assert not any(heading in shown for heading in ("at step", "tokens", "time"))
-
-
-def test_steps_that_differ_are_said_and_answers_that_were_all_cut_off(comparison, tmp_path, capsys):
+def test_steps_that_differ_are_said_and_answers_that_were_all_cut_off(comparison, tmp_path, undrawn, capsys):
     sentence = "Steps, those of all stages together: SFT 110, RFT 120 and Prefix-RFT <ours> | x 120."
     changed = with_lines(comparison, "SFT", length=56)
     text = written(changed, tmp_path)
-    assert sentence in text
-    assert "All answers were cut off by `measure_max_new_tokens` at the end of SFT." in text
+    assert sentence.replace("<", r"\<") in text
+    assert "a larger one may change the order: SFT (100%)." in text
     print_summary(changed)
     assert sentence in " ".join(capsys.readouterr().out.split())
     text = written(comparison, tmp_path)
@@ -185,7 +204,17 @@ def test_steps_that_differ_are_said_and_answers_that_were_all_cut_off(comparison
     assert "cut off" not in text
 
 
-def test_the_report_names_the_models_and_where_all_settings_are(comparison, tmp_path):
+@pytest.mark.parametrize(("share", "cell", "warns"), [(0.0, "0%", False), (0.08, "8%", False), (0.34, "34%", True)])
+def test_the_share_of_answers_that_were_cut_off_is_a_column_and_above_a_tenth_a_warning(
+    comparison, tmp_path, undrawn, share, cell, warns
+):
+    text = written(with_lines(comparison, "SFT", truncated=share), tmp_path)
+    assert table_rows(text, "Complete runs")["SFT"][1] == cell
+    assert table_rows(text, "Complete runs")["RFT"][1] == "-"
+    assert ("Many answers were cut off by the budget" in text) == warns
+
+
+def test_the_report_names_the_models_and_where_all_settings_are(comparison, tmp_path, undrawn):
     methods = comparison.tables[0]
     settings = [{"model_name_or_path": "a/b"}, {"sft.model_name_or_path": "c", "rft.model_name_or_path": "a/b"}]
     rows = [
@@ -212,7 +241,7 @@ def test_the_results_hold_settings_curves_and_summaries(comparison, report):
     assert max(map(len, text.splitlines())) < 400  # one measurement per line
 
 
-def test_numbers_that_json_lacks_are_null(comparison, tmp_path):
+def test_numbers_that_json_lacks_are_null(comparison, tmp_path, undrawn):
     line = {**comparison.tables[0].rows[0].experiments[0].runs[0].curve[0], "policy_entropy": float("nan")}
     experiment = Experiment("e", "r", {"top": float("inf")}, [Run(0, [line])])
     write_report(replace(comparison, tables=[ResultTable("t", "", [], [ResultRow("label", [experiment])])]), tmp_path)

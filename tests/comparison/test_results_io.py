@@ -7,7 +7,7 @@ from prefix_rft_trl.comparison.jobs import jobs_for
 from prefix_rft_trl.comparison.results import Run
 from prefix_rft_trl.comparison.results_io import collect, collect_runs
 from prefix_rft_trl.comparison.spec import Specification, Trial, TrialTable
-from prefix_rft_trl.run.folder import CURVE, STATE
+from prefix_rft_trl.run.folder import CURVE, ENVIRONMENT, STATE
 
 
 def line(step: int, accuracy: float, cost: float) -> dict:
@@ -40,6 +40,19 @@ def test_a_curve_begins_with_the_first_stage_whose_costs_are_added_to_those_of_t
     finish(folder)
     (run,) = collect_runs(trial, tmp_path).runs
     assert run.curve == [*FIRST, line(3, 0.5, 8), line(4, 0.6, 10)]
+
+
+def test_rewards_of_problems_stay_at_the_last_measurement_and_environments_of_all_stages_are_read(tmp_path):
+    trial = Trial(Path("both.yaml"), {}, {"max_steps": 2}, 1, ("sft", "rft"))
+    folder = jobs_for([trial], tmp_path)[0].folder
+    for place, lines in ((folder / "sft", FIRST), (folder, SECOND)):
+        write_curve(place, [one | {"problem_rewards": [1.0, None]} for one in lines])
+        (place / ENVIRONMENT).write_text(json.dumps({"cores": len(lines)}) + "\n" + '{"cut off')
+    finish(folder)
+    (run,) = collect_runs(trial, tmp_path).runs
+    assert ["problem_rewards" in one for one in run.curve] == [False, False, False, True]
+    assert run.problem_rewards == [1.0, None]
+    assert run.environments == [{"cores": 2}, {"cores": 3}]
 
 
 def test_unfinished_runs_are_left_out(tmp_path):

@@ -8,15 +8,14 @@ from prefix_rft_trl.comparison.results import Experiment, Run
 from prefix_rft_trl.comparison.statistics import (
     Budget,
     Cost,
-    best_in_columns,
     budget,
     cost_to_reach,
     cost_to_threshold,
     differing_settings,
     mean_curve,
     summarize,
+    truncated_share,
 )
-from prefix_rft_trl.utils.intervals import Estimate
 
 
 accuracies = st.floats(0, 1, allow_subnormal=False)
@@ -53,10 +52,34 @@ def test_seeds_that_never_reach_the_threshold_are_counted_and_do_not_enter_the_m
 
 def test_best_and_final_show_a_run_that_peaks_and_collapses():
     found = summarize(experiment({}, [run(0, 0.2, 0.9, 0.1), run(1, 0.3, 0.5, 0.7)]), 0.8)
-    assert found.base.mean == pytest.approx(0.25)
+    assert found.base == pytest.approx(0.25)
     assert found.final.mean == pytest.approx(0.4)
-    assert found.best.mean == pytest.approx(0.8)
+    assert found.best == pytest.approx(0.8)
     assert found.total == Cost(step=20, seconds=5, generated_tokens=200, trained_tokens=140)
+
+
+@pytest.mark.parametrize(
+    ("ends", "share"),
+    [
+        ([{"truncated": 0.2}, {"truncated": 0.4}], 0.3),
+        ([{"length": 56.0}, {"length": 30.0}], 1.0),  # of earlier releases, where all were cut off
+        ([{"length": 30.0}], None),
+        ([{"length": 56.0, "truncated": 0.9}], 0.9),
+    ],
+)
+def test_the_share_of_answers_that_were_cut_off_is_that_of_the_last_measurement(ends, share):
+    runs = [
+        Run(seed, [{"accuracy": 0.5, "truncated": 1.0}, {"accuracy": 0.5, **end}]) for seed, end in enumerate(ends)
+    ]
+    found = truncated_share(experiment({"measure_max_new_tokens": 56}, runs))
+    assert found == (share if share is None else pytest.approx(share))
+
+
+def test_measurements_of_no_problem_count_nowhere():
+    unknown = run(0, 0.1, 0.0, 0.9, problems=[5, 0, 5])
+    assert list(mean_curve([unknown], "accuracy")) == [0, 20]
+    assert cost_to_reach(unknown, 0.0).step == 0
+    assert summarize(experiment({}, [unknown, run(1, 0.5, 0.5, 0.0, problems=[5, 5, 0])]), 0.5).final.seeds == 1
 
 
 def test_an_experiment_without_measurements_has_no_summary():
@@ -96,19 +119,6 @@ def test_differing_settings_are_those_of_which_two_experiments_disagree(settings
         if any(one.get(name, missing) != other.get(name, missing) for one in settings for other in settings)
     }
     assert set(differing_settings([experiment(values) for values in settings])) == expected
-
-
-def test_the_best_of_a_column_are_all_that_are_not_known_to_be_worse():
-    def wide(mean):
-        return Estimate(mean, 0.1, 3)
-
-    cells = [
-        [wide(0.9), wide(0.5), wide(0.9), None],
-        [wide(0.75), wide(0.5), Estimate(0.1, None, 1), wide(0.9)],
-        [wide(0.1), wide(0.5), wide(0.1), wide(0.1)],
-    ]
-    # All of the second column are as good as each other; one seed in the third has no interval.
-    assert best_in_columns(cells) == {(0, 0), (1, 0), (1, 3)}
 
 
 RL = {"num_generations": 8, "per_device_train_batch_size": 64, "max_steps": 120}

@@ -10,7 +10,7 @@ from trl import SFTConfig
 from prefix_rft_trl import PrefixGRPOTrainer, lab
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.run import last_checkpoint, read_curve
-from prefix_rft_trl.run.folder import STATE
+from prefix_rft_trl.run.folder import ENVIRONMENT, STATE
 from prefix_rft_trl.sft import CountingSFTTrainer
 
 
@@ -163,7 +163,7 @@ def test_what_a_finished_run_lacks_is_written(finished_folder, lost, tmp_path):
     train(folder)
     found, expected = contents(folder), contents(finished_folder)
     assert found.keys() == expected.keys()
-    assert all(found[name] == expected[name] for name in found.keys() - {STATE, "training_args.bin"})
+    assert all(found[name] == expected[name] for name in found.keys() - {STATE, ENVIRONMENT, "training_args.bin"})
 
 
 def test_point_of_the_curve_that_a_finished_run_lacks_is_measured(finished_folder, tmp_path):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from prefix_rft_trl.data.held_out import HELD_OUT
 from prefix_rft_trl.estimates.cost import GB, Workload, memory, seconds_of_step
 from prefix_rft_trl.estimates.devices import NO_GPU_HERE
-from prefix_rft_trl.run.folder import CURVE, STATE
+from prefix_rft_trl.run.folder import CURVE, ENVIRONMENT, STATE
 from prefix_rft_trl.run.progress import PROGRESS
 from prefix_rft_trl.run.settings import RUN_SETTINGS
 from prefix_rft_trl.run.used_folder import STAGE_RECIPE
@@ -239,7 +239,7 @@ def _files(preview: "StagePreview", replaces: bool) -> Iterator[tuple[str, str]]
         yield "", "The run that is there is removed first (`overwrite`)."
     if preview.recipe.stage:
         yield STAGE_RECIPE, "at the start: the settings of this stage"
-    yield RUN_SETTINGS, "at the start"
+    yield f"{RUN_SETTINGS}, {ENVIRONMENT}", "at the start"
     yield PROGRESS, "while it trains: how far it has come"
     if values["measure_steps"]:
         yield CURVE, "with each measurement"

@@ -358,7 +358,7 @@ def _add_measurements(trainer: Any, held_out: Any, benchmarks: list[Any], measur
         during_training.refuse_sharded_model(trainer, "measure_steps")
         encoded = held_out.encoded(during_training.text_tokenizer(trainer))
 
-        def measure(model: Any) -> dict[str, float]:
+        def measure(model: Any) -> dict[str, Any]:
             return during_training.measure_held_out(trainer, encoded)
 
         log = partial(Trainer.log, trainer)  # TRL's would log the metrics of training again

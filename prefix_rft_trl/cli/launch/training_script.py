@@ -9,6 +9,7 @@ from typing import Any
 from trl import ModelConfig
 
 from prefix_rft_trl.run.checkpoints import resolve_checkpoint
+from prefix_rft_trl.run.environment import RunEnvironment
 from prefix_rft_trl.run.finite import WeightsNotFinite
 from prefix_rft_trl.run.folder import CURVE, STATE, is_finished, last_checkpoint
 from prefix_rft_trl.run.settings import RunSettings
@@ -83,6 +84,7 @@ def _train_and_save(trainer: Any, script_args: PrefixScriptArguments, prompts: A
         fingerprint, trainer.record = begin_planned_run()
         trainer.example_prompt = prompts[0]
         RunSettings.from_recipe(script_args, training_args, prompts).write(folder, fingerprint)
+        RunEnvironment.current(training_args).append_to(folder)
         Path(folder, STATE).unlink(missing_ok=True)  # until this run is finished too
     try:
         with StopOnSignal(trainer) as stop:
