@@ -1,6 +1,7 @@
 """Site hooks: equations become MathML, and links that leave `docs` lead into the repository."""
 
 import re
+from functools import partial
 from typing import Any
 
 from latex2mathml.converter import convert
@@ -13,6 +14,8 @@ from mkdocs.structure.pages import Page
 
 
 BEFORE_CODE = 200  # the priority of inline code is lower, and would take the backticks between the dollars
+NAME_IN_TABLE = re.compile(r"(?<=<code>)[^<\s]*_[^<\s]*(?=</code>)")
+TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
 LINK_OUT_OF_DOCS = re.compile(r"\[([^\[\]]+)\]\(\.\./([^\s()]+)\)")
 # The converter takes these for variables, or for operators with space on both sides
 SPACING = {
@@ -40,6 +43,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return markdown
     root = f"{config.repo_url.rstrip('/')}/blob/main/" if config.repo_url else "../"
     return LINK_OUT_OF_DOCS.sub(rf'<a href="{root}\2">\1</a>', markdown)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Let names in tables be broken after `_`. The search index, which is made before, has them whole."""
+    breakable = partial(NAME_IN_TABLE.sub, lambda name: name[0].replace("_", "_<wbr>"))
+    return TABLE.sub(lambda table: breakable(table[0]), output)
 
 
 def mathml(source: str, display: str = "inline") -> str:

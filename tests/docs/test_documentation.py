@@ -92,8 +92,9 @@ def distinct(commands: Iterable[str]) -> list[str]:
 
 
 def compared(words: list[str]) -> list[str]:
-    """Two recipes stand in for a folder, whose settings are all checked in tests/comparison."""
-    return words[1:3] if words[1].endswith(".yaml") else ["recipes/lab/sft.yaml", "recipes/lab/prefix_rft.yaml"]
+    """Two recipes stand in for a folder, whose settings are all checked in tests/recipes/test_compared_folders.py."""
+    first = "grpo" if words[1] == "recipes/quickstart" else "sft"
+    return words[1:3] if words[1].endswith(".yaml") else [f"recipes/lab/{first}.yaml", "recipes/lab/prefix_rft.yaml"]
 
 
 def run(*command: str, cwd: Path = ROOT) -> None:
