@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.logging import get_logger
+from accelerate.utils import DynamoBackend, TorchDynamoPlugin
 from datasets import Dataset, IterableDataset
 from transformers import AutoProcessor, PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOTrainer
@@ -53,6 +54,7 @@ def check_arguments(*args: Any, **named: Any) -> inspect.BoundArguments:
     if is_hybrid:
         refuse_other_generators(given)
         refuse_image_processor(given.arguments.get("processing_class"))
+        refuse_regional_compilation()
     if not isinstance(dataset, (Dataset, IterableDataset)):  # TRL refuses anything else
         return given
     if not is_hybrid:
@@ -84,6 +86,20 @@ def refuse_image_processor(processor: Any) -> None:
         raise ValueError(
             f"Hybrid rollouts are spliced from text, and the processing class is a {type(processor).__name__}. Pass "
             "the tokenizer alone as `processing_class`, or set `num_prefix_generations=0`."
+        )
+
+
+def refuse_regional_compilation() -> None:
+    """Raises a ValueError if accelerate is set to compile a model's layers one by one.
+
+    It trains a copy of the model then, while TRL asks the model whether it is training.
+    """
+    compilation = TorchDynamoPlugin()
+    if compilation.backend != DynamoBackend.NO and compilation.use_regional_compilation:
+        raise ValueError(
+            "accelerate is set to compile regions of the model (`dynamo_use_regional_compilation`), which trains a "
+            "copy that TRL takes for an evaluation, so no rollout would be hybrid. Turn it off (`torch_compile: true` "
+            "works), or set `num_prefix_generations=0`."
         )
 
 
@@ -132,6 +148,11 @@ def _revision(args: Any) -> str | None:
 
 def _check_columns(found: list[str], args: PrefixGRPOConfig) -> None:
     refuse_columns(found, args.demonstration_column)
+    if images := {"image", "images"} & {*found}:
+        raise ValueError(
+            f"Hybrid rollouts are spliced from text, and the training dataset has a column '{images.pop()}'. Remove "
+            "the column, or set `num_prefix_generations=0`."
+        )
     if args.prefix_exclude_answer and args.answer_column and args.answer_column not in found:
         raise ValueError(
             f"`prefix_exclude_answer` looks up the answer in the column '{args.answer_column}' (`answer_column`), "
