@@ -45,7 +45,7 @@ _UNKNOWN = "is not known to leave prefixes as they are"
 _REASONS = {
     _OTHER_ROWS: """num_beams num_beam_groups num_return_sequences n best_of diversity_penalty constraints
         force_words_ids penalty_alpha dola_layers use_mtp prompt_lookup_num_tokens max_matching_ngram_size is_assistant
-        assistant_early_exit assistant_model custom_generate trace_decode_token_ids""",
+        assistant_early_exit trace_decode_token_ids""",
     _FROM_THE_START: """min_length min_new_tokens begin_suppress_tokens forced_bos_token_id forced_eos_token_id
         exponential_decay_length_penalty presence_penalty frequency_penalty thinking_token_budget""",
     _ENDS_IN_PREFIX: "eos_token_id max_time stop_strings",

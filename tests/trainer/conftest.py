@@ -197,7 +197,9 @@ def assert_prefixes_begin() -> Callable[[Run], None]:
     def demonstrations(column: Any) -> list[str]:
         if isinstance(column, str):
             return [column]
-        return [text for each in column for text in demonstrations(each["content"] if "content" in each else each)]
+        return [
+            text for each in column for text in demonstrations(each["content"] if isinstance(each, dict) else each)
+        ]
 
     def check(run: Run) -> None:
         decode, rows = run.trainer._tokenizer.decode, 0

@@ -1,7 +1,7 @@
 """Every option of TRL that hybrid rollouts may be combined with.
 
-The run learns, each hybrid row begins with its prefix, and the loss and its gradient are those that TRL computes on the
-same batch. What is refused is in test_refused_options.py.
+The run learns, each hybrid row begins with its prefix, and the loss and its gradient are those that TRL computes on
+the same batch. What is refused is in test_refused_options.py.
 """
 
 import asyncio
@@ -10,8 +10,11 @@ import re
 from dataclasses import fields
 
 import pytest
-from peft import LoraConfig
-from transformers import TrainingArguments
+import torch
+from datasets import concatenate_datasets
+from peft import IA3Config, LoraConfig, PromptTuningConfig
+from torch._dynamo import OptimizedModule
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, TrainingArguments
 from trl import GRPOConfig
 
 
@@ -142,6 +145,7 @@ NOT_HERE = {
 
 OF_SEVERAL_STEPS = {
     "num_iterations", "steps_per_generation", "generation_batch_size", "sync_ref_model", "use_adaptive_entropy",
+    "num_prefix_generations", "others",
 }  # fmt: skip
 
 
@@ -184,14 +188,76 @@ def test_every_loss_type_of_trl_is_tried():
     assert {"grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"} <= set(LOSS_TYPES)
 
 
-@pytest.mark.parametrize("settings", [{}, {"beta": 0.1}, {"gradient_checkpointing": True}], ids=str)
+LORA = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+ADAPTERS = {
+    "LoRA": LORA,
+    "DoRA": LoraConfig(r=4, use_dora=True, target_modules=["q_proj"], task_type="CAUSAL_LM"),
+    "a trained head": LoraConfig(
+        r=4, modules_to_save=["lm_head"], target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"
+    ),
+    "IA3": IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"], task_type="CAUSAL_LM"),
+    "prompt tuning": PromptTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM"),
+}
+
+
+@pytest.mark.parametrize("settings", [{"beta": 0.1}, {"gradient_checkpointing": True}, CONTINUOUS_BATCHING], ids=str)
 def test_lora_trains_its_adapters(assert_learns, settings):
-    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
-    assert_learns(others={"peft_config": lora}, **settings)
+    assert_learns(others={"peft_config": LORA}, **settings)
 
 
-def test_streamed_dataset_trains(assert_learns, lab_rows):
-    assert_learns(train_dataset=lab_rows().to_iterable_dataset(), max_steps=3)
+@pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=ADAPTERS)
+def test_adapters_of_every_kind_train(assert_learns, adapter):
+    assert_learns(others={"peft_config": adapter})
+
+
+def test_compiled_model_trains(assert_learns, text_model, lab_rows):
+    run = assert_learns(model=str(text_model), torch_compile=True, torch_compile_backend="eager")
+    assert isinstance(run.trainer.model_wrapped, OptimizedModule)
+    assert "generate" not in vars(run.trainer.model_wrapped) | vars(run.trainer.model)
+
+
+def test_rollouts_are_evaluated_without_prefixes(make_trainer, record, lab_rows):
+    trainer = make_trainer(
+        eval_strategy="steps", eval_steps=1, num_generations_eval=2, max_steps=1, others={"eval_dataset": lab_rows(4)}
+    )
+    generations = record(trainer)
+    trainer.train()
+    assert [("prefix_lengths" in generation.outputs) for generation in generations] == [True, False]
+
+
+# Datasets
+
+
+def from_the_prompt(batch):
+    return {**batch, "completion": [f"{prompt}#3#" for prompt in batch["prompt"]]}
+
+
+DATASETS = {
+    "stream": lambda rows: rows.to_iterable_dataset(),
+    "mapped stream": lambda rows: rows.to_iterable_dataset().map(from_the_prompt, batched=True),
+    "transform": lambda rows: rows.remove_columns("completion").with_transform(from_the_prompt),
+    "shuffled transform": lambda rows: (
+        rows.remove_columns("completion").with_transform(from_the_prompt).shuffle(seed=1)
+    ),
+    "torch": lambda rows: rows.with_format("torch"),
+    "numpy": lambda rows: rows.with_format("numpy"),
+    "two datasets": lambda rows: concatenate_datasets([rows, rows]),
+}
+
+
+@pytest.mark.parametrize("make", DATASETS.values(), ids=DATASETS)
+def test_datasets_of_every_kind_train(assert_learns, lab_rows, make):
+    assert_learns(train_dataset=make(lab_rows()), max_steps=2)
+
+
+def test_transform_that_makes_no_demonstration_is_refused(make_trainer, lab_rows):
+    rows = lab_rows().remove_columns("completion")
+    for transform, message in (
+        (lambda batch: batch, "no column 'completion'.*columns are: prompt, solution"),
+        (lambda batch: {**batch, "completion": [None] * len(batch["prompt"])}, "None of the 16 rows has a demonst"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_trainer(model="./no-such-model", train_dataset=rows.with_transform(transform))
 
 
 # Rewards
@@ -237,7 +303,15 @@ def test_rollouts_without_any_reward_teach_nothing(make_trainer, unchanged_weigh
     assert trainer.state.log_history[0]["prefix/reward_hybrid"] is None
 
 
-# Datasets
+def test_reward_model_trains(assert_learns, base_model, tmp_path):
+    torch.manual_seed(0)
+    config = AutoConfig.from_pretrained(base_model, num_labels=1, pad_token_id=0)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / "reward")
+    AutoTokenizer.from_pretrained(base_model).save_pretrained(tmp_path / "reward")
+    assert_learns(reward_funcs=[str(tmp_path / "reward"), length_reward], reward_weights=[1.0, 0.5])
+
+
+# Demonstrations
 
 
 def test_each_of_several_demonstrations_is_drawn(train, lab_rows):
