@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.logging import get_logger
+from accelerate.utils import DynamoBackend, TorchDynamoPlugin
 from datasets import Dataset, IterableDataset
-from transformers import AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers import AutoProcessor, PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOTrainer
 from trl.trainer.utils import get_config_model_id
 
@@ -31,7 +32,8 @@ from .data.row_faults import (
 from .data.row_scan import RowScan, scan_rows
 from .models.sources import ADAPTER_CONFIG, context_length, positions
 from .rollouts import longest_prefix
-from .sampling.generate import declared_stop_ids
+from .sampling.generate import declared_generation_config, declared_stop_ids
+from .sampling.sampler_settings import refuse_generation_config
 
 
 logger = get_logger(__name__)
@@ -51,6 +53,8 @@ def check_arguments(*args: Any, **named: Any) -> inspect.BoundArguments:
     is_hybrid = getattr(config, "num_prefix_generations", 0) > 0
     if is_hybrid:
         refuse_other_generators(given)
+        refuse_image_processor(given.arguments.get("processing_class"))
+        refuse_regional_compilation()
     if not isinstance(dataset, (Dataset, IterableDataset)):  # TRL refuses anything else
         return given
     if not is_hybrid:
@@ -61,6 +65,7 @@ def check_arguments(*args: Any, **named: Any) -> inspect.BoundArguments:
     _check_columns(column_names(dataset), config)
     if given.arguments.get("processing_class") is None:
         given.arguments["processing_class"] = load_processing_class(model, config)
+        refuse_image_processor(given.arguments["processing_class"])
     _check_rows(dataset, config, model, given.arguments["processing_class"])
     return given
 
@@ -73,6 +78,29 @@ def refuse_other_generators(given: inspect.BoundArguments) -> None:
                 f"`{name}` takes over generation, so a rollout cannot start with a prefix of a demonstration. Remove "
                 f"`{name}`, or set `num_prefix_generations=0`."
             )
+
+
+def refuse_image_processor(processor: Any) -> None:
+    """Raises a ValueError if a processing class is more, or other, than a tokenizer; it may be missing."""
+    if not (processor is None or isinstance(processor, PreTrainedTokenizerBase)):
+        raise ValueError(
+            f"Hybrid rollouts are spliced from text, and the processing class is a {type(processor).__name__}. Pass "
+            "the tokenizer alone as `processing_class`, or set `num_prefix_generations=0`."
+        )
+
+
+def refuse_regional_compilation() -> None:
+    """Raises a ValueError if accelerate is set to compile a model's layers one by one.
+
+    It trains a copy of the model then, while TRL asks the model whether it is training.
+    """
+    compilation = TorchDynamoPlugin()
+    if compilation.backend != DynamoBackend.NO and compilation.use_regional_compilation:
+        raise ValueError(
+            "accelerate is set to compile regions of the model (`dynamo_use_regional_compilation`), which trains a "
+            "copy that TRL takes for an evaluation, so no rollout would be hybrid. Turn it off (`torch_compile: true` "
+            "works), or set `num_prefix_generations=0`."
+        )
 
 
 def check_prompts(dataset: Dataset | IterableDataset, args: Any, model: str, demonstrations: str | None) -> None:
@@ -120,6 +148,11 @@ def _revision(args: Any) -> str | None:
 
 def _check_columns(found: list[str], args: PrefixGRPOConfig) -> None:
     refuse_columns(found, args.demonstration_column)
+    if images := {"image", "images"} & {*found}:
+        raise ValueError(
+            f"Hybrid rollouts are spliced from text, and the training dataset has a column '{images.pop()}'. Remove "
+            "the column, or set `num_prefix_generations=0`."
+        )
     if args.prefix_exclude_answer and args.answer_column and args.answer_column not in found:
         raise ValueError(
             f"`prefix_exclude_answer` looks up the answer in the column '{args.answer_column}' (`answer_column`), "
@@ -159,14 +192,10 @@ def _warn_of_unused_demonstrations(dataset: Dataset | IterableDataset) -> None:
 
 
 def _check_rows(dataset: Dataset | IterableDataset, args: PrefixGRPOConfig, model: Any, processor: Any) -> None:
-    if isinstance(processor, ProcessorMixin):
-        raise ValueError(
-            "Hybrid rollouts are spliced from text, and the processing class is a processor for images. Pass the "
-            "tokenizer alone as `processing_class`, or set `num_prefix_generations=0`."
-        )
+    source = {"revision": _revision(args)} if isinstance(model, str) else {}
+    refuse_generation_config(declared_generation_config(model, **source), args)
     encoder = None
     if processor is not None:
-        source = {"revision": _revision(args)} if isinstance(model, str) else {}
         stop_ids = declared_stop_ids(model, processor, **source)
         cut = partial(longest_prefix, args, processor.eos_token_id, processor.decode)
         encoder = RowEncoder(processor, stop_ids, args.chat_template_kwargs, cut)
@@ -290,3 +319,12 @@ def _warn_of_long_prompts(scan: RowScan, args: Any) -> None:
             f"({args.max_completion_length:,}) of the model's positions (first: row {found.first}, {found.note}). "
             "Remove them, or lower it."
         )
+
+
+def warn_of_another_loss(trainer_class: str) -> None:
+    """Warns that the loss of a subclass leaves out the weights of prefix tokens."""
+    logger.warning(
+        f"The loss of {trainer_class} does not pass through `PrefixGRPOTrainer._compute_loss`: `prefix_selection` and "
+        "`prefix_loss_type` have no effect, and every prefix token is trained like a sampled one, unless that loss "
+        "reads `inputs['prefix_mask']`. Call `super()._compute_loss(model, inputs)` in it."
+    )

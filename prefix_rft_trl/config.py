@@ -1,6 +1,5 @@
 """Settings of Prefix-RFT, documented and validated."""
 
-import json
 import warnings
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ from trl import GRPOConfig
 from .method.advantages import ESTIMATORS
 from .method.schedules import DISTRIBUTIONS, SCHEDULES
 from .method.token_weights import PREFIX_LOSSES, PREFIX_WEIGHTS, SELECTIONS, PrefixTokenRule
+from .sampling.sampler_settings import refuse_sampler_settings
 from .utils.deepspeed import refuse_old_deepspeed
 from .utils.documented import documented
 from .utils.loss_kernels import refuse_cpu_without_kernels
@@ -225,13 +225,7 @@ class PrefixGRPOConfig(GRPOConfig):
                 f"`max_completion_length` ({self.max_completion_length}) fits no prefix: it takes at least 2 tokens, "
                 "one of the demonstration and one that is sampled. Raise it, or set `num_prefix_generations=0`."
             )
-        further = self.generation_kwargs or {}
-        further = json.loads(further) if isinstance(further, str) else further
-        if "max_new_tokens" in further:
-            raise ValueError(
-                f"`generation_kwargs` has `max_new_tokens` ({further['max_new_tokens']}), but prefix and continuation "
-                "share one budget: set `max_completion_length` instead."
-            )
+        refuse_sampler_settings(self)
         is_scaled = self.scale_rewards not in ("none", False)
         if self.prefix_advantage != "group" and (
             is_scaled or self.multi_objective_aggregation != "sum_then_normalize"

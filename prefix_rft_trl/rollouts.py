@@ -61,6 +61,27 @@ class RolloutBatch:
         """Prefix lengths in tokens, shape (rollouts,)."""
         return torch.tensor([len(prefix.ids) for prefix in self.prefixes], device=device)
 
+    def check_completions(self, completion_ids: list[list[int]]) -> None:
+        """Checks that each completion begins with the prefix of its rollout.
+
+        Raises:
+            RuntimeError: with what was found in the first that does not.
+        """
+        lost = [
+            (row, prefix, ids[: len(prefix)])
+            for row, (prefix, ids) in enumerate(zip(self.prefix_ids, completion_ids, strict=True))
+            if ids[: len(prefix)] != prefix
+        ]
+        if lost:
+            row, prefix, ids = lost[0]
+            same = next((i for i, pair in enumerate(zip(prefix, ids, strict=False)) if pair[0] != pair[1]), len(ids))
+            raise RuntimeError(
+                f"{len(lost)} of {sum(map(bool, self.prefix_ids))} hybrid rollouts do not begin with their prefix: "
+                f"rollout {row} has {same} of its {len(prefix)} tokens, then {ids[same : same + 3]} instead of "
+                f"{prefix[same : same + 3]}. The sampler ignores prompts or logits processors, or changes rows: use "
+                "the model's own `generate`, vLLM or continuous batching, or set `num_prefix_generations=0`."
+            )
+
 
 def plan_batch(
     examples: list[dict[str, Any]],

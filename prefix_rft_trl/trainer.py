@@ -14,7 +14,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import get_config_model_id
 
 from . import PAPER
-from .checks import check_arguments
+from .checks import check_arguments, warn_of_another_loss
 from .config import PrefixGRPOConfig
 from .method.advantages import on_policy_baseline_advantages, total_rewards
 from .method.demonstrations import Message, demonstration_ids
@@ -76,6 +76,7 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, GRPOTrainer):
     _tag_names = ["trl", "grpo", "prefix-rft"]
     _name = "Prefix-RFT"
     _paper = PAPER
+    _has_weighted_prefixes = False
 
     def __init__(
         self,
@@ -163,6 +164,8 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, GRPOTrainer):
     # Advantage: one for the prefix and one for the continuation, from the rewards of all processes
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list) -> torch.Tensor:
+        if self.num_prefix_generations:
+            self.rollout_batch.check_completions(completion_ids_list)
         rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if self.num_prefix_generations:
             batch, device = self.rollout_batch, self.accelerator.device
@@ -215,6 +218,13 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, GRPOTrainer):
     # Clipping, ratio and loss: TRL's loss, with a weight for each prefix token. The weights need the entropies of the
     # loss's forward pass, and TRL reads the advantages after that pass, so they are set in between.
 
+    def training_step(self, *args: Any, **named: Any) -> torch.Tensor:
+        loss = super().training_step(*args, **named)
+        if self.num_prefix_generations and not self._has_weighted_prefixes:
+            warn_of_another_loss(type(self).__name__)
+            self._has_weighted_prefixes = True  # once is enough
+        return loss
+
     def _compute_loss(self, model, inputs: dict[str, Any]) -> torch.Tensor:
         if "prefix_mask" not in inputs:
             return super()._compute_loss(model, inputs)
@@ -230,6 +240,7 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, GRPOTrainer):
     def _apply_prefix_weights(
         self, inputs: dict[str, Any], logps: torch.Tensor, entropies: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        self._has_weighted_prefixes = True
         rule, prefix_mask, detached = self.args.prefix_token_rule, inputs["prefix_mask"], entropies.detach()
         selected = rule.select(inputs.get("prefix_noise", detached), prefix_mask, self.get_high_entropy_mask)
         sampled = inputs["completion_mask"].bool() & ~prefix_mask

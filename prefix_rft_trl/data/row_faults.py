@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from .row_scan import RowScan
+from .row_scan import RowScan, is_transformed
 
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def shuffle(scan: RowScan) -> str:
 
 def column_names(dataset: "Dataset | IterableDataset") -> list[str]:
     """The columns of a dataset. Raises a ValueError if it has no rows."""
-    if getattr(dataset, "__len__", None) and len(dataset) > 0:  # not streaming
+    if getattr(dataset, "__len__", None) and len(dataset) > 0 and not is_transformed(dataset):  # nor streaming
         return dataset.column_names
     if (first := next(iter(dataset), None)) is None:
         raise ValueError("The training dataset is empty.")

@@ -102,7 +102,8 @@ class _Rows:
 
     def __init__(self, dataset: Any, columns: list[str]) -> None:
         self._streams = not hasattr(dataset, "__len__")
-        self._dataset = dataset if self._streams else dataset.select_columns([*dict.fromkeys(columns)])
+        as_it_is = self._streams or is_transformed(dataset)  # a transform makes columns from others
+        self._dataset = dataset if as_it_is else dataset.select_columns([*dict.fromkeys(columns)])
         self.number = 0 if self._streams else len(dataset)
         self.is_complete = True
         expected = ROWS_OF_STREAM if self._streams else self.number
@@ -235,6 +236,11 @@ class _Scanner:
             self.scan.add("prompt_beyond_model", row, f"{length:,} tokens")
         elif length > room:
             self.scan.add("prompt_too_long", row, f"{length:,} tokens, {room:,} fit")
+
+
+def is_transformed(dataset: Any) -> bool:
+    """Whether a dataset makes its rows, when they are read, by a function (`with_transform`)."""
+    return getattr(dataset, "format", {}).get("type") == "custom"
 
 
 def prompt_fault(prompt: Any) -> str | None:

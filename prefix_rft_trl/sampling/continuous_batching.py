@@ -17,6 +17,7 @@ def limit_new_tokens_per_row(model: PreTrainedModel, budgets: list[int]) -> Iter
         RuntimeError: if a row could not be generated. It would be missing from the result, and later results would be
             assigned to the wrong rows.
     """
+    model = getattr(model.generate_batch, "__self__", model)  # behind `torch.compile` and PEFT, which forward to it
     open_manager = model.continuous_batching_context_manager
 
     @contextmanager

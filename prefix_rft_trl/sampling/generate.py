@@ -39,16 +39,20 @@ def declared_stop_ids(model: str | PreTrainedModel, tokenizer: PreTrainedTokeniz
     Args:
         source: where to find it, such as `revision`.
     """
+    return stop_token_ids(declared_generation_config(model, **source), tokenizer)
+
+
+def declared_generation_config(model: str | PreTrainedModel, **source: Any) -> GenerationConfig:
+    """The generation config that a model has once it is loaded; an empty one if nothing of it can be read."""
     if not isinstance(model, str):
-        return stop_token_ids(model.generation_config, tokenizer)
+        return model.generation_config
     try:
-        config = GenerationConfig.from_pretrained(model, **source)
+        return GenerationConfig.from_pretrained(model, **source)
     except (OSError, ValueError):  # then transformers makes one of the model's config
         try:
-            config = GenerationConfig.from_model_config(AutoConfig.from_pretrained(model, **source))
+            return GenerationConfig.from_model_config(AutoConfig.from_pretrained(model, **source))
         except (OSError, ValueError):
-            config = GenerationConfig()
-    return stop_token_ids(config, tokenizer)
+            return GenerationConfig()
 
 
 def sampling_config(

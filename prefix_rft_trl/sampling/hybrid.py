@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from prefix_rft_trl.utils.patching import replaced
+
 from . import continuous_batching, padded, vllm
 
 
@@ -75,15 +77,28 @@ def pad_to_longest_process(rows: list[int], trainer: Any) -> list[int]:
 
 @contextmanager
 def limit_new_tokens(trainer: Any, budgets: list[int], forced: list[list[int]]) -> Iterator[None]:
-    """Within the block each row decodes at most its budget of tokens, and the forced ones first."""
+    """Within the block each row decodes at most its budget of tokens, and the forced ones first.
+
+    `min_new_tokens` is of a completion: a row decodes what is left of it after the prefix in its prompt.
+    """
     if trainer.use_vllm:
         with vllm.limit_new_tokens_per_row(trainer.vllm_generation, budgets):
             yield
         return
     model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
-    trainer.generation_config.max_new_tokens = max(budgets)
-    engine = continuous_batching if trainer.use_transformers_continuous_batching else padded
-    with padded.force_prefixes(model, forced), engine.limit_new_tokens_per_row(model, budgets):
+    settings = trainer.generation_config
+    settings.max_new_tokens = max(budgets)
+    if trainer.use_transformers_continuous_batching:
+        with continuous_batching.limit_new_tokens_per_row(model, budgets):
+            yield
+        return
+    least = [(settings.min_new_tokens or 0) - trainer.max_completion_length + budget for budget in budgets]
+    others = [padded.LeastNewTokens(least, trainer.eos_token_ids)] if max(least) > 0 else []
+    with (
+        replaced(settings, "min_new_tokens", 0),
+        padded.force_prefixes(model, forced, others),
+        padded.limit_new_tokens_per_row(model, budgets),
+    ):
         yield
 
 

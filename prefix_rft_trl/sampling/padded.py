@@ -9,7 +9,7 @@ Prefix and continuation share one token budget. A row that has used its budget i
 still are, so a batch whose rows are all finished takes no further step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -67,14 +67,38 @@ class ForcePrefix(LogitsProcessor):
         return scores
 
 
+class LeastNewTokens(LogitsProcessor):
+    """Lets no row end before it has decoded a number of tokens of its own.
+
+    Args:
+        least (`list[int]`): tokens for each row.
+        stop_ids (`list[int]`): ids of the tokens that end a completion.
+    """
+
+    def __init__(self, least: list[int], stop_ids: list[int]):
+        self.least, self.stop_ids = torch.tensor(least), stop_ids
+        self.prompt_width: int | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if self.prompt_width is None:
+            self.prompt_width = input_ids.size(1)
+            self.least = self.least.to(scores.device)
+        may_not_end = self.least > input_ids.size(1) - self.prompt_width
+        scores[:, self.stop_ids] = scores[:, self.stop_ids].masked_fill(may_not_end.unsqueeze(1), -torch.inf)
+        return scores
+
+
 @contextmanager
-def force_prefixes(model: PreTrainedModel, prefixes: list[list[int]]) -> Iterator[None]:
-    """Within the block each row of `model.generate` decodes the given ids first."""
-    if not any(prefixes):
+def force_prefixes(
+    model: PreTrainedModel, prefixes: list[list[int]], others: Sequence[LogitsProcessor] = ()
+) -> Iterator[None]:
+    """Within the block each row of `model.generate` decodes the given ids first, whatever the others say."""
+    processors = [*others, *([ForcePrefix(prefixes)] if any(prefixes) else [])]
+    if not processors:
         yield
         return
-    processors = LogitsProcessorList([ForcePrefix(prefixes)])
-    with replaced(model, "generate", partial(model.generate, logits_processor=processors)):
+    generate = partial(model.generate, logits_processor=LogitsProcessorList(processors))
+    with replaced(model, "generate", generate):
         yield
 
 

@@ -23,6 +23,8 @@ MAX_CONCURRENT_REQUESTS = 64  # as many connections as TRL's client keeps open
 def limit_new_tokens_per_row(vllm_generation: Any, budgets: list[int]) -> Iterator[None]:
     """Within the block each prompt of `vllm_generation.generate` decodes at most its budget of tokens.
 
+    `min_tokens` is of a completion: a row decodes at least what its prefix leaves of it.
+
     Every process enters and leaves it, around the weight sync too.
 
     Args:
@@ -44,20 +46,19 @@ def _limit_colocated(vllm_generation: Any, budgets: list[int]) -> Iterator[None]
     if min(budgets) >= vllm_generation.max_completion_length:
         yield
         return
-    changes = [partial(_lower_max_tokens, budget=budget) for budget in budgets]
+    most = vllm_generation.max_completion_length
+    changes = [partial(_limit_tokens, most=most, budget=budget) for budget in budgets]
     with change_sampling_params_per_row(vllm_generation.llm, changes):
         yield
 
 
-def _lower_max_tokens(params: Any, budget: int) -> None:
-    settings = {"max_tokens": params.max_tokens, "min_tokens": params.min_tokens}
-    for name, value in _token_limits(settings, budget).items():
-        setattr(params, name, value)
+def _limit_tokens(params: Any, most: int, budget: int) -> None:
+    params.max_tokens, params.min_tokens = budget, _least_tokens(params.min_tokens, most, budget)
 
 
-def _token_limits(settings: dict[str, Any], budget: int) -> dict[str, int]:
-    most = budget if settings["max_tokens"] is None else min(budget, settings["max_tokens"])
-    return {"max_tokens": most, "min_tokens": min(most, settings.get("min_tokens") or 0)}
+def _least_tokens(of_completion: int | None, most: int, budget: int) -> int:
+    """What a prefix, which has used the rest of the budget, leaves of the least number of tokens of a completion."""
+    return min(budget, max(0, (of_completion or 0) - (most - budget)))
 
 
 @contextmanager
@@ -88,10 +89,11 @@ def _request_by_budget(generate: Callable[..., dict[str, Any]], budgets: list[in
 
         def request(budget: int) -> dict[str, Any]:
             kwargs = generation_kwargs or {}
+            least = _least_tokens(kwargs.get("min_tokens"), max_tokens, budget)
             return generate(
                 prompts=[prompts[row] for row in rows[budget]],
                 max_tokens=budget,
-                generation_kwargs={**kwargs, **_token_limits({"max_tokens": max_tokens, **kwargs}, budget)},
+                generation_kwargs={**kwargs, "min_tokens": least},
                 **others,
             )
 

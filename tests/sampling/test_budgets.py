@@ -1,9 +1,11 @@
+import copy
 from contextlib import nullcontext
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from prefix_rft_trl.sampling import continuous_batching, padded
@@ -68,6 +70,32 @@ def test_continuous_batching_gives_each_row_its_own_budget(model, tokenizer):
             assert len(ids) == budgets[row]
             shared = ids.index(1) if 1 in ids else len(ids)  # the end, which `free` never decodes
             assert ids[:shared] == free[row, :shared].tolist()
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: torch.compile(model, backend="eager"),
+        lambda model: get_peft_model(
+            copy.deepcopy(model), LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"])
+        ),
+    ],
+    ids=["compiled", "adapter"],
+)
+def test_model_that_forwards_continuous_batching_has_budgets_too(model, tokenizer, wrap):
+    assert [len(ids) for ids in batch(wrap(model), tokenizer, [2, 5, 7, 1])] == [2, 5, 7, 1]
+    assert not {"generate_batch", "continuous_batching_context_manager"} & set(vars(model))
+
+
+@pytest.mark.parametrize("least", [[0, 3, 9, 20], [1, 1, 1, 2]])
+def test_row_does_not_end_before_it_has_its_least_tokens(model, tokenizer, least):
+    free, _ = decode_batch(model, tokenizer)
+    with padded.force_prefixes(model, [[]] * 4, [padded.LeastNewTokens(least, [1])]):
+        within, _ = decode_batch(model, tokenizer)
+    for row, number in enumerate(least):
+        assert (within[row] == 1).int().argmax() >= number or 1 not in within[row]
+        if 1 not in free[row, :number]:
+            assert within[row, :number].tolist() == free[row, :number].tolist()
 
 
 def test_row_lost_by_continuous_batching_is_an_error_that_names_the_setting(model, tokenizer):

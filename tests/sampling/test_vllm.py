@@ -177,8 +177,8 @@ def test_budgets_change_no_other_sampling_parameter():
         generate_within(generation, PROMPTS, BUDGETS)
         usual, row_params = generation.llm.requests
         assert [params.settings for params in row_params] == [usual.settings] * len(PROMPTS)
-        # The engine would decode past the budget to reach its least number of tokens
-        assert [params.min_tokens for params in row_params] == [8, 8, 7, 8, 8, 8]
+        # A prefix counts: it has used 2 of 9 tokens in the third row, 1 in the fifth
+        assert [params.min_tokens for params in row_params] == [8, 8, 6, 8, 7, 8]
 
 
 def test_server_gets_all_distinct_budgets_at_once():
@@ -190,15 +190,8 @@ def test_server_gets_all_distinct_budgets_at_once():
     # Equal prompts stay together, so that the server's prefix cache serves them
     assert by_budget[9]["prompts"] == [[10, 1], [10, 1], [20, 3], [20, 3]]
     assert (by_budget[7]["prompts"], by_budget[8]["prompts"]) == ([PROMPTS[2]], [PROMPTS[4]])
-    assert {budget: request["min_tokens"] for budget, request in by_budget.items()} == {9: 8, 8: 8, 7: 7}
+    assert {budget: request["min_tokens"] for budget, request in by_budget.items()} == {9: 8, 8: 7, 7: 6}
     assert all((request["temperature"], request["seed"], request["n"]) == (0.7, 3, 1) for request in client.requests)
-
-
-@BOTH_MODES
-def test_smaller_limit_of_the_user_holds(mode, engine):
-    with trl_generation(mode, engine(), max_tokens=8) as generation:
-        _, ids, _, _ = generate_within(generation, PROMPTS, BUDGETS)
-    assert list(map(len, ids)) == [8, 8, 7, 8, 8, 8]
 
 
 def test_missing_log_probs_of_a_server_stay_unknown():

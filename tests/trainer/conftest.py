@@ -190,6 +190,94 @@ def assert_loss_and_gradient() -> Callable[..., None]:
     return compare
 
 
+@pytest.fixture(scope="session")
+def assert_prefixes_begin() -> Callable[[Run], None]:
+    """Asserts that each hybrid row of a run begins with a demonstration of its prompt, and that there are some."""
+
+    def demonstrations(column: Any) -> list[str]:
+        if isinstance(column, str):
+            return [column]
+        return [
+            text for each in column for text in demonstrations(each["content"] if isinstance(each, dict) else each)
+        ]
+
+    def check(run: Run) -> None:
+        decode, rows = run.trainer._tokenizer.decode, 0
+        for generation in run.generations:
+            for row, length in enumerate(generation.prefix_lengths):
+                text = decode(generation.outputs["completion_ids"][row, :length], skip_special_tokens=True)
+                found = demonstrations(generation.inputs[row][run.trainer.args.demonstration_column])
+                assert any(demonstration.startswith(text) for demonstration in found), (row, text, found)
+                rows += bool(text)
+        assert rows > 0
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def assert_loss_is_trls() -> Callable[[GRPOTrainer], None]:
+    """Asserts that the loss of a trainer on its last batch, and its gradient, are those of TRL on the same batch.
+
+    TRL's gets an advantage of 0, and no gradient, for the prefix tokens that the settings do not select.
+    """
+
+    def select(args: Any, inputs: dict[str, Any], entropies: torch.Tensor, prefix: torch.Tensor) -> torch.Tensor:
+        scores = inputs["prefix_noise"] if args.prefix_selection == "random" else entropies.detach().float()
+        scores = -scores if args.prefix_selection == "bottom_entropy" else scores
+        share, selected = 1 - args.prefix_top_entropy_quantile, torch.zeros_like(prefix)
+        if args.prefix_selection == "top_entropy_per_rollout":
+            for row in range(len(prefix)):
+                if prefix[row].any():
+                    selected[row] = scores[row] >= torch.quantile(scores[row][prefix[row]], share)
+        elif args.prefix_selection != "none":
+            selected = scores >= torch.quantile(scores[prefix], share)
+        return selected & prefix
+
+    def loss_of_trl(trainer: GRPOTrainer, inputs: dict[str, Any], forward: Callable[..., Any]) -> torch.Tensor:
+        positions = torch.arange(inputs["completion_ids"].size(1), device=inputs["completion_ids"].device)
+        prefix = (positions < inputs["prefix_lengths"].unsqueeze(1)) & inputs["completion_mask"].bool()
+        given = {name: value for name, value in inputs.items() if "prefix" not in name}
+
+        def forward_and_detach(*args: Any, **named: Any) -> tuple:
+            logps, entropies, aux_loss = forward(*args, **named)
+            trained = select(trainer.args, inputs, entropies, prefix) | ~prefix
+            advantages = torch.where(prefix, *(inputs[f"{of}advantages"].unsqueeze(1) for of in ("prefix_", "")))
+            given["advantages"] = advantages * trained
+            return *(torch.where(trained, value, value.detach()) for value in (logps, entropies)), aux_loss
+
+        trainer._get_per_token_logps_and_entropies = forward_and_detach
+        try:
+            return GRPOTrainer._compute_loss(trainer, trainer.model_wrapped, given)
+        finally:
+            del trainer._get_per_token_logps_and_entropies
+
+    def check(trainer: GRPOTrainer) -> None:
+        inputs = next(batch for batch in trainer._buffered_inputs if batch["prefix_mask"].any())
+        state, found = (trainer.entropy_coef, trainer._last_world_entropy), []
+        for compute in (
+            lambda: trainer.compute_loss(trainer.model_wrapped, dict(inputs)),
+            lambda: loss_of_trl(trainer, inputs, trainer._get_per_token_logps_and_entropies),
+        ):
+            torch.manual_seed(0)  # of noise that some settings add
+            trainer.entropy_coef, trainer._last_world_entropy = state
+            trainer.model.zero_grad()
+            with trainer.compute_loss_context_manager():
+                loss = compute()
+            loss.backward()
+            gradients = {name: weight.grad for name, weight in trainer.model.named_parameters()}
+            found.append((loss.item(), {name: grad.clone() for name, grad in gradients.items() if grad is not None}))
+        (ours, our_gradients), (trls, gradients) = found
+        assert ours == pytest.approx(trls, rel=1e-5, abs=1e-8)
+        assert our_gradients.keys() == gradients.keys()
+        assert any(gradient.any() for gradient in gradients.values())
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(
+                our_gradients[name], gradient, rtol=1e-4, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}"
+            )
+
+    return check
+
+
 # Sampling
 
 

@@ -36,26 +36,6 @@ def test_hybrid_rollouts_alone_start_with_their_demonstration(train, num_prefix_
                 assert ids[:6] != demonstration[:6]
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"temperature": 0.5, "top_p": 0.5, "top_k": 3, "min_p": 0.1, "repetition_penalty": 1.5},
-        {"generation_kwargs": {"min_new_tokens": 35}},
-        {"generation_kwargs": {"do_sample": False}},
-        {"cache_implementation": "static"},
-        CONTINUOUS_BATCHING,
-    ],
-    ids=str,
-)
-def test_sampler_settings_do_not_change_the_prefix(train, settings):
-    run = train(max_steps=1, **settings)
-    demonstrations = run.input_ids("completion")
-    for row in (0, 4):
-        length, ids = run.generation.prefix_lengths[row], run.generation.completion_ids[row]
-        assert ids[:length] == demonstrations[row][:length]
-        assert 1 <= length < len(ids) <= 40
-
-
 def test_greedy_policy_continues_a_prefix_as_it_would_continue_the_text(train):
     run = train(
         max_steps=1, learning_rate=0.0, prefix_ratio_schedule="constant", generation_kwargs={"do_sample": False}
