@@ -52,7 +52,7 @@ class FinalAnswer:
 
 
 def find_final_answer(text: str, markers: tuple[str, ...] = MARKERS) -> FinalAnswer | None:
-    r"""Find the last statement of an answer in the last `LONGEST_RESPONSE` characters of a text.
+    r"""Find the last statement of an answer in the last `LONGEST_RESPONSE` characters of a text, less the blanks at its end.
 
     That is the last complete `\boxed{}` or `<answer></answer>`, whichever ends later, or else what follows the last
     marker.
@@ -65,7 +65,7 @@ def find_final_answer(text: str, markers: tuple[str, ...] = MARKERS) -> FinalAns
     Returns:
         `FinalAnswer` or `None`: `None` if no answer is stated.
     """
-    begin = max(0, len(text) - LONGEST_RESPONSE)
+    begin = max(0, len(text.rstrip()) - LONGEST_RESPONSE)
     thinking_end = text.rfind(_THINKING_CLOSER, begin)
     begin = thinking_end + len(_THINKING_CLOSER) if thinking_end >= 0 else begin
     boxes = _last_boxes(text, begin)

@@ -111,7 +111,7 @@ def gsm8k_final_number(completions: list[Any], answer: list[str], **kwargs: Any)
 
 
 def _last_number(text: str) -> float | None:
-    numbers = _NUMBER.findall(text[-LONGEST_RESPONSE:].rpartition("####")[2])
+    numbers = _NUMBER.findall(text.rstrip()[-LONGEST_RESPONSE:].rpartition("####")[2])
     return float(numbers[-1].replace(",", "")) if numbers else None
 
 

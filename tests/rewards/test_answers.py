@@ -168,6 +168,7 @@ def test_only_the_end_of_a_long_text_is_searched():
     assert stated(f"{answer}{filler[: -len(answer)]}") == "7"
     assert stated(f"<think>{filler}</think>{filler[:-20]}{answer}") == "7"
     assert stated(rf"\boxed{{{filler}}}") is None
+    assert stated(f"#### 5{' ' * LONGEST_RESPONSE}") == "5"
     assert gsm8k_final_number([f"1{filler}", f"{filler}1"], ["#### 1"] * 2) == [0.0, 1.0]
 
 
