@@ -52,7 +52,7 @@ class FinalAnswer:
 
 
 def find_final_answer(text: str, markers: tuple[str, ...] = MARKERS) -> FinalAnswer | None:
-    r"""Find the last statement of an answer in the last `LONGEST_RESPONSE` characters of a text, less the blanks at its end.
+    r"""Find the last statement of an answer in the last `LONGEST_RESPONSE` characters of a text, without final blanks.
 
     That is the last complete `\boxed{}` or `<answer></answer>`, whichever ends later, or else what follows the last
     marker.

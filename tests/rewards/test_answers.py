@@ -161,7 +161,7 @@ def test_a_long_answer_is_not_truncated(answer):
 
 
 def test_only_the_end_of_a_long_text_is_searched():
-    answer, filler = r"\boxed{7}", "x " * (LONGEST_RESPONSE // 2)
+    answer, filler = r"\boxed{7}", " x" * (LONGEST_RESPONSE // 2)
     found = find_final_answer(f"{filler}{answer} is it")
     assert (found.text, found.start, found.end) == ("7", len(filler), len(filler + answer))
     assert stated(f"{answer}{filler}") is None
