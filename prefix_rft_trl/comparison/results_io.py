@@ -47,9 +47,9 @@ def join_curves(folders: list[Path]) -> list[dict[str, Any]]:
         before = {name: joined[-1][name] if joined else 0 for name in COSTS}
         lines = read_curve(folder)[1 if joined else 0 :]  # a stage starts where the one before has ended
         joined += [line | {name: line[name] + before[name] for name in COSTS} for line in lines]
-    return [{name: value for name, value in line.items() if name != PROBLEM_REWARDS} for line in joined[:-1]] + joined[
-        -1:
-    ]
+    for line in joined[:-1]:
+        line.pop(PROBLEM_REWARDS, None)
+    return joined
 
 
 def to_json(comparison: Comparison) -> str:
