@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from prefix_rft_trl.utils.intervals import Estimate
+from prefix_rft_trl.utils.intervals import Estimate, bounded_interval
 from prefix_rft_trl.utils.plot_style import COLOURS, INK, RULE
 
 from .drawing import SEED_DOT, WIDTH, Drawing, drawn, wrapped
 from .results import Run
 from .statistics import mean_curve
-from .uncertainty import bounded_interval
 
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

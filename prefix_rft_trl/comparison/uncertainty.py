@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from prefix_rft_trl.utils.intervals import Z, estimate, wilson_interval
+from prefix_rft_trl.utils.intervals import bounded_interval, estimate
 
 from .results import Run
 
@@ -112,31 +112,6 @@ def half_width(values: Sequence[float]) -> float:
     """Half of the 95% interval of a mean by Student's t; 0 for fewer than two values."""
     exact = [round(value, DIGITS) for value in values]
     return (estimate(exact).half_width or 0.0) if exact else 0.0
-
-
-def bounded_interval(
-    mean: float, half: float, draws: float, low: float = 0.0, high: float = 1.0
-) -> tuple[float, float] | None:
-    """A 95% interval within bounds that is about `mean` ± `half` where that is narrow and far from them.
-
-    It is Wilson's interval of a share with as many draws as would give that half width.
-
-    Args:
-        mean, half (`float`): of an interval that knows no bounds.
-        draws (`float`): of the share if `half` is 0; 0 for none.
-        low, high (`float`): the bounds. A mean outside of them is no share, and has `mean` ± `half`.
-
-    Returns:
-        `tuple[float, float]`: its ends, or `None` if neither `half` nor `draws` tells one.
-    """
-    share = (mean - low) / (high - low)
-    if not 0 <= share <= 1:
-        return (mean - half, mean + half) if half else None
-    spread = share * (1 - share)
-    if half and spread:
-        draws = spread * (Z * (high - low) / half) ** 2
-    found = wilson_interval(share, draws)
-    return found and (low + found[0] * (high - low), low + found[1] * (high - low))
 
 
 def _means(rewards: Sequence[Rewards]) -> list[float]:

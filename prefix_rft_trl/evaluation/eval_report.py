@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefix_rft_trl.utils.files import atomic_file, read_object
-from prefix_rft_trl.utils.intervals import Estimate
+from prefix_rft_trl.utils.intervals import Estimate, bounded_interval
 from prefix_rft_trl.utils.tables import TextTable
 
 from .asked_alike import check_asked_alike, differing_engines
@@ -45,7 +45,7 @@ def scores_table(evaluated: Evaluated, ks: Sequence[int]) -> TextTable:
             benchmark,
             f"{scores.problems}" + (f" of {scores.problems + scores.unscored}" if scores.unscored else ""),
             f"{scores.num_samples}",
-            scores.mean.text(1, 100) if scores.mean else UNKNOWN,
+            _mean_with_interval(scores.mean) if scores.mean else UNKNOWN,
             *(_percent(curve[k - 1] if k <= len(curve) else None) for curve in [scores.pass_at_k or []] for k in ks),
             *map(_percent, (scores.majority, scores.answered, scores.truncated)),
             f"{scores.mean_tokens:.0f}",
@@ -54,6 +54,14 @@ def scores_table(evaluated: Evaluated, ks: Sequence[int]) -> TextTable:
         for benchmark, scores in by_benchmark.items()
     ]
     return TextTable(head, rows, text_columns=2)
+
+
+def _mean_with_interval(mean: Estimate) -> str:
+    """`18.5 ± 1.8`; `0.0 (0.0 to 11.4)` where that would leave 0 to 100, or all problems are alike."""
+    if mean.half_width and mean.low >= 0 and mean.high <= 1:
+        return mean.text(1, 100)
+    interval = bounded_interval(mean.mean, mean.half_width or 0.0, draws=mean.seeds)
+    return _percent(mean.mean) + (f" ({_percent(interval[0])} to {_percent(interval[1])})" if interval else "")
 
 
 def _percent(share: float | None) -> str:

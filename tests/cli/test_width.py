@@ -58,7 +58,7 @@ def test_a_parser_of_its_own_formatter_would_be_found(shown, capsys):
 
 def scores(number: int) -> Scores:
     mean = Estimate(0.7125, 0.0131, 1500)
-    return Scores(1500, 12, number, mean, [0.5] * number, 0.8, 0.998, 0.25, 1834.0, [0.5], [0])
+    return Scores(1500, 12, number, mean, [0.5] * number, 0.8, 0.998, 0.25, 1834.0, [0.5], [0], {})
 
 
 @pytest.mark.parametrize("shown", [60, 80, 120], indirect=True)
@@ -69,13 +69,15 @@ def test_tables_of_eval_fit_with_every_figure(name, shown):
     lines = text.splitlines()
     end = lines[1].index("benchmark")
     assert name == JAPANESE or f"{name}{name}" in unfolded("".join(line[:end] for line in lines))
-    for figure in ("1500 (+12)", "71.2 ± 1.3", "pass@512", "99.8", "25.0", "1834"):
+    for figure in ("1500 of 1512", "71.2 ± 1.3", "pass@512", "99.8", "25.0", "1834"):
         assert text.count(figure) == (1 if figure.startswith("pass") else 2), figure
 
 
 @pytest.mark.parametrize("shown", [60, 80], indirect=True)
 def test_table_of_two_long_names_fits(shown):
-    found = [Difference("math500", 0.5, 0.75, Estimate(0.25, 0.0312, 500), [])]
+    found = [
+        Difference("math500", (Estimate(0.5, 0.04, 500), Estimate(0.75, 0.04, 500), Estimate(0.25, 0.0312, 500)), [])
+    ]
     print_table(differences_table(LONG, f"{LONG}-2", found))
     text = shown()
     assert all(figure in text for figure in ("50.0", "75.0", "+25.0 ± 3.1"))

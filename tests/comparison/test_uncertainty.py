@@ -10,7 +10,8 @@ from scipy import stats
 
 from prefix_rft_trl.comparison.accuracy_tables import told_apart_rows
 from prefix_rft_trl.comparison.results import Experiment, Run
-from prefix_rft_trl.comparison.uncertainty import bounded_interval, half_width, mean_accuracy, mean_difference
+from prefix_rft_trl.comparison.uncertainty import half_width, mean_accuracy, mean_difference
+from prefix_rft_trl.utils.intervals import bounded_interval
 
 
 def run(seed: int, rewards, recorded: bool = True) -> Run:

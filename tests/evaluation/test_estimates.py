@@ -131,6 +131,21 @@ def test_figures_are_those_of_a_computation_by_hand():
 
 
 @pytest.mark.parametrize(
+    ("rewards", "text"),
+    [
+        ([0.0] * 30, "0.0 (0.0 to 11.4)"),  # Wilson's interval of 0 of 30
+        ([1.0] * 30, "100.0 (88.6 to 100.0)"),
+        ([0.0], "0.0 (0.0 to 79.3)"),
+        ([0.0, 1.0] * 200, "50.0 ± 4.9"),  # 1.966 x 0.5006 / sqrt(400)
+        ([1.0] + [0.0] * 9, "10.0 (1.3 to 47.7)"),  # of 6.76 draws, which have ± 22.6; that would leave it
+    ],
+)
+def test_the_interval_of_a_share_stays_within_its_bounds(rewards, text):
+    found = compute_scores([sample(n, 0, "1", one, 1, False) for n, one in enumerate(rewards)], READS_ANSWERS)
+    assert scores_table({"model": {"lab": found}}, []).rows[0][4] == text
+
+
+@pytest.mark.parametrize(
     ("samples", "reward", "unknown"),
     [
         (SAMPLES, SimpleNamespace(__name__="mine"), {"majority", "answered"}),
