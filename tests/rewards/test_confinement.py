@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from prefix_rft_trl.rewards import Verifier, load_reward
@@ -44,6 +45,27 @@ REFUSED = {
     "the network": "__import__('socket').create_connection(('127.0.0.1', 9))",
     "a name on the network": "__import__('socket').getaddrinfo('localhost', 9)",
     "a library of C": "__import__('ctypes').CDLL('libc.so.6')",
+    "memory, by address": "__import__('ctypes').memset(id(1), 0, 0)",
+    "a process that raises no event": "__import__('_posixsubprocess').fork_exec",
+    "a process, by a name of its own": "__import__('subprocess')._fork_exec",
+    "a process, by a new module": "__import__('sys').modules.pop('_posixsubprocess') and __import__('_posixsubprocess')",
+    "a new module by hand": "__import__('_imp').create_builtin(__import__('posix').__spec__)",
+    "another interpreter": "__import__('_xxsubinterpreters')",
+    "a signal by descriptor": "__import__('signal').pidfd_send_signal",
+    "a named pipe": "__import__('os').mkfifo('{canary}')",
+    "a database": "__import__('sqlite3').connect('{canary}')",
+    "a terminal": "__import__('fcntl').ioctl(0, 0x5412, b'x')",
+    "the parent's environment": "open(f'/proc/{__import__(\"os\").getppid()}/environ', 'rb')",
+    "the parent's environment, in bytes": "open(f'/proc/{__import__(\"os\").getppid()}/environ'.encode(), 'rb')",
+    "the parent's environment, another way": "open(f'/usr/.././/proc/{__import__(\"os\").getppid()}/environ')",
+    "the parent's environment, from a folder": "__import__('os').open('proc', 0, dir_fd=__import__('os').open('/', 0))",
+    "the hook's rules": (
+        "[vars(__import__('sys').modules['prefix_rft_trl.rewards.verification.confinement']).update("
+        "FORBIDDEN_EVENTS=(), WRITING_FLAGS=0), open('{canary}', 'w')]"
+    ),
+    "an exit": "exit()",
+    "an object": "type('Loud', (), {'__reduce__': lambda self: (print, ('ran',))})()",
+    "an exception with an object": "(_ for _ in ()).throw(ValueError(type('Loud', (), {})()))",
     "30 GB": f"len(bytes({30 * GIBIBYTE}))",
     "30 GB of numbers": f"[0] * {30 * GIBIBYTE // 8}",
     "depth": "eval('(' * 3000 + ')' * 3000)",
@@ -60,6 +82,19 @@ def test_a_worker_refuses_and_works_on(code, workers, tmp_path):
     assert not canary.exists()
 
 
+class Loud(str):
+    def __reduce__(self):
+        return print, ("an object ran",)
+
+
+def test_a_result_is_plain_data_and_no_object_reaches_this_process(workers, capfd):
+    module = f"__import__('runpy').run_path({str(Path(__file__))!r})"
+    items = [(f"{module}['Loud']('text')",), (f"{{'a': ({module}['Loud']('text'), 1.5, None)}}",)]
+    assert [*workers.results(items).values()] == ["text", {"a": ["text", 1.5, None]}]
+    assert {type(result) for result in workers.results(items[:1]).values()} == {str}
+    assert capfd.readouterr().out == ""
+
+
 def test_a_worker_that_takes_memory_in_c_costs_its_answer_alone(workers):
     greedy = ("9 ** 9 ** 9 ** 9",)
     found = workers.results([greedy, ("3",)])
@@ -67,16 +102,15 @@ def test_a_worker_that_takes_memory_in_c_costs_its_answer_alone(workers):
     assert found[("3",)] == 3
 
 
-def test_a_worker_has_no_secret_and_an_empty_folder(workers):
+def test_a_worker_has_no_secret_and_an_empty_folder(workers, worker_ids):
     variables = "dict(__import__('os').environ)"
-    seen_by_system = "open('/proc/self/environ', 'rb').read()"
     folder = "__import__('os').listdir('.')"
     found = workers.results([(variables,), (folder,)])
     assert "PATH" in found[(variables,)]
     assert SECRET not in str(found)
     assert found[(folder,)] == []
-    if Path("/proc/self/environ").exists():
-        assert SECRET.encode() not in workers.results([(seen_by_system,)])[(seen_by_system,)]
+    for process in worker_ids(workers):
+        assert SECRET not in str(psutil.Process(process).environ())
 
 
 def test_what_a_scorer_prints_is_not_shown(capfd):

@@ -51,7 +51,7 @@ def test_each_item_has_its_own_result_or_failure(workers):
         ("'a' * 3",): "aaa",
         ("None",): None,
         ("a syntax error",): Failure.RAISED,
-        ("lambda: 1",): Failure.RAISED,  # cannot be pickled
+        ("lambda: 1",): Failure.RAISED,  # is no JSON
         ("2",): 2,
     }
     assert [*workers.results([*expected]).items()] == [*expected.items()]

@@ -2,15 +2,20 @@
 
 A worker has no variables of the environment but the few that Python needs, an empty folder, a share of the memory, no
 file that it may write, no output, and a limit of processor time for each answer. Once its imports are done it may
-start no process, open no connection and change no file.
+start no process, open no connection and change no file, and a result leaves it as text.
+
+All this is a second layer behind the checks of answers, and no sandbox: code that does run in a worker is a process of
+this user and has all of Python and its memory to find a way out.
 """
 
+import json
 import os
 import signal
 import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 from prefix_rft_trl.utils.processes import end_with_parent
@@ -22,8 +27,20 @@ KEPT_VARIABLES = (
     "CONDA", "DYLD_", "HOME", "LANG", "LC_", "LD_LIBRARY_PATH", "MKL_", "OMP_", "OPENBLAS_", "PATH", "PYTHON", "TMP",
     "TZ", "VIRTUAL_ENV",
 )  # fmt: skip
-FORBIDDEN_EVENTS = ("os.", "subprocess.", "socket.", "shutil.", "ctypes.", "pty.", "tempfile.", "winreg.")
+FORBIDDEN_EVENTS = (
+    "os.", "subprocess.", "socket.", "shutil.", "ctypes.", "pty.", "tempfile.", "winreg.", "fcntl.", "sqlite3.", "gc.",
+    "resource.prlimit",
+)  # fmt: skip
 READING_EVENTS = {"os.listdir", "os.scandir"}  # of imports
+UNAUDITED = {  # that raise no event, by module
+    "_posixsubprocess": ("fork_exec",),
+    "_signal": ("pidfd_send_signal",),
+    "posix": ("chroot", "mkfifo", "mknod", "pidfd_open", "sched_setaffinity", "setns", "setpriority", "unshare"),
+    "ctypes": ("memmove", "memset"),
+    "_imp": ("create_builtin",),
+}
+# Modules that would bring them back, or other interpreters, in which there is no hook
+FORBIDDEN_IMPORTS = ("_posixsubprocess", "_signal", "_ctypes", "_cffi", "_dbm", "_gdbm", "_interp", "_test", "_xx")
 WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -39,17 +56,25 @@ def confined(prepare: Callable[..., None], *arguments: Any) -> None:
     _close_output()
     _limit("RLIMIT_FSIZE", 0)
     _limit("RLIMIT_CORE", 0)
-    sys.addaudithook(_refuse)
+    _remove_unaudited()
+    sys.addaudithook(_refusal())
 
 
-def apply_limited(function: Callable[..., Any], seconds: float, *arguments: Any) -> Any:
-    """The function's result, in a worker that the system ends after `PATIENCE` times as much processor time."""
+def apply_limited(function: Callable[..., Any], seconds: float, *arguments: Any) -> str:
+    """The function's result, in a worker that the system ends after `PATIENCE` times as much processor time.
+
+    It is JSON, a list with the result, or an empty one if the function raised: of another object, also of an exception,
+    the process that unpickles it would run what the object says.
+    """
     with suppress(ImportError, ValueError, OSError):
         import resource
 
         used = resource.getrusage(resource.RUSAGE_SELF)
         _limit("RLIMIT_CPU", int(used.ru_utime + used.ru_stime + PATIENCE * seconds) + 1, is_final=False)
-    return function(*arguments)
+    try:
+        return json.dumps([function(*arguments)])
+    except BaseException:  # an answer may exit, too
+        return "[]"
 
 
 def _limit(name: str, most: int, is_final: bool = True) -> None:
@@ -91,11 +116,38 @@ def _close_output() -> None:
     os.close(nowhere)
 
 
-def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "open":
-        _, mode, flags = arguments
-        is_forbidden = bool(flags & WRITING_FLAGS) or any(letter in (mode or "") for letter in "wax+")
-    else:
-        is_forbidden = event.startswith(FORBIDDEN_EVENTS) and event not in READING_EVENTS
-    if is_forbidden:
-        raise PermissionError(f"{event} in a worker that answers are verified in")
+def _remove_unaudited() -> None:
+    for name in sys.builtin_module_names:  # none has to be made later
+        if not name.startswith(FORBIDDEN_IMPORTS):
+            import_module(name)
+    found = set()
+    for name, functions in UNAUDITED.items():
+        with suppress(ImportError):
+            found |= {id(value) for function, value in vars(import_module(name)).items() if function in functions}
+    for module in [*sys.modules.values()]:
+        names = getattr(module, "__dict__", {})
+        for name in [name for name, value in names.items() if id(value) in found]:
+            del names[name]
+
+
+def _refusal() -> Callable[[str, tuple[Any, ...]], None]:
+    """The audit hook. It looks up nothing outside of itself, where code in an answer could change it."""
+    events, reading, imports, writing = FORBIDDEN_EVENTS, READING_EVENTS, FORBIDDEN_IMPORTS, WRITING_FLAGS
+    hidden = (["proc"], ["dev"]) if os.name == "posix" else ()  # other processes, and descriptors of folders
+    kind, text, descriptor = type, str, int
+
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        is_forbidden = event.startswith(events) and event not in reading
+        if event == "import":
+            is_forbidden = arguments[0].rpartition(".")[2].startswith(imports)
+        elif event == "open":
+            path, mode, flags = arguments
+            is_forbidden = bool(flags & writing) or not {*(mode or "")}.isdisjoint("wax+")
+            if hidden and kind(path) is not descriptor:
+                parts = path.split("/") if kind(path) is text else [".."]
+                first = [part for part in parts if part not in ("", ".")][:1]
+                is_forbidden |= parts[0] != "" or ".." in parts or first in hidden
+        if is_forbidden:
+            raise PermissionError(f"{event} in a worker that answers are verified in")
+
+    return refuse

@@ -1,5 +1,6 @@
 """Apply a function to many items in long-lived worker processes, each item under a hard time limit."""
 
+import json
 import os
 import threading
 import time
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefix_rft_trl.utils.errors import WorkError
+from prefix_rft_trl.utils.setting_types import check_type
 from prefix_rft_trl.utils.shared_memory import check_semaphores
 
 from .confinement import apply_limited, confined
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item", bound=tuple[Any, ...])
 
 MOST_WORKERS = 16
+MOST_SECONDS = 24 * 60 * 60
 MOST_ATTEMPTS = 3  # in a row without a single result
 
 # Exit priority that ends the workers before a process started by multiprocessing waits for its children
@@ -55,7 +58,7 @@ class WorkerPool:
     [`~prefix_rft_trl.rewards.verification.confinement`].
 
     Args:
-        function (`Callable`): applied to each item; importable in a worker.
+        function (`Callable`): applied to each item; importable in a worker. Its results are what JSON can hold.
         prepare (`Callable`): does the imports of each new worker, outside the time limit.
         num_workers (`int`, *optional*): defaults to [`default_num_workers`].
         time_limit (`float`): seconds that one item may take.
@@ -64,10 +67,14 @@ class WorkerPool:
     def __init__(
         self, function: Callable[..., Any], prepare: Callable[..., None], num_workers: int | None, time_limit: float
     ):
+        check_type("num_workers", int | None, num_workers, 8)
+        check_type("time_limit", float, time_limit, 5.0)
         if num_workers is not None and num_workers < 1:
             raise ValueError(f"`num_workers` must be at least 1, found {num_workers}. Omit it for one a core.")
-        if not time_limit > 0:
-            raise ValueError(f"`time_limit` must be a positive number of seconds, found {time_limit}.")
+        if not 0 < time_limit <= MOST_SECONDS:
+            raise ValueError(
+                f"`time_limit` must be a positive number of seconds of at most {MOST_SECONDS:,}, found {time_limit}."
+            )
         check_semaphores()
         self.function = function
         self.prepare = prepare
@@ -169,12 +176,13 @@ def _await_result(future: "ProcessFuture", pool: "ProcessPool") -> Any:
         if not pool.active:  # its unfinished futures never finish
             raise BrokenProcessPool("the pool of worker processes was closed")
     try:
-        return future.result()
+        result = future.result()
+        return json.loads(result)[0] if type(result) is str else Failure.RAISED
     except FutureTimeoutError:
         return Failure.TIMEOUT
     except ProcessExpired:
         return Failure.CRASHED
     except BrokenProcessPool:
         raise
-    except Exception:  # raised by the function
+    except Exception:  # also what is no JSON, or a list without a result
         return Failure.RAISED
