@@ -46,26 +46,25 @@ REFUSED = {
     "a name on the network": "__import__('socket').getaddrinfo('localhost', 9)",
     "a library of C": "__import__('ctypes').CDLL('libc.so.6')",
     "memory, by address": "__import__('ctypes').memset(id(1), 0, 0)",
-    "a process that raises no event": "__import__('_posixsubprocess').fork_exec",
-    "a process, by a name of its own": "__import__('subprocess')._fork_exec",
-    "a process, by a new module": "__import__('sys').modules.pop('_posixsubprocess') and __import__('_posixsubprocess')",
-    "a new module by hand": "__import__('_imp').create_builtin(__import__('posix').__spec__)",
-    "another interpreter": "__import__('_xxsubinterpreters')",
-    "a signal by descriptor": "__import__('signal').pidfd_send_signal",
+    "a process that raises no event": "__import__('_posixsubprocess').fork_exec and 1",
+    "a process, by a name of its own": "__import__('subprocess')._fork_exec and 1",
+    "a process, by a new module": "[__import__('sys').modules.pop('_signal'), __import__('_signal'), 1][2]",
+    "a new module by hand": "__import__('_imp').create_builtin(__import__('posix').__spec__) and 1",
+    "another interpreter": "__import__('_xxsubinterpreters').create() and 1",
+    "a signal by descriptor": "__import__('signal').pidfd_send_signal and 1",
     "a named pipe": "__import__('os').mkfifo('{canary}')",
     "a database": "__import__('sqlite3').connect('{canary}')",
-    "a terminal": "__import__('fcntl').ioctl(0, 0x5412, b'x')",
-    "the parent's environment": "open(f'/proc/{__import__(\"os\").getppid()}/environ', 'rb')",
-    "the parent's environment, in bytes": "open(f'/proc/{__import__(\"os\").getppid()}/environ'.encode(), 'rb')",
-    "the parent's environment, another way": "open(f'/usr/.././/proc/{__import__(\"os\").getppid()}/environ')",
-    "the parent's environment, from a folder": "__import__('os').open('proc', 0, dir_fd=__import__('os').open('/', 0))",
+    "a terminal": "__import__('fcntl').fcntl(0, 1)",
+    "the parent's environment": "open(f'/proc/{__import__(\"os\").getppid()}/environ', 'rb').read().decode()",
+    "the parent's environment, in bytes": "open(f'/proc/{__import__(\"os\").getppid()}/environ'.encode(), 'rb').read().decode()",
+    "the parent's environment, another way": "open(f'/usr/.././/proc/{__import__(\"os\").getppid()}/environ').read()",
+    "the parent's environment, from a folder": "(os := __import__('os')).open('proc', 0, dir_fd=os.open('/', 0))",
     "the hook's rules": (
         "[vars(__import__('sys').modules['prefix_rft_trl.rewards.verification.confinement']).update("
-        "FORBIDDEN_EVENTS=(), WRITING_FLAGS=0), open('{canary}', 'w')]"
+        "FORBIDDEN_EVENTS=(), WRITING_FLAGS=0), __import__('os').mkdir('{canary}')]"
     ),
     "an exit": "exit()",
     "an object": "type('Loud', (), {'__reduce__': lambda self: (print, ('ran',))})()",
-    "an exception with an object": "(_ for _ in ()).throw(ValueError(type('Loud', (), {})()))",
     "30 GB": f"len(bytes({30 * GIBIBYTE}))",
     "30 GB of numbers": f"[0] * {30 * GIBIBYTE // 8}",
     "depth": "eval('(' * 3000 + ')' * 3000)",
@@ -87,11 +86,17 @@ class Loud(str):
         return print, ("an object ran",)
 
 
+class LoudError(Exception):
+    __reduce__ = Loud.__reduce__
+
+
 def test_a_result_is_plain_data_and_no_object_reaches_this_process(workers, capfd):
     module = f"__import__('runpy').run_path({str(Path(__file__))!r})"
     items = [(f"{module}['Loud']('text')",), (f"{{'a': ({module}['Loud']('text'), 1.5, None)}}",)]
     assert [*workers.results(items).values()] == ["text", {"a": ["text", 1.5, None]}]
     assert {type(result) for result in workers.results(items[:1]).values()} == {str}
+    error = (f"(_ for _ in ()).throw({module}['LoudError']())",)
+    assert workers.results([error]) == {error: Failure.RAISED}
     assert capfd.readouterr().out == ""
 
 

@@ -63,8 +63,8 @@ def confined(prepare: Callable[..., None], *arguments: Any) -> None:
 def apply_limited(function: Callable[..., Any], seconds: float, *arguments: Any) -> str:
     """The function's result, in a worker that the system ends after `PATIENCE` times as much processor time.
 
-    It is JSON, a list with the result, or an empty one if the function raised: of another object, also of an exception,
-    the process that unpickles it would run what the object says.
+    It is JSON, a list with the result, or an empty one if the function raised: an object, also an exception, says
+    itself what the process that unpickles it runs.
     """
     with suppress(ImportError, ValueError, OSError):
         import resource
