@@ -100,9 +100,13 @@ def _markdown_block(block: Block) -> str:
     return "\n".join(f"![{plain_markdown(figure.description)}]({figure.path})" for figure in block)
 
 
+def _markdown_cell(text: str) -> str:
+    return text if text == MISSING else plain_markdown(text).replace("|", "\\|")
+
+
 def _markdown_table(table: ReportTable) -> str:
     """The table with its columns aligned, so that it can be read in a terminal too."""
-    rows = [[plain_markdown(cell).replace("|", "\\|") for cell in row] for row in (table.header, *table.rows)]
+    rows = [[_markdown_cell(cell) for cell in row] for row in (table.header, *table.rows)]
     for row, column in table.bold:
         rows[row + 1][column] = f"**{rows[row + 1][column]}**"
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]

@@ -56,7 +56,7 @@ REFUSED = {
     "a database": "__import__('sqlite3').connect('{canary}')",
     "a terminal": "__import__('fcntl').fcntl(0, 1)",
     "the parent's environment": "open(f'/proc/{__import__(\"os\").getppid()}/environ', 'rb').read().decode()",
-    "the parent's environment, in bytes": "open(f'/proc/{__import__(\"os\").getppid()}/environ'.encode(), 'rb').read().decode()",
+    "the parent's environment, in bytes": "open(f'/proc/{__import__(\"os\").getppid()}/environ'.encode()).read()",
     "the parent's environment, another way": "open(f'/usr/.././/proc/{__import__(\"os\").getppid()}/environ').read()",
     "the parent's environment, from a folder": "(os := __import__('os')).open('proc', 0, dir_fd=os.open('/', 0))",
     "the hook's rules": (
