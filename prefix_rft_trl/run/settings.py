@@ -1,6 +1,7 @@
 """Record how a run prompts its model and verifies its answers, so that an evaluation does the same."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -8,10 +9,13 @@ from typing import Any, TypeVar
 
 from prefix_rft_trl.data.gym import NAME_PREFIX
 from prefix_rft_trl.data.prompts import Prompt, shared_parts
+from prefix_rft_trl.lab.task import LEVELS
 from prefix_rft_trl.rewards.registry import ARGUMENTS_OF_FOLDERS, FORMAT_REWARDS
+from prefix_rft_trl.rewards.verification.worker_pool import check_time_limit
 from prefix_rft_trl.utils.files import read_object, write_atomically
 from prefix_rft_trl.utils.redaction import redacted
-from prefix_rft_trl.utils.setting_types import check_types
+from prefix_rft_trl.utils.setting_ranges import check_settings
+from prefix_rft_trl.utils.setting_types import check_known, check_type
 
 
 RUN_SETTINGS = "run_settings.json"
@@ -98,21 +102,37 @@ class RunSettings(AnswerSettings):
 def settings_of_run(model: str) -> RunSettings | None:
     """The settings in the folder of a run's model, or in the folder above a checkpoint; `None` without any.
 
+    A model that is no folder, such as one on the Hub, has none.
+
     Raises:
-        ValueError: if a setting has another type than it should.
+        ValueError: if a setting has another type or value than it should.
     """
-    for folder in (Path(model), Path(model).parent):
+    if not (model and Path(model).is_dir()):
+        return None
+    for folder in (Path(model), Path(os.path.abspath(model)).parent):
         if content := read_run_settings(folder):
             file, known = folder / RUN_SETTINGS, {field.name for field in fields(AnswerSettings)}
             settings = {name: value for name, value in content.items() if name in known}
             try:
-                check_types(AnswerSettings, settings)
+                return RunSettings(**_checked(settings), file=str(file))
             except ValueError as error:
                 raise ValueError(f"{file}: {error}") from error
-            arguments = settings.get("reward_kwargs") or {}
-            plain = {name: arguments[name] for name in ARGUMENTS_OF_FOLDERS if name in arguments}
-            return RunSettings(**{**settings, "reward_kwargs": plain}, file=str(file))
     return None
+
+
+def _checked(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that somebody else may have written, of the reward's arguments those that can be taken from there."""
+    check_settings(AnswerSettings, settings)
+    if settings.get("lab_level") is not None:
+        check_known("lab_level", settings["lab_level"], LEVELS)
+    given = settings.get("reward_kwargs") or {}
+    arguments = {name: given[name] for name in ARGUMENTS_OF_FOLDERS if name in given}
+    for name, hint in (("answer_markers", list[str] | str | None), ("solution_column", str)):
+        if name in arguments:
+            check_type(name, hint, arguments[name])
+    if "time_limit" in arguments:
+        check_time_limit(arguments["time_limit"])
+    return {**settings, "reward_kwargs": arguments}
 
 
 def read_run_settings(folder: Path) -> dict[str, Any]:

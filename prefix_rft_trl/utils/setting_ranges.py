@@ -39,7 +39,8 @@ RANGES = {
             torch_empty_cache_steps pad_to_multiple_of num_generations_eval max_completion_length
             generation_batch_size steps_per_generation vllm_tensor_parallel_size vllm_max_model_length num_iterations
             ref_model_sync_steps max_tool_calling_iterations max_length dataset_num_proc lora_r lora_alpha
-            prefix_ratio_decay_steps measure_rows measure_max_new_tokens eval_num_samples eval_num_problems""",
+            prefix_ratio_decay_steps measure_rows measure_max_new_tokens max_new_tokens
+            eval_num_samples eval_num_problems""",
         "at least 2": "num_generations",
         "above 0": """
             num_train_epochs logging_steps save_steps temperature repetition_penalty vllm_server_timeout delta

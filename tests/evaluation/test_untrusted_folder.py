@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from prefix_rft_trl.cli.eval import _lab_level
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.data.loading import load_splits
 from prefix_rft_trl.models.adapters import merge_adapter
@@ -89,6 +90,39 @@ def test_settings_of_another_type_are_refused_by_name(folder, content, no_model_
     (folder / "run_settings.json").write_text(json.dumps(content))
     assert main(["eval", "--model", "model", "--benchmarks", "problems.jsonl"]) == 2
     assert f"model/run_settings.json: `{next(iter(content))}` takes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [({"max_new_tokens": -5}, "`max_new_tokens` must be at least 1, found -5"),
+     ({"max_new_tokens": 0}, "`max_new_tokens` must be at least 1, found 0"),
+     ({"lab_level": "../hard"}, "Unknown `lab_level`: '../hard'. Known: easy, hard."),
+     ({"reward_kwargs": {"time_limit": 1e18}}, "`time_limit` must be a positive number of seconds"),
+     ({"reward_kwargs": {"time_limit": float("nan")}}, "`time_limit` takes a number, found nan"),
+     ({"reward_kwargs": {"time_limit": "5"}}, "`time_limit` takes a number"),
+     ({"reward_kwargs": {"answer_markers": [5]}}, "`answer_markers` takes"),
+     ({"reward_kwargs": {"solution_column": ["answer"]}}, "`solution_column` takes text")],
+)  # fmt: skip
+def test_values_that_no_recipe_could_have_are_refused_by_name(folder, content, message, no_model_is_loaded, capsys):
+    (folder / "run_settings.json").write_text(json.dumps(content))
+    assert main(["eval", "--model", "model", "--benchmarks", "problems.jsonl"]) == 2
+    assert f"model/run_settings.json: {message}" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("model", ["gpt2", "", "it=gpt2", "owner/name", "model/config.json"])
+def test_settings_belong_to_a_folder_and_not_to_a_name(folder, model):
+    for place in (folder.parent, folder.parent / "owner", folder):
+        place.mkdir(exist_ok=True)
+        (place / "run_settings.json").write_text(json.dumps({"lab_level": "hard"}))
+    assert settings_of_run(model) is None
+    assert _lab_level([model]) == "easy"
+    assert settings_of_run("model").lab_level == "hard"
+
+
+def test_the_folder_above_is_that_above_the_working_folder_too(folder, monkeypatch):
+    (folder.parent / "run_settings.json").write_text(json.dumps({"lab_level": "hard"}))
+    monkeypatch.chdir(folder)
+    assert settings_of_run(".").lab_level == "hard"
 
 
 def test_of_the_arguments_of_a_registered_reward_only_harmless_ones_are_taken(folder):

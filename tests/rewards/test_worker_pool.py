@@ -130,6 +130,18 @@ def test_closing_ends_the_workers_and_the_next_call_starts_new_ones(worker_ids):
     assert not psutil.pid_exists(second)
 
 
+@pytest.mark.parametrize("seconds", ["5", None, True, 0, -1.0, float("nan"), float("inf"), 1e18, [5]])
+def test_a_time_limit_that_is_none_is_refused_by_name(seconds):
+    with pytest.raises(ValueError, match=r"`time_limit` (takes a number|must be a positive number)"):
+        eval_pool(time_limit=seconds)
+
+
+@pytest.mark.parametrize("number", ["2", 0, -1, 2.5, True])
+def test_a_number_of_workers_that_is_none_is_refused_by_name(number):
+    with pytest.raises(ValueError, match=r"`num_workers` (takes an integer|must be at least 1)"):
+        eval_pool(number)
+
+
 def test_an_empty_call_starts_no_worker():
     pool = eval_pool()
     assert pool.results([]) == {}

@@ -50,6 +50,15 @@ def default_num_workers() -> int:
     return max(1, min(MOST_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
 
 
+def check_time_limit(seconds: Any) -> None:
+    """Raises `ValueError` if it is no positive number of seconds, or more than a day."""
+    check_type("time_limit", float, seconds, 5.0)
+    if not 0 < seconds <= MOST_SECONDS:
+        raise ValueError(
+            f"`time_limit` must be a positive number of seconds of at most {MOST_SECONDS:,}, found {seconds}."
+        )
+
+
 class WorkerPool:
     """
     Worker processes, started by the first call that needs them. Usable from any thread.
@@ -68,13 +77,9 @@ class WorkerPool:
         self, function: Callable[..., Any], prepare: Callable[..., None], num_workers: int | None, time_limit: float
     ):
         check_type("num_workers", int | None, num_workers, 8)
-        check_type("time_limit", float, time_limit, 5.0)
         if num_workers is not None and num_workers < 1:
             raise ValueError(f"`num_workers` must be at least 1, found {num_workers}. Omit it for one a core.")
-        if not 0 < time_limit <= MOST_SECONDS:
-            raise ValueError(
-                f"`time_limit` must be a positive number of seconds of at most {MOST_SECONDS:,}, found {time_limit}."
-            )
+        check_time_limit(time_limit)
         check_semaphores()
         self.function = function
         self.prepare = prepare
