@@ -25,21 +25,30 @@ _WITHOUT_EFFECT = _names(
     """use_cache cache_implementation cache_config max_cache_len compile_config disable_compile
     continuous_batching_config pad_token_id bos_token_id output_attentions output_hidden_states output_scores
     output_logits length_penalty early_stopping num_assistant_tokens num_assistant_tokens_schedule
-    assistant_confidence_threshold decoder_start_token_id encoder_repetition_penalty encoder_no_repeat_ngram_size
-    transformers_version"""
+    assistant_confidence_threshold assistant_lookbehind target_lookbehind decoder_start_token_id low_memory
+    prefill_chunk_size transformers_version"""
 )
 # Of the least number of tokens a row has to decode what its prefix leaves
 IN_TRANSFORMERS = _PROBABILITIES | _WITHOUT_EFFECT | {"min_new_tokens"}
 IN_VLLM = _names(
-    """temperature top_k top_p min_p repetition_penalty bad_words logit_bias allowed_token_ids seed stop stop_token_ids
+    """temperature top_k top_p min_p repetition_penalty bad_words logit_bias allowed_token_ids stop stop_token_ids
     ignore_eos min_tokens logprobs prompt_logprobs detokenize skip_special_tokens spaces_between_special_tokens
     include_stop_str_in_output skip_reading_prefix_cache"""
 )
-_ONE_IS_NONE = {"num_beams", "num_beam_groups", "num_return_sequences", "n", "guidance_scale"}
+_ONE_IS_NONE = {
+    "num_beams",
+    "num_beam_groups",
+    "num_return_sequences",
+    "n",
+    "guidance_scale",
+    "encoder_repetition_penalty",
+}
 
 _OTHER_ROWS = "does not decode each row a token at a time, so prefixes would be lost or in other rollouts"
 _FROM_THE_START = "is about a completion from its start, but the sampler knows only what follows the prefix"
 _ENDS_IN_PREFIX = "could end a rollout within its prefix"
+_BY_PROMPT = "goes by the prompt, in which the sampler may be given the prefix"
+_SAME_SEED = "is the same for all rows of a prompt, so that they would be the same rollout and have no advantage"
 _CONSTRAINS = "constrains what follows the prefix alone, so its format would start over inside the demonstration"
 _UNKNOWN = "is not known to leave prefixes as they are"
 _REASONS = {
@@ -49,6 +58,8 @@ _REASONS = {
     _FROM_THE_START: """min_length min_new_tokens begin_suppress_tokens forced_bos_token_id forced_eos_token_id
         exponential_decay_length_penalty presence_penalty frequency_penalty thinking_token_budget""",
     _ENDS_IN_PREFIX: "eos_token_id max_time stop_strings",
+    _BY_PROMPT: "encoder_repetition_penalty encoder_no_repeat_ngram_size",
+    _SAME_SEED: "seed",
     _CONSTRAINS: "structured_outputs guided_decoding vllm_structured_outputs_regex",
 }
 _REASON = {name: reason for reason, names in _REASONS.items() for name in _names(names)}
@@ -114,7 +125,7 @@ def _generation_kwargs(args: Any) -> dict[str, Any]:
 def _with_effect(settings: Mapping[str, Any], allowed: frozenset[str]) -> Iterator[tuple[str, Any]]:
     """Those settings that are not allowed and whose value does something."""
     for name, value in settings.items():
-        is_token = name.endswith("_token_id") and value is not None  # 0 is one, too
-        has_effect = is_token or (value and not (name in _ONE_IS_NONE and value == 1))
+        may_be_zero = name.endswith("_token_id") or name == "seed"
+        has_effect = (may_be_zero and value is not None) or (value and not (name in _ONE_IS_NONE and value == 1))
         if has_effect and name not in allowed and not name.startswith("_"):
             yield name, value

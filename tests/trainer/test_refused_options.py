@@ -16,6 +16,7 @@ from prefix_rft_trl.sampling.sampler_settings import IN_TRANSFORMERS, refuse_gen
 NO_MODEL = "./no-such-model"
 OTHER_ROWS, FROM_THE_START = "does not decode each row a token at a time", "is about a completion from its start"
 ENDS, UNKNOWN = "could end a rollout within its prefix", "is not known to leave prefixes as they are"
+BY_PROMPT, SAME_SEED = "goes by the prompt", "would be the same rollout"
 BUDGET, CONSTRAINS = "share one budget: set `max_completion_length`", "its format would start over inside the demo"
 IN_GENERATE = [
     *[(name, 2, OTHER_ROWS) for name in ("num_beams", "num_return_sequences", "num_beam_groups")],
@@ -38,14 +39,14 @@ IN_GENERATE = [
     ("guidance_scale", 1.5, UNKNOWN),
     ("token_healing", True, UNKNOWN),
     ("watermarking_config", {"greenlist_ratio": 0.3}, UNKNOWN),
-    ("prefill_chunk_size", 2, UNKNOWN),
-    ("low_memory", True, UNKNOWN),
+    *[(name, 2, BY_PROMPT) for name in ("encoder_no_repeat_ngram_size", "encoder_repetition_penalty")],
     ("return_dict_in_generate", True, UNKNOWN),
     *[(name, 20, BUDGET) for name in ("max_new_tokens", "max_length")],
 ]
 IN_VLLM = [
     *[(name, 2, OTHER_ROWS) for name in ("n", "best_of")],
     ("trace_decode_token_ids", [5], OTHER_ROWS),
+    *[("seed", seed, SAME_SEED) for seed in (7, 0)],
     *[(name, {"regex": "[0-9]+"}, CONSTRAINS) for name in ("structured_outputs", "guided_decoding")],
     *[(name, 0.5, FROM_THE_START) for name in ("presence_penalty", "frequency_penalty")],
     ("thinking_token_budget", 10, FROM_THE_START),
@@ -120,6 +121,11 @@ def test_model_that_generates_otherwise_is_refused_before_it_trains(make_trainer
         AutoTokenizer.from_pretrained(base_model).save_pretrained(tmp_path / "model")
     with pytest.raises(ValueError, match=r"model's generation config has `num_beams` \(2\)"):
         make_trainer(model=model if is_loaded else str(tmp_path / "model"))
+
+
+def test_a_setting_without_effect_is_allowed(make_config):
+    names = ("low_memory", "prefill_chunk_size", "assistant_lookbehind", "target_lookbehind")
+    assert make_config(generation_kwargs={**dict.fromkeys(names, 2), "encoder_repetition_penalty": 1.0})
 
 
 def test_settings_that_are_allowed_are_those_of_transformers():
