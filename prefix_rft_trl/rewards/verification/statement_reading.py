@@ -28,10 +28,18 @@ _NOT_OF_UNITS = frozenset(
     r"""
     not no if when for to than least most more less fewer is isn are was maybe perhaps possibly probably wrong
     incorrect false unless except minus plus over remainder r out mod modulo until but or and either neither
-    half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths eighth eighths tenth tenths
-    hundredth hundredths thousandth thousandths squared cubed factorial times root below above under zero pi
+    half halves third thirds quarter quarters squared cubed factorial times root below above under zero pi
+    can cannot never none nothing fail fails failed does do without excluded excluding rejected omitted discarded
+    divided multiplied added subtracted increased decreased reduced doubled tripled twice thrice double triple
+    choose upon reciprocal inverse opposite negative positive permille else whichever whatever instead
+    one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+    eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety tens hundreds
+    lakh lakhs crore crores gross score myriad mil bn
     """.split()  # noqa: SIM905
 )
+_PART_OF_ONE = re.compile(r"(?:\w+(?:teen|tie|illion|dred|sand|ven)|four|fif|six|eigh|nin|ten|twelf)ths?")
+_UNITS_OF_LETTERS = frozenset(["unit", "units", "square", "cubic", "sq", "cu", "only"])
+_UNKNOWN = re.compile(r"(?<![A-Za-z\\])[A-Za-z]+")
 _LETTERS = re.compile(r"[A-Za-z]|\\[A-Za-z]{2,}")
 _OPERATORS = re.compile(r"\\(?:[dt]?frac|sqrt|cdot|times|pi)(?![A-Za-z])")
 _POINT = re.compile(r"\( ?[A-Za-z](?: ?, ?[A-Za-z])+ ?\)")
@@ -144,11 +152,20 @@ def _value(pieces: Statement) -> Value:
     kinds = [piece.kind for piece in rest]
     if kinds == [FORMULA]:
         return Value(rest[0].text, "", pieces, label)
-    if kinds == [FORMULA, WORDS] and _may_be_unit(rest[1].text):
+    if kinds == [FORMULA, WORDS] and _may_be_unit(*(piece.text for piece in rest)):
         return Value(rest[0].text, rest[1].text, pieces, label)
     return Value("", "", pieces)
 
 
-def _may_be_unit(text: str) -> bool:
+def _may_be_unit(formula: str, text: str) -> bool:
+    """Whether words after a formula name what it counts; after a letter, as in `n even`, they would be a condition."""
     words = text.lower().split()
-    return measure(text) is not None or (len(words) <= MOST_WORDS_OF_UNIT and _NOT_OF_UNITS.isdisjoint(words))
+    if measure(text) is not None:
+        return True
+    if not _CONSTANTS.issuperset(_UNKNOWN.findall(formula)):
+        return _UNITS_OF_LETTERS.issuperset(words)
+    return (
+        len(words) <= MOST_WORDS_OF_UNIT
+        and _NOT_OF_UNITS.isdisjoint(words)
+        and not any(map(_PART_OF_ONE.fullmatch, words))
+    )
