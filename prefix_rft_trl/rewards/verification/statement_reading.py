@@ -42,6 +42,14 @@ _UNITS_OF_LETTERS = frozenset(["unit", "units", "square", "cubic", "sq", "cu", "
 _UNKNOWN = re.compile(r"(?<![A-Za-z\\])[A-Za-z]+")
 _LETTERS = re.compile(r"[A-Za-z]|\\[A-Za-z]{2,}")
 _OPERATORS = re.compile(r"\\(?:[dt]?frac|sqrt|cdot|times|pi)(?![A-Za-z])")
+_BOUND = re.compile(r"\\(?:i*int|sum|prod|lim|max|min|sup|inf|det|gcd|lcm)(?![A-Za-z])")
+# Functions of an unknown, whose value is not the unknown's: \ln x, x^n, |x|, x', n(n+1)
+_FUNCTION = re.compile(
+    r"\\(?:sqrt|ln|log|lg|exp)(?![A-Za-z])|\\l(?:vert|floor|ceil)\s?[a-z]\s?\\r|\^|/|(?<!\\)\|\s?(?:[a-z]|\\[a-z]+)\s?\||[a-z]'+(?!\()|([A-Za-z])\([^()]*\1[^()]*\)"
+)
+_WAVE = re.compile(r"\\(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?(?![A-Za-z])")
+_NO_FUNCTION = re.compile(r"\^\s?(?:\\circ|\{ ?(?:-1|\\circ|\\prime) ?\}|-1)")
+_RATIO = re.compile(r"\\[dt]?frac\{ ?(?:[dA-Z][^{}]|\\partial)[^{}]*\} ?\{ ?(?:[dA-Z][^{}]|\\partial)[^{}]*\}")
 _POINT = re.compile(r"\( ?[A-Za-z](?: ?, ?[A-Za-z])+ ?\)")
 _SUBSCRIPT = re.compile(r"_(?:\{[^{}]*\}|\\?\w)")
 _CONSTANTS = frozenset("ei")
@@ -134,12 +142,24 @@ def _is_name(side: Statement, is_right_answer: bool) -> bool:
     letters = _LETTERS.findall(_OPERATORS.sub(" ", bare))
     if not letters or bare.startswith("-") or _CONSTANTS.issuperset(letters) or _RELATION.search(bare):
         return False
+    if not _BOUND.search(formula) and _is_function(formula, letters):
+        return False
     if is_right_answer and re.search(r"[-+*/]|\\(?:frac|cdot|times)", bare):
         return False
     digits = re.sub(r"\^(?:\{\d+\}|\d)", "", bare)
     return not re.search(r"\d", bare) or (
         len(set(letters)) > 1 and not re.search(r"\d", digits) and not is_right_answer
     )
+
+
+def _is_function(formula: str, letters: list[str]) -> bool:
+    """Whether a side is a function of an unknown; f(2), AB, m + n and dy/dx are what a problem may ask for."""
+    named = _NO_FUNCTION.sub("", _RATIO.sub("", formula))
+    outside = outside_brackets(named)
+    unknowns = {letter for letter in letters if not _WAVE.fullmatch(letter)}
+    is_wave = bool(_WAVE.search(named)) and len(unknowns) == 1 and unknowns.pop().strip("\\").islower()
+    is_bar_or_product = bool(_FUNCTION.search(named.replace("^", "").replace("/", "")))
+    return "frac" in named or is_wave or bool(_FUNCTION.search(outside)) or is_bar_or_product
 
 
 @lru_cache(maxsize=4096)
