@@ -29,12 +29,21 @@ _DOTS = (r"\ldots", r"\dots", r"\cdots")
 _THINKING_CLOSER = "</think>"
 _TAG_OPENER, _TAG_CLOSER = "<answer>", "</answer>"
 _BOX_OR_BRACE = re.compile(r"\\(?:boxed|fbox)\s*\{|\\(?:boxed|fbox)\s+(\w+)|\\.|[{}]", re.DOTALL)
-_FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$]+)\$(?!\d)|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_OPENER = re.compile(r"\$\$?|\\[(\[]")
+_CLOSERS = {"$$": "$$", "$": "$", r"\(": r"\)", r"\[": r"\]"}
 # May stand between a marker and its answer; `####` can be a Markdown heading
 _LEADING = re.compile(r"[\s:=*`]*(?:(?:the\s+)?(?:final\s+)?answer\W*\n[\s:=*`]*)?", re.IGNORECASE)
-_CONJUNCTION = re.compile(r"\s*(?:,\s*(?:and|or)\b|,|and\b|or\b)\s*")
-_REASON = re.compile(r"(?:,|(?<!\s))\s++(?:since|because|as|so|which|and not)\b", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
+# The end of a sentence or a line, unless the next one goes on with the answer: `5? No, 6.`
+_END = re.compile(
+    r"[.!?](?=\s|$)(?!\s{0,9}+(?:or|but|no|wait|actually|sorry|hmm)\b)|(?<!,)\n(?!\s{0,9}+(?:and|or)\s{1,9}+(?:[\d$\\(-]|$))",
+    re.IGNORECASE,
+)
+_CAUSE = re.compile(r"(?:,|(?<!\s))\s++(?:since|because|as|and not)\b", re.IGNORECASE)
+_CONSEQUENCE = re.compile(r"(?:,|(?<!\s))\s++(?:so|and so|which)\b", re.IGNORECASE)
+_CORRECTION = re.compile(
+    r"\b(?:or|but|maybe|perhaps|too|also|well|instead|rather|actually|however|wait)\b", re.IGNORECASE
+)
+_DENIAL = re.compile(r"\b(?:no|not|wrong|incorrect|false)\b|\d+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -224,30 +233,56 @@ def _after_last_marker(text: str, begin: int, markers: tuple[str, ...]) -> Final
 def _after_marker(text: str, marker: re.Match[str]) -> FinalAnswer | None:
     leading = _LEADING.match(text, marker.end())
     assert leading is not None  # the pattern also matches the empty string
-    start = leading.end()
-    formulas = [*_formula_list(text, start)]
-    if formulas:
-        contents = (next(group for group in formula.groups() if group is not None).strip() for formula in formulas)
-        return FinalAnswer(", ".join(contents), marker.start(), formulas[-1].end())
-    line_end = text.find("\n", start)
-    line = text[start : line_end if line_end >= 0 else len(text)]
-    is_choice = line[:1].isupper() and line[1:2] == "."  # `E. 42`
-    sentence_end = _SENTENCE_END.search(line, 2 if is_choice else 0)
-    sentence = line[: sentence_end.start()] if sentence_end else line
-    stated = _REASON.split(sentence, maxsplit=1)[0].strip().strip("*`").strip()
-    return FinalAnswer(stated, marker.start(), start + len(line)) if stated else None
+    sentence, end = _sentence(text, leading.end())
+    stated = _without_reason(sentence).strip().strip("*`").strip()
+    return FinalAnswer(stated, marker.start(), end) if stated else None
+
+
+def _sentence(text: str, start: int) -> tuple[str, int]:
+    """A sentence without the dollar signs of its formulas, inside of which it does not end; and where it ends."""
+    is_choice = text[start : start + 1].isupper() and text[start + 1 : start + 2] == "."  # `E. 42`
+    said, place = "", start
+    for opening, closing, width in _formulas(text, start):
+        if found := _END.search(text, place + 2 * (is_choice and place == start), opening):
+            return said + text[place : found.start()], found.start()
+        said += text[place:opening] + text[opening + width : closing].strip()
+        place = closing + width
+    found = _END.search(text, place + 2 * (is_choice and place == start))
+    end = found.start() if found else len(text)
+    return said + text[place:end], end
+
+
+def _formulas(text: str, start: int) -> Iterator[tuple[int, int, int]]:
+    """Where each formula opens and closes, and the width of its signs; `$18` is an amount."""
+    place, missing = start, set()
+    for opener in _OPENER.finditer(text, start):
+        sign = opener.group()
+        if opener.start() < place or sign in missing:
+            continue
+        closing = text.find(_CLOSERS[sign], opener.end())
+        if closing < 0:
+            missing.add(sign)
+            continue
+        is_amount = sign == "$" and (text[closing + 1 : closing + 2].isdigit() or "\n" in text[opener.end() : closing])
+        if not is_amount and closing > opener.end():
+            place = closing + len(sign)
+            yield opener.start(), closing, len(sign)
+
+
+def _without_reason(sentence: str) -> str:
+    """A sentence up to `, since ...` or `, so ...`, unless that takes the answer back or names another number."""
+    if (found := _CAUSE.search(sentence)) and not _CORRECTION.search(sentence, found.end()):
+        sentence = sentence[: found.start()]
+    if (found := _CONSEQUENCE.search(sentence)) and not _CORRECTION.search(sentence, found.end()):
+        stated, rest = sentence[: found.start()], sentence[found.end() :]
+        sentence = stated if {*_DENIAL.findall(rest)} <= {*_DENIAL.findall(stated)} else sentence
+    return sentence
 
 
 @lru_cache
 def _marker_pattern(markers: tuple[str, ...]) -> re.Pattern[str]:
-    patterns = [re.escape(marker) + (r"(?!\w)" if marker[-1:].isalnum() else "") for marker in markers]
+    written = [re.sub(":$", r"\*{0,2}:", re.escape(marker)) for marker in markers]  # **Answer**: 5
+    patterns = [
+        one + (r"(?!\w)" if marker[-1:].isalnum() else "") for one, marker in zip(written, markers, strict=True)
+    ]
     return re.compile("|".join(patterns), re.IGNORECASE)  # a marker ends its word: "answer isn't" is none
-
-
-def _formula_list(text: str, start: int) -> Iterator[re.Match[str]]:
-    """Consecutive formulas from `start`, separated only by a comma, `and` or `or`."""
-    formula = _FORMULA.match(text, start)
-    while formula:
-        yield formula
-        conjunction = _CONJUNCTION.match(text, formula.end())
-        formula = _FORMULA.match(text, conjunction.end()) if conjunction else None

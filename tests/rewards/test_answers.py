@@ -58,8 +58,19 @@ STATEMENTS = [  # an answer, and texts that state it
     (r"\$18", [r"The answer is \$18."]),
     ("5", ["The answer is 5, since 2+3=5."]),
     ("6", ["The answer is `6`"]),
-    ("6, 7", ["The answer is $6$ or $7$."]),
-    ("5, 6, 7", ["The answer is $5$, $6$ and $7$."]),
+    # Nothing of the sentence is left out but a reason or a consequence
+    ("6 or 7", ["The answer is $6$ or $7$.", "The answer is $6$ or 7.", "#### $6$ or 7"]),
+    ("5, 6 and 7", ["The answer is $5$, $6$ and $7$."]),
+    ("8 hours and 15 minutes", [r"The answer is $8$ hours and \(15\) minutes."]),
+    ("8 to 9", ["The answer is $8$ to $9$", "The answer is 8 to $9$, since x grows"]),
+    ("8 thousand", ["Answer: $8$ thousand!"]),
+    (r"8\%", [r"The answer is $8$\%, so we take $8$\% of it."]),
+    ("8, which is wrong, so 9", ["The answer is 8, which is wrong, so 9."]),
+    ("8, so 9", ["The answer is $8$, so $9$."]),
+    ("8 as well as 9", ["The answer is 8 as well as 9."]),
+    ("8? No, 9", ["The answer is 8? No, 9.", "The answer is $8$? No, $9$."]),
+    ("8\nor 9", ["The answer is\n\\[8\\]\nor \\[9\\]"]),
+    ("x = 8", [r"The answer is $x = 8$ because it is not 9.", "**Final Answer**: $x = 8$, as x < 9."]),
     ("1", [r"\boxed{1}. The answer is 2. #### 3"]),  # a box precedes a marker
     (None, ["The answer is", "####", "####\n  \n", "42"]),
     # Tags count like a box
@@ -99,7 +110,7 @@ def test_custom_markers_are_plain_text_and_apply_inside_tags():
         (r"It is \boxed{\frac{1}{2}}, as said.", r"\boxed{\frac{1}{2}}"),
         (r"It is \boxed 5, as said.", r"\boxed 5"),
         ("The answer is $5$. Done", "answer is $5$"),
-        ("The answer is 5. Done\nReally", "answer is 5. Done"),
+        ("The answer is 5. Done\nReally", "answer is 5"),
     ],
 )
 def test_span_covers_the_statement_from_box_or_marker_to_its_end(text, statement):

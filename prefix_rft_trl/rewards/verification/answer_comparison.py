@@ -20,6 +20,8 @@ from .whole_parse import are_equal_expressions, is_pair, parsed
 
 MOST_STATEMENTS = 40
 _COMMAND = re.compile(r"\\[A-Za-z]+")
+_WORD = re.compile("[a-z]+")
+_JOINS = frozenset(["and", "or"])
 _JUDGES = (are_same_time, are_same_choices, are_same_words)
 
 
@@ -45,7 +47,20 @@ def are_equal_answers(right: str, found: str, is_inside: bool = False) -> bool:
     joined = _joined_inequalities(right), _joined_inequalities(found)
     if (joined[0] is None) != (joined[1] is None):
         return _is_set_of_values(right, joined[1]) if joined[0] is None else _is_set_of_values(found, joined[0])
+    if _are_joined_otherwise(right, found):
+        return False
     return _are_equal_lists(statements(_without_braces(right)), statements(_without_braces(found)), is_inside)
+
+
+def _are_joined_otherwise(right: str, found: str) -> bool:
+    """Whether one has `and` where the other has `or`, which are alike only between the values of one unknown."""
+    joins = [_JOINS.intersection(_WORD.findall(text.lower())) for text in (right, found)]
+    if not (all(joins) and joins[0].isdisjoint(joins[1])):
+        return False
+    both = [*statements(right), *statements(found)]
+    names = {read_statement(statement, True).name for statement in both}
+    is_of_values = any(map(str.isdecimal, right)) or "" not in names
+    return len(names) > 1 or not is_of_values or any(has_relation(piece.text) for part in both for piece in part)
 
 
 def _joined_inequalities(text: str) -> Any | None:

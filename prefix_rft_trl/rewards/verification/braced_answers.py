@@ -39,4 +39,4 @@ def _cell(text: str) -> str:
             if start[0] == "\\" and cell.startswith("{") and "}" in cell:
                 inside, _, rest = cell[1:].partition("}")
                 cell = f"{inside.strip().removeprefix('if').removeprefix('when').removeprefix('for')} {rest}".strip()
-    return cell
+    return cell.replace("{is ", "{").replace(" is ", " ")

@@ -6,12 +6,17 @@ import re
 _LETTERS = "ABCDEFGHIJ"
 _LABEL = re.compile(r"\(?([A-J])(?:\)|\.(?!\d)|:(?= ))\s?(?=\S)")
 _LABELS = re.compile(r"(?:\((?:\d{1,2}|[A-J])\)\s?){2,20}")
+# What no content of a choice has: another label, `12 (C) 13` or `no, C`, or a verdict on the choice, `is wrong`
+_NO_CONTENT = re.compile(
+    r"^\s*(?:[,;/&]|(?:or|and|to|is|isn't|not|nor|wrong|incorrect)\b)|(?<![A-Za-z\d}])\([A-J]\)"
+    r"|(?<![\w\\{(^])[A-J](?:\)|[.:](?=\s|$))|(?:^|[,;/]|\b(?:or|and|is|it's))\s?[A-J]\b\W{0,3}(?:$|[A-J]\b)"
+)
 _MARKUP = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox|bf)(?![A-Za-z])|[{}]")
 LONGEST = 60  # characters of a list of choices
 
 
 def chosen(text: str) -> frozenset[str] | None:
-    """The letters or numbers of several choices, `A, B, D`, `ABD` or `(1)(3)`; `None` for anything else."""
+    """The letters or numbers of several choices, `A, B, D`, `ABD` or `(1)(3)`, and `or`; `None` for anything else."""
     if len(text) > LONGEST:
         return None
     bare = _MARKUP.sub("", text).strip()
@@ -26,7 +31,7 @@ def chosen(text: str) -> frozenset[str] | None:
     numbers = is_list and all(
         label.isdecimal() and item == f"({label})" for label, item in zip(labels, items, strict=False)
     )
-    return frozenset(labels) if letters or numbers else None
+    return frozenset([*labels, "or"] if " or " in bare else labels) if letters or numbers else None
 
 
 def is_row_of_labels(text: str) -> bool:
@@ -44,7 +49,8 @@ def labelled_content(text: str) -> tuple[str, str] | None:
     content = text[text.index(letter) + 1 :].lstrip("}.):").strip()
     if content.count("}") > content.count("{"):
         content = content.removesuffix("}").strip()
-    return (letter, content) if content else None
+    is_content = content and not _NO_CONTENT.search(" ".join(_MARKUP.sub(" ", content).split()))
+    return (letter, content) if is_content else None
 
 
 def are_same_choices(right: str, found: str) -> bool | None:

@@ -21,7 +21,6 @@ _TEMPERATURE = re.compile(
     r"\^\s*+(?:\{\s*+)?\\circ\s*+(?:\}\s*+)?(?:\\?,\s*+|\\\s*+(?=[CF\\]))?(?:[CF]|\\(?:text|mathrm)\{\s*+[CF]\s*+\})$"
 )
 _NAMED_CHOICE = re.compile(r"^(?:[Oo]ption|[Cc]hoice|[Aa]nswer)s? \(?([A-J])\)?$")
-_NUMBERED_CHOICE = re.compile(r"^\(([A-Z])\)\\?\s+\S")
 _UNIT_IN_WORDS = re.compile(r"^([+-]?[\d.,/]*\d)\s+([A-Za-z]{3,}(?:\s+[A-Za-z]{2,})*)$")
 _NUMBER = re.compile(r"^[+-]?(?:\d+(?:\.\d*)?|\.\d+)$")
 _FRACTION = re.compile(r"^([+-]?)(?:\\[dt]?frac\{(\d+)\}\{(\d+)\}|(\d+)/(\d+))$")
@@ -81,12 +80,9 @@ def plain_number(text: str) -> Fraction | None:
 def words(text: str) -> str | None:
     """A verbal answer, such as a name or a choice, in lower case and without markup, else `None`.
 
-    Words have at least three letters, or stand in `\\text{}`: `ab` is a product. A single capital letter is a choice,
-    and so is one in brackets before its content, `(C) 12`.
+    Words have at least three letters, or stand in `\\text{}`: `ab` is a product. A single capital letter is a choice.
     """
     bare = _TEXT.sub(r"\1", text).strip()
-    if choice := _NUMBERED_CHOICE.match(bare):
-        return choice.group(1).lower()
     if named := _NAMED_CHOICE.match(bare):
         return named.group(1).lower()
     inner = bare[1:-1].strip() if bare.startswith("(") and bare.endswith(")") else bare

@@ -5,20 +5,27 @@ from itertools import pairwise
 
 from .normal_form import plain_number
 from .statement_reading import Value
-from .units import measure, without_scale
+from .units import Measure, measure, without_scale
 from .whole_parse import parsed
 
 
+_GENERIC = frozenset("unit units square cubic of the a an in total".split())  # noqa: SIM905
 _SIGNS = (r"\circ", r"\circ}", "%")  # units that are a part of the formula
 
 
 def in_one_unit(right: Value, found: Value) -> tuple[str, str] | None:
     """The formulas of two values in the same unit; `None` if they measure different things.
 
-    Known units are converted, number words such as `million` are factors, and any other word is only a label.
+    Known units are converted, number words such as `million` are factors. Other words are a label, which may be
+    missing on one side: `10 km north` is not `10 km south`.
     """
     (unit, scale), (other_unit, other_scale) = without_scale(right.unit), without_scale(found.unit)
-    measures = measure(unit), measure(other_unit)
+    (measured, words), (other_measured, other_words) = _unit_and_label(unit), _unit_and_label(other_unit)
+    measures = measured, other_measured
+    if not (_may_name_the_same(words, other_words) and _may_name_the_same(right.label.split(), found.label.split())):
+        return None
+    if (measured and other_words and not other_measured) or (other_measured and words and not measured):
+        return None  # 3 days are not 3 nights
     if measures[0] and measures[1]:
         if measures[0][0] != measures[1][0]:
             return None
@@ -28,6 +35,22 @@ def in_one_unit(right: Value, found: Value) -> tuple[str, str] | None:
     if (signs[0] and measures[1]) or (signs[1] and measures[0]):
         return None
     return _times(right.formula, scale), _times(found.formula, other_scale)
+
+
+def _unit_and_label(text: str) -> tuple[Measure | None, list[str]]:
+    """What the first words measure, and the stems of the others."""
+    words = text.split()
+    known = next((end for end in range(len(words), 0, -1) if measure(" ".join(words[:end]))), 0)
+    others = [word.lower().strip("'\".()") for word in words[known:]]
+    stems = [word.rstrip("s").removesuffix("e").replace("y", "i") for word in others if word not in _GENERIC]
+    return measure(" ".join(words[:known])), stems
+
+
+def _may_name_the_same(words: list[str], others: list[str]) -> bool:
+    """Whether one of two labels has the words of the other, in their order."""
+    shorter, longer = sorted((words, others), key=len)
+    rest = iter(longer)
+    return all(word in rest for word in shorter)
 
 
 def _times(formula: str, factor: int) -> str:

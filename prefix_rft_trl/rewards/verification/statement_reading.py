@@ -28,12 +28,28 @@ _NOT_OF_UNITS = frozenset(
     r"""
     not no if when for to than least most more less fewer is isn are was maybe perhaps possibly probably wrong
     incorrect false unless except minus plus over remainder r out mod modulo until but or and either neither
-    half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths eighth eighths tenth tenths
-    hundredth hundredths thousandth thousandths squared cubed factorial times root below above under zero pi
+    half halves third thirds quarter quarters squared cubed factorial times root below above under zero pi
+    can cannot never none nothing fail fails failed does do without excluded excluding rejected omitted discarded
+    divided multiplied added subtracted increased decreased reduced doubled tripled twice thrice double triple
+    choose upon reciprocal inverse opposite negative positive permille else whichever whatever instead
+    one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+    eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety tens hundreds
+    lakh lakhs crore crores gross score myriad mil bn
     """.split()  # noqa: SIM905
 )
+_PART_OF_ONE = re.compile(r"(?:\w+(?:teen|tie|illion|dred|sand|ven)|four|fif|six|eigh|nin|ten|twelf)ths?")
+_UNITS_OF_LETTERS = frozenset(["unit", "units", "square", "cubic", "sq", "cu", "only"])
+_UNKNOWN = re.compile(r"(?<![A-Za-z\\])[A-Za-z]+")
 _LETTERS = re.compile(r"[A-Za-z]|\\[A-Za-z]{2,}")
 _OPERATORS = re.compile(r"\\(?:[dt]?frac|sqrt|cdot|times|pi)(?![A-Za-z])")
+_BOUND = re.compile(r"\\(?:i*int|sum|prod|lim|max|min|sup|inf|det|gcd|lcm)(?![A-Za-z])")
+# Functions of an unknown, whose value is not the unknown's: \ln x, x^n, |x|, x', n(n+1)
+_FUNCTION = re.compile(
+    r"\\(?:sqrt|ln|log|lg|exp)(?![A-Za-z])|\\l(?:vert|floor|ceil)\s?[a-z]\s?\\r|\^|/|(?<!\\)\|\s?(?:[a-z]|\\[a-z]+)\s?\||[a-z]'+(?!\()|([A-Za-z])\([^()]*\1[^()]*\)"
+)
+_WAVE = re.compile(r"\\(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?(?![A-Za-z])")
+_NO_FUNCTION = re.compile(r"\^\s?(?:\\circ|\{ ?(?:-1|\\circ|\\prime) ?\}|-1)")
+_RATIO = re.compile(r"\\[dt]?frac\{ ?(?:[dA-Z][^{}]|\\partial)[^{}]*\} ?\{ ?(?:[dA-Z][^{}]|\\partial)[^{}]*\}")
 _POINT = re.compile(r"\( ?[A-Za-z](?: ?, ?[A-Za-z])+ ?\)")
 _SUBSCRIPT = re.compile(r"_(?:\{[^{}]*\}|\\?\w)")
 _CONSTANTS = frozenset("ei")
@@ -126,12 +142,24 @@ def _is_name(side: Statement, is_right_answer: bool) -> bool:
     letters = _LETTERS.findall(_OPERATORS.sub(" ", bare))
     if not letters or bare.startswith("-") or _CONSTANTS.issuperset(letters) or _RELATION.search(bare):
         return False
+    if not _BOUND.search(formula) and _is_function(formula, letters):
+        return False
     if is_right_answer and re.search(r"[-+*/]|\\(?:frac|cdot|times)", bare):
         return False
     digits = re.sub(r"\^(?:\{\d+\}|\d)", "", bare)
     return not re.search(r"\d", bare) or (
         len(set(letters)) > 1 and not re.search(r"\d", digits) and not is_right_answer
     )
+
+
+def _is_function(formula: str, letters: list[str]) -> bool:
+    """Whether a side is a function of an unknown; f(2), AB, m + n and dy/dx are what a problem may ask for."""
+    named = _NO_FUNCTION.sub("", _RATIO.sub("", formula))
+    outside = outside_brackets(named)
+    unknowns = {letter for letter in letters if not _WAVE.fullmatch(letter)}
+    is_wave = bool(_WAVE.search(named)) and len(unknowns) == 1 and unknowns.pop().strip("\\").islower()
+    is_bar_or_product = bool(_FUNCTION.search(named.replace("^", "").replace("/", "")))
+    return "frac" in named or is_wave or bool(_FUNCTION.search(outside)) or is_bar_or_product
 
 
 @lru_cache(maxsize=4096)
@@ -144,11 +172,20 @@ def _value(pieces: Statement) -> Value:
     kinds = [piece.kind for piece in rest]
     if kinds == [FORMULA]:
         return Value(rest[0].text, "", pieces, label)
-    if kinds == [FORMULA, WORDS] and _may_be_unit(rest[1].text):
+    if kinds == [FORMULA, WORDS] and _may_be_unit(*(piece.text for piece in rest)):
         return Value(rest[0].text, rest[1].text, pieces, label)
     return Value("", "", pieces)
 
 
-def _may_be_unit(text: str) -> bool:
+def _may_be_unit(formula: str, text: str) -> bool:
+    """Whether words after a formula name what it counts; after a letter, as in `n even`, they would be a condition."""
     words = text.lower().split()
-    return measure(text) is not None or (len(words) <= MOST_WORDS_OF_UNIT and _NOT_OF_UNITS.isdisjoint(words))
+    if measure(text) is not None:
+        return True
+    if not _CONSTANTS.issuperset(_UNKNOWN.findall(formula)):
+        return _UNITS_OF_LETTERS.issuperset(words)
+    return (
+        len(words) <= MOST_WORDS_OF_UNIT
+        and _NOT_OF_UNITS.isdisjoint(words)
+        and not any(map(_PART_OF_ONE.fullmatch, words))
+    )

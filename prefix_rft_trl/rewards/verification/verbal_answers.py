@@ -1,5 +1,7 @@
 r"""Compare answers in words: `No solutions` is `\emptyset`, `DNE` is `undefined`, a `right` triangle is `right`."""
 
+import re
+
 from .normal_form import words
 
 
@@ -10,6 +12,7 @@ _ALIKE = (
     ("infinity", "positive infinity"),
 )
 _MEANING = {phrase: group[0] for group in _ALIKE for phrase in group}
+_AND = re.compile(" and |[和与及]")
 _ARTICLES = ("the ", "a ", "an ")
 _HEADS = (" triangle", " function", " angle", " number", " quadrilateral", " series", " sequence", " lines", " matrix")
 _SIGNS = {"no solution": (r"\emptyset", r"\{\}", r"\{ \}"), "infinity": (r"\infty", r"+\infty")}
@@ -21,7 +24,7 @@ def are_same_words(right: str, found: str) -> bool | None:
     if one is None and other is None:
         return None
     if one is not None and other is not None:
-        return sorted(one.split(" and ")) == sorted(other.split(" and ")) or any(
+        return sorted(_AND.split(one)) == sorted(_AND.split(other)) or any(
             one == other + head or other == one + head for head in _HEADS
         )
     said, formula = (one, found) if one is not None else (other, right)
