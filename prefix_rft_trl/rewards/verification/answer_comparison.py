@@ -93,7 +93,7 @@ def _are_equal_lists(right: list[Statement], found: list[Statement], is_inside: 
     if len(rights) == len(founds) == 1:
         return _are_equal_readings(rights[0], founds[0], is_inside)
     lists = _joined(rights), _joined(founds)
-    if None not in lists and _have_same_units(rights, founds):
+    if None not in lists and not any(map(_has_repetition, (rights, founds), lists)) and _have_same_units(rights, founds):
         verdict = are_equal_parses(*lists)  # type: ignore[arg-type]
         if verdict is not None:
             return verdict
@@ -148,6 +148,12 @@ def _joined(readings: list[Reading]) -> str | None:
     return ", ".join(reading.values[-1].formula for reading in readings)
 
 
+def _has_repetition(readings: list[Reading], joined: str | None) -> bool:
+    """Whether a list names a value twice, which the set that the parser makes of it would not show."""
+    values = parsed(joined or "") if len(readings) > 1 else None
+    return values is not None and len(values.args) < len(readings)
+
+
 def _have_same_units(rights: list[Reading], founds: list[Reading]) -> bool:
     units = [measure(readings[0].values[-1].unit) for readings in (rights, founds)]
     return None in units or units[0] == units[1]
@@ -178,7 +184,11 @@ def _are_other_equations(right: Reading, found: Reading) -> bool:
     if not all(reading.name or len(reading.values) > 1 for reading in (right, found)):
         return False
     is_computation = not found.name and not any(map(str.isalpha, _COMMAND.sub("", found.text)))
-    return right.name != found.name if right.name else not is_computation
+    return _folded(right.name) != _folded(found.name) if right.name else not is_computation
+
+
+def _folded(name: str) -> str:
+    return name.lower() if len(name) == 1 else name
 
 
 def _are_equal_equations(right: Reading, found: Reading) -> bool:

@@ -27,6 +27,7 @@ _NUMBER = re.compile(r"^[+-]?(?:\d+(?:\.\d*)?|\.\d+)$")
 _FRACTION = re.compile(r"^([+-]?)(?:\\[dt]?frac\{(\d+)\}\{(\d+)\}|(\d+)/(\d+))$")
 _TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|operatorname|mbox)\s*\{([^{}]*)\}")
 _WORDS = re.compile(r"^(?:[^\W\d_]{3,}|(?:[Nn]o|[Aa]n?|[Ii]s|[Ii]t|[Dd]o)(?=[ ']))(?:[ '-]+[^\W\d_]+)*$")
+_INNER_CAPITAL = re.compile(r"[a-z][A-Z]")  # of `NaCl`, which is not `NaCL`
 _MOST_DIGITS = 4000  # near the longest text that Python converts to a number
 
 
@@ -92,4 +93,5 @@ def words(text: str) -> str | None:
     inner = bare[1:-1].strip() if bare.startswith("(") and bare.endswith(")") else bare
     is_choice = len(inner) == 1 and inner.isupper()
     is_text = bare != text and inner.isalpha()
-    return " ".join(inner.lower().split()) if is_choice or is_text or _WORDS.match(inner) else None
+    said = inner if _INNER_CAPITAL.search(inner) else inner.lower()
+    return " ".join(said.split()) if is_choice or is_text or _WORDS.match(inner) else None
