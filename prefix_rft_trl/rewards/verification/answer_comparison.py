@@ -93,7 +93,7 @@ def _are_equal_lists(right: list[Statement], found: list[Statement], is_inside: 
     if len(rights) == len(founds) == 1:
         return _are_equal_readings(rights[0], founds[0], is_inside)
     lists = _joined(rights), _joined(founds)
-    if None not in lists and not any(map(_has_repetition, (rights, founds), lists)) and _have_same_units(rights, founds):
+    if None not in lists and _have_same_units(rights, founds):
         verdict = are_equal_parses(*lists)  # type: ignore[arg-type]
         if verdict is not None:
             return verdict
@@ -140,18 +140,14 @@ def _as_point(unknowns: list[Reading], point: Reading) -> str | None:
 
 
 def _joined(readings: list[Reading]) -> str | None:
-    """The values as a list that is one formula; `None` if they differ in what they are of."""
+    """The values as a list that is one formula; `None` if they differ in what they are of, or one is repeated."""
     if len({reading.name for reading in readings}) > 1 or len({*_labels(readings)}) > 1:
         return None
     if any(reading.rough or len(reading.values) > 1 or not reading.values[-1].formula for reading in readings):
         return None
-    return ", ".join(reading.values[-1].formula for reading in readings)
-
-
-def _has_repetition(readings: list[Reading], joined: str | None) -> bool:
-    """Whether a list names a value twice, which the set that the parser makes of it would not show."""
-    values = parsed(joined or "") if len(readings) > 1 else None
-    return values is not None and len(values.args) < len(readings)
+    joined = ", ".join(reading.values[-1].formula for reading in readings)
+    values = parsed(joined) if len(readings) > 1 else None  # a set, which merges repeated values
+    return None if values is not None and len(values.args) < len(readings) else joined
 
 
 def _have_same_units(rights: list[Reading], founds: list[Reading]) -> bool:

@@ -10,13 +10,16 @@ from .units import measure, without_scale
 from .whole_parse import parsed
 
 
+_TEMPERATURES = ((("celsius", 1),), (("fahrenheit", 1),))
+_UNITS = frozenset(["unit", "square", "sq", "cubic", "unit^2", "unit^3"])  # that name nothing
 _SIGNS = (r"\circ", r"\circ}", "%")  # units that are a part of the formula
 
 
 def in_one_unit(right: Value, found: Value) -> tuple[str, str] | None:
     """The formulas of two values in the same unit; `None` if they measure different things.
 
-    Known units are converted, number words such as `million` are factors, and any other word is only a label.
+    Known units are converted, number words such as `million` are factors, and any other word is only a label, which
+    may be missing.
     """
     (unit, scale), (other_unit, other_scale) = without_scale(right.unit), without_scale(found.unit)
     measures = measure(unit), measure(other_unit)
@@ -25,10 +28,18 @@ def in_one_unit(right: Value, found: Value) -> tuple[str, str] | None:
             return None
         ratio = measures[0][1] / measures[1][1]
         scale, other_scale = scale * ratio.numerator, other_scale * ratio.denominator
+    elif not _may_be_same_label(unit, other_unit):
+        return None
     signs = right.formula.endswith(_SIGNS), found.formula.endswith(_SIGNS)
-    if (signs[0] and measures[1]) or (signs[1] and measures[0]):
+    if any(sign and what and what[0] not in _TEMPERATURES for sign, what in zip(signs, measures[::-1], strict=True)):
         return None
     return _times(right.formula, scale), _times(found.formula, other_scale)
+
+
+def _may_be_same_label(unit: str, other: str) -> bool:
+    """Whether one label is missing or says more than the other: `red balls` are `balls`, and `left` is not `right`."""
+    labels = [{word for word in _plain_words(text).split() if word not in _UNITS} for text in (unit, other)]
+    return labels[0] <= labels[1] or labels[1] <= labels[0]
 
 
 def _times(formula: str, factor: int) -> str:
@@ -55,6 +66,10 @@ def canonical_words(text: str) -> str:
     known = measure(text)
     if known:
         return repr(known)
+    return _plain_words(text)
+
+
+def _plain_words(text: str) -> str:
     words = [word.strip("'\".()") for word in text.lower().split()]
     return " ".join(
         "r" if word == "remainder" else word.removesuffix("s") if len(word) > 3 else word

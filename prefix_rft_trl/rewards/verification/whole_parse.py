@@ -29,6 +29,9 @@ _READ = frozenset(
 )
 _SKIPPED = re.compile(r"['\"?@#&`…]|\.\.|\\\\|[A-Za-z)}\]]\s*\.\s*\d")
 _MISREAD = re.compile(r"\^ ?\{? ?(?:T(?![A-Za-z])|\\top|\*|\\ast)|\d_")
+_DATE_OR_CODE = re.compile(
+    r"(?<![\d/-])(?:\d{4}-\d\d?-\d\d?|\d\d?-\d\d?-\d{4}|\d{3,4}-\d{4}|\d{1,20}/\d{1,20}/\d{1,20})(?![\d-])"
+)
 _NAMED_GAMMA = re.compile(r"\\Gamma(?![A-Za-z]| ?\()")  # which the parser takes for Euler's constant
 _ANGLE_OF_FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])[^\\]*\^ ?\{? ?\\circ")
 _TWO_NUMBERS = re.compile(r"(?<![_^\d])\d+\s+\.?\d")
@@ -75,13 +78,13 @@ def parsed(formula: str) -> Any | None:
 
 
 def is_readable_formula(formula: str) -> bool:
-    """Whether the parser would skip or misread nothing: unknown commands, quotes, dots, two numbers side by side."""
+    """Whether the parser would skip or misread nothing: unknown commands, quotes, dots, number pairs, dates."""
     environments = _ENVIRONMENT.findall(formula)
     if not formula or not _MATRICES.issuperset(environments):
         return False
     if not _READ.issuperset(_COMMAND.findall(formula.replace(r"\boxed", ""))):
         return False
-    if _TWO_NUMBERS.search(formula) or _MISREAD.search(formula):
+    if any(pattern.search(formula) for pattern in (_TWO_NUMBERS, _MISREAD, _DATE_OR_CODE)):
         return False
     return bool(environments) or not _SKIPPED.search(formula)
 
@@ -98,11 +101,11 @@ def are_equal_expressions(right: Any, found: Any) -> bool:
     names = [getattr(one, "name", "") for one in (right, found) if getattr(one, "is_Symbol", False)]
     if len(names) == 2:
         return names[0] == names[1] or (max(map(len, names)) == 1 and names[0].lower() == names[1].lower())
-    if type(right) is type(found) is sympy.Tuple:
-        return len(right) == len(found) and all(are_equal_expressions(*pair) for pair in zip(right, found, strict=True))
-    if type(right) is type(found) is sympy.Interval:
-        bounds = zip(right.args[:2], found.args[:2], strict=True)
-        return right.args[2:] == found.args[2:] and all(are_equal_expressions(*pair) for pair in bounds)
+    if type(right) is type(found) in (sympy.Tuple, sympy.Interval):
+        ends = 2 if isinstance(right, sympy.Interval) else len(right.args)
+        pairs = zip(right.args[:ends], found.args[:ends], strict=False)
+        is_alike = len(right.args) == len(found.args) and right.args[ends:] == found.args[ends:]
+        return is_alike and all(are_equal_expressions(*pair) for pair in pairs)
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     same = have_same_number(right, found)
     if same is not None or surely_differ(right, found):
