@@ -9,7 +9,8 @@ from prefix_rft_trl.rewards.verification.normal_form import normal_form, plain_n
 
 
 NORMAL_FORMS = [
-    ("42", ["42", " 42. ", "$42$", "$$ 42 $$", r"\$42", "**42**", r"42\!", r"\displaystyle 42"]),
+    ("42", ["42", " 42. ", "$42$", "$$ 42 $$", "**42**", r"42\!", r"\displaystyle 42"]),
+    (r"42 \text{ dollars}", [r"\$42", "$42", r"42\$"]),
     ("( 1, 2 )", [r"\left( 1, 2 \right)"]),
     ("[1]", [r"\bigl[1\bigr]"]),
     ("x|", [r"\left.x\right|"]),

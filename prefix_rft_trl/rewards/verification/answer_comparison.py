@@ -155,12 +155,14 @@ def _as_point(unknowns: list[Reading], point: Reading) -> str | None:
 
 
 def _joined(readings: list[Reading]) -> str | None:
-    """The values as a list that is one formula; `None` if they differ in what they are of."""
+    """The values as a list that is one formula; `None` if they differ in what they are of, or one is repeated."""
     if len({reading.name for reading in readings}) > 1 or len({*_labels(readings)}) > 1:
         return None
     if any(reading.rough or len(reading.values) > 1 or not reading.values[-1].formula for reading in readings):
         return None
-    return ", ".join(reading.values[-1].formula for reading in readings)
+    joined = ", ".join(reading.values[-1].formula for reading in readings)
+    values = parsed(joined) if len(readings) > 1 else None  # a set, which merges repeated values
+    return None if values is not None and len(values.args) < len(readings) else joined
 
 
 def _have_same_units(rights: list[Reading], founds: list[Reading]) -> bool:
@@ -193,7 +195,11 @@ def _are_other_equations(right: Reading, found: Reading) -> bool:
     if not all(reading.name or len(reading.values) > 1 for reading in (right, found)):
         return False
     is_computation = not found.name and not any(map(str.isalpha, _COMMAND.sub("", found.text)))
-    return right.name != found.name if right.name else not is_computation
+    return _folded(right.name) != _folded(found.name) if right.name else not is_computation
+
+
+def _folded(name: str) -> str:
+    return name.lower() if len(name) == 1 else name
 
 
 def _are_equal_equations(right: Reading, found: Reading) -> bool:

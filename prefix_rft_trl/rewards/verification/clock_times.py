@@ -55,6 +55,8 @@ def are_same_time(right: str, found: str) -> bool | None:
     if times[0] and times[1]:
         return times[0].could_be(times[1])
     time, other = (times[0], found) if times[0] else (times[1], right)
+    if time and ":0" in (right if times[0] else found) and ":" in other:
+        return False  # 9:05 is no ratio
     if time is None or not (time.half or not time.has_colon):
         return None  # 4:20 may be a ratio
     return other.isdecimal() and len(other) < 3 and int(other) == time.hour and time.minute == 0

@@ -109,8 +109,8 @@ def _are_equal(gold: str, answer: str) -> bool:
     bases = _base(right), _base(found)
     if bases[0] and bases[1] and bases[0] != bases[1]:
         return False
-    if bases[0] != bases[1]:  # one is written without
-        right, found = right.partition("_")[0], found.partition("_")[0]
+    if bases[0] and not bases[1]:  # which may be understood
+        right = right.partition("_")[0]
     return are_equal_answers(right, found)
 
 

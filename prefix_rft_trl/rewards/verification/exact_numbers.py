@@ -29,7 +29,7 @@ def have_same_number(first: Any, second: Any) -> bool | None:
     differences = [abs(part - same_part) for part, same_part in zip(one, other, strict=True)]
     if any(number.has(sympy.Float) for number in numbers):
         if any(number.has(sympy.I) for number in numbers):
-            return max(differences) < ROUNDED_TO
+            return max(differences) < ROUNDED_TO * min(1, max(abs(part) for part in (*one, *other)))
         return True if max(differences) <= FLOAT_SAME * abs(one[0]) else None
     is_close = bool(max(differences) <= SAME * max(abs(part) for part in (*one, *other)))
     if is_close and all(number.is_rational for number in numbers):

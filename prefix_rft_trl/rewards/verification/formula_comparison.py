@@ -4,6 +4,7 @@ import re
 
 from .choices import is_row_of_labels
 from .formula_forms import names_of_capitals, split_outside_brackets, squeezed
+from .normal_form import plain_number
 from .units import SINGLE_LETTERS
 from .whole_parse import are_equal_expressions, parsed
 
@@ -17,10 +18,17 @@ def are_equal_formulas(right: str, found: str) -> bool:
         return True
     if is_row_of_labels(right) or is_row_of_labels(found) or names_of_capitals(right) != names_of_capitals(found):
         return False
+    numbers = plain_number(right), plain_number(found)
+    if None not in numbers and _places(right) == _places(found):
+        return numbers[0] == numbers[1]
     ratios = split_outside_brackets(right, ":"), split_outside_brackets(found, ":")
     if max(map(len, ratios)) > 1:
         return _are_equal_ratios(*ratios)
     return bool(are_equal_parses(right, _without_unit_of_number(right, found)))
+
+
+def _places(number: str) -> int:
+    return len(number.partition(".")[2])
 
 
 def are_equal_parses(right: str, found: str) -> bool | None:

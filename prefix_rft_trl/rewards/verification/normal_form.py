@@ -18,7 +18,13 @@ _E_NOTATION = re.compile(r"^([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d+)$")
 _LEADING_SIGN = re.compile(r"^(?:=|\\approx(?![A-Za-z]))\s*")
 _SHORT_FRACTION = re.compile(r"\\([dt]?frac)\s*([A-Za-z0-9])\s*([A-Za-z0-9])(?![A-Za-z0-9])")
 _TEMPERATURE = re.compile(
-    r"\^\s*+(?:\{\s*+)?\\circ\s*+(?:\}\s*+)?(?:\\?,\s*+|\\\s*+(?=[CF\\]))?(?:[CF]|\\(?:text|mathrm)\{\s*+[CF]\s*+\})$"
+    r"\^\s*+(?:\{\s*+)?\\circ\s*+(?:\}\s*+)?(?:\\?,\s*+|\\\s*+(?=[CF\\]))?(?:([CF])|\\(?:text|mathrm)\{\s*+([CF])\s*+\})$"
+)
+_SCALES_OF_TEMPERATURE = {"C": r"\text{ celsius}", "F": r"\text{ fahrenheit}"}
+_CURRENCIES = {"$": "dollars", "€": "euros", "£": "gbp", "¥": "yuan", "₹": "rupees", "₩": "won"}
+_CURRENCY = re.compile(
+    r"^(\\?\$(?=[^$]*$)|[€£¥₹₩]) ?([+-]?\d[\d,]*(?:\.\d+)?)( (?:thousand|million|billion|trillion))?$"
+    r"|^([+-]?\d[\d,]*(?:\.\d+)?) ?(\\\$|[€£¥₹₩])$"
 )
 _NAMED_CHOICE = re.compile(r"^(?:[Oo]ption|[Cc]hoice|[Aa]nswer)s? \(?([A-J])\)?$")
 _UNIT_IN_WORDS = re.compile(r"^([+-]?[\d.,/]*\d)\s+([A-Za-z]{3,}(?:\s+[A-Za-z]{2,})*)$")
@@ -26,12 +32,14 @@ _NUMBER = re.compile(r"^[+-]?(?:\d+(?:\.\d*)?|\.\d+)$")
 _FRACTION = re.compile(r"^([+-]?)(?:\\[dt]?frac\{(\d+)\}\{(\d+)\}|(\d+)/(\d+))$")
 _TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|operatorname|mbox)\s*\{([^{}]*)\}")
 _WORDS = re.compile(r"^(?:[^\W\d_]{3,}|(?:[Nn]o|[Aa]n?|[Ii]s|[Ii]t|[Dd]o)(?=[ ']))(?:[ '-]+[^\W\d_]+)*$")
+_INNER_CAPITAL = re.compile(r"[a-z][A-Z]")  # of `NaCl`, which is not `NaCL`
 _MOST_DIGITS = 4000  # near the longest text that Python converts to a number
 
 
 def normal_form(answer: str) -> str:
     """An answer without dollar signs, emphasis, spacing commands and full stop, with its symbols in LaTeX."""
-    text = answer.replace(r"\$", "").replace("$", "").replace(r"\!", "").strip()
+    text = _CURRENCY.sub(_amount_of_money, answer.strip())
+    text = text.replace(r"\$", "").replace("$", "").replace(r"\!", "").strip()
     if text.count("=") > 1:
         text = text.replace(r"\qquad", ", ").replace(r"\quad", ", ")
     text = text.replace(r"\langle", "(").replace(r"\rangle", ")")
@@ -44,10 +52,20 @@ def normal_form(answer: str) -> str:
         text = _REPEATING.sub(_repeating_fraction, text)
     text = _LEADING_SIGN.sub("", text.strip().removesuffix(".").strip())
     text = _SHORT_FRACTION.sub(r"\\\1{\2}{\3}", text.replace(r"\varnothing", r"\emptyset"))
-    text = _E_NOTATION.sub(r"\1\\times 10^{\2}", _TEMPERATURE.sub(r"^{\\circ}", text))
+    text = _E_NOTATION.sub(r"\1\\times 10^{\2}", _TEMPERATURE.sub(_scale_of_temperature, text))
     text = _DIGIT_GROUPS.sub(lambda groups: re.sub(r"[^\d+-]", "", groups.group()), text)
     text = _MIXED_NUMBER.sub(r"\1\\frac{\2}{\3}", text)
     return _UNIT_IN_WORDS.sub(r"\1\\text{ \2}", text)
+
+
+def _amount_of_money(written: re.Match[str]) -> str:
+    """`$5` or `5 €` as a quantity whose unit is the currency."""
+    sign, amount, scale = written.group(1) or written.group(5), written.group(2) or written.group(4), written.group(3)
+    return rf"{amount} {scale or ''}\text{{ {_CURRENCIES[sign.removeprefix(chr(92))]}}}"
+
+
+def _scale_of_temperature(sign: re.Match[str]) -> str:
+    return _SCALES_OF_TEMPERATURE[sign.group(1) or sign.group(2)]
 
 
 def _repeating_fraction(decimal: re.Match[str]) -> str:
@@ -88,4 +106,5 @@ def words(text: str) -> str | None:
     inner = bare[1:-1].strip() if bare.startswith("(") and bare.endswith(")") else bare
     is_choice = len(inner) == 1 and inner.isupper()
     is_text = bare != text and inner.isalpha()
-    return " ".join(inner.lower().split()) if is_choice or is_text or _WORDS.match(inner) else None
+    said = inner if _INNER_CAPITAL.search(inner) else inner.lower()
+    return " ".join(said.split()) if is_choice or is_text or _WORDS.match(inner) else None

@@ -1,6 +1,7 @@
 """Quantities: values with units, sums of them such as `2 hours 30 minutes`, and rounded values."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import pairwise
 
 from .normal_form import plain_number
@@ -10,6 +11,7 @@ from .whole_parse import parsed
 
 
 _GENERIC = frozenset("unit units square cubic of the a an in total".split())  # noqa: SIM905
+_TEMPERATURES = ((("celsius", 1),), (("fahrenheit", 1),))
 _SIGNS = (r"\circ", r"\circ}", "%")  # units that are a part of the formula
 
 
@@ -32,7 +34,7 @@ def in_one_unit(right: Value, found: Value) -> tuple[str, str] | None:
         ratio = measures[0][1] / measures[1][1]
         scale, other_scale = scale * ratio.numerator, other_scale * ratio.denominator
     signs = right.formula.endswith(_SIGNS), found.formula.endswith(_SIGNS)
-    if (signs[0] and measures[1]) or (signs[1] and measures[0]):
+    if any(sign and what and what[0] not in _TEMPERATURES for sign, what in zip(signs, measures[::-1], strict=True)):
         return None
     return _times(right.formula, scale), _times(found.formula, other_scale)
 
@@ -77,6 +79,10 @@ def canonical_words(text: str) -> str:
     known = measure(text)
     if known:
         return repr(known)
+    return _plain_words(text)
+
+
+def _plain_words(text: str) -> str:
     words = [word.strip("'\".()") for word in text.lower().split()]
     return " ".join(
         "r" if word == "remainder" else word.removesuffix("s") if len(word) > 3 else word
@@ -86,19 +92,33 @@ def canonical_words(text: str) -> str:
 
 
 def is_rounded(exact: Value, rough: Sequence[Value]) -> bool:
-    """Whether what follows a sign of approximation is the value before it, rounded."""
-    expression = parsed(exact.formula) if exact.formula else None
+    """Whether what follows a sign of approximation is the value before it, rounded or, if that is exact, cut off."""
+    before = _number(exact.formula)
+    if before is None:
+        return False
+    is_decimal = "." in exact.formula
     for value in rough:
         number = plain_number(value.formula)
-        if expression is None or number is None or getattr(expression, "free_symbols", True):
+        if number is None:
             return False
-        try:
-            difference = abs(float(expression.evalf()) - float(number))
-        except (TypeError, ValueError, ArithmeticError, AttributeError):
-            return False
-        places = len(value.formula.partition(".")[2]) if "frac" not in value.formula else 12
-        if difference > (1 if places else 0.5) * 10.0**-places or (
-            not places and expression.is_Integer and difference
-        ):
+        unit = Fraction(1, 10 ** (12 if "frac" in value.formula else len(value.formula.partition(".")[2])))
+        left = abs(before) - abs(number)
+        is_half_up = 2 * left == -unit and abs(number) > unit
+        is_near = 2 * abs(left) < unit or is_half_up or (not is_decimal and unit < 1 and 0 <= left < unit)
+        is_of_same_sign = before * number > 0 or before == number
+        if not (is_near and is_of_same_sign) or (unit == before.denominator == 1 and left):
             return False
     return True
+
+
+def _number(formula: str) -> Fraction | None:
+    """The value of a formula without variables, to 30 digits unless it is a plain number."""
+    if (plain := plain_number(formula)) is not None:
+        return plain
+    expression = parsed(formula) if formula else None
+    if getattr(expression, "free_symbols", True):
+        return None
+    try:
+        return Fraction(str(expression.evalf(30)))  # type: ignore[union-attr]
+    except (TypeError, ValueError, ArithmeticError, AttributeError):
+        return None

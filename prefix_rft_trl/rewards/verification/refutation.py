@@ -8,6 +8,7 @@ from typing import Any
 
 
 FAR_APART = 1e-3  # relative; Math-Verify rounds to 6 decimals
+FACTORS_APART = 5e-6  # relative, where nothing is added; 0.333333 may be 1/3
 LARGEST = 1e12  # a larger value may be a pole that rounding has missed, such as tan(pi / 2)
 
 
@@ -34,6 +35,9 @@ def have_different_values(first: Any, second: Any) -> bool:
         first, second: sympy expressions. Not evaluated are sets, matrices, equations, percentages, anything with an
             integral, sum or limit, and a lone symbol, which is compared by its name: `\\text{3}` is 3.
     """
+    import sympy
+    from sympy.functions.elementary.trigonometric import TrigonometricFunction
+
     if not (_is_plain(first) and _is_plain(second)) or first.is_Symbol or second.is_Symbol:
         return False
     symbols = sorted(first.free_symbols | second.free_symbols, key=str)
@@ -41,9 +45,11 @@ def have_different_values(first: Any, second: Any) -> bool:
     one, other = (_value(expression, point) for expression in (first, second))
     if one is None or other is None:
         return False
-    size = max(abs(one), abs(other))
+    size, difference = max(abs(one), abs(other)), abs(one - other)
+    if not any(expression.has(sympy.Add, TrigonometricFunction, sympy.log) for expression in (first, second)):
+        return difference > FACTORS_APART * size  # factors leave no remainder of a rounding
     # With symbols, rounding leaves a remainder in differences of floats; numbers are computed to full precision
-    return size > (1e-9 if symbols else 1e-30) and abs(one - other) > FAR_APART * size
+    return size > (1e-9 if symbols else 1e-30) and difference > FAR_APART * size
 
 
 def _is_plain(expression: Any) -> bool:

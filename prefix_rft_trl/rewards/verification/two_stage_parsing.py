@@ -25,7 +25,9 @@ def use_two_stage_parsing() -> None:
             try:
                 return super().math()
             except Exception:
-                self.reset()
+                tokens = self.getTokenStream()
+                tokens.tokenSource.reset()
+                self.setTokenStream(type(tokens)(tokens.tokenSource))  # a sign that no token begins with fails again
                 self._interp.predictionMode = PredictionMode.LL
                 return super().math()
 

@@ -1,5 +1,6 @@
 """Units of measurement: which words are one, what they measure, and how large they are."""
 
+import re
 from fractions import Fraction
 from functools import lru_cache
 
@@ -37,18 +38,41 @@ _TABLE = {
     "months": {"month 个月": 1.0, "yr year 年": 12.0},
     "money": {"cent ¢": 0.01, "dollar usd buck": 1.0},
     "euros": {"eur euro": 1.0},
-    "yuan": {"元 yuan rmb": 1.0},
+    "yuan": {"角": 0.1, "元 yuan rmb": 1.0},
+    "pounds": {"gbp": 1.0},
+    "yen": {"yen jpy": 1.0},
+    "rupees": {"inr rupee": 1.0},
+    "won": {"won krw": 1.0},
     "volume": {"ml milliliter millilitre": 1e-3, "l liter litre 升": 1.0, "gal gallon": 3.785411784},
     "force": {"n newton": 1.0, "kn": 1e3},
-    "energy": {"j joule": 1.0, "kj": 1e3},
-    "power": {"w watt": 1.0, "kw kilowatt": 1e3},
+    "energy": {"j joule": 1.0, "kj": 1e3, "cal calorie": 4.184},
+    "particle energy": {"electronvolt": 1.0},
+    "power": {"w watt": 1.0, "kw": 1e3},
     "tension": {"v volt": 1.0},
     "current": {"a amp ampere": 1.0},
     "temperature": {"k kelvin": 1.0},
-    "pressure": {"pa pascal": 1.0, "kpa": 1e3, "mpa": 1e6},
+    "celsius": {"celsius": 1.0},
+    "fahrenheit": {"fahrenheit": 1.0},
+    "pressure": {"pa pascal": 1.0, "bar": 1e5},
     "angle": {"rad radian": 1.0},
-    "frequency": {"hz hertz": 1.0, "khz": 1e3},
+    "frequency": {"hz hertz": 1.0},
+    "amount": {"mol mole": 1.0},
+    "charge": {"coulomb": 1.0},
+    "capacity": {"farad": 1.0},
+    "resistance": {"ohm": 1.0},
+    "area": {"acre": 4046.8564224, "hectare": 1e4},
+    "information": {"bit": 1.0, "byte": 8.0},
 }
+_PREFIXES = {"p": -12, "n": -9, "µ": -6, "μ": -6, "u": -6, "m": -3, "c": -2, "k": 3, "M": 6, "G": 9, "T": 12}
+_PREFIX_WORDS = {"pico": -12, "nano": -9, "micro": -6, "milli": -3, "centi": -2, "kilo": 3, "mega": 6, "giga": 9}
+_PREFIXED = {name: name.lower() for name in "m g s L l N J W V A Pa Hz mol rad cal bit".split()}  # noqa: SIM905
+_PREFIXED["eV"] = "electronvolt"
+_PREFIXED_WORDS = frozenset(
+    """
+    meter metre gram second liter litre newton joule watt volt amp ampere pascal hertz electronvolt mole calorie
+    farad ohm coulomb byte bit
+    """.split()  # noqa: SIM905
+)
 _SPEEDS = {"mph": ("mile", "hour"), "kmh": ("km", "hour"), "kph": ("km", "hour"), "kmph": ("km", "hour")}
 _SIZES = {
     name: (dimension, Fraction(str(size)))
@@ -56,11 +80,17 @@ _SIZES = {
     for names, size in units.items()
     for name in names.split()
 }
+_DEGREES_OF_TEMPERATURE = re.compile(r"(?i)\bdegrees? (?=celsius|fahrenheit)")
 _EXPONENT_WORDS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu": 3, "平方": 2, "立方": 3}
 SINGLE_LETTERS = frozenset("msghLNJWVAK")  # after a number, units rather than variables
 SCALES = {
     "dozen": 12,
+    "score": 20,
     "hundred": 10**2,
+    "gross": 144,
+    "myriad": 10**4,
+    "lakh": 10**5,
+    "crore": 10**7,
     "thousand": 10**3,
     "million": 10**6,
     "billion": 10**9,
@@ -72,13 +102,31 @@ SCALES = {
 
 def is_unit(word: str) -> bool:
     """Whether a word of at least two letters, or of a script other than Latin, is a unit or its multiple."""
+    known = _known(word.lower()) if len(word) < 3 else _size_of(word)  # of two letters few are no product
     return (len(word) > 1 or not word.isascii()) and (
-        _size_of(word.lower()) is not None or word.lower() in _EXPONENT_WORDS or word.lower() in _SPEEDS
+        known is not None or word.lower() in _EXPONENT_WORDS or word.lower() in _SPEEDS
     )
 
 
-def _size_of(word: str) -> tuple[str, Fraction] | None:
+def _known(word: str) -> tuple[str, Fraction] | None:
     return _SIZES.get(word) or _SIZES.get(word.removesuffix("s"))
+
+
+def _size_of(word: str) -> tuple[str, Fraction] | None:
+    """The dimension and the size of a unit with or without a prefix, in which `MPa` is not `mPa`."""
+    prefix, symbol = word[:1], word[1:]
+    if prefix in _PREFIXES and symbol in _PREFIXED and word != "pm":
+        return _prefixed(_PREFIXED[symbol], _PREFIXES[prefix])
+    lower = word.lower()
+    for name, power in _PREFIX_WORDS.items():
+        if lower.startswith(name) and lower[len(name) :].removesuffix("s") in _PREFIXED_WORDS:
+            return _prefixed(lower[len(name) :], power)
+    return _known(lower) or (_prefixed(lower[1:], 3) if lower[:1] == "k" and lower[1:] in _PREFIXED.values() else None)
+
+
+def _prefixed(unit: str, power: int) -> tuple[str, Fraction] | None:
+    known = _known(unit)
+    return known and (known[0], known[1] * Fraction(10) ** power)
 
 
 @lru_cache(maxsize=4096)
@@ -90,9 +138,10 @@ def measure(unit: str) -> Measure | None:
     """
     powers: dict[str, int] = {}
     size, sign, exponent = Fraction(1), 1, 1
+    unit = _DEGREES_OF_TEMPERATURE.sub("", unit)
     for word in unit.replace("/", " / ").replace("*", " ").replace("平方", "平方 ").replace("立方", "立方 ").split():
-        name, _, written = word.partition("^")
-        name = name.lower()
+        unit_name, _, written = word.partition("^")
+        name = unit_name.lower()
         if name in ("/", "per"):
             sign = -1
         elif name in _EXPONENT_WORDS and not written:
@@ -102,7 +151,7 @@ def measure(unit: str) -> Measure | None:
             powers = {"length": 1, "time": -1} if not powers else {"?": 1}
             size *= length[1] / time[1]
         else:
-            known = _size_of(name)
+            known = _size_of(unit_name)
             if known is None or (not written.removeprefix("-").isdecimal() and written):
                 return None
             power = sign * (int(written[:3]) if written else exponent)
