@@ -81,8 +81,8 @@ def test_the_grid_marks_what_is_told_apart_from_all_others(markdown):
     rows = table_rows(markdown, "Final accuracy, mean over 3 seeds.")
     assert all(cell.startswith("**") for cell in rows["Prefix-RFT"])
     assert not any("*" in cell for cell in rows["SFT"])
-    differences = table_rows(markdown, "Paired difference in final accuracy from the highest of the column")
-    assert differences["Prefix-RFT"] == ["highest", "highest"]
+    differences = table_rows(markdown, "Paired difference in final accuracy from the highest mean of the column")
+    assert differences["Prefix-RFT"] == ["highest mean", "highest mean"]
     assert all(re.fullmatch(r"-0\.\d+ \(-0\.\d+ to -0\.\d+\)", cell) for cell in differences["SFT"])
 
 
@@ -182,7 +182,7 @@ def test_where_seeds_tell_nothing_the_interval_is_that_over_problems(comparison,
     equal = cut_runs(with_lines(comparison, "SFT", accuracy=0.0, problems=30), keep, "SFT")
     text = written(equal, tmp_path)
     assert table_rows(text, "Final accuracy, mean")["SFT"][:2] == [str(keep), "0.000 (0.000 to 0.114)"]
-    assert "A single seed, or seeds that ended alike without a record of each problem" in text
+    assert "A single seed, identical ones, or seeds that ended alike without a record of each problem" in text
     assert ("All seeds ended alike, so that they show no spread: SFT (all 3 at 0.000)." in text) == (keep == 3)
     assert "Held-out problems: 30." in text
     print_summary(equal)
