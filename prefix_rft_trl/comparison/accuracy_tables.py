@@ -40,7 +40,7 @@ BOLD = (
     "have and that are not identical. Else none is bold. Each interval stands by itself: one in 20 misses, and tables "
     "have many."
 )
-SHORT_BOLD = "Bold: shown to be above every other by paired differences, whose intervals lie below 0."
+SHORT_BOLD = "Bold: each other one is shown to be below it: the interval of its difference lies below 0."
 ONE_SEED = "One seed tells no method from another: its interval is over problems alone."
 REASONS = {  # for a difference without an interval
     IDENTICAL: (
@@ -52,6 +52,14 @@ REASONS = {  # for a difference without an interval
         "how far others would lie."
     ),
 }
+
+
+def short_legend(table: ResultTable, bold: bool) -> str:
+    """What intervals of a table are over, and bold means, in a line or two."""
+    runs = [one.measured_runs for one in table.experiments if one.measured_runs]
+    found = dict.fromkeys(" and ".join(over) for seeds in runs if (over := mean_accuracy(seeds).over))
+    over = [names if " " in names else f"{names} alone" for names in found]
+    return " ".join([*([f"Intervals are over {' or '.join(over)}."] if over else []), *([SHORT_BOLD] if bold else [])])
 
 
 def headline(table: ResultTable, threshold: float) -> ReportTable:

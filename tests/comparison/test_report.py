@@ -142,9 +142,12 @@ def test_the_terminal_shows_the_first_table_uncut(comparison, capsys, monkeypatc
     interval = r"0\.\d{3} \(0\.\d{3} to 0\.\d{3}\)"
     assert re.search(rf"Prefix-RFT <ours> \| x +3 +{interval} +0\.\d{{3}}", shown)
     assert "Not told apart from" in shown
+    assert "Intervals are over seeds alone.\n" in shown
     assert max(map(len, shown.splitlines())) <= 80
     print_summary(replace(comparison, tables=comparison.tables[1:]))
-    assert re.search(rf"Prefix-RFT( +{interval}){{2}}", capsys.readouterr().out)
+    shown = capsys.readouterr().out
+    assert re.search(rf"Prefix-RFT( +{interval}){{2}}", shown)
+    assert "Intervals are over seeds alone. Bold: each other one is shown to be below it" in shown
 
 
 @pytest.mark.parametrize("label", ["SFT", "UFT (coefficient 1)", "a label of 36 columns, which is long", "方法"])
