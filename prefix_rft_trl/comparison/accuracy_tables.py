@@ -57,8 +57,8 @@ REASONS = {  # for a difference without an interval
 def short_legend(table: ResultTable, bold: bool) -> str:
     """What intervals of a table are over, and bold means, in a line or two."""
     runs = [one.measured_runs for one in table.experiments if one.measured_runs]
-    found = dict.fromkeys(" and ".join(over) for seeds in runs if (over := mean_accuracy(seeds).over))
-    over = [names if " " in names else f"{names} alone" for names in found]
+    found = dict.fromkeys(" and ".join(mean_accuracy(seeds).over) for seeds in runs)
+    over = [names if " " in names else f"{names} alone" for names in found if names]
     return " ".join([*([f"Intervals are over {' or '.join(over)}."] if over else []), *([SHORT_BOLD] if bold else [])])
 
 

@@ -18,7 +18,7 @@ SOLID, DASHED, DOTTED, MIXED = "-", (0, (5, 1.5)), (0, (1.6, 1.2)), (0, (6, 1.5,
 DASHES: tuple[Any, ...] = (DASHED, SOLID, DOTTED, MIXED, SOLID, DOTTED, SOLID, DASHED)
 MAX_TOGETHER = len(COLOURS)  # curves that can be told apart in one figure
 PANEL_COLUMNS = 2
-LABEL_WIDTH = 36  # characters
+LEGEND_WIDTH, TITLE_WIDTH = 26, 36  # characters
 CAPTION = (
     "Curves: the mean over seeds. Bands: the 95% interval over seeds alone (Student's t, of a share within 0 and 1); "
     "a single seed has none. Dots at the end of a curve: one for each seed. A method has one colour and mark in all "
@@ -119,7 +119,7 @@ def _draw_together(figure: Any, curves: Curves, view: View, threshold: float) ->
     legend_rows = (len(curves) + 1 + 1) // 2
     figure.set_size_inches(WIDTH, 3.5 + 0.2 * legend_rows)
     axes = figure.subplots()
-    names = {_draw_curve(axes, method, curve, view): wrapped(method.label, LABEL_WIDTH) for method, curve in curves}
+    names = {_draw_curve(axes, method, curve, view): wrapped(method.label, LEGEND_WIDTH) for method, curve in curves}
     if line := _format_axes(axes, view, threshold):
         names[line] = f"threshold {threshold:g}"
     legend = figure.legend(list(names), [" "] * len(names), loc="outside lower center", ncols=2, handlelength=3.4)
@@ -136,7 +136,7 @@ def _draw_apart(figure: Any, curves: Curves, view: View, threshold: float) -> No
             panel.plot([x.mean for x, _ in line], [y.mean for _, y in line], color=RULE, linewidth=1)
         _draw_curve(panel, method, curve, view)
         _format_axes(panel, view, threshold)
-        panel.set_title(wrapped(method.label, LABEL_WIDTH), fontsize=9, fontweight="normal")
+        panel.set_title(wrapped(method.label, TITLE_WIDTH), fontsize=9, fontweight="normal")
         panel.set_xlabel("")
         panel.tick_params(labelbottom=number + PANEL_COLUMNS >= len(curves))
     for panel in panels[len(curves) :]:
