@@ -34,8 +34,8 @@ from .launch.recipe_yaml import read_yaml
 
 DESCRIPTION = """\
 Train recipes with several seeds and compare them: a table of accuracies without any prefix, with 95% intervals over
-seeds, costs, curves, and the settings that differ. Finished runs are not repeated: a comparison that was interrupted
-continues when it is started again.
+seeds and problems, paired differences, costs, curves, and the settings that differ. Finished runs are not repeated: a
+comparison that was interrupted continues when it is started again.
 
 Every recipe needs `measure_steps`. A folder can hold a `comparison.yaml` with
 the order of its recipes and further tables, and a `base.yaml` with the settings

@@ -18,6 +18,7 @@ SOLID, DASHED, DOTTED, MIXED = "-", (0, (5, 1.5)), (0, (1.6, 1.2)), (0, (6, 1.5,
 DASHES: tuple[Any, ...] = (DASHED, SOLID, DOTTED, MIXED, SOLID, DOTTED, SOLID, DASHED)
 MAX_TOGETHER = len(COLOURS)  # curves that can be told apart in one figure
 PANEL_COLUMNS = 2
+LEGEND_WIDTH, TITLE_WIDTH = 26, 36  # characters
 CAPTION = (
     "Curves: the mean over seeds. Bands: the 95% interval over seeds alone (Student's t, of a share within 0 and 1); "
     "a single seed has none. Dots at the end of a curve: one for each seed. A method has one colour and mark in all "
@@ -118,10 +119,12 @@ def _draw_together(figure: Any, curves: Curves, view: View, threshold: float) ->
     legend_rows = (len(curves) + 1 + 1) // 2
     figure.set_size_inches(WIDTH, 3.5 + 0.2 * legend_rows)
     axes = figure.subplots()
-    for method, curve in curves:
-        _draw_curve(axes, method, curve, view)
-    _format_axes(axes, view, threshold)
-    figure.legend(loc="outside lower center", ncols=2, handlelength=3.4)
+    names = {_draw_curve(axes, method, curve, view): wrapped(method.label, LEGEND_WIDTH) for method, curve in curves}
+    if line := _format_axes(axes, view, threshold):
+        names[line] = f"threshold {threshold:g}"
+    legend = figure.legend(list(names), [" "] * len(names), loc="outside lower center", ncols=2, handlelength=3.4)
+    for text, name in zip(legend.get_texts(), names.values(), strict=True):
+        text.set_text(name)  # one that starts with an underscore would be left out
 
 
 def _draw_apart(figure: Any, curves: Curves, view: View, threshold: float) -> None:
@@ -133,7 +136,7 @@ def _draw_apart(figure: Any, curves: Curves, view: View, threshold: float) -> No
             panel.plot([x.mean for x, _ in line], [y.mean for _, y in line], color=RULE, linewidth=1)
         _draw_curve(panel, method, curve, view)
         _format_axes(panel, view, threshold)
-        panel.set_title(wrapped(method.label, 36), fontsize=9, fontweight="normal")
+        panel.set_title(wrapped(method.label, TITLE_WIDTH), fontsize=9, fontweight="normal")
         panel.set_xlabel("")
         panel.tick_params(labelbottom=number + PANEL_COLUMNS >= len(curves))
     for panel in panels[len(curves) :]:
@@ -142,17 +145,19 @@ def _draw_apart(figure: Any, curves: Curves, view: View, threshold: float) -> No
     figure.supxlabel(X_TITLES[view.x], fontsize=10)
 
 
-def _draw_curve(axes: Any, method: Method, curve: Points, view: View) -> None:
+def _draw_curve(axes: Any, method: Method, curve: Points, view: View) -> Any:
+    """The line of the method's means, drawn with its band and the ends of its seeds."""
     x, y, style = [across.mean for across, _ in curve], [up for _, up in curve], method.style
     if all(value.half_width is not None for value in y):
         lows, highs = zip(*(band(value, view.is_share) for value in y), strict=True)
         axes.fill_between(x, lows, highs, color=style.colour, alpha=0.14, linewidth=0)
     look = {"color": style.colour, "linestyle": style.dashes, "marker": style.marker}
-    axes.plot(x, [value.mean for value in y], **look, linewidth=1.8, markersize=4.5, label=method.label)
+    (drawn_line,) = axes.plot(x, [value.mean for value in y], **look, linewidth=1.8, markersize=4.5)
     if len(method.runs) > 1:
         ends = [ends[0] for run in method.runs if (ends := points(Method("", style, [run]), view)[-1:])]
         places = [across.mean for across, _ in ends], [up.mean for _, up in ends]
         axes.plot(*places, **SEED_DOT, color=style.colour, clip_on=False, zorder=3)
+    return drawn_line
 
 
 def band(value: Estimate, is_share: bool) -> tuple[float, float]:
@@ -162,15 +167,16 @@ def band(value: Estimate, is_share: bool) -> tuple[float, float]:
     return bounded_interval(value.mean, value.half_width, draws=0) or (value.low, value.high)
 
 
-def _format_axes(axes: Any, view: View, threshold: float) -> None:
+def _format_axes(axes: Any, view: View, threshold: float) -> Any | None:
+    """The line of the threshold, if the axes have one."""
     axes.set(title=view.title, xlabel=X_TITLES[view.x])
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(short_number)
     if view.is_share:
         axes.set_ylim(0, 1)
-        axes.axhline(threshold, color=INK, linestyle=":", linewidth=1, label=f"threshold {threshold:g}")
-    else:
-        axes.set_ylim(bottom=0)
+        return axes.axhline(threshold, color=INK, linestyle=":", linewidth=1)
+    axes.set_ylim(bottom=0)
+    return None
 
 
 def short_number(value: float, position: int | None = None) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefix_rft_trl.utils.plot_style import SETTINGS
+from prefix_rft_trl.utils.printable import printable
 
 
 WIDTH = 5.4  # inches: half of a page, or all of a phone
@@ -45,8 +46,8 @@ def drawn(draw: Callable[[Any], None]) -> Drawing:
 
 
 def wrapped(label: str, width: int) -> str:
-    """A label on at most two lines of so many characters; it ends in dots where that cuts it."""
-    return "\n".join(textwrap.wrap(label, width, max_lines=2, placeholder=" ..."))
+    """A label on at most two lines of so many characters, as text that a figure can hold; dots where that cuts it."""
+    return "\n".join(textwrap.wrap(printable(label), width, max_lines=2, placeholder=" ..."))
 
 
 def round_coordinates(svg: str) -> str:

@@ -6,6 +6,7 @@ the report.
 """
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prefix_rft_trl.utils.markdown import fenced, plain_markdown
+from prefix_rft_trl.utils.printable import printable
 from prefix_rft_trl.utils.tables import TextTable
 from prefix_rft_trl.utils.tables import print_table as print_text_table
 
@@ -21,6 +23,8 @@ from .uncertainty import MeanOverRuns
 
 MISSING = "-"
 UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+_FORMULA = re.compile(r"(?<!\\)((?:\\\\)*)\$")  # a dollar that is not escaped
+_CELL_START = "| "
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
@@ -84,29 +88,36 @@ class ComparisonReport:
 
 
 def to_markdown(report: ComparisonReport) -> str:
-    parts = [f"# {plain_markdown(report.title)}", fenced(report.command, "bash")]
-    parts += map(plain_markdown, report.introduction)
+    parts = [f"# {_escaped(report.title)}", fenced(report.command, "bash")]
+    parts += map(_escaped, report.introduction)
     for title, blocks in report.sections:
-        parts += [f"## {plain_markdown(title)}", *map(_markdown_block, blocks)]
+        parts += [f"## {_escaped(title)}", *map(_markdown_block, blocks)]
     return "\n\n".join(parts) + "\n"
+
+
+def _escaped(text: str) -> str:
+    """The text in one line, with all markup but code in backticks escaped, and dollars, which would make a formula."""
+    parts = re.split(r"(`[^`]*`)", plain_markdown(text))
+    return "".join(part if place % 2 else _FORMULA.sub(r"\1\\$", part) for place, part in enumerate(parts))
+
+
+def _escaped_cell(text: str) -> str:
+    """The text in a cell, where nothing begins a line: a dash in front makes no list."""
+    return _escaped(f"{_CELL_START}{text}").removeprefix(_CELL_START)
 
 
 def _markdown_block(block: Block) -> str:
     if isinstance(block, str):
-        return plain_markdown(block)
+        return _escaped(block)
     if isinstance(block, ReportTable):
-        title = [f"### {plain_markdown(block.title)}"] if block.title else []
-        return "\n\n".join([*title, plain_markdown(block.caption), _markdown_table(block)])
-    return "\n".join(f"![{plain_markdown(figure.description)}]({figure.path})" for figure in block)
-
-
-def _markdown_cell(text: str) -> str:
-    return text if text == MISSING else plain_markdown(text).replace("|", "\\|")
+        title = [f"### {_escaped(block.title)}"] if block.title else []
+        return "\n\n".join([*title, _escaped(block.caption), _markdown_table(block)])
+    return "\n".join(f"![{_escaped(figure.description)}]({figure.path})" for figure in block)
 
 
 def _markdown_table(table: ReportTable) -> str:
     """The table with its columns aligned, so that it can be read in a terminal too."""
-    rows = [[_markdown_cell(cell) for cell in row] for row in (table.header, *table.rows)]
+    rows = [[_escaped_cell(cell).replace("|", "\\|") for cell in row] for row in (table.header, *table.rows)]
     for row, column in table.bold:
         rows[row + 1][column] = f"**{rows[row + 1][column]}**"
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
@@ -137,7 +148,7 @@ def to_html(report: ComparisonReport, markdown: str) -> str:
     parser.add_render_rule("td_open", _coloured_cell)
     env = {
         "figures": {figure.path: figure.svg for figure in report.figures},
-        "colours": {plain_markdown(label): colour for label, colour in report.colours.items()},
+        "colours": {_escaped_cell(label): colour for label, colour in report.colours.items()},
     }
     tokens = parser.parse(markdown, env)
 
@@ -186,7 +197,7 @@ def print_table(table: ReportTable) -> None:
     text_columns = 1 if table.numbers else len(table.header)
     print_text_table(TextTable(table.header, table.rows, text_columns, table.bold, {"show_edge": False}))
     console = Console(highlight=False, markup=False, emoji=False, force_jupyter=False)
-    console.print(f"\n{table.caption}\n")
+    console.print(f"\n{printable(table.caption)}\n")
 
 
 def format_mean(mean: MeanOverRuns, sign: str = "") -> str:

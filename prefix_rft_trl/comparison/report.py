@@ -59,7 +59,8 @@ def print_summary(comparison: Comparison) -> None:
     for shown in (found, accuracy_tables.differences_table(table)):
         if shown:
             print_table(shown)
-    for note in filter(None, [*_notes(table), differing_environments(comparison)]):
+    legend = accuracy_tables.short_legend(table, bool(found.bold))
+    for note in filter(None, [legend, *_notes(table), differing_environments(comparison)]):
         print_sentence(note, sys.stdout)
 
 

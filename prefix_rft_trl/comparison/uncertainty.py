@@ -1,22 +1,23 @@
 """Means and paired differences of accuracies, with 95% intervals over seeds and problems.
 
 Runs are a table of rewards, seeds by problems, whose mean varies with both: the half widths of the interval over seeds
-and of that over problems (Student's t) are added as squares. A share has Wilson's interval with as many draws as would
-give this half width, so that it stays within 0 and 1, and is not empty where all runs are alike.
+and of that over problems (Student's t) are added as squares. The variance over seeds is at least what the sampling of
+answers alone gives: that of a problem's reward over seeds, averaged over the problems, by the number of problems. So
+seeds that tie by chance are not more certain than others. A difference has this interval, cut at -1 and 1; a share has
+Wilson's with as many draws as would give this half width, so that it stays within 0 and 1.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from prefix_rft_trl.utils.intervals import bounded_interval, estimate
+from prefix_rft_trl.utils.intervals import bounded_interval, t_quantile
 
 from .results import Run
 
 
 Rewards = list[float]  # of each problem
 DIGITS = 12  # of an accuracy: what lies below is rounding, and no spread
-FEWEST_SEEDS = 2  # that tell methods apart
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,10 @@ class MeanOverRuns:
         mean (`float`): over the seeds.
         low, high (`float`, *optional*): ends of its 95% interval; `None` where nothing tells one.
         seeds (`int`): number of seeds.
-        over (`tuple[str, ...]`): what the interval is over, of `seeds` and `problems`.
+        over (`tuple[str, ...]`): what the interval is over, of `seeds` and `problems`. It is not over seeds where
+            there is one, where all have the same reward on each problem, and where they tie and these are unknown.
         is_alike (`bool`): whether several seeds have the same value.
+        is_recorded (`bool`): whether the reward of each problem is known.
     """
 
     mean: float
@@ -37,16 +40,25 @@ class MeanOverRuns:
     seeds: int
     over: tuple[str, ...]
     is_alike: bool
+    is_recorded: bool
 
     @property
     def interval(self) -> tuple[float, float] | None:
         return None if self.low is None or self.high is None else (self.low, self.high)
 
     @property
-    def is_told_from_zero(self) -> bool:
-        """Whether several seeds tell a difference: its interval does not hold 0."""
-        found = self.interval
-        return self.seeds >= FEWEST_SEEDS and found is not None and not found[0] <= 0 <= found[1]
+    def is_below_zero(self) -> bool:
+        """Whether several seeds tell that it is: all of an interval over them is."""
+        return "seeds" in self.over and self.high is not None and self.high < 0
+
+    @property
+    def is_above_zero(self) -> bool:
+        return "seeds" in self.over and self.low is not None and self.low > 0
+
+    @property
+    def is_of_identical_runs(self) -> bool:
+        """Of a difference: whether both sides have the same reward on each problem."""
+        return self.is_recorded and self.mean == 0 and self.interval is None
 
 
 def mean_accuracy(runs: Sequence[Run]) -> MeanOverRuns:
@@ -58,8 +70,11 @@ def mean_accuracy(runs: Sequence[Run]) -> MeanOverRuns:
     rewards = problem_rewards(runs)
     values = [run.accuracy for run in runs]
     problems = len(rewards[0]) if rewards else min(run.problems for run in runs)
-    per_problem = _means(rewards) if rewards and len(runs) > 1 else []
-    return _mean_over(values, per_problem, problems, bounds=(0.0, 1.0))
+    is_several = len(runs) > 1  # a single one is a share of problems
+    mean, halves = _mean(values), _half_widths(values, rewards if is_several else [])
+    interval = bounded_interval(mean, math.hypot(*halves.values()), problems)
+    over = _names(halves) if any(halves.values()) else ("problems",)
+    return _mean_over_runs(values, interval, over, bool(rewards))
 
 
 def mean_difference(first: Sequence[Run], second: Sequence[Run]) -> MeanOverRuns | None:
@@ -72,8 +87,15 @@ def mean_difference(first: Sequence[Run], second: Sequence[Run]) -> MeanOverRuns
         return None
     values = [one.accuracy - other.accuracy for one, other in pairs]
     rewards = problem_rewards([run for pair in pairs for run in pair])
-    per_problem = [a - b for a, b in zip(_means(rewards[::2]), _means(rewards[1::2]), strict=True)]
-    return _mean_over(values, per_problem, len(per_problem), bounds=(-1.0, 1.0))
+    differences = [
+        [round(a - b, DIGITS) for a, b in zip(one, other, strict=True)]
+        for one, other in zip(rewards[::2], rewards[1::2], strict=True)
+    ]
+    mean, halves = _mean(values), _half_widths(values, differences)
+    half = math.hypot(*halves.values())
+    limit = 1.0 if all(0 <= run.accuracy <= 1 for pair in pairs for run in pair) else math.inf
+    interval = (max(mean - half, -limit), min(mean + half, limit)) if half else None
+    return _mean_over_runs(values, interval, _names(halves), bool(rewards))
 
 
 def pair_seeds(first: Sequence[Run], second: Sequence[Run]) -> list[tuple[Run, Run]]:
@@ -95,25 +117,51 @@ def best_row(means: Mapping[int, MeanOverRuns]) -> int | None:
     return max(means, key=lambda row: means[row].mean, default=None)
 
 
-def _mean_over(
-    values: Sequence[float], per_problem: Sequence[float], problems: int, bounds: tuple[float, float]
+def _half_widths(values: Sequence[float], rewards: Sequence[Rewards]) -> dict[str, float]:
+    """Half of the interval over seeds and of that over problems; 0 where nothing varies, or nothing is known."""
+    problems = list(zip(*rewards, strict=True))
+    return {
+        "seeds": half_width(values, least_seed_variance(rewards)),
+        "problems": half_width([_mean(problem) for problem in problems]),
+    }
+
+
+def _names(halves: Mapping[str, float]) -> tuple[str, ...]:
+    return tuple(name for name, half in halves.items() if half)
+
+
+def _mean_over_runs(
+    values: Sequence[float], interval: tuple[float, float] | None, over: tuple[str, ...], is_recorded: bool
 ) -> MeanOverRuns:
-    over_seeds, over_problems = half_width(values), half_width(per_problem)
-    mean = estimate(values).mean
-    interval = bounded_interval(mean, math.hypot(over_seeds, over_problems), problems, *bounds)
-    has_several, is_alike = len(values) > 1, len({round(value, DIGITS) for value in values}) == 1 < len(values)
-    names = {"seeds": has_several and (not is_alike or per_problem), "problems": per_problem or not over_seeds}
-    over = tuple(name for name, holds in names.items() if holds) if interval else ()
     low, high = interval or (None, None)
-    return MeanOverRuns(mean, low, high, len(values), over, is_alike)
+    is_alike = len({round(value, DIGITS) for value in values}) == 1 < len(values)
+    return MeanOverRuns(_mean(values), low, high, len(values), over if interval else (), is_alike, is_recorded)
 
 
-def half_width(values: Sequence[float]) -> float:
+def least_seed_variance(rewards: Sequence[Rewards]) -> float:
+    """The variance of a seed's mean that the sampling of its answers alone gives; 0 for fewer than two seeds.
+
+    Args:
+        rewards (`Sequence[list[float]]`): of each seed, those of each problem.
+    """
+    problems = list(zip(*rewards, strict=True))
+    return _mean([_variance(problem) for problem in problems]) / len(problems) if problems else 0.0
+
+
+def half_width(values: Sequence[float], least_variance: float = 0.0) -> float:
     """Half of the 95% interval of a mean by Student's t; 0 for fewer than two values."""
-    exact = [round(value, DIGITS) for value in values]
-    return (estimate(exact).half_width or 0.0) if exact else 0.0
+    if len(values) < 2:
+        return 0.0
+    variance = max(_variance([round(value, DIGITS) for value in values]), least_variance)
+    return t_quantile(len(values) - 1) * math.sqrt(variance / len(values))
 
 
-def _means(rewards: Sequence[Rewards]) -> list[float]:
-    """The mean reward of each problem over runs."""
-    return [math.fsum(column) / len(column) for column in zip(*rewards, strict=True)]
+def _variance(values: Sequence[float]) -> float:
+    if len(set(values)) < 2:  # whose mean can be rounded
+        return 0.0
+    mean = _mean(values)
+    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return values[0] if len(set(values)) == 1 else math.fsum(values) / len(values)

@@ -48,29 +48,25 @@ def wilson_interval(share: float, count: float) -> tuple[float, float] | None:
     return max(0.0, (centre - half) / weight), min(1.0, (centre + half) / weight)
 
 
-def bounded_interval(
-    mean: float, half: float, draws: float, low: float = 0.0, high: float = 1.0
-) -> tuple[float, float] | None:
-    """A 95% interval within bounds that is about `mean` ± `half` where that is narrow and far from them.
+def bounded_interval(share: float, half: float, draws: float) -> tuple[float, float] | None:
+    """A 95% interval of a share within 0 and 1 that is about `share` ± `half` where that is narrow and far from them.
 
     It is Wilson's interval of a share with as many draws as would give that half width.
 
     Args:
-        mean, half (`float`): of an interval that knows no bounds.
+        share, half (`float`): of an interval that knows no bounds. What is outside of 0 to 1 is no share, and has
+            that interval.
         draws (`float`): of the share if `half` is 0; 0 for none.
-        low, high (`float`): the bounds. A mean outside of them is no share, and has `mean` ± `half`.
 
     Returns:
         `tuple[float, float]`: its ends, or `None` if neither `half` nor `draws` tells one.
     """
-    share = (mean - low) / (high - low)
     if not 0 <= share <= 1:
-        return (mean - half, mean + half) if half else None
-    spread = share * (1 - share)
-    if half and spread:
-        draws = spread * (Z * (high - low) / half) ** 2
-    found = wilson_interval(share, draws)
-    return found and (low + found[0] * (high - low), low + found[1] * (high - low))
+        return (share - half, share + half) if half else None
+    variance = share * (1 - share)
+    if half and variance:
+        draws = variance * (Z / half) ** 2
+    return wilson_interval(share, draws)
 
 
 @cache

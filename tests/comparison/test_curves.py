@@ -144,3 +144,18 @@ def test_rounding_leaves_scales_alone():
 def test_numbers_on_an_axis_are_short():
     assert [curves.short_number(value) for value in (0, 500, 50_000, 2_500_000)] == ["0", "500", "50k", "2.5M"]
     assert not re.search("e", curves.short_number(123_456.0))
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [("_hidden", "_hidden"), ("$x^2$", "$x^2$"), ("\x1b[31mred", "\u241b[31mred"), ("x" * 120, "x" * 26)],
+)
+def test_a_label_is_text_in_a_figure_and_leaves_room_to_the_others(comparison, label, shown, apart):
+    found = [replace(method, label=label if n == 0 else method.label) for n, method in enumerate(methods(comparison))]
+    drawn = curves.draw(found, curves.ACCURACY, 0.8, apart).svg
+    ElementTree.fromstring(drawn)
+    texts = re.findall(r"<!-- (.*?) -->", drawn, re.S)
+    assert any(text.startswith(shown) for text in texts)
+    assert max(len(line) for text in texts for line in text.splitlines()) < 60
+    assert "RFT" in texts

@@ -9,7 +9,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from prefix_rft_trl.comparison import curves, rendering
-from prefix_rft_trl.comparison.report import write_report
+from prefix_rft_trl.comparison.report import print_summary, write_report
 from prefix_rft_trl.comparison.results import Comparison, ResultRow, ResultTable
 from prefix_rft_trl.utils.printable import printable
 
@@ -138,6 +138,7 @@ NASTY = {
     "a footnote": "a[^1]",
     "an entity": "&lt;script&gt;",
     "a terminal": "\x1b[2J\u202eowned",
+    "a formula": "$x^2$ owned",
 }
 
 
@@ -157,7 +158,29 @@ def test_the_markdown_shows_titles_and_labels_as_they_are_written(comparison, tm
     assert all(source.startswith("figures/") for source in images)
     headings = [tokens[place + 1].content for place, token in enumerate(tokens) if token.type == "heading_open"]
     assert not any(heading.startswith("owned") for heading in headings)
+    assert not re.search(r"(?<!\\)\$", text.partition("Accuracy: ")[2])  # after the command
     shown = "".join(child.content for child in inline if child.type in ("text", "code_inline"))
     assert "owned" not in nasty or "owned" in shown
     cells = {row.count("|") - row.count(r"\|") for row in text.splitlines() if row.startswith("| a")}
     assert cells <= {4, 5, 6, 7}  # of columns that there are
+
+
+def test_no_control_character_of_a_label_reaches_the_terminal(comparison, capsys):
+    rows = [ResultRow(f"{NASTY['a terminal']}{n}", row.experiments) for n, row in enumerate(comparison.tables[0].rows)]
+    print_summary(replace(comparison, tables=[replace(comparison.tables[0], rows=rows)]))
+    shown = capsys.readouterr().out
+    assert printable(shown) == shown
+    assert "owned" in shown
+
+
+def test_a_dash_in_a_cell_is_not_escaped_and_a_method_keeps_its_colour_whatever_it_is_called(
+    comparison, tmp_path, undrawn
+):
+    label, (row, *_) = "- a | b", comparison.tables[0].rows
+    settings = [replace(row.experiments[0], settings=given) for given in ({}, {"share": 0.3})]
+    grid = ResultTable("Shares", "", ["none", "some"], [ResultRow(label, settings)])
+    write_report(replace(comparison, tables=[grid]), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "| - / 0.3 " in text
+    assert r"\-" not in text
+    assert re.search(r'<td style="box-shadow[^>]*>- a \| b<', (tmp_path / "report.html").read_text())

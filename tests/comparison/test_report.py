@@ -81,8 +81,8 @@ def test_the_grid_marks_what_is_told_apart_from_all_others(markdown):
     rows = table_rows(markdown, "Final accuracy, mean over 3 seeds.")
     assert all(cell.startswith("**") for cell in rows["Prefix-RFT"])
     assert not any("*" in cell for cell in rows["SFT"])
-    differences = table_rows(markdown, "Paired difference in final accuracy from the highest of the column")
-    assert differences["Prefix-RFT"] == ["highest", "highest"]
+    differences = table_rows(markdown, "Paired difference in final accuracy from the highest mean of the column")
+    assert differences["Prefix-RFT"] == ["highest mean", "highest mean"]
     assert all(re.fullmatch(r"-0\.\d+ \(-0\.\d+ to -0\.\d+\)", cell) for cell in differences["SFT"])
 
 
@@ -142,9 +142,12 @@ def test_the_terminal_shows_the_first_table_uncut(comparison, capsys, monkeypatc
     interval = r"0\.\d{3} \(0\.\d{3} to 0\.\d{3}\)"
     assert re.search(rf"Prefix-RFT <ours> \| x +3 +{interval} +0\.\d{{3}}", shown)
     assert "Not told apart from" in shown
+    assert "Intervals are over seeds alone.\n" in shown
     assert max(map(len, shown.splitlines())) <= 80
     print_summary(replace(comparison, tables=comparison.tables[1:]))
-    assert re.search(rf"Prefix-RFT( +{interval}){{2}}", capsys.readouterr().out)
+    shown = capsys.readouterr().out
+    assert re.search(rf"Prefix-RFT( +{interval}){{2}}", shown)
+    assert "Intervals are over seeds alone. Bold: each other one is shown to be below it" in shown
 
 
 @pytest.mark.parametrize("label", ["SFT", "UFT (coefficient 1)", "a label of 36 columns, which is long", "方法"])
@@ -182,7 +185,7 @@ def test_where_seeds_tell_nothing_the_interval_is_that_over_problems(comparison,
     equal = cut_runs(with_lines(comparison, "SFT", accuracy=0.0, problems=30), keep, "SFT")
     text = written(equal, tmp_path)
     assert table_rows(text, "Final accuracy, mean")["SFT"][:2] == [str(keep), "0.000 (0.000 to 0.114)"]
-    assert "A single seed, or seeds that ended alike without a record of each problem" in text
+    assert "A single seed, identical ones, or seeds that ended alike without a record of each problem" in text
     assert ("All seeds ended alike, so that they show no spread: SFT (all 3 at 0.000)." in text) == (keep == 3)
     assert "Held-out problems: 30." in text
     print_summary(equal)

@@ -26,6 +26,13 @@ def runs(*accuracies: float, problems: int = 100, recorded: bool = False) -> lis
     return [run(seed, [1.0] * n + [0.0] * (problems - n), recorded) for seed, n in enumerate(right)]
 
 
+def tied(accuracy: float, seeds: int, problems: int = 100) -> list[Run]:
+    """Runs of one accuracy, each with other problems that are right."""
+    chance, right = np.random.default_rng(round(100 * accuracy)), round(accuracy * problems)
+    rewards = np.array([1.0] * right + [0.0] * (problems - right))
+    return [run(seed, chance.permutation(rewards).tolist()) for seed in range(seeds)]
+
+
 def named(found: list[Run]) -> Experiment:
     return Experiment("name", "recipe", {}, found)
 
@@ -49,8 +56,6 @@ def test_a_single_run_has_wilsons_interval_over_problems(right, problems):
 def test_an_interval_of_a_share_stays_within_its_bounds_and_holds_it(share, half):
     low, high = bounded_interval(share, half, draws=0)
     assert 0 < low < share < high < 1
-    low, high = bounded_interval(2 * share - 1, 2 * half, 0, low=-1, high=1)
-    assert -1 < low < 2 * share - 1 < high < 1
 
 
 def test_a_narrow_interval_is_that_of_students_t_and_a_mean_out_of_bounds_has_that_alone():
@@ -78,9 +83,35 @@ def test_seeds_that_ended_alike_are_known_as_such_and_have_an_interval_all_the_s
     assert alike.is_alike
     assert (alike.over, alike.interval) == (("problems",), mean_accuracy(runs(0.5)).interval)
     assert not mean_accuracy(runs(0.5)).is_alike
-    assert mean_accuracy(runs(0.5, 0.5, recorded=True)).over == ("seeds", "problems")
+    assert mean_accuracy(runs(0.5, 0.5, recorded=True)).over == ("problems",)
     unknown = mean_accuracy([Run(seed, [{"accuracy": 0.5}]) for seed in (0, 1)])
     assert (unknown.interval, unknown.over) == (None, ())
+
+
+def test_seeds_that_tie_with_other_answers_vary_as_much_as_sampling_alone_makes_them():
+    rewards = np.array([[1, 1, 0, 0, 1], [0, 1, 1, 0, 1], [1, 0, 1, 0, 1]], float)
+    found = mean_accuracy([run(seed, row) for seed, row in enumerate(rewards)])
+    assert (found.is_alike, found.over) == (True, ("seeds", "problems"))
+    seeds = stats.t.ppf(0.975, 2) * math.sqrt(rewards.var(0, ddof=1).mean() / 5 / 3)
+    half = math.hypot(seeds, stats.t.ppf(0.975, 4) * stats.sem(rewards.mean(0)))
+    assert found.interval == pytest.approx(bounded_interval(0.6, half, draws=0))
+
+
+def test_the_interval_of_a_difference_is_students_t_cut_at_1_and_agrees_with_what_is_told():
+    found = mean_difference(runs(0.3, 0.0, 0.0), runs(1.0, 1.0, 1.0))
+    t = stats.ttest_1samp([-0.7, -1, -1], 0).confidence_interval(0.95)
+    assert t.low < -1
+    assert found.interval == pytest.approx((-1, t.high))
+    assert found.is_below_zero
+    assert not found.is_above_zero
+
+
+def test_runs_with_the_same_rewards_are_identical_and_such_a_difference_has_no_interval():
+    same = mean_difference(runs(0.2, 0.3, recorded=True), runs(0.2, 0.3, recorded=True))
+    assert (same.is_of_identical_runs, same.interval) == (True, None)
+    unknown = mean_difference(runs(0.2, 0.3), runs(0.2, 0.3))
+    assert (unknown.is_of_identical_runs, unknown.interval) == (False, None)
+    assert not mean_difference(tied(0.6, seeds=2), runs(0.6, 0.6, recorded=True)).is_of_identical_runs
 
 
 def test_a_difference_is_paired_by_seed_and_by_problem():
@@ -94,10 +125,9 @@ def test_a_difference_is_paired_by_seed_and_by_problem():
     problems = stats.t.ppf(0.975, 39) * stats.sem(difference.mean(0))
     half = math.hypot((expected.high - expected.low) / 2, problems)
     assert found.mean == pytest.approx(difference.mean())
-    assert found.interval == pytest.approx(bounded_interval(difference.mean(), half, 0, -1, 1))
+    assert found.interval == pytest.approx((difference.mean() - half, difference.mean() + half))
     over_seeds = mean_difference(*([Run(r.seed, [{"accuracy": r.accuracy}]) for r in side] for side in runs_of))
-    half = (expected.high - expected.low) / 2
-    assert over_seeds.interval == pytest.approx(bounded_interval(difference.mean(), half, 0, -1, 1))
+    assert over_seeds.interval == pytest.approx((expected.low, expected.high))
 
 
 def test_seeds_that_one_method_lacks_and_other_problems_are_not_paired():
@@ -108,10 +138,10 @@ def test_seeds_that_one_method_lacks_and_other_problems_are_not_paired():
 
 
 def test_a_problem_that_some_run_could_not_score_counts_in_no_pair():
-    first, second = run(0, [1.0, None, 1.0, 0.0]), run(0, [0.0, 1.0, 0.0, None])
+    first, second = run(0, [1.0, None, 1.0, 0.0]), run(0, [0.0, 1.0, 1.0, None])
     assert mean_difference([first], [second]).interval is not None
     everything = mean_difference([run(0, [1.0, 1.0])], [run(0, [0.0, 0.0])])
-    assert everything.interval == pytest.approx((2 * stats.binomtest(2, 2).proportion_ci(method="wilson").low - 1, 1))
+    assert (everything.mean, everything.interval) == (1.0, None)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +154,12 @@ def test_a_problem_that_some_run_could_not_score_counts_in_no_pair():
         ([runs(0.2), runs(0.9)], set()),  # one seed
         ([runs(0.2, recorded=True), runs(0.9, recorded=True)], set()),
         ([runs(0.2, 0.2), runs(0.9, 0.9)], set()),  # alike, and problems are not recorded
-        ([runs(0.2, 0.2, recorded=True), runs(0.9, 0.9, recorded=True)], {1}),
-        ([runs(0.0, 0.0, recorded=True), runs(1.0, 1.0, recorded=True)], {1}),
+        ([runs(0.2, 0.2, recorded=True), runs(0.9, 0.9, recorded=True)], set()),  # identical seeds
+        ([runs(0.0, 0.0, recorded=True), runs(1.0, 1.0, recorded=True)], set()),
+        ([runs(0.2, 0.2, recorded=True), runs(0.9, 0.92, 0.91, recorded=True)], {1}),
+        ([runs(0.5, 0.5, 0.9, 0.9, 0.9), runs(0.7, 0.71)], set()),  # the highest mean is below on the shared seeds
+        ([tied(0.78, seeds=2), tied(0.6, seeds=2)], set()),
+        ([tied(0.9, seeds=5), tied(0.6, seeds=5)], {0}),
         ([runs(0.5, 0.5, recorded=True), runs(0.5, 0.5, recorded=True)], set()),
         ([runs(0.2, 0.21), [], runs(0.9, 0.92)], {2}),
         ([runs(0.9, 0.91)], set()),
@@ -166,3 +200,23 @@ def test_the_intervals_hold_the_truth_over_seeds_and_problems(seeds, level, spre
         held[0] += mean.low <= truth <= mean.high
         held[1] += difference.low <= better - truth <= difference.high
     assert min(held) / trials >= 0.92  # 0.95 less two standard errors
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.1, 0.2])
+def test_of_seeds_that_tie_the_intervals_hold_the_truth_too(spread):
+    chance, problems, ties, held = np.random.default_rng(3), 24, 100, [0, 0]
+    of_seed = 0.5 + chance.normal(0, spread, 100_000)
+    truth = np.clip(of_seed, 0, 1).mean()
+
+    def draw_tie() -> list[Run]:
+        while True:
+            rewards = (chance.random((2, problems)) < chance.choice(of_seed, (2, 1))).astype(float)
+            if rewards[0].sum() == rewards[1].sum():
+                return [run(seed, row) for seed, row in enumerate(rewards)]
+
+    for _ in range(ties):
+        first, second = draw_tie(), draw_tie()
+        mean, difference = mean_accuracy(first), mean_difference(second, first)
+        held[0] += mean.low <= truth <= mean.high
+        held[1] += difference.low <= 0 <= difference.high
+    assert min(held) / ties >= 0.92
