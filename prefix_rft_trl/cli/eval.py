@@ -168,6 +168,7 @@ def _prepare(
     source: "ModelSource", names: list[str], overrides: EvalOverrides, engine: "Engine"
 ) -> tuple[list["Benchmark"], "Engine"]:
     """The benchmarks of a model and what runs it, with all that can be wrong reported before it is loaded."""
+    from prefix_rft_trl.evaluation.asked_alike import reward_label
     from prefix_rft_trl.evaluation.engines import fit_budgets
     from prefix_rft_trl.evaluation.eval_benchmarks import find_benchmarks
     from prefix_rft_trl.models.sources import load_tokenizer
@@ -181,7 +182,8 @@ def _prepare(
         sampling = benchmark.sampling
         _report(
             f"{source.name}, {benchmark.name}: {len(benchmark.rows)} problems x {sampling.num_samples} answers of at "
-            f"most {sampling.max_new_tokens} tokens, verified by {benchmark.verifier}"
+            f"most {sampling.max_new_tokens} tokens, verified by "
+            f"{reward_label(benchmark.verifier, benchmark.reward.__module__)}"
         )
     return fitting, engine.with_room_for(needed)
 
@@ -240,9 +242,13 @@ def _compare(folders: list[Path]) -> int:
     from prefix_rft_trl.evaluation.eval_report import differences, differences_table
 
     names = [folder.resolve().name for folder in folders]
+    if names[0] == names[1]:
+        names = [str(folder) for folder in folders]
     found = differences(folders[0], folders[1])
     print_table(differences_table(names[0], names[1], found))
     for note in (note for one in found for note in one.notes):
         print_sentence(note, sys.stdout)
-    print_sentence("Positive: the second is better. 95% intervals of the mean difference over problems.", sys.stdout)
+    has_interval = any(one.means and one.means[2].half_width for one in found)
+    meaning = " 95% intervals of the mean difference over problems." if has_interval else ""
+    print_sentence(f"Positive: the second is better.{meaning}", sys.stdout)
     return 0

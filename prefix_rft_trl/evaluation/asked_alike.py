@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prefix_rft_trl.rewards.registry import REWARDS
+from prefix_rft_trl.utils.redaction import SECRET
 
 
 Settings = Mapping[str, Any]  # of a model on a benchmark, as evaluations record them
@@ -13,7 +14,7 @@ Settings = Mapping[str, Any]  # of a model on a benchmark, as evaluations record
 SCORED = ("reward", "reward_kwargs", "max_new_tokens", "temperature", "top_p", "chat_template_kwargs")
 PROMPTS = ("system_prompt", "instruction", "conversational")  # in which problems can differ
 PROBLEMS = "problems"
-ENGINE = ("backend", "dtype", "tensor_parallel_size", "vllm_kwargs")
+RUN = ("num_samples", "seed", "backend", "dtype", "tensor_parallel_size", "vllm_kwargs")
 LONGEST_VALUE = 60  # characters
 
 
@@ -31,9 +32,16 @@ def check_asked_alike(benchmark: str, settings: Mapping[str, Settings]) -> None:
         )
 
 
-def differing_engines(settings: Mapping[str, Settings]) -> list[str]:
-    """What the models were run with, where that differs: it changes rounding, and not what is asked."""
-    return [_difference(name, settings) for name in ENGINE if _differs(name, settings)]
+def differing_runs(settings: Mapping[str, Settings]) -> list[str]:
+    """What the models were run with, where that differs: it changes rounding and exactness, and not what is asked."""
+    return [_difference(name, settings) for name in RUN if _differs(name, settings)]
+
+
+def reward_label(name: str, module: str | None) -> str:
+    """The name that loads a reward: the registered one, or its dotted path."""
+    path = f"{module}.{name}"
+    registered = {path: name for name, path in REWARDS.items()}.get(path, name)
+    return registered if registered in REWARDS else path
 
 
 def _differs(name: str, settings: Mapping[str, Settings]) -> bool:
@@ -52,7 +60,7 @@ def _difference(name: str, settings: Mapping[str, Settings]) -> str:
 
 def _flag(name: str, settings: Mapping[str, Settings]) -> str:
     """A flag by which all models are asked alike: as the last of them, with the smallest budget, as plain text."""
-    last = [*settings.values()][-1]
+    model, last = [*settings.items()][-1]
     value = last.get(name)
     if name == PROBLEMS:
         return "the same --benchmarks and --num_problems"
@@ -61,16 +69,18 @@ def _flag(name: str, settings: Mapping[str, Settings]) -> str:
     if name == "max_new_tokens":
         value = min(of_model[name] for of_model in settings.values())
     text = _value(name, last) if name == "reward" else value if isinstance(value, str) else json.dumps(value)
+    if SECRET in text:
+        return f"the --{name} of {model} (what is secret in it is not recorded)"
+    if name == "reward" and not all(part.isidentifier() for part in text.split(".")):
+        return f"a --reward that has a name ({text} cannot be loaded)"
+    if len(text) > LONGEST_VALUE or not text.isprintable():  # a terminal would wrap it
+        return f"the --{name} of {model} (whole in its settings file)"
     return f"--{name} {shlex.quote(text)}"
 
 
 def _value(name: str, settings: Settings) -> str:
     value = settings.get(name)
-    if name == "reward":
-        path = f"{settings.get('reward_module')}.{value}"
-        registered = {path: name for name, path in REWARDS.items()}.get(path, value)
-        return str(registered if registered in REWARDS else path)
-    return repr(value)
+    return reward_label(str(value), settings.get("reward_module")) if name == "reward" else repr(value)
 
 
 def _shortened(text: str) -> str:

@@ -1,16 +1,17 @@
 """Show and compare the scores of evaluated models: tables in the terminal, and a picture of pass@k."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from prefix_rft_trl.utils.files import atomic_file, read_object
-from prefix_rft_trl.utils.intervals import Estimate, bounded_interval
+from prefix_rft_trl.utils.intervals import Estimate
 from prefix_rft_trl.utils.tables import TextTable
 
-from .asked_alike import check_asked_alike, differing_engines
+from .asked_alike import check_asked_alike, differing_runs
 from .evaluate import SCORES, read_settings
-from .scores import Scores, over_problems, paired_difference
+from .scores import Scores, interval_of_difference, interval_of_share, over_problems, paired_difference
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Difference:
 Evaluated = dict[str, dict[str, Scores]]  # by model, then by benchmark
 
 UNKNOWN = "-"
+MOST_DECIMALS = 4
 COLUMNS = {"mean": "avg@n", "pass_at_k": "pass@k", "majority": "maj@n", "answered": "answered"}
 
 
@@ -45,7 +47,7 @@ def scores_table(evaluated: Evaluated, ks: Sequence[int]) -> TextTable:
             benchmark,
             f"{scores.problems}" + (f" of {scores.problems + scores.unscored}" if scores.unscored else ""),
             f"{scores.num_samples}",
-            _mean_with_interval(scores.mean) if scores.mean else UNKNOWN,
+            _with_interval(scores.mean, interval_of_share(scores.mean)) if scores.mean else UNKNOWN,
             *(_percent(curve[k - 1] if k <= len(curve) else None) for curve in [scores.pass_at_k or []] for k in ks),
             *map(_percent, (scores.majority, scores.answered, scores.truncated)),
             f"{scores.mean_tokens:.0f}",
@@ -56,12 +58,15 @@ def scores_table(evaluated: Evaluated, ks: Sequence[int]) -> TextTable:
     return TextTable(head, rows, text_columns=2)
 
 
-def _mean_with_interval(mean: Estimate) -> str:
-    """`18.5 ± 1.8`; `0.0 (0.0 to 11.4)` where that would leave 0 to 100, or all problems are alike."""
-    if mean.half_width and mean.low >= 0 and mean.high <= 1:
-        return mean.text(1, 100)
-    interval = bounded_interval(mean.mean, mean.half_width or 0.0, draws=mean.seeds)
-    return _percent(mean.mean) + (f" ({_percent(interval[0])} to {_percent(interval[1])})" if interval else "")
+def _with_interval(mean: Estimate, interval: tuple[float, float] | None, sign: str = "") -> str:
+    """In percent: `18.5 ± 1.8`, `0.04 ± 0.02`, or `0.0 (0.0 to 11.4)` where the interval is not around the mean."""
+    decimals = 1
+    if mean.half_width:
+        decimals = min(max(1, math.ceil(-math.log10(100 * mean.half_width))), MOST_DECIMALS)
+    if interval == (mean.low, mean.high):
+        return mean.text(decimals, 100, sign)
+    text, *ends = (f"{100 * share:{sign}.{decimals}f}" for share in (mean.mean, *(interval or ())))
+    return text + (f" ({' to '.join(ends)})" if ends else "")
 
 
 def _percent(share: float | None) -> str:
@@ -98,7 +103,7 @@ def differences_table(first: str, second: str, found: Sequence[Difference]) -> T
         [
             one.benchmark,
             *([_percent(mean.mean) for mean in one.means[:2]] if one.means else [UNKNOWN] * 2),
-            one.means[2].text(decimals=1, scale=100, sign="+") if one.means else UNKNOWN,
+            _with_interval(one.means[2], interval_of_difference(one.means[2]), "+") if one.means else UNKNOWN,
         ]
         for one in found
     ]
@@ -172,11 +177,15 @@ def _difference(name: str, *evaluated: tuple[Path, Scores]) -> Difference:
     accuracies = [dict(zip(one.problem_indices, one.problem_accuracies, strict=True)) for _, one in evaluated]
     shared = [problem for problem in accuracies[0] if problem in accuracies[1]]
     total = max(one.problems + one.unscored for _, one in evaluated)
-    notes = [f"Not run alike on {name}: {'; '.join(found)}."] if (found := differing_engines(settings)) else []
+    notes = [f"Not run alike on {name}: {'; '.join(found)}."] if (found := differing_runs(settings)) else []
     if not shared:
         return Difference(name, None, [*notes, f"Unknown on {name}: no problem is scored for both models."])
     if len(shared) < total:
         notes.append(f"On {name} the figures are of the {len(shared)} of {total} problems scored for both models.")
     before, after = ([of_model[problem] for problem in shared] for of_model in accuracies)
     means = (over_problems(before), over_problems(after), paired_difference(before, after))
+    if means[2].half_width is None:
+        alike = "both models are alike" if before == after else "the difference is the same"
+        reason = "one problem tells none" if len(shared) == 1 else f"{alike} on every problem"
+        notes.append(f"No interval on {name}: {reason}.")
     return Difference(name, means, notes)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from prefix_rft_trl.rewards.registry import RewardFunction, answer_finder, name_of_reward
-from prefix_rft_trl.utils.intervals import Estimate, estimate
+from prefix_rft_trl.utils.intervals import Estimate, bounded_interval, estimate
 
 from .samples import Sample
 from .votes import majority_scores
@@ -47,7 +47,8 @@ class Scores:
     unknown: dict[str, str]
 
     def as_json(self) -> dict[str, Any]:
-        mean = self.mean and {"mean": self.mean.mean, "half_width": self.mean.half_width}
+        low, high = (self.mean and interval_of_share(self.mean)) or (None, None)
+        mean = self.mean and {"mean": self.mean.mean, "half_width": self.mean.half_width, "low": low, "high": high}
         content = {**asdict(self), "mean": mean}
         return {"of_problems" if name == "problem_accuracies" else name: value for name, value in content.items()}
 
@@ -59,7 +60,9 @@ class Scores:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Scores":
-        mean = content["mean"] and Estimate(**content["mean"], seeds=content["problems"])
+        mean = content["mean"] and Estimate(
+            content["mean"]["mean"], content["mean"]["half_width"], seeds=content["problems"]
+        )
         others = {name: value for name, value in content.items() if name != "of_problems"}
         return cls(**{**others, "mean": mean, "problem_accuracies": content["of_problems"]})
 
@@ -138,12 +141,27 @@ def pass_at_k(samples: int, right: Sequence[int]) -> np.ndarray:
 def over_problems(values: Sequence[float]) -> Estimate:
     """Mean over problems with its 95% interval (Student's t); no interval where all problems have the same value."""
     found = estimate(list(map(float, values)))
-    return replace(found, half_width=None) if len(set(values)) == 1 else found
+    is_one_value = len({round(value, 12) for value in values}) == 1  # 2/3 - 1/3 and 1/3 - 0 differ by rounding
+    return replace(found, half_width=None) if is_one_value else found
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> Estimate:
-    """Mean of second - first over the same problems, with the 95% interval of the differences.
+    """Mean of second - first over the same problems, with the 95% interval of the differences, unless all are equal.
 
     It is narrower than the intervals of the two, since what makes a problem hard for both drops out.
     """
-    return estimate([after - before for before, after in zip(first, second, strict=True)])
+    return over_problems([after - before for before, after in zip(first, second, strict=True)])
+
+
+def interval_of_share(mean: Estimate) -> tuple[float, float] | None:
+    """The 95% interval of avg@n: Student's t, or Wilson's where that leaves 0 to 1 or all problems are alike."""
+    if mean.half_width and mean.low >= 0 and mean.high <= 1:
+        return mean.low, mean.high
+    return bounded_interval(mean.mean, mean.half_width or 0.0, draws=mean.seeds)
+
+
+def interval_of_difference(mean: Estimate) -> tuple[float, float] | None:
+    """The 95% interval of a difference of shares: Student's t within -1 to 1; `None` where there is none."""
+    if mean.half_width is None:
+        return None
+    return (max(mean.low, -1.0), min(mean.high, 1.0)) if abs(mean.mean) <= 1 else (mean.low, mean.high)

@@ -9,6 +9,7 @@ all there is to learn. Demonstrations can be corrupted, left out, or of another 
 """
 
 import random
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ ANSWER_MARK = "#"
 STEP_END = ";"
 SPLIT_SIZE = 512
 _SPLIT_SEEDS = {"train": 20250702, "test": 20250703}
+_PROBLEM = re.compile(r"^[0-9](?:[-+*][0-9])+=$", re.MULTILINE)
 _OPERATIONS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
 
 
@@ -183,11 +185,29 @@ exact_answer_reward.answer_markers = (ANSWER_MARK,)  # type: ignore[attr-defined
 
 
 def worked_answer_reward(completions: list[str], prompts: list[str], **kwargs) -> list[float]:
-    """1 for a completion that is the complete worked solution, 0 for any other: guessing the answer earns nothing."""
-    return [float(done == worked_solution(prompt)) for done, prompt in zip(completions, prompts, strict=True)]
+    """1 for a completion that is the complete worked solution, 0 for any other: guessing the answer earns nothing.
+
+    Raises:
+        ValueError: for a prompt without a problem of the lab on a line of its own.
+    """
+    return [
+        float(done == worked_solution(problem_in(prompt))) for done, prompt in zip(completions, prompts, strict=True)
+    ]
+
+
+def problem_in(prompt: str) -> str:
+    """The problem in a prompt that may have an instruction too."""
+    found = _PROBLEM.search(prompt) if isinstance(prompt, str) else None
+    if found is None:
+        raise ValueError(
+            f"The reward lab_worked_answer reads a problem of the lab, such as 3+4*2-5=, on a line of its own in a "
+            f"prompt of plain text, found {prompt!r:.80}. Take another reward for it, such as lab_exact_answer."
+        )
+    return found.group()
 
 
 worked_answer_reward.answer_markers = (ANSWER_MARK,)  # type: ignore[attr-defined]
+worked_answer_reward.check_row = lambda row: problem_in(row["prompt"])  # type: ignore[attr-defined]
 
 
 def step_by_step_reward(completions: list[str], **kwargs) -> list[float]:

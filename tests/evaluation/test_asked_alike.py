@@ -11,7 +11,7 @@ import pytest
 
 from prefix_rft_trl import lab
 from prefix_rft_trl.cli.main import main
-from prefix_rft_trl.evaluation.asked_alike import check_asked_alike, differing_engines
+from prefix_rft_trl.evaluation.asked_alike import check_asked_alike, differing_runs
 from prefix_rft_trl.run.settings import RunSettings
 
 
@@ -46,7 +46,7 @@ def test_runs_of_both_levels_are_not_put_into_one_table_by_guess(tmp_path, capsy
     assert "--lab_level" in capsys.readouterr().err
 
 
-def test_models_of_other_budgets_are_in_no_table(tmp_path, capsys):
+def test_models_of_other_budgets_are_in_no_table(tmp_path, capsys, monkeypatch):
     runs = [run_of(tmp_path / name, "easy", max_new_tokens=budget) for name, budget in (("long", 56), ("short", 9))]
     for run in runs:  # in a table of its own each
         assert evaluate(tmp_path / "eval", run) == 0
@@ -55,6 +55,9 @@ def test_models_of_other_budgets_are_in_no_table(tmp_path, capsys):
     assert evaluate(tmp_path / "alike", *runs, "--max_new_tokens", "9") == 0
     assert main(["eval", "--compare", *(str(tmp_path / "alike" / name) for name in ("long", "short"))]) == 0
     assert "short - long" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)  # of the same name
+    assert main(["eval", "--compare", "alike/short", "eval/short"]) == 0
+    assert "alike/short   eval/short   eval/short - alike/short" in capsys.readouterr().out
 
 
 LAB_PROMPTS = {"instruction": "", "conversational": False}
@@ -82,6 +85,10 @@ BUDGET = {"max_new_tokens": 9}
             ["instruction 'Box it.' (one), '' (other)", "such as --instruction '',"],
         ),
         ("mine", BUDGET, {**BUDGET, "system_prompt": "Think."}, ["system_prompt '' (one)", "--system_prompt Think.,"]),
+        (
+            "mine", BUDGET, {**BUDGET, "instruction": "Take your time. " * 25},
+            ["such as the --instruction of other (whole in its settings file),"],
+        ),
         ("mine", {**BUDGET, "chat_template_kwargs": {"a": 1}}, BUDGET, ["chat_template_kwargs", "{'a': 1} (one)"]),
     ],
 )  # fmt: skip
@@ -116,6 +123,8 @@ def test_a_benchmark_without_a_readable_answer_is_not_sampled(tmp_path, capsys, 
         ({"problems": "a", "temperature": 1.0}, {"problems": "a", "temperature": 0.6}, "temperature 1.0 (one), 0.6"),
         ({"problems": "a"}, {"problems": "b"}, "the problems are not the same"),
         ({"reward": "score", "reward_module": "mine"}, {"reward": "score", "reward_module": "yours"}, "yours.score"),
+        ({"reward_module": "a"}, {"reward": "<lambda>", "reward_module": "a"}, "(a.<lambda> cannot be loaded)"),
+        ({}, {"reward_kwargs": {"api_key": "<secret>"}}, "such as the --reward_kwargs of other (what is secret"),
         # What the prompts of other models were made by does not matter where they are the same
         ({"problems": "a", "instruction": "Box it."}, {"problems": "a", "instruction": ""}, None),
         ({"backend": "vllm", "num_samples": 4}, {"backend": "transformers", "num_samples": 8}, None),
@@ -125,7 +134,9 @@ def test_what_has_to_be_alike(one, other, parts):
     settings = {"one": {"reward": "accuracy_reward", **one}, "other": {"reward": "accuracy_reward", **other}}
     with pytest.raises(ValueError, match=re.escape(parts)) if parts else nullcontext():
         check_asked_alike("mine", settings)
-    assert bool(differing_engines(settings)) == ("backend" in one)
+    assert differing_runs(settings) == (
+        ["num_samples 4 (one), 8 (other)", "backend 'vllm' (one), 'transformers' (other)"] if "backend" in one else []
+    )
 
 
 MESSAGES = [{"role": "user", "content": "1+1="}]

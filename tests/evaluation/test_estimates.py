@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 from types import SimpleNamespace
@@ -12,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t, ttest_rel
 
-from prefix_rft_trl.evaluation.eval_report import COLUMNS, notes_on_scores, scores_table
+from prefix_rft_trl.evaluation.eval_report import (
+    COLUMNS,
+    differences,
+    differences_table,
+    notes_on_scores,
+    scores_table,
+)
 from prefix_rft_trl.evaluation.samples import Sample
 from prefix_rft_trl.evaluation.scores import (
     Scores,
@@ -77,7 +84,34 @@ def test_the_interval_of_a_difference_is_that_of_the_paired_t_test(problems):
         exact = ttest_rel(second, first).confidence_interval(0.95)
         assert (found.low, found.high) == pytest.approx(tuple(exact), abs=1e-12)
     else:
-        assert found.half_width == pytest.approx(0, abs=1e-15)
+        assert found.half_width is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "text", "reason"),
+    [
+        ([0.5, 0.25, 1.0], [0.5, 0.25, 1.0], "+0.0", "both models are alike on every problem"),
+        ([0.0] * 6, [1.0] * 6, "+100.0", "the difference is the same on every problem"),
+        ([2 / 3, 1 / 3], [1 / 3, 0.0], "-33.3", "the difference is the same on every problem"),  # but for rounding
+        ([0.5], [1.0], "+50.0", "one problem tells none"),
+        ([0.0] * 4, [1.0, 1.0, 1.0, 0.0], "+75.0 (-4.6 to +100.0)", None),  # 3.182 x 0.5 / sqrt(4) is 79.6
+        ([1.0, 1.0, 1.0, 0.0], [0.0] * 4, "-75.0 (-100.0 to +4.6)", None),
+        ([0.0, 1.0] * 200, [0.5, 0.75] * 200, "+12.5 ± 3.7", None),
+    ],
+)
+def test_a_difference_has_an_interval_within_its_bounds_or_the_reason_why_not(tmp_path, first, second, text, reason):
+    for name, shares in (("one", first), ("other", second)):
+        scores = replace(
+            compute_scores(SAMPLES[:3], READS_ANSWERS),
+            problems=len(shares), problem_accuracies=shares, problem_indices=[*range(len(shares))],
+        )  # fmt: skip
+        folder = tmp_path / name / "lab"
+        folder.mkdir(parents=True)
+        (folder / "figures.json").write_text(json.dumps(scores.as_json()))
+        (folder / "settings.json").write_text("{}")
+    (found,) = differences(tmp_path / "one", tmp_path / "other")
+    assert differences_table("one", "other", [found]).rows[0][3] == text
+    assert found.notes == ([f"No interval on lab: {reason}."] if reason else [])
 
 
 def test_problems_that_are_all_alike_have_no_interval():
@@ -137,12 +171,17 @@ def test_figures_are_those_of_a_computation_by_hand():
         ([1.0] * 30, "100.0 (88.6 to 100.0)"),
         ([0.0], "0.0 (0.0 to 79.3)"),
         ([0.0, 1.0] * 200, "50.0 ± 4.9"),  # 1.966 x 0.5006 / sqrt(400)
+        ([1 / 2048] * 20 + [0.0] * 20, "0.024 ± 0.008"),  # 2.023 x 0.000247 / sqrt(40)
         ([1.0] + [0.0] * 9, "10.0 (1.3 to 47.7)"),  # of 6.76 draws, which have ± 22.6; that would leave it
     ],
 )
 def test_the_interval_of_a_share_stays_within_its_bounds(rewards, text):
     found = compute_scores([sample(n, 0, "1", one, 1, False) for n, one in enumerate(rewards)], READS_ANSWERS)
     assert scores_table({"model": {"lab": found}}, []).rows[0][4] == text
+    written = found.as_json()["mean"]
+    assert 0 <= written["low"] <= written["mean"] <= written["high"] <= 1
+    if "(" in text:
+        assert f"({100 * written['low']:.1f} to {100 * written['high']:.1f})" in text
 
 
 @pytest.mark.parametrize(

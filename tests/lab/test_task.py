@@ -37,6 +37,18 @@ def test_every_step_of_a_demonstration_is_right(prompt):
     assert answer(prompt) == solution[-1] == str(left_to_right(prompt))
 
 
+@pytest.mark.parametrize("prompt", ["3+4*2-5=", '3+4*2-5=\nIt\'s "3+4=", in short:', "Think: 1+1=2\n\n3+4*2-5="])
+def test_a_worked_answer_is_to_the_problem_in_the_prompt(prompt):
+    worked = ["3+4=7;7*2=4;4-5=9;#9", "3+4=7;#7"]
+    assert task.worked_answer_reward(worked, [prompt] * 2) == [1, 0]
+
+
+@pytest.mark.parametrize("prompt", ["What is 3+4?", "3+4=7", [{"role": "user", "content": "3+4="}]])
+def test_a_prompt_without_a_problem_has_no_worked_answer(prompt):
+    with pytest.raises(ValueError, match=r"lab_worked_answer reads a problem of the lab.*found.*lab_exact_answer"):
+        task.worked_answer_reward.check_row({"prompt": prompt})
+
+
 @pytest.mark.parametrize("seeds", [task._SPLIT_SEEDS, {"train": 1, "test": 1}])  # the same problems are drawn twice
 @pytest.mark.parametrize(("level", "digits"), [("easy", 6), ("hard", 8)])
 def test_no_problem_is_both_trained_on_and_held_out(monkeypatch, level, digits, seeds):
