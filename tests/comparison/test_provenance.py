@@ -64,6 +64,14 @@ def test_runs_of_other_versions_are_said_to_be_so(capsys, environments, torch):
     assert "Not all runs were made with the same" in capsys.readouterr().out
 
 
+def test_a_run_counts_once_also_where_a_later_table_has_fewer_seeds():
+    found = comparison(*[[ENVIRONMENT]] * 3)
+    (row,) = found.tables[0].rows
+    first = replace(row.experiments[0], runs=row.experiments[0].runs[:1])
+    tables = [*found.tables, replace(found.tables[0], rows=[ResultRow("again", [first])])]
+    assert facts(replace(found, tables=tables))["runs"] == "3"
+
+
 def test_runs_of_earlier_releases_have_recorded_nothing():
     found = comparison([], [])
     assert facts(found) == {"runs": "2", "started": NOT_RECORDED}
