@@ -24,7 +24,7 @@ from .uncertainty import MeanOverRuns
 MISSING = "-"
 UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 _FORMULA = re.compile(r"(?<!\\)((?:\\\\)*)\$")  # a dollar that is not escaped
-_CELL_START = "| "
+_CELL_START = "x "
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 

@@ -20,6 +20,7 @@ from trl import ModelConfig
 
 from prefix_rft_trl import PrefixGRPOConfig
 from prefix_rft_trl.cli.launch.arguments import PrefixScriptArguments
+from prefix_rft_trl.run.settings import RunSettings
 from prefix_rft_trl.sft import DemonstrationSFTConfig
 from prefix_rft_trl.utils.setting_ranges import RANGES, check_settings
 from prefix_rft_trl.utils.setting_types import WIDER_HINTS, check_type, check_types
@@ -56,7 +57,7 @@ def test_every_default_has_its_type_and_is_in_its_range():
 
 
 def test_every_range_is_that_of_a_setting():
-    assert set(RANGES) <= {field.name for _, field in FIELDS}
+    assert set(RANGES) <= {field.name for _, field in FIELDS} | {field.name for field in fields(RunSettings)}
 
 
 @given(st.sampled_from(FIELDS), VALUES)
