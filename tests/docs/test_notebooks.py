@@ -104,7 +104,7 @@ def test_a_batch_by_hand_equals_that_of_the_package(tmp_path):
 
 def test_methods_are_compared_with_intervals_and_paired_differences(tmp_path):
     text = "\n".join(texts_of(run("04_compare.ipynb", tmp_path)))
-    means = dict(re.findall(r"^(GRPO|Prefix-RFT) +(\d\.\d{3}) ± \d\.\d{3}", text, re.M))
+    means = dict(re.findall(r"^(GRPO|Prefix-RFT) +(\d\.\d{3}) \(\d\.\d{3} to \d\.\d{3}\)", text, re.M))
     assert float(means["GRPO"]) < float(means["Prefix-RFT"])
     low, high = map(float, re.search(r"95% interval ([-+][\d.]+) to ([-+][\d.]+)$", text, re.M).groups())
     assert low - 0.001 <= float(means["Prefix-RFT"]) - float(means["GRPO"]) <= high + 0.001  # of rounded figures
