@@ -1,8 +1,11 @@
 """Secrets by their names and by their looks, and what looks like one and is none."""
 
 import json
+from dataclasses import fields, is_dataclass
 
+import peft
 import pytest
+from transformers import GenerationConfig
 
 from prefix_rft_trl.cli.launch.arguments import CONFIGS, settings_of
 from prefix_rft_trl.utils.redaction import SECRET, is_secret_name, redacted, redacted_words
@@ -14,11 +17,15 @@ NAMES = [
     "pwd",
     "passphrase", "client_secret", "Authorization", "auth", "cookie", "credentials", "private_key", "judge.api_key",
     "GITHUB_TOKEN", "DATABASE_PASSWORD", "SSH_KEY", "access_token", "accessToken", "auth-token", "session_key",
+    "api_keys", "apiKeys", "wandb_key", "apiKeyV2", "openai_key", "api_key_2", "master_key_id", "passwords", "cookies",
+    "access_tokens", "storage_key",
 ]  # fmt: skip
 OTHERS = [
     "max_new_tokens", "eos_token", "pad_token", "max_completion_length", "average_tokens_across_devices", "key",
     "sort_key", "author", "tokenizer", "pass_at_k", "passes", "keys", "secretary", "solution_column", "keyword",
-    "megatron_lm_calculate_per_token_loss", "PATH", "HF_HOME", "OMP_NUM_THREADS", "WANDB_PROJECT", "compass", "",
+    "megatron_lm_calculate_per_token_loss", "PATH", "HF_HOME", "primary_key",
+    "answer_key", "solution_key", "pass_1", "monkey", "keys", "input_keys", "stop_tokens", "projection_prng_key",
+    "OMP_NUM_THREADS", "WANDB_PROJECT", "compass", "",
 ]  # fmt: skip
 
 
@@ -37,6 +44,13 @@ def test_other_names_keep_their_values(name):
 def test_of_all_settings_those_that_hold_secrets_are_found():
     found = {name for trainer in CONFIGS for name in settings_of(trainer) if is_secret_name(name)}
     assert found == {"hub_token", "aws_access_key_id", "aws_secret_access_key"}
+
+
+def test_no_setting_of_generate_or_of_adapters_is_a_secret():
+    classes = [getattr(peft, name) for name in dir(peft) if name.endswith("Config")]
+    names = {field.name for kind in classes if is_dataclass(kind) for field in fields(kind)}
+    assert len(names) > 100
+    assert [name for name in names | vars(GenerationConfig()).keys() if is_secret_name(name)] == []
 
 
 TEXTS = {
