@@ -80,10 +80,15 @@ def _is_set_of_values(text: str, values: Any) -> bool:
 
 
 def _without_braces(text: str) -> str:
-    r"""The list in `\{f(1) = 2, f(2) = 3\}`, which is no set that the parser reads."""
+    r"""The list in `\{f(1) = 2, f(2) = 3\}`, `\{(1, 2), (3, 4)\}` and a system of equations in `cases`."""
+    rows = rows_of_cases(text) or []
+    if rows and all(len(row) == 1 and "=" in row[0] for row in rows):
+        return ", ".join(row[0] for row in rows)
     inside = text[2:-2]
     is_list = text.startswith(r"\{") and text.endswith(r"\}") and r"\{" not in inside and r"\}" not in inside
-    return inside if is_list and "=" in inside and not condition_of_set(text) else text
+    if not is_list or condition_of_set(text):
+        return text
+    return inside if "=" in inside or all(map(is_bracketed, split_outside_brackets(inside, ","))) else text
 
 
 def _are_equal_choices(
@@ -120,7 +125,9 @@ def _are_equal_lists(right: list[Statement], found: list[Statement], is_inside: 
     if len(rights) != len(founds):
         return _are_equal_values(_as_one_value(right), _as_one_value(found), is_inside)
     labels = _labels(rights), _labels(founds)
-    if (len(set(labels[0])) > 1 or len(set(labels[1])) > 1) and ({""} in (set(labels[0]), set(labels[1]))):
+    if all(reading.name or len(reading.values) > 1 for reading in (*rights, *founds)) and "" in labels[0]:
+        labels = [""] * len(rights), [""] * len(founds)  # equations of several unknowns, in any order
+    elif (len(set(labels[0])) > 1 or len(set(labels[1])) > 1) and ({""} in (set(labels[0]), set(labels[1]))):
         return all(_are_equal_readings(*pair, is_inside) for pair in zip(rights, founds, strict=True))
     remaining = [*zip(founds, labels[1], strict=True)]
     for one, label in zip(rights, labels[0], strict=True):

@@ -26,6 +26,7 @@ _CURRENCY = re.compile(
     r"^(\\?\$(?=[^$]*$)|[€£¥₹₩]) ?([+-]?\d[\d,]*(?:\.\d+)?)( (?:thousand|million|billion|trillion))?$"
     r"|^([+-]?\d[\d,]*(?:\.\d+)?) ?(\\\$|[€£¥₹₩])$"
 )
+_COLOR = re.compile(r"\\(?:text)?color ?\{[A-Za-z]{1,20}\}")
 _NAMED_CHOICE = re.compile(r"^(?:[Oo]ption|[Cc]hoice|[Aa]nswer)s? \(?([A-J])\)?$")
 _UNIT_IN_WORDS = re.compile(r"^([+-]?[\d.,/]*\d)\s+([A-Za-z]{3,}(?:\s+[A-Za-z]{2,})*)$")
 _NUMBER = re.compile(r"^[+-]?(?:\d+(?:\.\d*)?|\.\d+)$")
@@ -39,7 +40,7 @@ _MOST_DIGITS = 4000  # near the longest text that Python converts to a number
 def normal_form(answer: str) -> str:
     """An answer without dollar signs, emphasis, spacing commands and full stop, with its symbols in LaTeX."""
     text = _CURRENCY.sub(_amount_of_money, answer.strip())
-    text = text.replace(r"\$", "").replace("$", "").replace(r"\!", "").strip()
+    text = _COLOR.sub("", text).replace(r"\$", "").replace("$", "").replace(r"\!", "").strip()
     if text.count("=") > 1:
         text = text.replace(r"\qquad", ", ").replace(r"\quad", ", ")
     text = text.replace(r"\langle", "(").replace(r"\rangle", ")")

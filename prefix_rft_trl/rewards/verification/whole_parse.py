@@ -94,6 +94,8 @@ def are_equal_expressions(right: Any, found: Any) -> bool:
     import sympy
     from math_verify import verify
 
+    if any(isinstance(one, sympy.MatrixBase) for one in (right, found)):
+        right, found = _as_vector(right), _as_vector(found)
     if any(_is_range(one) and is_pair(other) for one, other in ((right, found), (found, right))):
         return False  # Math-Verify reads 1, 6 as (1, 6)
     if any(_is_statement(one) for one in (right, found)) and type(right) is not type(found):
@@ -112,6 +114,16 @@ def are_equal_expressions(right: Any, found: Any) -> bool:
         return bool(same)
     # x > 3 equals (3, \infty)
     return verify(right, found, allow_set_relation_comp=True, timeout_seconds=None)
+
+
+def _as_vector(expression: Any) -> Any:
+    """A column, and `(1, 2)` beside one, as a tuple."""
+    import sympy
+
+    if isinstance(expression, sympy.MatrixBase) and expression.cols == 1 < expression.rows:
+        return sympy.Tuple(*expression)
+    is_open = isinstance(expression, sympy.Interval) and expression.left_open and expression.right_open
+    return sympy.Tuple(*expression.args[:2]) if is_open else expression
 
 
 def _is_range(expression: Any) -> bool:
