@@ -103,7 +103,7 @@ def _escaped(text: str) -> str:
 
 def _escaped_cell(text: str) -> str:
     """The text in a cell, where nothing begins a line: a dash in front makes no list."""
-    return _escaped(f"{_CELL_START}{text}").removeprefix(_CELL_START)
+    return text.strip() and _escaped(f"{_CELL_START}{text}").removeprefix(_CELL_START)
 
 
 def _markdown_block(block: Block) -> str:

@@ -101,6 +101,7 @@ def test_the_markdown_links_its_figures(report):
 def test_tables_of_the_markdown_line_up_and_a_bar_in_a_label_makes_no_cell(report):
     tables = re.findall(r"(?:^\|.*\n)+", (report / "report.md").read_text(), re.M)
     assert len(tables) == 10
+    assert all(re.match(r"\| {3,}\|", table) for table in tables[:2])  # an empty title of the first column
     for lines in map(str.splitlines, tables):
         assert len({len(line) for line in lines}) == 1
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
