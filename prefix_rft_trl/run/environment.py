@@ -72,7 +72,7 @@ class RunEnvironment:
 def _processor() -> str:
     lines = CPU_INFO.read_text(encoding="utf-8").splitlines() if CPU_INFO.is_file() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next(iter(models), platform.processor()) or platform.machine()
+    return models[0] if models else platform.processor() or platform.machine()
 
 
 def _accelerator(device: torch.device) -> str:

@@ -122,7 +122,8 @@ def test_measuring_leaves_the_random_state_and_the_mode_of_the_model(trainer):
 def test_a_problem_that_no_reward_scores_counts_in_no_mean(trainer, rewards, expected):
     rows = lab.load_dataset("test", 4)
     found = measure(trainer, rows, lambda prompts, **columns: rewards, 2)
-    assert found == expected | {"length": found["length"]}, "no accuracy of no problem"
+    always = {name: found[name] for name in ("length", "truncated", "problem_rewards")}
+    assert found == expected | always, "no accuracy of no problem"
 
 
 def test_the_reward_gets_the_columns_of_the_row(trainer):

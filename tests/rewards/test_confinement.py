@@ -183,7 +183,7 @@ def test_no_payload_runs_or_passes_in_another_reward(name, tmp_path):
     short = [payload for payload in PAYLOADS if len(payload) < 500]  # TRL's parse in this process, slowly
     texts = [payload.replace("{canary}", str(canary)).replace("{{", "{").replace("}}", "}") for payload in short]
     boxed = [rf"</think> \boxed{{{text}}}" for text in texts]
-    columns = {"prompts": ["1+1#"] * len(texts), "prompt": ["1+1#"] * len(texts)}
+    columns = {"prompts": ["1+1="] * len(texts), "prompt": ["1+1="] * len(texts)}
     golds = ["#### $777$"] * len(texts)
     for answers, right in ((texts, golds), (boxed, golds), (golds, texts)):
         scores = reward(completions=answers, solution=right, answer=right, **columns)

@@ -244,7 +244,7 @@ def test_paths_are_shown_as_seen_from_the_working_directory(tmp_path, monkeypatc
         ({"/home/me/x": None}, '{"x": null}'),
         ("{not json", "{not json"),
         ("/", "/"),
-        ({"key": ["hf_abcdefghijklmn"]}, '{"key": ["hf_..."]}'),
+        ({"words": ["hf_abcdefghijklmn"]}, '{"words": ["<secret>"]}'),
     ],
     ids=str,
 )

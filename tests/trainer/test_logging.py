@@ -10,6 +10,7 @@ from trl import GRPOConfig
 
 from prefix_rft_trl import PrefixGRPOTrainer, lab
 from prefix_rft_trl.run.completions import PREFIX_END
+from prefix_rft_trl.utils.printable import printable
 
 
 @pytest.fixture
@@ -199,7 +200,9 @@ def test_printed_rollouts_can_be_read_at_80_columns_and_mark_where_the_prefix_en
     assert [prefix + PREFIX_END in printed for prefix in prefixes] == [True] * 4
     # Printed for the step, and not again for the run's summary
     assert printed.count(PREFIX_END) == printed.count("hybrid, prefix of") == 4
-    texts = run.trainer._tokenizer.batch_decode(run.generation.completion_ids, skip_special_tokens=True)
+    texts = map(
+        printable, run.trainer._tokenizer.batch_decode(run.generation.completion_ids, skip_special_tokens=True)
+    )
     shown = "".join(printed.replace(PREFIX_END, "").split())  # long texts are wrapped
     assert [text for text in texts if "".join(text.split()) not in shown] == []
     assert max(map(len, printed.splitlines())) <= 80

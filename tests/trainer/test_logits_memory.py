@@ -50,11 +50,18 @@ def tensors_of(made: Any) -> list[torch.Tensor]:
     return [leaf for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor)]
 
 
-def long_completions(input_ids: torch.Tensor, generation_config: Any, **others: Any) -> torch.Tensor:
-    """In the place of `model.generate`: every row decodes until the budget."""
+def long_completions(
+    input_ids: torch.Tensor, generation_config: Any, logits_processor: Any = (), **others: Any
+) -> torch.Tensor:
+    """In the place of `model.generate`: after its prefix every row decodes tokens of the lab until the budget."""
     generator = torch.Generator().manual_seed(0)
-    size = (len(input_ids), generation_config.max_new_tokens)
-    return torch.cat([input_ids, torch.randint(2, 18, size, generator=generator)], dim=1)
+    for _ in range(generation_config.max_new_tokens):
+        scores = torch.rand(len(input_ids), 18, generator=generator)
+        scores[:, :2] = -torch.inf  # no end
+        for process in logits_processor:
+            scores = process(input_ids, scores)
+        input_ids = torch.cat([input_ids, scores.argmax(dim=1, keepdim=True)], dim=1)
+    return input_ids
 
 
 def with_all_logits(hidden, weight, bias, targets, temperature, *others):
