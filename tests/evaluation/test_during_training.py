@@ -110,6 +110,7 @@ def test_a_run_records_how_it_asks(tmp_path):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     assert train(tmp_path / "recipe.yaml", tmp_path / "model", "--max_steps", "1") == 0
     assert (tmp_path / "model" / RUN_SETTINGS).is_file()
+    (tmp_path / "model" / "checkpoint-1").mkdir(exist_ok=True)
     run = settings_of_run(str(tmp_path / "model" / "checkpoint-1"))
     assert (run.instruction, run.conversational, run.reward) == ("Work it out:", False, "math_accuracy_reward")
     assert (run.max_new_tokens, run.lab_level) == (48, "hard")

@@ -110,6 +110,8 @@ def _enter_empty_folder() -> None:
 
 def _close_output() -> None:
     """Has what a scorer prints go nowhere: it would show a model's text on the terminal."""
+    for written in filter(None, (sys.stdout, sys.stderr)):
+        written.flush()  # what the imports have said
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)

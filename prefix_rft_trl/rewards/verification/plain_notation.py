@@ -64,6 +64,8 @@ _ENCLOSING = {  # written around the argument, in place of its brackets
     "floor": (r"\lfloor ", r"\rfloor "),
     "ceil": (r"\lceil ", r"\rceil "),
 }
+_POWERS = ("^", "**")
+_MAY_OPEN = frozenset((*_ENCLOSING, *(rf"\{name}" for name in _ENCLOSING), *_POWERS))
 _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
 _LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉ₙ", "0123456789n", strict=True))
 _SCRIPTS = re.compile(f"[{''.join(_RAISED)}]+|[{''.join(_LOWERED)}]+")
@@ -104,13 +106,13 @@ def _rewrite(pieces: list[str]) -> str:
     place = 0
     while place < len(pieces):
         piece = pieces[place]
-        opener, skipped = _opener(pieces, place)
+        opener, skipped = _opener(pieces, place) if piece in _MAY_OPEN else (None, 0)
         if opener:
             written.append(opener[0])
             closers.append(opener[1])
             place += skipped
             continue
-        exponent = _plain_exponent(pieces, place)
+        exponent = _plain_exponent(pieces, place) if piece in _POWERS else []
         if len(exponent) > 1:
             written.append(f"^{{{''.join(exponent)}}}")
             place += 1 + len(exponent)
@@ -135,15 +137,13 @@ def _opener(pieces: list[str], place: int) -> tuple[tuple[str, str] | None, int]
     if name in _ENCLOSING and following < len(pieces) and pieces[following] == "(":
         is_command = pieces[place][0] == "\\"
         return (_ENCLOSING[name], following + 1 - place) if not is_command or name == "sqrt" else (None, 0)
-    if name in ("^", "**") and pieces[place + 1 : place + 2] == ["("]:
+    if name in _POWERS and pieces[place + 1 : place + 2] == ["("]:
         return ("^{", "}"), 2
     return None, 0
 
 
 def _plain_exponent(pieces: list[str], place: int) -> list[str]:
     """The pieces of an exponent without braces: `-3` of `10^-3`, `0.5` of `2**0.5`, `-x` of `e^-x`."""
-    if pieces[place] not in ("^", "**"):
-        return []
     following = pieces[place + 1 : place + 5]
     sign, rest = (following[:1], following[1:]) if following[:1] == ["-"] else ([], following)
     if rest and rest[0].isdecimal():
