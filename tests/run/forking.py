@@ -20,15 +20,8 @@ from prefix_rft_trl.cli.launch import training_script
 from prefix_rft_trl.cli.launch.recipe import Recipe
 
 
-OF_TIME = {
-    "seconds",
-    "step_time",
-    "train_runtime",
-    "train_samples_per_second",
-    "train_steps_per_second",
-    "environments",
-}
-OF_TIME |= {"written", "sizes", "checksums"}  # of a checkpoint's files, some of which hold times
+OF_TIME = {"seconds", "step_time", "train_runtime", "train_samples_per_second", "train_steps_per_second"}
+OF_TIME |= {"written", "sizes", "checksums", "environments"}  # those of files that hold times, and when a run started
 WRITING = os.O_WRONLY | os.O_RDWR
 LOGS = (".log", ".lock", "log.txt")
 
