@@ -15,7 +15,6 @@ from .rendering import (
     Block,
     ComparisonReport,
     ReportFigure,
-    ReportTable,
     join_words,
     print_table,
     to_html,
@@ -55,7 +54,11 @@ def write_report(comparison: Comparison, folder: Path) -> None:
 def print_summary(comparison: Comparison) -> None:
     """Print the first table, and what a reader must know of it."""
     table = comparison.tables[0]
-    found = accuracy_tables.accuracy_grid(table) if table.columns else _headline(comparison, table)
+    found = (
+        accuracy_tables.accuracy_grid(table)
+        if table.columns
+        else accuracy_tables.headline(table, comparison.threshold)
+    )
     for shown in (found, accuracy_tables.differences_table(table)):
         if shown:
             print_table(shown)
@@ -89,16 +92,16 @@ def _explanations(comparison: Comparison) -> list[str]:
 def _section(comparison: Comparison, table: ResultTable, styles: Styles, prefix: str) -> list[Block]:
     notes = [table.note, accuracy_tables.base_accuracy(table), *_notes(table)]
     blocks: list[Block] = [text for text in notes if text]
-    blocks.append(accuracy_tables.accuracy_grid(table) if table.columns else _headline(comparison, table))
+    blocks.append(
+        accuracy_tables.accuracy_grid(table)
+        if table.columns
+        else accuracy_tables.headline(table, comparison.threshold)
+    )
     blocks += [one for one in [accuracy_tables.differences_table(table)] if one]
     blocks += _figures(table, comparison.threshold, styles, prefix)
     if not table.columns:
         blocks += _costs(table, comparison.threshold)
     return blocks + [one for one in [settings_table(table)] if one]
-
-
-def _headline(comparison: Comparison, table: ResultTable) -> ReportTable:
-    return accuracy_tables.headline(table, comparison.threshold)
 
 
 def _notes(table: ResultTable) -> list[str]:
