@@ -17,10 +17,8 @@ def without_trl(monkeypatch):
 
 def test_the_first_import_is_searched_neither_then_nor_later(without_trl, monkeypatch):
     frozen = gc.get_freeze_count()
-    made = []
     with quick_imports():
         assert not gc.isenabled()
-        made.append([])
         monkeypatch.setitem(sys.modules, "trl", without_trl)
     assert gc.isenabled()
     assert gc.get_freeze_count() > frozen
@@ -33,7 +31,7 @@ def test_an_import_that_fails_leaves_the_search_on(without_trl):
 
 
 def test_a_later_import_changes_nothing():
-    import trl  # noqa: F401
+    import trl.trainer.grpo_trainer  # noqa: F401
 
     frozen = gc.get_freeze_count()
     with quick_imports():
