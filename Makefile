@@ -38,10 +38,8 @@ lint: $(VENV)/installed-dev
 unit: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report term --cov-fail-under 95
 
-# The tests of a file share an engine; the longest file comes first.
 test-vllm: $(VLLM_VENV)/installed
-	OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest tests/vllm_engine --durations 5 \
-		--numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest tests/vllm_engine --durations 5
 
 # TRL 1.15 computes its losses in Triton kernels, which run on the CPU in Triton's interpreter.
 test-trl: $(TRL_VENV)/installed

@@ -59,13 +59,12 @@ def forget_launch() -> None:
 
 @pytest.fixture(scope="session")
 def make_trainer(
-    make_trainer_in: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
+    make_trainer_in: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., PrefixGRPOTrainer]:
     """Makes a trainer of the lab that samples with vLLM; what is not named here is a setting of its config."""
 
     def make(**settings: Any) -> PrefixGRPOTrainer:
         forget_launch()
-        os.environ["MASTER_PORT"] = str(free_port())  # of two workers TRL would give the same to both
         rows = {"reward_funcs": lab.exact_answer_reward, "train_dataset": lab.load_dataset("train", 64)}
         return make_trainer_in(tmp_path_factory.mktemp("run"), **{**rows, **SAMPLING, **settings})
 

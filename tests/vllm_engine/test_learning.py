@@ -1,6 +1,5 @@
 """The lab learns with vLLM: the weights that sample are those that are trained."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,13 +16,12 @@ VLLM = ["--use_vllm", "true", "--vllm_max_model_length", "96"]
 
 
 @pytest.fixture
-def accuracy(tmp_path, free_port):
+def accuracy(tmp_path):
     """Accuracy after training by a recipe, in a process of its own: the command ends its process groups."""
 
     def train(method: str) -> float:
         line = ["train", "--config", str(RECIPES / f"{method}.yaml"), "--output_dir", str(tmp_path), *STEPS, *VLLM]
-        environment = {**os.environ, "MASTER_PORT": str(free_port())}
-        done = subprocess.run([sys.executable, __file__, *line], capture_output=True, text=True, env=environment)
+        done = subprocess.run([sys.executable, __file__, *line], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         return read_curve(tmp_path)[-1]["accuracy"]
 
