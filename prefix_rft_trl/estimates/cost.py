@@ -7,7 +7,7 @@ synchronising and saving are left out. docs/recipes.md has the formulas.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from .batch_layout import BatchLayout
@@ -143,7 +143,7 @@ def _layout(settings: Mapping[str, Any], processes: int, is_sft: bool) -> BatchL
     rows, accumulation = settings["per_device_train_batch_size"], settings["gradient_accumulation_steps"]
     passes = settings.get("steps_per_generation")
     passes = passes or (settings.get("generation_batch_size") or rows * accumulation * processes) // (rows * processes)
-    is_sorted = settings.get("group_rollouts_by_length", True) and settings.get("loss_type") != "bnpo"
+    is_grouped = settings.get("group_rollouts_by_length", True) and settings.get("loss_type") != "bnpo"
     return BatchLayout(
         rows=rows,
         accumulation=accumulation,
@@ -151,17 +151,22 @@ def _layout(settings: Mapping[str, Any], processes: int, is_sft: bool) -> BatchL
         processes=processes,
         group=1 if is_sft else settings.get("num_generations", 8),
         has_own_width=is_sft or settings.get("trim_padding", True),
-        is_sorted=not is_sft and is_sorted,
+        is_grouped=not is_sft and is_grouped and _has_policy_loss_alone(settings),
         left_out=0.0 if is_sft else _left_out(settings),
         is_packed=bool(settings.get("padding_free") or (is_sft and settings.get("packing"))),
     )
 
 
+def _has_policy_loss_alone(settings: Mapping[str, Any]) -> bool:
+    """Whether the loss has no part that depends on which rows share a pass."""
+    has_bonus = settings.get("entropy_coef") or settings.get("use_adaptive_entropy")
+    return not (has_bonus or settings.get("router_aux_loss_coef") or settings.get("top_entropy_quantile", 1.0) < 1)
+
+
 def _left_out(settings: Mapping[str, Any]) -> float:
     """Share of the rows of a group without gradient that the loss does not need."""
-    needs_all = settings.get("beta") or settings.get("entropy_coef") or settings.get("use_adaptive_entropy")
-    needs_all = needs_all or settings.get("router_aux_loss_coef")
-    if needs_all or not settings.get("skip_zero_weight_rollouts", True):
+    skips = settings.get("skip_zero_weight_rollouts", True)
+    if not skips or settings.get("beta") or not _has_policy_loss_alone(settings):
         return 0.0
     needs_prefixes = settings.get("prefix_loss_type") == "cross_entropy"
     needs_prefixes = needs_prefixes or settings.get("prefix_advantage", "group").startswith("dr_grpo")
@@ -224,13 +229,10 @@ def seconds_to_train(work: Workload, model: ModelSize, device: Device) -> float:
 
     Rows that are left out of the pass with gradient have log-probs all the same.
     """
-    layout = work.layout
-    operations = (8 if work.has_checkpoints else 6) * layout.positions(
-        work.lengths, work.prompt, work.without_gradient
-    )
+    layout, gradient = work.layout, 8 if work.has_checkpoints else 6
+    operations = gradient * layout.trained_positions(work.lengths, work.prompt, work.without_gradient)
     if work.scorings:
-        scoring = replace(layout, accumulation=layout.sampled // layout.rows, is_sorted=layout.has_own_width)
-        operations += 2 * work.scorings / work.iterations * scoring.positions(work.lengths, work.prompt)
+        operations += 2 * work.scorings / work.iterations * layout.scored_positions(work.lengths, work.prompt)
     rows = layout.rows * layout.accumulation
     return operations * model.parameters * rows / (SHARE_OF_OPERATIONS * device.operations)
 

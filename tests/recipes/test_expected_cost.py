@@ -168,7 +168,7 @@ def test_lengths_that_cannot_be_are_refused(mean, longest):
 RAGGED = LengthDistribution(96, 384)
 # 1,024 rows on one process: what is sampled at a time has exactly the lengths of the sample
 LAYOUT = BatchLayout(
-    rows=8, accumulation=128, sampled=1024, processes=1, group=8, has_own_width=True, is_sorted=True, left_out=1.0,
+    rows=8, accumulation=128, sampled=1024, processes=1, group=8, has_own_width=True, is_grouped=True, left_out=1.0,
     is_packed=False,
 )  # fmt: skip
 SORTED = RAGGED.sample(1024)
@@ -182,10 +182,10 @@ POSITIONS = [  # layout, share of groups without gradient, positions a row
     ({}, 0, 20 + longest_of_each(8)),
     ({"rows": 2, "accumulation": 512}, 0, 20 + longest_of_each(2)),
     ({"rows": 1, "accumulation": 1024}, 0, 20 + 96),
-    ({"rows": 1, "accumulation": 1024, "is_sorted": False}, 0, 20 + 96),
-    ({"is_sorted": False, "is_packed": True}, 0, 20 + 96),
+    ({"rows": 1, "accumulation": 1024, "is_grouped": False}, 0, 20 + 96),
+    ({"is_grouped": False, "is_packed": True}, 0, 20 + 96),
     ({"has_own_width": False}, 0, 20 + 384),
-    ({"has_own_width": False, "is_sorted": False}, 0.5, (20 + 384) / 2),
+    ({"has_own_width": False, "is_grouped": False}, 0.5, (20 + 384) / 2),
     ({"has_own_width": False, "left_out": 0.0}, 0.5, 20 + 384),
     ({"has_own_width": False, "left_out": 0.25}, 0.5, (20 + 384) * 7 / 8),
     ({"has_own_width": False}, 1, 0),
@@ -194,18 +194,18 @@ POSITIONS = [  # layout, share of groups without gradient, positions a row
 
 @pytest.mark.parametrize(("layout", "without", "expected"), POSITIONS, ids=lambda value: str(value))
 def test_a_pass_has_the_positions_of_its_rows_and_their_padding(layout, without, expected):
-    assert replace(LAYOUT, **layout).positions(RAGGED, 20, without) == pytest.approx(expected)
+    assert replace(LAYOUT, **layout).trained_positions(RAGGED, 20, without) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("rows", [2, 4, 8])
 @pytest.mark.parametrize("processes", [1, 4])
 def test_each_setting_saves_positions_down_to_the_lower_bound(rows, processes):
     layout = replace(LAYOUT, rows=rows, accumulation=64 // rows, sampled=64, processes=processes)
-    switched_off = {"left_out": 0.0}, {"is_sorted": False}, {"has_own_width": False}
-    found = [layout.positions(RAGGED, 20, 0.5)]
+    switched_off = {"left_out": 0.0}, {"is_grouped": False}, {"has_own_width": False}
+    found = [layout.trained_positions(RAGGED, 20, 0.5)]
     for setting in switched_off:
         layout = replace(layout, **setting)
-        found.append(layout.positions(RAGGED, 20, 0.5))
+        found.append(layout.trained_positions(RAGGED, 20, 0.5))
     assert found == sorted(found)
     assert found[0] > (20 + 96) / 2
     if processes == 1:
@@ -215,8 +215,8 @@ def test_each_setting_saves_positions_down_to_the_lower_bound(rows, processes):
 def test_processes_wait_for_the_one_with_most_rows():
     alone, together = (replace(LAYOUT, sampled=64, accumulation=8, processes=number) for number in (1, 8))
     equal = LengthDistribution(96, 96)
-    assert alone.positions(equal, 20) == pytest.approx(together.positions(equal, 20))
-    assert together.positions(equal, 20, 0.5) > 1.2 * alone.positions(equal, 20, 0.5)
+    assert alone.trained_positions(equal, 20, 0) == pytest.approx(together.trained_positions(equal, 20, 0))
+    assert together.trained_positions(equal, 20, 0.5) > 1.2 * alone.trained_positions(equal, 20, 0.5)
 
 
 LEFT_OUT = [
@@ -260,13 +260,13 @@ def test_log_probs_take_a_pass_where_trl_makes_one(settings, expected):
 
 def test_settings_lay_out_the_rows():
     plain = work(SETTINGS).layout
-    assert (plain.has_own_width, plain.is_sorted, plain.is_packed) == (True, True, False)
+    assert (plain.has_own_width, plain.is_grouped, plain.is_packed) == (True, True, False)
     off = {"trim_padding": False, "group_rollouts_by_length": False, "padding_free": True}
     padded = work({**SETTINGS, **off}).layout
-    assert (padded.has_own_width, padded.is_sorted, padded.is_packed) == (False, False, True)
-    assert not work({**SETTINGS, "loss_type": "bnpo"}).layout.is_sorted
+    assert (padded.has_own_width, padded.is_grouped, padded.is_packed) == (False, False, True)
+    assert not work({**SETTINGS, "loss_type": "bnpo"}).layout.is_grouped
     sft = work({**SETTINGS, "trainer": "sft"})
-    assert (sft.layout.has_own_width, sft.layout.is_sorted, sft.without_gradient) == (True, False, 0)
+    assert (sft.layout.has_own_width, sft.layout.is_grouped, sft.without_gradient) == (True, False, 0)
     assert work(SETTINGS, shards=1, processes=8).layout.processes == 8
 
 
