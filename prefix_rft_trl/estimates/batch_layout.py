@@ -15,8 +15,8 @@ from .completion_lengths import LengthDistribution
 LENGTHS = 1000  # among which the longest is that of the distribution, at least
 DRAWN = 16_000  # rows that are laid out, at least
 Item = TypeVar("Item")
-Row = tuple[float, bool]  # tokens of its completion, and whether it is trained
-Passes = Iterator[list[float]]  # tokens of the completions of each pass
+Row = tuple[int, bool]  # tokens of its completion, and whether it is trained
+Passes = Iterator[list[int]]  # tokens of the completions of each pass
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class BatchLayout:
         for window in _parts(rows, together * self.rows):
             if self.is_grouped:
                 trained = [length for length, is_trained in window if is_trained]
-                columns = [PassColumns(round(prompt), round(length)) for length in trained]
+                columns = [PassColumns(round(prompt), length) for length in trained]
                 yield from ([trained[row] for row in part] for part in arrange(columns, together, self.rows))
             else:
                 for part in _parts(window, self.rows):
@@ -107,15 +107,15 @@ class BatchLayout:
         lengths = [length for length, _ in rows]
         return _parts(sorted(lengths, reverse=True) if self.has_own_width else lengths, self.rows)
 
-    def _positions_of_pass(self, lengths: list[float], prompt: float, rows: list[Row]) -> float:
+    def _positions_of_pass(self, lengths: list[int], prompt: float, rows: list[Row]) -> float:
         """
         Args:
-            lengths (`list[float]`): of the pass.
+            lengths (`list[int]`): of the pass.
             rows (`list[Row]`): that are sampled at a time.
         """
         if self.is_packed:
             return sum(lengths) + len(lengths) * prompt
-        width = max(lengths, default=0.0) if self.has_own_width else max(rows)[0]
+        width = max(lengths, default=0) if self.has_own_width else max(rows)[0]
         return len(lengths) * (prompt + width)
 
 

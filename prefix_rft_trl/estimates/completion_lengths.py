@@ -32,8 +32,8 @@ class LengthDistribution:
                 "above 0 and at most the longest."
             )
 
-    def sample(self, number: int) -> list[float]:
-        """Lengths of a sample, sorted: their mean and longest are those of the distribution."""
+    def sample(self, number: int) -> list[int]:
+        """Lengths of a sample, sorted: their mean and longest are those of the distribution, to rounding."""
         normal = NormalDist()
         below_longest = np.array([normal.inv_cdf((place + 0.5) / number) for place in range(number)])
         below_longest -= below_longest[-1]
@@ -42,7 +42,8 @@ class LengthDistribution:
             spread = (low + high) / 2
             is_too_even = np.exp(spread * below_longest).mean() > self.mean / self.longest
             low, high = (spread, high) if is_too_even else (low, spread)
-        return (self.longest * np.exp(low * below_longest)).tolist()
+        lengths = self.longest * np.exp(low * below_longest)
+        return np.maximum(1, lengths.round()).astype(int).tolist()
 
     def __str__(self) -> str:
         shape = "all equal" if self.mean == self.longest else f"log-normal up to {self.longest:,.0f}"

@@ -154,8 +154,8 @@ def test_the_length_of_sft_rows_bounds_the_demonstrations():
 )
 def test_a_sample_of_lengths_has_their_mean_and_their_longest(mean, longest, number):
     found = LengthDistribution(mean, longest).sample(number)
-    assert sum(found) / number == pytest.approx(mean)
-    assert max(found) == pytest.approx(longest)
+    assert sum(found) / number == pytest.approx(mean, rel=0.02)
+    assert max(found) == longest
     assert found == sorted(found)
 
 
@@ -181,9 +181,9 @@ def longest_of_each(rows):
 POSITIONS = [  # layout, share of groups without gradient, positions a row
     ({}, 0, 20 + longest_of_each(8)),
     ({"rows": 2, "accumulation": 512}, 0, 20 + longest_of_each(2)),
-    ({"rows": 1, "accumulation": 1024}, 0, 20 + 96),
-    ({"rows": 1, "accumulation": 1024, "is_grouped": False}, 0, 20 + 96),
-    ({"is_grouped": False, "is_packed": True}, 0, 20 + 96),
+    ({"rows": 1, "accumulation": 1024}, 0, 20 + longest_of_each(1)),
+    ({"rows": 1, "accumulation": 1024, "is_grouped": False}, 0, 20 + longest_of_each(1)),
+    ({"is_grouped": False, "is_packed": True}, 0, 20 + longest_of_each(1)),
     ({"has_own_width": False}, 0, 20 + 384),
     ({"has_own_width": False, "is_grouped": False}, 0.5, (20 + 384) / 2),
     ({"has_own_width": False, "left_out": 0.0}, 0.5, 20 + 384),
@@ -223,6 +223,7 @@ LEFT_OUT = [
     ({}, 1),
     ({"beta": 0.04}, 0),
     ({"entropy_coef": 0.001}, 0),
+    ({"top_entropy_quantile": 0.2}, 0),
     ({"use_adaptive_entropy": True}, 0),
     ({"router_aux_loss_coef": 0.001}, 0),
     ({"skip_zero_weight_rollouts": False}, 0),
@@ -265,6 +266,8 @@ def test_settings_lay_out_the_rows():
     padded = work({**SETTINGS, **off}).layout
     assert (padded.has_own_width, padded.is_grouped, padded.is_packed) == (False, False, True)
     assert not work({**SETTINGS, "loss_type": "bnpo"}).layout.is_grouped
+    assert not work({**SETTINGS, "entropy_coef": 0.001}).layout.is_grouped
+    assert work({**SETTINGS, "beta": 0.04}).layout.is_grouped
     sft = work({**SETTINGS, "trainer": "sft"})
     assert (sft.layout.has_own_width, sft.layout.is_grouped, sft.without_gradient) == (True, False, 0)
     assert work(SETTINGS, shards=1, processes=8).layout.processes == 8
