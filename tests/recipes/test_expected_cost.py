@@ -1,8 +1,10 @@
 """The estimates of memory and time, against independent counts."""
 
+import re
 import shlex
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -292,6 +294,24 @@ def test_lengths_and_groups_without_gradient_are_stated_and_change_the_figure(co
     assert capsys.readouterr().out.splitlines()[1] == (
         "completions of 600 tokens, all equal; 20% of groups without gradient, 80% of rows trained"
     )
+
+
+TABLE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text().partition("## Memory and time")[2]
+
+
+@pytest.mark.parametrize(("given", "shown"), re.findall(r"^\| (.*) \| (\d+) \|$", TABLE, re.MULTILINE))
+def test_the_figures_of_the_page_are_those_of_the_script(given, shown, cost, monkeypatch):
+    off = dict.fromkeys(re.findall(r"`(\w+)`", given), False)
+    monkeypatch.setattr(cost, "trainings", lambda recipe: {"": recipe | off})
+    flags = " ".join(re.findall(r"`(--.*)`", given))
+    seconds = []
+    monkeypatch.setattr(cost, "seconds_of_step", lambda *work: seconds.append(seconds_of_step(*work)) or 1.0)
+    run(cost, monkeypatch, f"{RECIPE} {flags}")
+    assert [round(found) for found in seconds] == [int(shown)]
+
+
+def test_the_page_has_figures_with_and_without_the_settings():
+    assert len(re.findall(r"^\| .* \| \d+ \|$", TABLE, re.MULTILINE)) == 6
 
 
 REFUSED = [
