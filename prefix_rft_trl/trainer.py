@@ -235,7 +235,7 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, LeanPasses):
     def _compute_loss(self, model, inputs: dict[str, Any]) -> torch.Tensor:
         if "prefix_mask" not in inputs:
             return super()._compute_loss(model, inputs)
-        inputs, forward = dict(inputs), self._get_per_token_logps_and_entropies
+        inputs, forward = inputs | {"prefix_loss": 0.0}, self._get_per_token_logps_and_entropies
 
         def forward_and_weight(*args, **kwargs):
             logps, entropies, aux_loss = forward(*args, **kwargs)
