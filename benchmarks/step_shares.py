@@ -129,7 +129,7 @@ def leave_out_ended_rows(model: PreTrainedModel) -> None:
             state.update(rows=torch.arange(len(input_ids)), ended=torch.zeros(len(input_ids), dtype=torch.bool))
             masks = {"attention_mask": attention_mask, "position_ids": position_ids}
             return forward(input_ids=input_ids, past_key_values=past_key_values, **masks, **named)
-        state["ended"] |= torch.isin(input_ids[:, 0], torch.tensor([PADDING, END]))
+        state["ended"] |= input_ids[:, 0] == END  # a row may sample the padding token
         live = ~state["ended"][state["rows"]]
         if 0 < live.sum() <= 0.75 * len(live):
             past_key_values.batch_select_indices(live.nonzero().squeeze(1))
