@@ -112,6 +112,11 @@ class PrefixGRPOConfig(GRPOConfig):
         prefix_loss_coef (`float`, *optional*, defaults to `0.001`):
             Coefficient of `"cross_entropy"`. UFT: 0.001.
 
+        padding_free (`bool`, *optional*, defaults to `False`):
+            Whether the rollouts of a micro-batch go through the model as one row without padding, as in
+            [`~trl.SFTConfig`]. For flash attention, whose kernels keep them apart; other implementations compute the
+            square of all tokens of a micro-batch. For text and for models of attention layers only.
+
         > Parameters that control logging
 
         log_all (`bool`, *optional*, defaults to `False`):
@@ -151,6 +156,8 @@ class PrefixGRPOConfig(GRPOConfig):
     prefix_shaping_gamma: float = 0.1
     prefix_loss_coef: float = 0.001
 
+    padding_free: bool = False
+
     log_all: bool = False
 
     loss_type: str = "dr_grpo"
@@ -175,6 +182,11 @@ class PrefixGRPOConfig(GRPOConfig):
             self.prefix_ratio_schedule = "constant"
         check_settings(PrefixGRPOConfig, vars(self), GRPO_CHOICES | PREFIX_CHOICES)
         self._check_prefix_settings()
+        if self.padding_free and str(self.pad_to_multiple_of).lower() not in ("auto", "none", "null"):
+            raise ValueError(
+                "`padding_free=True` leaves out the padding that `pad_to_multiple_of` "
+                f"({self.pad_to_multiple_of}) asks for. Remove one of them."
+            )
         if self.num_prefix_generations:
             self._check_combinations()
 

@@ -23,15 +23,6 @@ ROUNDING = 0.02  # in nats: what bfloat16 may change
 REMEDY = "Set `padding_free=False`."
 
 
-def refuse_settings(pad_to_multiple_of: int | str | None) -> None:
-    """Raises a ValueError for padding that is asked for beside `padding_free`."""
-    if pad_to_multiple_of not in (None, "auto", "none", "null"):
-        raise ValueError(
-            f"`padding_free=True` leaves out padding, which `pad_to_multiple_of` ({pad_to_multiple_of}) asks for. "
-            "Set one of them only."
-        )
-
-
 def refuse_images(processor: Any, columns: list[str]) -> None:
     """Raises a ValueError if inputs could be more than text; the processing class may be missing."""
     if images := sorted({"image", "images"} & {*columns}):
@@ -52,7 +43,7 @@ def refuse_model(model: str | PreTrainedModel, revision: str | None = None, trus
         ValueError: naming the architecture. A config that cannot be read is left to whatever loads the model.
     """
     if not isinstance(model, str):
-        return _refuse_architecture(model.config, type(model))
+        return _refuse_architecture(model.config, model)
     config = None
     with suppress(OSError, ValueError):
         config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=trust_remote_code)
@@ -80,8 +71,8 @@ def refuse_adapter(peft_config: Any) -> None:
         )
 
 
-def is_without_kernels(implementation: str | None) -> bool:
-    """Whether an attention implementation of transformers masks each packed token against all others."""
+def masks_all_tokens(implementation: str | None) -> bool:
+    """Whether an attention implementation of transformers needs a mask of all packed tokens against each other."""
     return implementation in (None, "eager", "sdpa")
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig
 from transformers import (
     AfmoeConfig,
     AttentionInterface,
@@ -27,13 +28,13 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from trl import GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
+from prefix_rft_trl import PrefixGRPOConfig, lab
 from prefix_rft_trl.passes.packing import PackedModel, PackedRows
 from prefix_rft_trl.passes.packing_checks import (
     refuse_adapter,
     refuse_images,
     refuse_mixing,
     refuse_model,
-    refuse_settings,
 )
 
 
@@ -265,21 +266,43 @@ def test_a_model_that_keeps_rows_apart_passes_the_trial(name, ids, make_model):
 
 
 def test_adapters_with_virtual_tokens_are_refused():
-    peft = pytest.importorskip("peft")
     refuse_adapter(None)
-    refuse_adapter(peft.LoraConfig())
+    refuse_adapter(LoraConfig())
     with pytest.raises(ValueError, match="virtual tokens of PromptTuningConfig"):
-        refuse_adapter(peft.PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM"))
+        refuse_adapter(PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM"))
 
 
 @pytest.mark.parametrize(
-    ("refuse", "given", "message"),
+    ("given", "message"),
     [
-        (refuse_settings, [8], "`pad_to_multiple_of` \\(8\\)"),
-        (refuse_images, [None, ["prompt", "images"]], "has a column 'images'"),
-        (refuse_images, [object(), ["prompt"]], "the processing class is a object"),
+        ([None, ["prompt", "images"]], "has a column 'images'"),
+        ([object(), ["prompt"]], "the processing class is a object"),
     ],
 )
-def test_what_is_not_text_without_padding_is_refused(refuse, given, message):
+def test_images_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
-        refuse(*given)
+        refuse_images(*given)
+
+
+# In a trainer
+
+
+@pytest.mark.parametrize("value", [8, "8"])
+def test_padding_that_is_asked_for_is_refused(value, tmp_path):
+    settings = {"use_cpu": True, "bf16": False, "padding_free": True}
+    PrefixGRPOConfig(str(tmp_path), pad_to_multiple_of="none", **settings)
+    with pytest.raises(ValueError, match=r"the padding that `pad_to_multiple_of` \(8\) asks for"):
+        PrefixGRPOConfig(str(tmp_path), pad_to_multiple_of=value, **settings)
+
+
+@pytest.mark.parametrize("hybrids", [0, 1])
+def test_a_model_with_a_state_is_refused_before_it_is_loaded(hybrids, make_trainer, tmp_path):
+    CONFIGS["mamba"]().save_pretrained(tmp_path / "mamba")
+    settings = {"padding_free": True, "num_prefix_generations": hybrids}
+    with pytest.raises(ValueError, match="those of mamba"):
+        make_trainer(model=str(tmp_path / "mamba"), **settings)
+    with pytest.raises(ValueError, match="virtual tokens of PrefixTuningConfig"):
+        make_trainer(others={"peft_config": PrefixTuningConfig(task_type="CAUSAL_LM")}, **settings)
+    rows = lab.load_dataset("train", 16)
+    with pytest.raises(ValueError, match="has a column 'image'"):
+        make_trainer(train_dataset=rows.add_column("image", rows["prompt"]), **settings)
