@@ -256,12 +256,12 @@ def test_a_model_that_mixes_rows_is_refused_by_trial(name, make_model):
 def test_a_model_that_keeps_rows_apart_passes_the_trial(name, ids, make_model):
     model = make_model(name)
     model.train()
-    model.get_decoder().eval()  # as a user may have set it
+    model.get_input_embeddings().eval()  # as a user may have set it
     before = torch.get_rng_state()
     refuse_mixing(model, torch.tensor([[*ids], [*ids]]))
     assert torch.equal(torch.get_rng_state(), before)
     assert model.training
-    assert not model.get_decoder().training
+    assert not model.get_input_embeddings().training
     model.eval()
 
 
