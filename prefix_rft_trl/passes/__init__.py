@@ -1,1 +1,1 @@
-"""Forward passes of the loss."""
+"""Forward passes over what teaches: no padding that no row needs, no row that no gradient comes from."""
