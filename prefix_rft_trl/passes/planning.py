@@ -39,16 +39,16 @@ class ForwardPass:
         """Tokens of the rows that are trained, of all that count in the loss; 1 where none does."""
         return max(1, self._tokens(self.rows)) / max(1, self._tokens(range(len(self.sizes))))
 
-    def counts(self, width: int) -> list[int]:
+    def counts(self, width: int | None) -> list[int]:
         """Rows, tokens and positions, trained and in all, to be summed and read by [`pass_metrics`].
 
         Args:
-            width (`int`): columns with which the rows go through the model.
+            width (`int`, *optional*): columns with which the rows go through the model; each has its own if packed.
         """
         every = range(len(self.sizes))
         used = sum(self.sizes[row].columns.width for row in self.rows)
         rows, tokens = [len(self.rows), len(every)], [self._tokens(self.rows), self._tokens(every)]
-        return [*rows, *tokens, used, len(self.rows) * width]
+        return [*rows, *tokens, used, used if width is None else len(self.rows) * width]
 
     def _tokens(self, rows: Iterable[int]) -> int:
         return sum(self.sizes[row].tokens for row in rows)

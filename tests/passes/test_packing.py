@@ -12,6 +12,7 @@ from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig
 from transformers import (
     AfmoeConfig,
     AttentionInterface,
+    AutoTokenizer,
     FalconH1Config,
     Gemma3TextConfig,
     GPT2Config,
@@ -306,3 +307,54 @@ def test_a_model_with_a_state_is_refused_before_it_is_loaded(hybrids, make_train
     rows = lab.load_dataset("train", 16)
     with pytest.raises(ValueError, match="has a column 'image'"):
         make_trainer(train_dataset=rows.add_column("image", rows["prompt"]), **settings)
+
+
+LEAN = ("trim_padding", "group_rollouts_by_length", "skip_zero_weight_rollouts")
+
+
+def train(trainer):
+    """Trains; returns the log of each step, the weights, and how many rows the model was given at once for a loss."""
+    rows = set()
+    hook = trainer.model.register_forward_pre_hook(
+        lambda _, __, named: rows.add(len(named["input_ids"])) if "fused_lm_head" in named else None, with_kwargs=True
+    )
+    with hook:
+        trainer.train()
+    steps = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
+    return steps, list(trainer.model.parameters()), rows
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        dict.fromkeys(LEAN, False),
+        {"num_prefix_generations": 0, "gradient_accumulation_steps": 2, "num_iterations": 2},
+        {"beta": 0.1, "mask_truncated_completions": True, "loss_type": "bnpo", "eval_strategy": "steps"},
+        {"gradient_checkpointing": True, "prefix_loss_type": "cross_entropy", "gradient_accumulation_steps": 4},
+    ],
+    ids=["defaults", "nothing else", "no hybrids", "reference and evaluation", "checkpointing"],
+)
+def test_training_is_the_same_with_and_without_packing(settings, make_trainer):
+    settings |= {"per_device_train_batch_size": 4, "optim": "sgd", "learning_rate": 0.1, "steps_per_generation": 2}
+    settings |= {"others": {"eval_dataset": lab.load_dataset("train", 8)}, "eval_steps": 2}
+    padded, packed = (train(make_trainer(padding_free=is_packed, **settings)) for is_packed in (False, True))
+    torch.testing.assert_close(packed[1], padded[1], rtol=1e-5, atol=1e-6)
+    assert packed[2] == {1}
+    assert max(padded[2]) > 1
+    for found, expected in zip(packed[0], padded[0], strict=True):
+        assert found["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-4)
+        assert found.get("compute/padding", 0) == 0
+
+
+def test_a_model_that_mixes_rows_is_refused_before_a_step(make_trainer, base_model):
+    model = MODEL_FOR_CAUSAL_LM_MAPPING[OPTConfig]._from_config(CONFIGS["opt"]())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    before = [parameter.clone() for parameter in model.parameters()]
+    tokenizer = AutoTokenizer.from_pretrained(base_model)
+    trainer = make_trainer(model=model, padding_free=True, others={"processing_class": tokenizer})
+    with pytest.raises(ValueError, match="would mix the rollouts of a batch"):
+        trainer.train()
+    torch.testing.assert_close(list(model.parameters()), before, rtol=0, atol=0)
