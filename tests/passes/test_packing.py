@@ -1,7 +1,9 @@
 """Packed rows give the log-probabilities, entropies and gradients of padded rows, or are refused."""
 
 import inspect
+import runpy
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -358,3 +360,12 @@ def test_a_model_that_mixes_rows_is_refused_before_a_step(make_trainer, base_mod
     with pytest.raises(ValueError, match="would mix the rollouts of a batch"):
         trainer.train()
     torch.testing.assert_close(list(model.parameters()), before, rtol=0, atol=0)
+
+
+def test_benchmark_of_packing_prints_a_ratio(capsys):
+    script = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "packing.py"))
+    script["main"](["--rows", "2", "--rounds", "1"])
+    rows, ragged, equal = map(float, capsys.readouterr().out.splitlines()[-1].strip("|").split("|"))
+    assert rows == 2
+    assert 0 < ragged < 10
+    assert 0 < equal < 10
