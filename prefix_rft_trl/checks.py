@@ -121,7 +121,7 @@ def _check_packing(given: inspect.BoundArguments) -> None:
         logger.warning(
             "`padding_free=True` without flash attention: attention computes, and its mask takes, the square of all "
             "tokens of a micro-batch, which can cost more than the padding did. Set `attn_implementation` to "
-            "'flash_attention_2' or 'flex_attention' in `model_init_kwargs`, or `padding_free=False`."
+            "'flash_attention_2' in `model_init_kwargs`, or `padding_free=False`."
         )
 
 

@@ -337,10 +337,11 @@ def train(trainer):
     ],
     ids=["defaults", "nothing else", "no hybrids", "reference and evaluation", "checkpointing"],
 )
-def test_training_is_the_same_with_and_without_packing(settings, make_trainer):
+def test_training_is_the_same_with_and_without_packing(settings, make_trainer, caplog):
     settings |= {"per_device_train_batch_size": 4, "optim": "sgd", "learning_rate": 0.1, "steps_per_generation": 2}
     settings |= {"others": {"eval_dataset": lab.load_dataset("train", 8)}, "eval_steps": 2}
     padded, packed = (train(make_trainer(padding_free=is_packed, **settings)) for is_packed in (False, True))
+    assert "`padding_free=True` without flash attention" in caplog.text
     torch.testing.assert_close(packed[1], padded[1], rtol=1e-5, atol=1e-6)
     assert packed[2] == {1}
     assert max(padded[2]) > 1
