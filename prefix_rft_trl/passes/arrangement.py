@@ -59,6 +59,8 @@ def group_sizes(lengths: list[PassColumns], most_groups: int, most_rows: int) ->
         raise ValueError(f"{rows} rows do not fit into {most_groups} passes of {most_rows}.")
     if rows == 0:
         return []
+    if rows == 1 or most_groups == 1:
+        return [rows]
     costs = group_costs(lengths, min(most_rows, rows))
     least = np.full((most_groups + 1, rows + 1), np.inf)  # positions of the first rows in so many groups
     least[0, 0] = 0
