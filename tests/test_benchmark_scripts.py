@@ -95,6 +95,76 @@ def test_processes_taking_turns_never_step_at_the_same_time(load, tmp_path):
         measuring.taking_turns(str(script), [["4"], ["0"]])
 
 
+def test_compute_of_each_setting_beside_the_lower_bound(load, tmp_path, capsys, monkeypatch):
+    script, output = load("compute"), tmp_path / "compute.json"
+    monkeypatch.setattr(script, "MODEL", script.MODEL | {"hidden_size": 16, "intermediate_size": 16})
+    lengths = ["equal", "ragged, 3 of 8"]
+    small = ["--micro_batches", "8", "--mean_length", "8", "--steps", "1"]
+    script.main(["--lengths", *lengths, *small, "--output", str(output)])
+    found = json.loads(output.read_text())
+    of = {name: {variant: run["8"] for variant, run in runs.items()} for name, runs in found["ratios"].items()}
+    for ratios in of.values():
+        operations = [ratios[variant]["operations"] for variant in script.VARIANTS]
+        reference, all_off, *lean, hybrid = operations
+        assert reference == all_off > max(lean)
+        assert lean == sorted(lean, reverse=True)
+        assert 1 <= lean[-1] <= 1.25
+        assert hybrid == lean[-1]
+        assert all(ratio["memory"] <= 1.001 for ratio in ratios.values())
+    runs = found["runs"]
+    assert script.gradient_difference(runs) < 1e-5
+    norms = [runs[name]["equal"]["8"]["grad_norm"][0] for name in (script.REFERENCE, script.HYBRID)]
+    assert norms[0] != pytest.approx(norms[1], rel=1e-3)
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert [line.split()[1] for line in shown.splitlines() if line.startswith("lengths")] == list(of["equal"]["all off"])
+
+
+def test_operations_are_those_of_every_matrix_product_and_attention(load, monkeypatch):
+    script = load("compute")
+    hidden, feed_forward, layers, vocabulary = 32, 48, 2, 64
+    monkeypatch.setattr(
+        script,
+        "MODEL",
+        {
+            "vocab_size": vocabulary, "hidden_size": hidden, "intermediate_size": feed_forward,
+            "num_hidden_layers": layers, "num_attention_heads": 2, "num_key_value_heads": 2,
+        },
+    )  # fmt: skip
+    mean = 6
+    expected = 0
+    for prompt in (8, 12, 17, 21, 26, 30, 35, 40):
+        length = prompt + mean
+        weights = layers * (4 * hidden * hidden + 3 * hidden * feed_forward)
+        attention = layers * 14 * length * length * hidden  # 2 products forward, 5 backward
+        head = 8 * (length - 1) * hidden * vocabulary  # forward, again in the backward pass, and 2 gradients
+        expected += script.GROUP * (6 * length * weights + attention + head)
+    assert script.lower_bound("equal", script.parse(["--mean_length", str(mean)])) == expected
+
+
+def test_ragged_lengths_are_log_normal_with_the_longest_four_times_the_mean(load):
+    script = load("compute")
+    lengths = script.completion_lengths("ragged", 96)
+    assert max(lengths) == 4 * 96
+    assert sum(lengths) / len(lengths) == pytest.approx(96, rel=0.01)
+    assert lengths != sorted(lengths)
+    assert lengths == script.completion_lengths("ragged", 96)
+
+
+def test_peak_allocation_is_of_what_lives_at_once(load):
+    load("_measuring")
+    from _counting import PeakAllocation
+
+    made_before = torch.zeros(1000, requires_grad=True)
+    with torch.no_grad(), PeakAllocation() as allocation:
+        for _ in range(3):
+            made_before.add(1).view(10, 100).mul_(2)
+    assert allocation.peak == 4000
+    with PeakAllocation() as allocation:
+        made_before.exp().exp().sum()  # autograd holds the inner one
+    assert allocation.peak == 2 * 4000 + 4
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="looks at what a CPU gives")
 def test_gpu_script_writes_table_curves_and_figures(load, tmp_path):
     script = load("gpu")
