@@ -98,26 +98,23 @@ def test_processes_taking_turns_never_step_at_the_same_time(load, tmp_path):
 def test_compute_of_each_setting_beside_the_lower_bound(load, tmp_path, capsys, monkeypatch):
     script, output = load("compute"), tmp_path / "compute.json"
     monkeypatch.setattr(script, "MODEL", script.MODEL | {"hidden_size": 16, "intermediate_size": 16})
-    lengths = ["equal", "ragged, 3 of 8"]
-    small = ["--micro_batches", "8", "--mean_length", "8", "--steps", "1"]
-    script.main(["--lengths", *lengths, *small, "--output", str(output)])
+    small = ["--lengths", "ragged, 3 of 8", "--micro_batches", "8", "--mean_length", "8", "--steps", "1"]
+    script.main([*small, "--output", str(output)])
     found = json.loads(output.read_text())
-    of = {name: {variant: run["8"] for variant, run in runs.items()} for name, runs in found["ratios"].items()}
-    for ratios in of.values():
-        operations = [ratios[variant]["operations"] for variant in script.VARIANTS]
-        reference, all_off, *lean, hybrid = operations
-        assert reference == all_off > max(lean)
-        assert lean == sorted(lean, reverse=True)
-        assert 1 <= lean[-1] <= 1.25
-        assert hybrid == lean[-1]
-        assert all(ratio["memory"] <= 1.001 for ratio in ratios.values())
-    runs = found["runs"]
-    assert script.gradient_difference(runs) < 1e-5
-    norms = [runs[name]["equal"]["8"]["grad_norm"][0] for name in (script.REFERENCE, script.HYBRID)]
-    assert norms[0] != pytest.approx(norms[1], rel=1e-3)
-    shown = capsys.readouterr().out
-    assert max(map(len, shown.splitlines())) <= 80
-    assert [line.split()[1] for line in shown.splitlines() if line.startswith("lengths")] == list(of["equal"]["all off"])
+    ratios = {variant: run["8"] for variant, run in found["ratios"]["ragged, 3 of 8"].items()}
+    reference, all_off, *lean, hybrid = (ratios[variant]["operations"] for variant in script.VARIANTS)
+    assert reference == all_off > max(lean)
+    assert lean == sorted(lean, reverse=True)
+    assert 1 <= lean[-1] == hybrid <= 1.25
+    assert max(run["memory"] for run in ratios.values()) <= 1.001
+    assert script.gradient_difference(found["runs"]) < 1e-5
+    on_policy, with_prefixes = (
+        found["runs"][variant]["ragged, 3 of 8"]["8"]["grad_norm"][0] for variant in (script.REFERENCE, script.HYBRID)
+    )
+    assert with_prefixes != pytest.approx(on_policy, rel=1e-3)
+    shown = capsys.readouterr().out.splitlines()
+    assert max(map(len, shown)) <= 80
+    assert [line.split()[1] for line in shown if line.startswith("lengths")] == ["time", "operations", "memory"]
 
 
 def test_operations_are_those_of_every_matrix_product_and_attention(load, monkeypatch):
@@ -198,6 +195,15 @@ def test_gpu_script_trains_gsm8k_by_its_recipe(load, tmp_path):
     assert made["args"].max_completion_length == 320
     assert made["args"].generation_batch_size == 256
     assert made["args"].max_steps == 50
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="looks at what a CPU gives")
+def test_gpu_script_trains_on_given_completions(load, base_model):
+    script = load("gpu")
+    small = ["--device", "cpu", "--steps", "1", "--rollouts", "16", "--completion_length", "32", "--model", base_model]
+    measured = [script.measure("ragged, 3 of 8", name, script.parse(small)) for name in script.TRAINERS]
+    assert measured[0]["tokens"] == measured[1]["tokens"]
+    assert 16 * 4 < measured[0]["tokens"][0] < 16 * 32
 
 
 def test_failed_measurement_says_why(load, tmp_path):
