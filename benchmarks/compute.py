@@ -3,12 +3,12 @@
     python benchmarks/compute.py
     python benchmarks/compute.py --lengths ragged --micro_batches 8 --steps 5
 
-A step has 64 rollouts: 8 prompts of 8 to 40 tokens with 8 rollouts each. Nothing is sampled: completions and rewards
-are prepared, and the same for all. The lengths of completions are
+A step has 64 rollouts, 8 of each prompt. Nothing is sampled: completions and rewards are prepared, and the same for
+all. The lengths are
 
-    equal            all the same
-    ragged           log-normal, the longest 4 times as long as the mean
-    ragged, 3 of 8   log-normal; in 5 of 8 groups all rewards are equal, so 62% of the rows have no gradient
+    equal            all the same, those of prompts too: there is nothing to leave out
+    ragged           log-normal, the longest completion 4 times as long as the mean; prompts of 8 to 40 tokens
+    ragged, 3 of 8   the same; in 5 of 8 groups all rewards are equal, so 62% of the rows have no gradient
 
 Three tables, one column for each number of rows in a micro-batch:
 
@@ -43,7 +43,7 @@ from _measuring import IN_TURNS, lined_up, step_clock, taking_turns
 
 GROUPS, GROUP = 8, 8  # prompts of a step, rollouts of a prompt
 ROLLOUTS = GROUPS * GROUP
-PROMPT_LENGTHS = (8, 40)  # tokens
+PROMPT_LENGTHS = {"equal": (24, 24), "ragged": (8, 40), "ragged, 3 of 8": (8, 40)}  # shortest and longest, tokens
 SIGMA = 0.661  # of the logarithm of a length: the longest of 64 is then 4 times as long as their mean
 LONGEST = 4  # times the mean
 DISTRIBUTIONS = {"equal": GROUPS, "ragged": GROUPS, "ragged, 3 of 8": 3}  # and their groups with gradient
@@ -92,7 +92,7 @@ def make_batch(distribution: str, mean: int, tokenizer: Any) -> Batch:
     """Random tokens of the lengths of a distribution, the same in every process."""
     rng = random.Random(0)
     tokens = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
-    shortest, longest = PROMPT_LENGTHS
+    shortest, longest = PROMPT_LENGTHS[distribution]
     lengths_of_prompts = [shortest + (longest - shortest) * group // (GROUPS - 1) for group in range(GROUPS)]
     rng.shuffle(lengths_of_prompts)
     rows = [
