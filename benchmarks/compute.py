@@ -18,7 +18,8 @@ Three tables, one column for each number of rows in a micro-batch:
                 gradient, forward and backward, each alone at its own length, without a trainer
     memory      most that a step allocates at once, gradients included, relative to GRPOTrainer's
 
-With hybrid rollouts, one rollout of a group starts with a prefix, its completion's own beginning.
+With hybrid rollouts, one rollout of a group starts with a prefix, its completion's own beginning. `padding_free` is
+measured where it is named in --variants: it is for attention kernels of GPUs, whose operations torch does not count.
 
 On a GPU, in bf16:
 
@@ -51,7 +52,7 @@ MODEL = {
     "vocab_size": 1024, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4,
     "num_attention_heads": 4, "num_key_value_heads": 2,
 }  # fmt: skip
-REFERENCE, HYBRID = "GRPOTrainer", "with hybrid rollouts"
+REFERENCE, HYBRID, PACKED = "GRPOTrainer", "with hybrid rollouts", "with padding_free"
 OFF = {"trim_padding": False, "group_rollouts_by_length": False, "skip_zero_weight_rollouts": False}
 VARIANTS: dict[str, dict[str, Any]] = {
     REFERENCE: {},
@@ -60,6 +61,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "+ group_rollouts_by_length": OFF | {"trim_padding": True, "group_rollouts_by_length": True},
     "+ skip_zero_weight_rollouts": {},
     HYBRID: {"num_prefix_generations": 1},
+    PACKED: {"padding_free": True},
 }
 
 
@@ -217,6 +219,7 @@ def measure_run(variant: str, distribution: str, micro_batch: int, arguments: ar
             gradient_accumulation_steps=ROLLOUTS // micro_batch,
             use_cpu=on_cpu,
             bf16=not on_cpu,
+            model_init_kwargs={"attn_implementation": arguments.attn_implementation},
             **VARIANTS[variant],
         )
         trainer.train()
@@ -304,10 +307,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lengths", nargs="+", choices=DISTRIBUTIONS, default=list(DISTRIBUTIONS), help="(all)")
     parser.add_argument("--micro_batches", nargs="+", type=int, default=[1, 2, 4, 8], help="rows of one (1 2 4 8)")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="(all)")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="(all but the last)")
     parser.add_argument("--mean_length", type=int, default=96, help="tokens of a completion (96)")
     parser.add_argument("--steps", type=int, default=2, help="timed steps of each run (2)")
     parser.add_argument("--model", help="name on the Hub or folder (an untrained Qwen2 of 4 layers)")
+    parser.add_argument("--attn_implementation", help="as in `model_init_kwargs` (that of the model)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cpu")
     parser.add_argument("--output", type=Path, help="JSON file for all measurements and the ratios")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
@@ -320,7 +324,8 @@ def main(argv: list[str]) -> None:
     if arguments.measure:
         print(json.dumps(measure(arguments.measure, arguments)))
         return
-    variants = [name for name in VARIANTS if name in {REFERENCE, *arguments.variants}]
+    asked = arguments.variants or [name for name in VARIANTS if name != PACKED]
+    variants = [name for name in VARIANTS if name in {REFERENCE, *asked}]
     found = taking_turns(
         __file__,
         [[*argv, "--measure", name] for name in variants],

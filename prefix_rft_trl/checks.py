@@ -31,6 +31,7 @@ from .data.row_faults import (
 )
 from .data.row_scan import RowScan, scan_rows
 from .models.sources import ADAPTER_CONFIG, context_length, positions
+from .passes import packing_checks
 from .rollouts import longest_prefix
 from .sampling.generate import declared_generation_config, declared_stop_ids
 from .sampling.sampler_settings import refuse_generation_config
@@ -55,6 +56,8 @@ def check_arguments(*args: Any, **named: Any) -> inspect.BoundArguments:
         refuse_other_generators(given)
         refuse_image_processor(given.arguments.get("processing_class"))
         refuse_regional_compilation()
+    if getattr(config, "padding_free", False):
+        _check_packing(given)
     if not isinstance(dataset, (Dataset, IterableDataset)):  # TRL refuses anything else
         return given
     if not is_hybrid:
@@ -100,6 +103,25 @@ def refuse_regional_compilation() -> None:
             "accelerate is set to compile regions of the model (`dynamo_use_regional_compilation`), which trains a "
             "copy that TRL takes for an evaluation, so no rollout would be hybrid. Turn it off (`torch_compile: true` "
             "works), or set `num_prefix_generations=0`."
+        )
+
+
+def _check_packing(given: inspect.BoundArguments) -> None:
+    model, config, dataset = given.arguments["model"], given.arguments["args"], given.arguments.get("train_dataset")
+    kwargs = config.model_init_kwargs if isinstance(config.model_init_kwargs, dict) else {}
+    source = {"revision": _revision(config)} if isinstance(model, str) else {}
+    packing_checks.refuse_model(model, trust_remote_code=config.trust_remote_code, **source)
+    packing_checks.refuse_adapter(given.arguments.get("peft_config") or getattr(model, "active_peft_config", None))
+    if given.arguments.get("processing_class") is None:
+        given.arguments["processing_class"] = load_processing_class(model, config)
+    is_dataset = isinstance(dataset, (Dataset, IterableDataset))
+    packing_checks.refuse_images(given.arguments["processing_class"], column_names(dataset) if is_dataset else [])
+    attention = kwargs.get("attn_implementation") if isinstance(model, str) else model.config._attn_implementation
+    if packing_checks.masks_all_tokens(attention):
+        logger.warning(
+            "`padding_free=True` without flash attention: attention computes, and its mask takes, the square of all "
+            "tokens of a micro-batch, which can cost more than the padding did. Set `attn_implementation` to "
+            "'flash_attention_2' in `model_init_kwargs`, or `padding_free=False`."
         )
 
 

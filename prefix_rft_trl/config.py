@@ -126,6 +126,10 @@ class PrefixGRPOConfig(GRPOConfig):
         skip_zero_weight_rollouts (`bool`, *optional*, defaults to `True`):
             Whether rollouts that carry no gradient, such as those of a group with equal rewards, are left out of the
             passes with gradient. Not with `beta` or one of the settings above, which need them.
+        padding_free (`bool`, *optional*, defaults to `False`):
+            Whether the rollouts of a micro-batch go through the model as one row without padding, as in
+            [`~trl.SFTConfig`]. For flash attention, whose kernels keep them apart; other implementations compute the
+            square of all tokens of a micro-batch. For text and for models of attention layers only.
 
         > Parameters that control logging
 
@@ -169,6 +173,7 @@ class PrefixGRPOConfig(GRPOConfig):
     trim_padding: bool = True
     group_rollouts_by_length: bool = True
     skip_zero_weight_rollouts: bool = True
+    padding_free: bool = False
 
     log_all: bool = False
 
@@ -194,6 +199,11 @@ class PrefixGRPOConfig(GRPOConfig):
             self.prefix_ratio_schedule = "constant"
         check_settings(PrefixGRPOConfig, vars(self), GRPO_CHOICES | PREFIX_CHOICES)
         self._check_prefix_settings()
+        if self.padding_free and str(self.pad_to_multiple_of).lower() not in ("auto", "none", "null"):
+            raise ValueError(
+                "`padding_free=True` leaves out the padding that `pad_to_multiple_of` "
+                f"({self.pad_to_multiple_of}) asks for. Remove one of them."
+            )
         if self.num_prefix_generations:
             self._check_combinations()
 

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -71,6 +72,49 @@ def test_ratio_is_of_neighbouring_steps_with_the_spread_of_rounds(load):
     assert found == {"plain": 2.0, "hybrid": 3.0, "ratio": 2.0, "of_rounds": [1.0, 3.0]}
 
 
+def test_shares_of_a_step_are_those_of_its_phases(load, tmp_path, capsys, monkeypatch):
+    script = load("step_shares")
+    monkeypatch.setattr(script, "WARM_UP_STEPS", 0)
+    script.main(["--cases", "maths, ref", "--steps", "2", "--longest", "12"])
+    head, row = (re.split(r" {2,}", line) for line in capsys.readouterr().out.splitlines()[1:])
+    shares = {phase: float(row[head.index(phase)].rstrip("%")) for phase in script.PHASES}
+    assert sum(shares.values()) == pytest.approx(100, abs=0.3)
+    assert all(shares.values())  # of each phase, also of the passes without gradient
+    assert row[head.index("row steps")] == str(12 * script.ROLLOUTS)  # one generation for two steps
+
+
+def test_row_that_has_ended_is_left_out_without_a_change_of_the_others(load):
+    script = load("step_shares")
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=32,
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+        )
+    )
+    ids, mask = torch.randint(2, 19, (8, 5)), torch.ones(8, 5, dtype=torch.long)
+    mask[3, :2] = 0
+    rows_of_passes = []
+    model.model.register_forward_hook(lambda _, args, found: rows_of_passes.append(len(found.last_hidden_state)))
+
+    def generated() -> torch.Tensor:
+        torch.manual_seed(1)
+        ends = script.EndAfter(torch.tensor([2, 9, 2, 6, 3, 1, 9, 4]))
+        settings = {"do_sample": True, "max_new_tokens": 9, "eos_token_id": 1, "pad_token_id": 0}
+        return model.generate(input_ids=ids, attention_mask=mask, logits_processor=[ends], **settings)
+
+    of_all = generated()
+    assert rows_of_passes == [8] * 9
+    rows_of_passes.clear()
+    script.leave_out_ended_rows(model)
+    assert generated().equal(of_all)
+    assert rows_of_passes == [8, 8, 5, 5, 3, 3, 2, 2, 2]
+
+
 def test_processes_taking_turns_never_step_at_the_same_time(load, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
@@ -99,13 +143,14 @@ def test_compute_of_each_setting_beside_the_lower_bound(load, tmp_path, capsys, 
     script, output = load("compute"), tmp_path / "compute.json"
     monkeypatch.setattr(script, "MODEL", script.MODEL | {"hidden_size": 16, "intermediate_size": 16})
     small = ["--lengths", "ragged, 3 of 8", "--micro_batches", "8", "--mean_length", "8", "--steps", "1"]
-    script.main([*small, "--output", str(output)])
+    script.main([*small, "--variants", *script.VARIANTS, "--output", str(output)])
     found = json.loads(output.read_text())
     ratios = {variant: run["8"] for variant, run in found["ratios"]["ragged, 3 of 8"].items()}
-    reference, all_off, *lean, hybrid = (ratios[variant]["operations"] for variant in script.VARIANTS)
+    reference, all_off, *lean, hybrid, packed = (ratios[variant]["operations"] for variant in script.VARIANTS)
     assert reference == all_off > max(lean)
     assert lean == sorted(lean, reverse=True)
     assert 1 <= lean[-1] == hybrid <= 1.25
+    assert packed > 1
     assert max(run["memory"] for run in ratios.values()) <= 1.001
     assert script.gradient_difference(found["runs"]) < 1e-5
     on_policy, with_prefixes = (

@@ -17,6 +17,8 @@ from prefix_rft_trl.utils.patching import replaced
 
 from .batches import joined, picked, some, without_tokens
 from .columns import PassColumns, put_back, row_lengths
+from .packing import PackedModel
+from .packing_checks import refuse_mixing
 from .planning import MicroBatchPlan, PassPart, RolloutSize, pass_metrics, rows_of_passes
 from .positions import ignores_left_padding, ignores_width
 
@@ -28,11 +30,12 @@ OF_ROWS = ("token_type_ids", "mm_token_type_ids")  # further arguments of a pass
 
 
 class LeanPasses(GRPOTrainer):
-    """Mixin for a [`~trl.GRPOTrainer`] with the settings `trim_padding`, `group_rollouts_by_length` and
-    `skip_zero_weight_rollouts`. Those that its arguments do not have are off."""
+    """Mixin for a [`~trl.GRPOTrainer`] with the settings `trim_padding`, `group_rollouts_by_length`,
+    `skip_zero_weight_rollouts` and `padding_free`. Those that its arguments do not have are off."""
 
     _buffered_inputs: list[dict[str, Any]] | None
     _planned: list[PassPart] | None = None
+    _keeps_packed_rows_apart = False
 
     def _is_on(self, setting: str) -> bool:
         return getattr(self.args, setting, False)
@@ -59,7 +62,11 @@ class LeanPasses(GRPOTrainer):
         ]
         whole = PassColumns(batches[0]["prompt_ids"].size(1), batches[0]["completion_ids"].size(1))
         columns = [[self._own_columns(part.columns, whole) for part in plan.parts] for _, plan in planned]
-        counts = [plan.counts([part.width for part in own]) for (_, plan), own in zip(planned, columns, strict=True)]
+        is_packed = self._is_on("padding_free")
+        counts = [
+            plan.counts(None if is_packed else [part.width for part in own])
+            for (_, plan), own in zip(planned, columns, strict=True)
+        ]
         # Processes wait for each other in every loss, so a pass is left out of all of them, or of none
         totals = self.accelerator.reduce(torch.tensor(counts, device=self.accelerator.device).float(), reduction="sum")
         self._append_metrics(pass_metrics(totals.sum(dim=0).tolist()))
@@ -88,7 +95,8 @@ class LeanPasses(GRPOTrainer):
         sizes = RolloutSize.read(torch.stack([is_trained.long(), tokens, *lengths.T], dim=1).tolist())
         by_length = self._is_on("group_rollouts_by_length") and self._is_sum_over_rows
         # Processes make the same number of passes, since they may call each other in each
-        most_parts = MOST_PARTS if by_length and self.accelerator.num_processes == 1 else 1
+        has_parts = by_length and self.accelerator.num_processes == 1 and not self._is_on("padding_free")
+        most_parts = MOST_PARTS if has_parts else 1
         return [
             (picked(rollouts, rows), MicroBatchPlan.of([sizes[row] for row in rows], most_parts))
             for rows in rows_of_passes(sizes, passes, by_length)
@@ -147,6 +155,8 @@ class LeanPasses(GRPOTrainer):
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, **others
     ):
         forward = super()._get_per_token_logps_and_entropies
+        if self._is_on("padding_free"):
+            model = self._packed(model, input_ids)
         if self._planned is None and not self._is_on("trim_padding"):
             return forward(model, input_ids, attention_mask, logits_to_keep, batch_size, **others)
         whole = PassColumns(input_ids.size(1) - logits_to_keep, logits_to_keep)
@@ -171,6 +181,13 @@ class LeanPasses(GRPOTrainer):
             None if entropies[0] is None else put_back(entropies, order, shape),
             None if aux_losses[0] is None else torch.stack(aux_losses).mean(),
         )
+
+    def _packed(self, model: Any, input_ids: torch.Tensor) -> PackedModel:
+        if not self._keeps_packed_rows_apart:
+            with self.accelerator.autocast():
+                refuse_mixing(model, input_ids)
+            self._keeps_packed_rows_apart = True
+        return PackedModel(model)
 
     def _own_passes(self, attention_mask: torch.Tensor, whole: PassColumns, rows_per_pass: int) -> list[PassPart]:
         """Passes over a whole batch, the longest rows first."""

@@ -59,15 +59,17 @@ class MicroBatchPlan:
         """Tokens of the rows that are trained, of all that count in the loss; 1 where none does."""
         return max(1, self._tokens(self.rows)) / max(1, self._tokens(range(len(self.sizes))))
 
-    def counts(self, widths: list[int]) -> list[int]:
+    def counts(self, widths: list[int] | None) -> list[int]:
         """Rows, tokens and positions, trained and in all, to be summed and read by [`pass_metrics`].
 
         Args:
-            widths (`list[int]`): columns with which each part goes through the model.
+            widths (`list[int]`, *optional*): columns with which each part goes through the model; rows that are packed
+                have their own.
         """
         every = range(len(self.sizes))
-        passed = sum(len(part.rows) * width for part, width in zip(self.parts, widths, strict=True))
-        used = sum(self.sizes[row].columns.width for row in self.rows)
+        used = passed = sum(self.sizes[row].columns.width for row in self.rows)
+        if widths is not None:
+            passed = sum(len(part.rows) * width for part, width in zip(self.parts, widths, strict=True))
         return [len(self.rows), len(every), self._tokens(self.rows), self._tokens(every), used, passed]
 
     def _tokens(self, rows: Iterable[int]) -> int:

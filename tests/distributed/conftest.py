@@ -51,6 +51,7 @@ RUNS = {
     "budgets": {**run(4, [True], max_steps=2, **SGD), "endless": True},
 }
 ACCUMULATION = {"one_by_eight": accumulating(16, 1), "four_by_two": accumulating(16, 4)}
+ACCUMULATION["packed"] = accumulating(16, 4, padding_free=True)
 ACCUMULATION_OF_CROSS_ENTROPY = {
     "one_by_eight_cross_entropy": accumulating(16, 1, **CROSS_ENTROPY),
     "four_by_two_cross_entropy": accumulating(16, 4, **CROSS_ENTROPY),

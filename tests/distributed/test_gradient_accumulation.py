@@ -26,6 +26,11 @@ def test_four_micro_batches_of_two_make_the_step_of_one_of_eight(trained, start,
     assert_same_step(folder / f"one_by_eight{loss}", folder / f"four_by_two{loss}", start)
 
 
+@pytest.mark.parametrize("kind", SHARDINGS)
+def test_packed_micro_batches_make_the_same_step(trained, start, kind):
+    assert_same_step(trained(kind) / "one_by_eight", trained(kind) / "packed", start)
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_every_recipe_file_accumulates_the_same_step(trained, start, file):
     assert_same_step(trained("one") / "one_by_eight", trained(file[:5]) / file, start)

@@ -43,6 +43,8 @@ RUN_ELSEWHERE = {
     "python benchmarks/compute.py": ROOT / "tests" / "test_benchmark_scripts.py",
     "python benchmarks/generation_paths.py": ROOT / "tests" / "test_benchmark_scripts.py",
     "python benchmarks/gpu.py": ROOT / "tests" / "test_benchmark_scripts.py",
+    "python benchmarks/step_shares.py": ROOT / "tests" / "test_benchmark_scripts.py",
+    "python benchmarks/packing.py": ROOT / "tests" / "passes" / "test_packing.py",
 }
 # Flags under which a benchmark takes seconds
 A_STEP = ["--steps", "1", "--rounds", "1"]
