@@ -4,7 +4,9 @@
     python benchmarks/gpu.py --use_vllm --model HuggingFaceTB/SmolLM2-135M-Instruct --dataset openai/gsm8k
 
 The lab with the settings of its quickstart, and a small instruction model on GSM8K with those of
-recipes/gsm8k/prefix_rft.yaml, 50 steps each. Each run is a process of its own. Writes gpu.md, gpu.json and gpu.svg.
+recipes/gsm8k/prefix_rft.yaml. Then the same model on the completions of benchmarks/compute.py, of ragged lengths:
+nothing is sampled there, so a step is the training alone. 50 steps each. Each run is a process of its own. Writes
+gpu.md, gpu.json and gpu.svg.
 
     python benchmarks/gpu.py --device cpu --steps 2 --rollouts 8 --completion_length 64
 
@@ -22,11 +24,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import compute
 from _measuring import RECIPES, in_a_process, lab_config, recipe_config, step_clock
 
 
 RECIPE = RECIPES / "gsm8k" / "prefix_rft.yaml"
-TASKS = ("lab", "gsm8k")
+TASKS = ("lab", "gsm8k", "ragged", "ragged, 3 of 8")  # the last two as in compute.py
+MEAN_LENGTH, MICRO_BATCH = 256, 8  # tokens of a given completion, rows of a forward pass over them
 TRAINERS = ("GRPOTrainer", "PrefixGRPOTrainer")
 ENDS = 5  # steps, at most, whose mean is the reward at the start or the end of a run
 
@@ -82,6 +86,27 @@ def gsm8k_run(arguments: argparse.Namespace, folder: str) -> dict[str, Any]:
     }
 
 
+def given_completions(task: str, trainer_class: Any, arguments: argparse.Namespace, folder: str, clock: Any) -> Any:
+    """A trainer that is given completions of a distribution of lengths, all on-policy."""
+    from prefix_rft_trl.cli.launch.recipe import load_recipe
+
+    length = arguments.completion_length
+    settings = {
+        "per_device_train_batch_size": MICRO_BATCH,
+        "gradient_accumulation_steps": compute.ROLLOUTS // MICRO_BATCH,
+        **shared_settings(arguments, folder),
+        "use_vllm": False,
+    }
+    return compute.prepared_trainer(
+        trainer_class,
+        task,
+        length // compute.LONGEST if length else MEAN_LENGTH,
+        arguments.model or load_recipe(RECIPE)["model_name_or_path"],
+        [clock],
+        **settings,
+    )
+
+
 def measure(task: str, trainer_name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Seconds and rewards of each step, completion tokens of a step, peak of memory in MiB."""
     import torch
@@ -95,8 +120,11 @@ def measure(task: str, trainer_name: str, arguments: argparse.Namespace) -> dict
     trainer_class = getattr(trl if trainer_name == "GRPOTrainer" else prefix_rft_trl, trainer_name)
     with tempfile.TemporaryDirectory() as folder:
         clock = step_clock()
-        run = {"lab": lab_run, "gsm8k": gsm8k_run}[task](arguments, folder)
-        trainer = trainer_class(**run, callbacks=[clock])
+        if task in compute.DISTRIBUTIONS:
+            trainer = given_completions(task, trainer_class, arguments, folder, clock)
+        else:
+            run = {"lab": lab_run, "gsm8k": gsm8k_run}[task](arguments, folder)
+            trainer = trainer_class(**run, callbacks=[clock])
         trainer.train()
     logs = [line for line in trainer.state.log_history if "reward" in line]
     peak_of_process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -158,8 +186,8 @@ def draw(found: dict[str, Any], file: Path) -> None:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="what is trained (both)")
-    parser.add_argument("--model", help="for GSM8K: name on the Hub or folder (that of the recipe)")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="what is trained (all)")
+    parser.add_argument("--model", help="but for the lab: name on the Hub or folder (that of the recipe)")
     parser.add_argument("--dataset", help="for GSM8K: name on the Hub or file (that of the recipe)")
     parser.add_argument("--steps", type=int, default=50, help="of each run (50)")
     parser.add_argument("--rollouts", type=int, help="a step, a multiple of 8, without accumulation (of the recipes)")

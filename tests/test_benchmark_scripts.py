@@ -139,6 +139,72 @@ def test_processes_taking_turns_never_step_at_the_same_time(load, tmp_path):
         measuring.taking_turns(str(script), [["4"], ["0"]])
 
 
+def test_compute_of_each_setting_beside_the_lower_bound(load, tmp_path, capsys, monkeypatch):
+    script, output = load("compute"), tmp_path / "compute.json"
+    monkeypatch.setattr(script, "MODEL", script.MODEL | {"hidden_size": 16, "intermediate_size": 16})
+    small = ["--lengths", "ragged, 3 of 8", "--micro_batches", "8", "--mean_length", "8", "--steps", "1"]
+    script.main([*small, "--variants", *script.VARIANTS, "--output", str(output)])
+    found = json.loads(output.read_text())
+    ratios = {variant: run["8"] for variant, run in found["ratios"]["ragged, 3 of 8"].items()}
+    reference, all_off, *lean, hybrid, packed = (ratios[variant]["operations"] for variant in script.VARIANTS)
+    assert reference == all_off > max(lean)
+    assert lean == sorted(lean, reverse=True)
+    assert 1 <= lean[-1] == hybrid <= 1.25
+    assert packed > 1
+    assert max(run["memory"] for run in ratios.values()) <= 1.001
+    assert script.gradient_difference(found["runs"]) < 1e-5
+    on_policy, with_prefixes = (
+        found["runs"][variant]["ragged, 3 of 8"]["8"]["grad_norm"][0] for variant in (script.REFERENCE, script.HYBRID)
+    )
+    assert with_prefixes != pytest.approx(on_policy, rel=1e-3)
+    shown = capsys.readouterr().out.splitlines()
+    assert max(map(len, shown)) <= 80
+    assert [line.split()[1] for line in shown if line.startswith("lengths")] == ["time", "operations", "memory"]
+
+
+def test_operations_are_those_of_every_matrix_product_and_attention(load, monkeypatch):
+    script = load("compute")
+    hidden, feed_forward, layers, vocabulary = 32, 48, 2, 64
+    monkeypatch.setattr(
+        script,
+        "MODEL",
+        {
+            "vocab_size": vocabulary, "hidden_size": hidden, "intermediate_size": feed_forward,
+            "num_hidden_layers": layers, "num_attention_heads": 2, "num_key_value_heads": 2,
+        },
+    )  # fmt: skip
+    mean = 6
+    length = 24 + mean
+    weights = 6 * length * layers * (4 * hidden * hidden + 3 * hidden * feed_forward)
+    attention = 14 * length * length * hidden * layers  # 2 products forward, 5 backward
+    head = 8 * (length - 1) * hidden * vocabulary  # forward, again in the backward pass, and 2 gradients
+    bound = script.lower_bound("equal", script.parse(["--mean_length", str(mean)]))
+    assert bound == script.ROLLOUTS * (weights + attention + head)
+
+
+def test_ragged_lengths_are_log_normal_with_the_longest_four_times_the_mean(load):
+    script = load("compute")
+    lengths = script.completion_lengths("ragged", 96)
+    assert max(lengths) == 4 * 96
+    assert sum(lengths) / len(lengths) == pytest.approx(96, rel=0.01)
+    assert lengths != sorted(lengths)
+    assert lengths == script.completion_lengths("ragged", 96)
+
+
+def test_peak_allocation_is_of_what_lives_at_once(load):
+    load("_measuring")
+    from _counting import PeakAllocation
+
+    made_before = torch.zeros(1000, requires_grad=True)
+    with torch.no_grad(), PeakAllocation() as allocation:
+        for _ in range(3):
+            made_before.add(1).view(10, 100).mul_(2)
+    assert allocation.peak == 4000
+    with PeakAllocation() as allocation:
+        made_before.exp().exp().sum()  # autograd holds the inner one
+    assert allocation.peak == 2 * 4000 + 4
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="looks at what a CPU gives")
 def test_gpu_script_writes_table_curves_and_figures(load, tmp_path):
     script = load("gpu")
@@ -172,6 +238,15 @@ def test_gpu_script_trains_gsm8k_by_its_recipe(load, tmp_path):
     assert made["args"].max_completion_length == 320
     assert made["args"].generation_batch_size == 256
     assert made["args"].max_steps == 50
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="looks at what a CPU gives")
+def test_gpu_script_trains_on_given_completions(load, base_model):
+    script = load("gpu")
+    small = ["--device", "cpu", "--steps", "1", "--rollouts", "16", "--completion_length", "32", "--model", base_model]
+    measured = [script.measure("ragged, 3 of 8", name, script.parse(small)) for name in script.TRAINERS]
+    assert measured[0]["tokens"] == measured[1]["tokens"]
+    assert 16 * 4 < measured[0]["tokens"][0] < 16 * 32
 
 
 def test_failed_measurement_says_why(load, tmp_path):

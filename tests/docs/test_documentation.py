@@ -40,6 +40,7 @@ RUN_ELSEWHERE = {
     "prefix-rft compare my": OWN_DATA,
     "prefix-rft train --config my/": OWN_DATA,
     "python -m prefix_rft_trl.lab.pretrain": ROOT / "tests" / "lab" / "test_pretrain.py",
+    "python benchmarks/compute.py": ROOT / "tests" / "test_benchmark_scripts.py",
     "python benchmarks/generation_paths.py": ROOT / "tests" / "test_benchmark_scripts.py",
     "python benchmarks/gpu.py": ROOT / "tests" / "test_benchmark_scripts.py",
     "python benchmarks/step_shares.py": ROOT / "tests" / "test_benchmark_scripts.py",
