@@ -41,7 +41,7 @@ class PrefixGRPOConfig(GRPOConfig):
 
         num_prefix_generations (`int`, *optional*, defaults to `1`):
             Number of hybrid rollouts among the `num_generations` of a prompt, from 0 to all of them. With 0 the
-            trainer is [`~trl.GRPOTrainer`], bit for bit. Paper: 1 of 8.
+            trainer is [`~trl.GRPOTrainer`], to rounding. Paper: 1 of 8.
         demonstration_column (`str`, *optional*, defaults to `"completion"`):
             Dataset column with the demonstrations: text, messages, or a list of either, of which one is drawn for each
             hybrid rollout. Rows without a demonstration train as plain GRPO.
@@ -112,6 +112,20 @@ class PrefixGRPOConfig(GRPOConfig):
         prefix_loss_coef (`float`, *optional*, defaults to `0.001`):
             Coefficient of `"cross_entropy"`. UFT: 0.001.
 
+        > Parameters that control what a training step computes
+
+        trim_padding (`bool`, *optional*, defaults to `True`):
+            Whether each forward pass is as wide as its own rows need, prompts and completions, instead of as wide as
+            the longest of the generation batch. Models whose results depend on that width are passed as in TRL.
+        group_rollouts_by_length (`bool`, *optional*, defaults to `True`):
+            Whether the rollouts of an optimizer step are divided among its micro-batches by length. Not with
+            `loss_type="bnpo"`, an entropy bonus, `top_entropy_quantile`, or a router loss: their values depend on
+            which rollouts share a micro-batch. So does the selection of prefix tokens by `"top_entropy"`,
+            `"bottom_entropy"` and `"random"`.
+        skip_zero_weight_rollouts (`bool`, *optional*, defaults to `True`):
+            Whether rollouts that carry no gradient, such as those of a group with equal rewards, are left out of the
+            passes with gradient. Not with `beta` or one of the settings above, which need them.
+
         > Parameters that control logging
 
         log_all (`bool`, *optional*, defaults to `False`):
@@ -150,6 +164,10 @@ class PrefixGRPOConfig(GRPOConfig):
     prefix_loss_type: str = "ppo"
     prefix_shaping_gamma: float = 0.1
     prefix_loss_coef: float = 0.001
+
+    trim_padding: bool = True
+    group_rollouts_by_length: bool = True
+    skip_zero_weight_rollouts: bool = True
 
     log_all: bool = False
 

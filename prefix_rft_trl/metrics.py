@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from accelerate import Accelerator
 
 from .rewards.answers import answer_as_word
 from .rollouts import RolloutBatch
@@ -14,15 +15,13 @@ def token_sums(
     selected: torch.Tensor,
     sampled_mask: torch.Tensor,
     entropies: torch.Tensor,
-    prefix_advantages: torch.Tensor,
 ) -> torch.Tensor:
-    """Sums over the tokens of a forward batch, to be reduced over processes and read by [`token_metrics`].
+    """Sums over the tokens of a forward batch, to be added up over a step and its processes for [`token_metrics`].
 
     Args:
         prefix_mask, selected, sampled_mask (`torch.Tensor`): boolean, shape (batch, tokens): prefix tokens, those of
             them that are trained, and tokens that the policy sampled.
         entropies (`torch.Tensor`): shape (batch, tokens), in nats.
-        prefix_advantages (`torch.Tensor`): shape (batch,).
     """
     return torch.stack(
         [
@@ -32,24 +31,49 @@ def token_sums(
             (entropies * selected).sum(),
             (entropies * (prefix_mask & ~selected)).sum(),
             (entropies * sampled_mask).sum(),
-            (prefix_advantages.unsqueeze(1) * prefix_mask).sum(),
-            torch.tensor(len(prefix_mask), device=prefix_mask.device),
         ]
     ).float()
 
 
-def token_metrics(sums: torch.Tensor) -> dict[str, float]:
-    """Metrics of a forward batch; NaN where nothing was counted, which TRL leaves out of its averages."""
-    prefix, selected, sampled, entropy_selected, entropy_others, entropy_sampled, advantage, rollouts = sums.tolist()
+def token_metrics(sums: torch.Tensor, rollouts: int) -> dict[str, float]:
+    """Metrics of an optimizer step; NaN where nothing was counted, which TRL leaves out of its averages.
+
+    Args:
+        sums (`torch.Tensor`): [`token_sums`] of the step, over all processes.
+        rollouts (`int`): of the step, over all processes.
+    """
+    prefix, selected, sampled, entropy_selected, entropy_others, entropy_sampled = sums.tolist()
     return {
-        "prefix/advantage": _ratio(advantage, prefix),
-        "prefix/trained_token_share": _ratio(selected, selected + sampled),
-        "prefix/trained_tokens": _ratio(selected, rollouts),
-        "prefix/kept_share": _ratio(selected, prefix),
-        "prefix/entropy_kept": _ratio(entropy_selected, selected),
-        "prefix/entropy_dropped": _ratio(entropy_others, prefix - selected),
-        "policy_entropy": _ratio(entropy_sampled, sampled),
+        "prefix/trained_token_share": ratio(selected, selected + sampled),
+        "prefix/trained_tokens": ratio(selected, rollouts),
+        "prefix/kept_share": ratio(selected, prefix),
+        "prefix/entropy_kept": ratio(entropy_selected, selected),
+        "prefix/entropy_dropped": ratio(entropy_others, prefix - selected),
+        "policy_entropy": ratio(entropy_sampled, sampled),
     }
+
+
+class TokenSums:
+    """Sums over the tokens of an optimizer step's forward batches, divided when it ends."""
+
+    def __init__(self) -> None:
+        self._sums: torch.Tensor | None = None
+
+    def add(self, *masks_and_entropies: torch.Tensor) -> None:
+        """Adds the [`token_sums`] of a forward batch."""
+        sums = token_sums(*masks_and_entropies)
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def take_metrics(self, accelerator: Accelerator, rollouts: int) -> dict[str, float]:
+        """[`token_metrics`] over all processes, none if nothing was added, and starts anew.
+
+        Args:
+            rollouts (`int`): of the step, in this process.
+        """
+        if self._sums is None:
+            return {}
+        sums, self._sums = accelerator.reduce(self._sums, reduction="sum"), None
+        return token_metrics(sums, rollouts * accelerator.num_processes)
 
 
 def rollout_rows(
@@ -128,5 +152,6 @@ def _mean(values: torch.Tensor) -> float:
     return values.float().nanmean().item()
 
 
-def _ratio(numerator: float, denominator: float) -> float:
+def ratio(numerator: float, denominator: float) -> float:
+    """NaN where nothing was counted."""
     return numerator / denominator if denominator else float("nan")

@@ -20,7 +20,8 @@ from .method.advantages import on_policy_baseline_advantages, total_rewards
 from .method.demonstrations import Message, demonstration_ids
 from .method.prefixes import NO_PREFIX, Assignment, Prefix, token_noise
 from .method.token_weights import prefix_token_mask
-from .metrics import completion_columns, rollout_metrics, rollout_rows, token_metrics, token_sums
+from .metrics import TokenSums, completion_columns, ratio, rollout_metrics, rollout_rows
+from .passes.lean_passes import LeanPasses
 from .rollouts import RolloutBatch, cut_prefix, plan_batch
 from .run.completions import CompletionsPrinter
 from .run.exact_resume import ExactResume
@@ -35,15 +36,16 @@ from .sampling.vllm_server import fail_together
 from .utils.patching import replaced
 
 
-class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, GRPOTrainer):
+class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, LeanPasses):
     """
     Trainer for Prefix-RFT (Huang et al., 2025, https://huggingface.co/papers/2507.01679).
 
     Some of the rollouts of a prompt start with a prefix of a demonstration, which the policy continues. They enter the
     group like the others; their prefix tokens are trained as off-policy targets, only where the policy is uncertain.
 
-    It takes the arguments of [`~trl.GRPOTrainer`]. Given a [`~trl.GRPOConfig`], or `num_prefix_generations=0`, it is
-    that trainer, bit for bit, as long as rewards are finite; an adapter's base is kept (`sampling.adapter_sync`).
+    It takes the arguments of [`~trl.GRPOTrainer`]. Given a [`~trl.GRPOConfig`] it is that trainer, bit for bit, as
+    long as rewards are finite, and with `num_prefix_generations=0` to rounding (`passes.lean_passes`); an adapter's
+    base is kept (`sampling.adapter_sync`).
 
     Example:
 
@@ -91,7 +93,7 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, GRPOTrainer):
             name = model if isinstance(model, str) else get_config_model_id(model.config)
             args = PrefixGRPOConfig(f"{name.split('/')[-1]}-Prefix-RFT")
         self.num_prefix_generations = getattr(args, "num_prefix_generations", 0)
-        self.rollout_batch = RolloutBatch.on_policy(0)
+        self.rollout_batch, self._token_sums = RolloutBatch.on_policy(0), TokenSums()
         if not self.num_prefix_generations:
             self._tag_names, self._name, self._paper = GRPOTrainer._tag_names, GRPOTrainer._name, GRPOTrainer._paper
         given = check_arguments(model, reward_funcs, args, train_dataset, *others, **named)
@@ -194,41 +196,46 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, GRPOTrainer):
             "advantages": advantages,
             "num_prefix_tokens": self.accelerator.gather(prefix_mask.sum()).sum(),
         }
+        total_advantage = self.accelerator.reduce((prefix_advantages[:, None] * prefix_mask).sum(), reduction="sum")
+        self._append_metrics({"prefix/advantage": ratio(total_advantage.item(), tensors["num_prefix_tokens"].item())})
         if self.args.prefix_selection == "random":
             tensors["prefix_noise"] = token_noise(self.rollout_batch.assignments, lengths, prefix_mask.size(1))
-        if (ratio := outputs.get("importance_sampling_ratio")) is not None:
+        if (correction := outputs.get("importance_sampling_ratio")) is not None:
             # It corrects for the engine that sampled the continuation, so prefix tokens are neither scaled nor dropped
-            tensors["importance_sampling_ratio"] = torch.where(prefix_mask, 1.0, ratio)
+            tensors["importance_sampling_ratio"] = torch.where(prefix_mask, 1.0, correction)
         return tensors
 
     def _advantages(self, group_advantages: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self.args.prefix_advantage == "group":
             return group_advantages, group_advantages
-        prefix_advantages, advantages = on_policy_baseline_advantages(
-            self.args.prefix_advantage,
-            self.rollout_batch.rewards,
-            self.accelerator.gather(lengths) > 0,
-            self.num_generations,
-        )
-        # The log is a deque of one generation batch: this replaces the group's advantages, which are not trained on
+        found = self.rollout_batch.rewards, self.accelerator.gather(lengths) > 0, self.num_generations
+        prefix_advantages, advantages = on_policy_baseline_advantages(self.args.prefix_advantage, *found)
+        # The log holds one generation batch: this replaces the group's advantages, which are not trained on
         self._logs["advantages"].extend(advantages.tolist())
         process = self.accelerator.process_index
         return prefix_advantages.view(-1, len(lengths))[process], advantages.view(-1, len(lengths))[process]
+
+    def _trained_tokens(self, batch: dict[str, Any]) -> torch.Tensor:
+        trained = super()._trained_tokens(batch)
+        return self.args.prefix_token_rule.trained_tokens(batch, trained) if "prefix_mask" in batch else trained
 
     # Clipping, ratio and loss: TRL's loss, with a weight for each prefix token. The weights need the entropies of the
     # loss's forward pass, and TRL reads the advantages after that pass, so they are set in between.
 
     def training_step(self, *args: Any, **named: Any) -> torch.Tensor:
         loss = super().training_step(*args, **named)
-        if self.num_prefix_generations and not self._has_weighted_prefixes:
-            warn_of_another_loss(type(self).__name__)
-            self._has_weighted_prefixes = True  # once is enough
+        if self.num_prefix_generations and self.accelerator.sync_gradients:
+            rollouts = self._train_batch_size * self.current_gradient_accumulation_steps
+            self._append_metrics(self._token_sums.take_metrics(self.accelerator, rollouts))
+            if not self._has_weighted_prefixes:
+                warn_of_another_loss(type(self).__name__)
+            self._has_weighted_prefixes = True  # one warning is enough
         return loss
 
     def _compute_loss(self, model, inputs: dict[str, Any]) -> torch.Tensor:
         if "prefix_mask" not in inputs:
             return super()._compute_loss(model, inputs)
-        inputs, forward = dict(inputs), self._get_per_token_logps_and_entropies
+        inputs, forward = inputs | {"prefix_loss": 0.0}, self._get_per_token_logps_and_entropies
 
         def forward_and_weight(*args, **kwargs):
             logps, entropies, aux_loss = forward(*args, **kwargs)
@@ -244,15 +251,10 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, GRPOTrainer):
         rule, prefix_mask, detached = self.args.prefix_token_rule, inputs["prefix_mask"], entropies.detach()
         selected = rule.select(inputs.get("prefix_noise", detached), prefix_mask, self.get_high_entropy_mask)
         sampled = inputs["completion_mask"].bool() & ~prefix_mask
-        sums = token_sums(prefix_mask, selected, sampled, detached, inputs["prefix_advantages"])
-        self._append_metrics(token_metrics(self.accelerator.reduce(sums, reduction="sum")))
+        self._token_sums.add(prefix_mask, selected, sampled, detached)
         # `num_prefix_tokens` spans the generation batch of all processes: scale it to what one loss averages over
         window = self.current_gradient_accumulation_steps / self.args.steps_per_generation
         fraction = window / self.accelerator.num_processes
         logps, entropies, updates = rule.apply(inputs, logps, entropies, selected, fraction)
         inputs |= updates
         return logps, entropies
-
-    def _append_metrics(self, metrics: dict[str, float]) -> None:
-        for name, value in metrics.items():
-            self._metrics["train"][name].append(value)

@@ -183,6 +183,17 @@ class PrefixTokenRule:
         """
         return SELECTIONS[self.selection](scores, prefix_mask, self.quantile, high_entropy_mask)
 
+    def trained_tokens(self, batch: Mapping[str, torch.Tensor], trained: torch.Tensor) -> torch.Tensor:
+        """Tokens whose weight is not zero, whichever prefix tokens are selected.
+
+        Args:
+            batch (`Mapping`): with `prefix_mask` and `prefix_advantages`.
+            trained (`torch.Tensor`): boolean, shape (batch, tokens), those that the policy loss alone trains.
+        """
+        beta = batch["prefix_advantages"] if self.loss_type != CROSS_ENTROPY else torch.tensor(self.coef)
+        is_trained = (beta != 0).view(-1, 1) & torch.tensor(self.selection != "none", device=trained.device)
+        return torch.where(batch["prefix_mask"], is_trained.to(trained.device), trained)
+
     def apply(
         self,
         batch: Mapping[str, torch.Tensor],

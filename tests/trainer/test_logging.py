@@ -1,6 +1,7 @@
 """What a run shows: the metrics, the completions table, its printed form, the model card."""
 
 import math
+from copy import copy
 
 import numpy as np
 import pandas as pd
@@ -83,8 +84,9 @@ def test_trained_prefix_tokens_are_counted_a_rollout(one_step, monkeypatch, sett
     trained, weigh = [], PrefixGRPOTrainer._apply_prefix_weights
 
     def watch(trainer, inputs, logps, entropies):
-        leaf = logps.detach().requires_grad_()
+        leaf, sums = logps.detach().requires_grad_(), copy(trainer._token_sums)
         weighed = weigh(trainer, inputs, leaf, entropies)
+        trainer._token_sums = sums  # this pass is looked at, not counted
         (gradient,) = torch.autograd.grad(weighed[0].sum() + inputs["prefix_loss"], leaf, retain_graph=True)
         places = torch.arange(leaf.size(1)) < inputs["prefix_lengths"].unsqueeze(1)
         trained.append(((gradient != 0) & places).sum().item() / len(leaf))

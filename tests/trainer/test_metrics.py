@@ -15,7 +15,7 @@ NAN = float("nan")
 def test_token_metrics_without_any_prefix_are_left_out_of_the_log(sampled):
     entropies, nothing = torch.tensor([[0.5, 1.0, 3.0]]), torch.zeros(1, 3, dtype=torch.bool)
     sampled_mask = torch.tensor([[sampled, sampled, False]])
-    found = token_metrics(token_sums(nothing, nothing, sampled_mask, entropies, torch.tensor([0.7])))
+    found = token_metrics(token_sums(nothing, nothing, sampled_mask, entropies), rollouts=1)
     numbers = {name: value for name, value in found.items() if not math.isnan(value)}
     of_sampled = {"prefix/trained_token_share": 0.0, "policy_entropy": 0.75}
     assert numbers == {"prefix/trained_tokens": 0.0, **(of_sampled if sampled else {})}

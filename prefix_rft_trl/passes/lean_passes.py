@@ -1,0 +1,186 @@
+"""A GRPOTrainer whose forward passes hold what teaches: rows with a gradient, of similar length, at their own width.
+
+TRL pads a generation batch once, to its longest prompt and completion, shuffles it, and cuts it into micro-batches.
+Here the rows of each optimizer step are arranged anew after that shuffle. A micro-batch keeps its number of rows, so
+the normalizers of TRL's loss stay what they were; rows without a gradient are in its tensors, not in its pass.
+"""
+
+from collections import defaultdict
+from math import gcd
+from typing import Any
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from trl import GRPOTrainer
+
+from prefix_rft_trl.utils.patching import replaced
+
+from .batches import joined, picked, some, without_tokens
+from .columns import PassColumns, put_back, row_lengths
+from .planning import ForwardPass, RolloutSize, pass_metrics, rows_of_passes
+from .positions import ignores_left_padding, ignores_width
+
+
+# Losses that are a sum over rows, each divided by what does not depend on the other rows of its micro-batch
+SUMS_OVER_ROWS = ("dr_grpo", "grpo", "sapo", "luspo", "dapo", "cispo", "vespo")
+OF_ROWS = ("token_type_ids", "mm_token_type_ids")  # further arguments of a pass that are as wide as its tokens
+
+
+class LeanPasses(GRPOTrainer):
+    """Mixin for a [`~trl.GRPOTrainer`] with the settings `trim_padding`, `group_rollouts_by_length` and
+    `skip_zero_weight_rollouts`. Those that its arguments do not have are off."""
+
+    _buffered_inputs: list[dict[str, Any]] | None
+    _planned: tuple[list[int], PassColumns] | None = None
+
+    def _is_on(self, setting: str) -> bool:
+        return getattr(self.args, setting, False)
+
+    # Plan: which rows the next steps pass through the model together
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        is_lean = any(map(self._is_on, ("trim_padding", "group_rollouts_by_length", "skip_zero_weight_rollouts")))
+        is_new = self.model.training and self._buffered_inputs is not before
+        if not (is_lean and is_new and self._buffered_inputs) or "pixel_values" in inputs:
+            return inputs
+        self._buffered_inputs = self._plan(self._buffered_inputs)
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _plan(self, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        # So many micro-batches belong to the same optimizer step, in each iteration over the generation batch
+        together = gcd(self.args.gradient_accumulation_steps, len(batches))
+        planned = [
+            batch_and_pass
+            for start in range(0, len(batches), together)
+            for batch_and_pass in self._plan_step(joined(batches[start : start + together]), together)
+        ]
+        whole = PassColumns(batches[0]["prompt_ids"].size(1), batches[0]["completion_ids"].size(1))
+        columns = [self._own_columns(forward_pass.columns, whole) for _, forward_pass in planned]
+        counts = [part.counts(own.width) for (_, part), own in zip(planned, columns, strict=True)]
+        # Processes wait for each other in every loss, so a pass is left out of all of them, or of none
+        totals = self.accelerator.reduce(torch.tensor(counts, device=self.accelerator.device).float(), reduction="sum")
+        self._append_metrics(pass_metrics(totals.sum(dim=0).tolist()))
+        return [
+            batch
+            | {
+                "pass_rows": forward_pass.rows,
+                "pass_columns": [own.prompt, own.completion],
+                "is_trained_anywhere": trained > 0,
+                "trained_share": forward_pass.trained_share,
+            }
+            for (batch, forward_pass), own, trained in zip(planned, columns, totals[:, 0].tolist(), strict=True)
+        ]
+
+    def _plan_step(self, rollouts: dict[str, Any], passes: int) -> list[tuple[dict[str, Any], ForwardPass]]:
+        lengths = row_lengths(
+            torch.cat([rollouts["prompt_mask"], rollouts["completion_mask"]], dim=1),
+            rollouts["completion_ids"].size(1),
+        )
+        tokens = self._loss_mask(rollouts).sum(dim=1)
+        is_trained = torch.ones_like(tokens)
+        if self._leaves_rows_out:
+            is_trained = self._trained_tokens(rollouts).any(dim=1)
+            rollouts = without_tokens(rollouts, ~is_trained)
+        sizes = RolloutSize.read(torch.stack([is_trained.long(), tokens, *lengths.T], dim=1).tolist())
+        by_length = self._is_on("group_rollouts_by_length") and self._is_sum_over_rows
+        return [
+            (picked(rollouts, rows), ForwardPass.of([sizes[row] for row in rows]))
+            for rows in rows_of_passes(sizes, passes, by_length)
+        ]
+
+    @staticmethod
+    def _loss_mask(batch: dict[str, Any]) -> torch.Tensor:
+        return batch["completion_mask"] * batch.get("tool_mask", 1)
+
+    def _trained_tokens(self, batch: dict[str, Any]) -> torch.Tensor:
+        """Tokens whose weight in the policy loss is not zero, boolean, shape (rollouts, tokens)."""
+        weights = self._loss_mask(batch) * batch["advantages"].view(len(batch["advantages"]), -1)
+        if self.loss_type != "vespo":  # there the ratio is in an exponent
+            weights = weights * batch.get("importance_sampling_ratio", 1)
+        return weights != 0
+
+    @property
+    def _has_policy_loss_alone(self) -> bool:
+        return not (self._entropy_bonus_enabled or self.aux_loss_enabled or self.top_entropy_quantile < 1.0)
+
+    @property
+    def _leaves_rows_out(self) -> bool:
+        return self._is_on("skip_zero_weight_rollouts") and self._has_policy_loss_alone and self.beta == 0.0
+
+    @property
+    def _is_sum_over_rows(self) -> bool:
+        return self.loss_type in SUMS_OVER_ROWS and self._has_policy_loss_alone
+
+    def _append_metrics(self, metrics: dict[str, float]) -> None:
+        for name, value in metrics.items():
+            self._metrics["train"][name].append(value)
+
+    # Passes: cut before the model, put back after it
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        if "pass_rows" not in inputs:
+            return super()._compute_loss(model, inputs)
+        is_trained = inputs["is_trained_anywhere"]
+        if not is_trained and self._may_leave_out_pass(model):
+            return torch.zeros((), device=self.accelerator.device, requires_grad=True)
+        planned = inputs["pass_rows"] or [0], PassColumns(*inputs["pass_columns"])
+        # Metrics of no row are zeros, which would count as if they were measured
+        metrics = self._metrics if is_trained else {"train": defaultdict(list)}
+        with replaced(self, "_metrics", metrics), replaced(self, "_planned", planned):
+            loss = super()._compute_loss(model, inputs)
+        return loss * inputs["trained_share"] if self.loss_type == "bnpo" else loss
+
+    def _may_leave_out_pass(self, model: Any) -> bool:
+        """Whether it takes no pass to gather shards, to reduce gradients, or to have gradients at all."""
+        is_whole = self.accelerator.distributed_type == "NO" or isinstance(model, DistributedDataParallel)
+        reduces_each = self.accelerator.gradient_state.plugin_kwargs.get("sync_each_batch", False)
+        return is_whole and not reduces_each and not self.accelerator.sync_gradients
+
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, **others
+    ):
+        forward = super()._get_per_token_logps_and_entropies
+        if self._planned is None and not self._is_on("trim_padding"):
+            return forward(model, input_ids, attention_mask, logits_to_keep, batch_size, **others)
+        whole = PassColumns(input_ids.size(1) - logits_to_keep, logits_to_keep)
+        in_batches = batch_size is not None and others.get("pixel_values") is None
+        rows_per_pass = batch_size if in_batches else len(input_ids)
+        passes = [self._planned] if self._planned else self._own_passes(attention_mask, whole, rows_per_pass)
+        wide = {name: others[name] for name in OF_ROWS if others.get(name) is not None}
+
+        def pass_through(rows: list[int], columns: PassColumns) -> tuple[torch.Tensor | None, ...]:
+            ids, mask, *further = (
+                columns.cut(some(tensor, rows), whole) for tensor in (input_ids, attention_mask, *wide.values())
+            )
+            cut = dict(zip(wide, further, strict=True))
+            return forward(model, ids, mask, columns.completion, batch_size, **others | cut)
+
+        results = [pass_through(*planned) for planned in passes]
+        logps, entropies, aux_losses = map(list, zip(*results, strict=True))
+        order, shape = [row for rows, _ in passes for row in rows], (len(input_ids), logits_to_keep)
+        return (
+            put_back(logps, order, shape),
+            None if entropies[0] is None else put_back(entropies, order, shape),
+            None if aux_losses[0] is None else torch.stack(aux_losses).mean(),
+        )
+
+    def _own_passes(
+        self, attention_mask: torch.Tensor, whole: PassColumns, rows_per_pass: int
+    ) -> list[tuple[list[int], PassColumns]]:
+        """Rows and columns of passes over a whole batch, the longest rows first."""
+        lengths = [PassColumns(*row) for row in row_lengths(attention_mask, whole.completion).tolist()]
+        order = list(range(len(lengths)))
+        if rows_per_pass < len(order):
+            order.sort(key=lambda row: -lengths[row].width)
+        parts = [order[start : start + rows_per_pass] for start in range(0, len(order), rows_per_pass)]
+        return [(rows, self._own_columns(PassColumns.of_all(lengths[row] for row in rows), whole)) for rows in parts]
+
+    def _own_columns(self, columns: PassColumns, whole: PassColumns) -> PassColumns:
+        """PassColumns of a pass, of those that its rows use and those that its batch has."""
+        config = self.model.config
+        if not (self._is_on("trim_padding") and ignores_width(config)):
+            return whole
+        prompt = columns.prompt if ignores_left_padding(config) else whole.prompt
+        return PassColumns(prompt, columns.completion).rounded(self.pad_to_multiple_of, whole)

@@ -1,0 +1,83 @@
+"""The plan of a forward pass: which rows of a micro-batch go through the model, and at which width."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .arrangement import arrange
+from .columns import PassColumns
+
+
+@dataclass(frozen=True)
+class RolloutSize:
+    """What a rollout costs: whether it is trained, its tokens that count in the loss, and the columns that it uses."""
+
+    is_trained: bool
+    tokens: int
+    columns: PassColumns
+
+    @classmethod
+    def read(cls, rows: list[list[int]]) -> list["RolloutSize"]:
+        """From rows of (is trained, tokens, columns of the prompt, columns of the completion)."""
+        return [cls(bool(trained), tokens, PassColumns(*columns)) for trained, tokens, *columns in rows]
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """Rows of a micro-batch that go through the model, none where none is trained, and their width."""
+
+    rows: list[int]
+    columns: PassColumns
+    sizes: list[RolloutSize]
+
+    @classmethod
+    def of(cls, sizes: list[RolloutSize]) -> "ForwardPass":
+        rows = [row for row, size in enumerate(sizes) if size.is_trained]
+        return cls(rows, PassColumns.of_all(sizes[row].columns for row in rows), sizes)
+
+    @property
+    def trained_share(self) -> float:
+        """Tokens of the rows that are trained, of all that count in the loss; 1 where none does."""
+        return max(1, self._tokens(self.rows)) / max(1, self._tokens(range(len(self.sizes))))
+
+    def counts(self, width: int) -> list[int]:
+        """Rows, tokens and positions, trained and in all, to be summed and read by [`pass_metrics`].
+
+        Args:
+            width (`int`): columns with which the rows go through the model.
+        """
+        every = range(len(self.sizes))
+        used = sum(self.sizes[row].columns.width for row in self.rows)
+        rows, tokens = [len(self.rows), len(every)], [self._tokens(self.rows), self._tokens(every)]
+        return [*rows, *tokens, used, len(self.rows) * width]
+
+    def _tokens(self, rows: Iterable[int]) -> int:
+        return sum(self.sizes[row].tokens for row in rows)
+
+
+def pass_metrics(counts: Iterable[float]) -> dict[str, float]:
+    """Shares of rows and tokens that are trained, and of padding in what the model is given, from summed counts."""
+    rows, all_rows, tokens, all_tokens, used, passed = counts
+    return {
+        "compute/rows": rows / all_rows,
+        "compute/tokens": tokens / max(1, all_tokens),
+        "compute/padding": 1 - used / passed if passed else 0.0,
+    }
+
+
+def rows_of_passes(sizes: list[RolloutSize], passes: int, by_length: bool) -> list[list[int]]:
+    """Divides the rollouts of an optimizer step among its micro-batches, all of the same size.
+
+    Args:
+        sizes (`list[RolloutSize]`): of each rollout.
+        passes (`int`): micro-batches of the step.
+        by_length (`bool`): whether similar ones go together; those that are not trained then fill up.
+    """
+    rows, number = list(range(len(sizes))), len(sizes) // passes
+    if not by_length:
+        return [rows[start : start + number] for start in rows[::number]]
+    trained = [row for row in rows if sizes[row].is_trained]
+    others = [row for row in rows if not sizes[row].is_trained]
+    groups = arrange([sizes[row].columns for row in trained], passes, number)
+    return [
+        [trained[place] for place in group] + [others.pop() for _ in range(number - len(group))] for group in groups
+    ]
