@@ -142,7 +142,10 @@ def test_correction_for_the_sampler_leaves_the_prefix_alone(make_trainer, serve,
 # Plain GRPO
 
 
-@pytest.mark.parametrize("settings", [{"config_class": GRPOConfig}, {"num_prefix_generations": 0}], ids=str)
+AS_TRL = dict.fromkeys(("trim_padding", "group_rollouts_by_length", "skip_zero_weight_rollouts"), False)
+
+
+@pytest.mark.parametrize("settings", [{"config_class": GRPOConfig}, {"num_prefix_generations": 0} | AS_TRL], ids=str)
 def test_without_hybrid_rollouts_it_is_grpo_bit_for_bit(train, settings):
     plain, ours = (train(trainer, max_steps=3, **settings) for trainer in (GRPOTrainer, PrefixGRPOTrainer))
     after = dict(ours.trainer.model.named_parameters())

@@ -18,13 +18,16 @@ SIGNATURES = {
     "_calculate_rewards": ["inputs", "prompts", "completions", "completion_ids_list"],
     "_log_completion_extra": ["column", "values"],
     "_compute_loss": ["model", "inputs"],
+    "_prepare_inputs": ["generation_batch"],
     "get_high_entropy_mask": ["entropies", "mask", "threshold"],
     "_set_signature_columns_if_needed": [],
     "log": ["logs", "start_time"],
 }
 ATTRIBUTES = [
-    "_is_vlm", "_logs", "_metrics", "_tokenizer", "chat_template", "chat_template_kwargs", "eos_token_ids",
-    "log_completions", "max_completion_length", "num_completions_to_print", "num_generations", "reward_weights",
+    "_buffered_inputs", "_entropy_bonus_enabled", "_is_vlm", "_logs", "_metrics", "_step", "_tokenizer",
+    "aux_loss_enabled", "beta", "chat_template", "chat_template_kwargs", "eos_token_ids", "log_completions",
+    "loss_type", "max_completion_length", "num_completions_to_print", "num_generations", "pad_to_multiple_of",
+    "reward_weights", "top_entropy_quantile",
 ]  # fmt: skip
 # In the order of one step: the plan, what the sampler is given, what it gave, the rewards, the loss, its forward pass
 STATIONS = [
@@ -52,6 +55,11 @@ def after_a_step(make_plain):
 @pytest.mark.parametrize(("seam", "parameters"), SIGNATURES.items(), ids=SIGNATURES)
 def test_method_still_has_its_signature(seam, parameters):
     assert list(inspect.signature(getattr(GRPOTrainer, seam)).parameters)[1:] == parameters, f"TRL moved {seam}"
+
+
+def test_forward_pass_still_begins_with_its_arguments():
+    parameters = list(inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters)[1:6]
+    assert parameters == ["model", "input_ids", "attention_mask", "logits_to_keep", "batch_size"]
 
 
 def test_constructor_still_has_its_arguments():
