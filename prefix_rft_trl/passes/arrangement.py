@@ -12,7 +12,9 @@ TOLERATED_PADDING = 1.05  # of the least that is possible, for the sake of fewer
 
 
 def arrange(lengths: list[PassColumns], passes: int, rows_per_pass: int) -> list[list[int]]:
-    """Divides rows among passes: the longest together and first, the passes without rows before them.
+    """Divides rows among passes, from the shortest rows to the longest, after the passes without rows.
+
+    The last pass has the longest rows on every process, so that processes wait little for each other.
 
     Args:
         lengths (`list[PassColumns]`): of each row.
@@ -23,7 +25,7 @@ def arrange(lengths: list[PassColumns], passes: int, rows_per_pass: int) -> list
         `list[list[int]]`: indices of the rows of each pass, as few passes as keep the positions that go through the
         model within 5% of the least.
     """
-    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row].width, -lengths[row].completion, row))
+    order = sorted(range(len(lengths)), key=lambda row: (lengths[row].width, lengths[row].completion, row))
     sizes = group_sizes([lengths[row] for row in order], passes, rows_per_pass)
     ends = np.cumsum(sizes).tolist()
     groups = [order[end - size : end] for size, end in zip(sizes, ends, strict=True)]

@@ -44,7 +44,7 @@ def test_groups_hold_each_row_once_and_little_padding(lengths, passes, rows_per_
     assert groups == sorted(groups, key=bool)  # those without rows come first
     order = [row for group in groups for row in group]
     widths = [lengths[row].width for row in order]
-    assert widths == sorted(widths, reverse=True)
+    assert widths == sorted(widths)
     in_order = [lengths[row] for row in order]
     least = {
         number: min(
