@@ -88,17 +88,16 @@ def as_configured(name: str) -> dict[str, dict[str, Any]]:
 
 
 LEAN = ("trim_padding", "group_rollouts_by_length", "skip_zero_weight_rollouts")
-ADAM = {"optim": "adamw_torch", "adam_epsilon": 1e-3, "weight_decay": 0.1, "learning_rate": 1e-2}
-SLOWER = {**CROSS_ENTROPY, "learning_rate": 0.1}
+ADAM = {"optim": "adamw_torch", "adam_epsilon": 1e-3, "weight_decay": 0.1, "learning_rate": 1e-3}
 LEAN_CASES = {
     # Nothing to train on the first process; then on none of them; then in one group of each
     "idle": {
         **accumulating(16, 2, shuffle_dataset=False, max_steps=3, **ADAM),
         "live": [False, False, True, True, *[False] * 4, True, False, False, True],
     },
-    # An epoch that ends within a window, and every generation batch trained on twice
-    "reused": {
-        **accumulating(40, 10, steps_per_generation=6, num_iterations=2, loss_type="dapo", max_steps=4, **SLOWER),
+    # A generation batch of two steps, of four micro-batches and two, at which its epoch ends
+    "uneven_steps": {
+        **accumulating(32, 4, steps_per_generation=6, loss_type="dapo", max_steps=3, **CROSS_ENTROPY, **ADAM),
         "live": [True, False, False],
     },
 }

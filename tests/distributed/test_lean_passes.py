@@ -6,7 +6,7 @@ import pytest
 import torch
 
 
-@pytest.mark.parametrize("case", ["idle", "reused"])
+@pytest.mark.parametrize("case", ["idle", "uneven_steps"])
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2", "zero1", "zero2", "zero3"])
 def test_lean_passes_make_the_steps_of_padded_ones(trained, start, kind, case):
     lean, padded = (trained(kind) / f"{case}_{way}" for way in ("lean", "padded"))

@@ -5,7 +5,7 @@ import functools
 import gc
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import hypothesis
@@ -25,7 +25,7 @@ from transformers import (
     Qwen2ForCausalLM,
     TrainerCallback,
 )
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
 from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, lab
 
@@ -143,19 +143,18 @@ def train(tokenizer, tmp_path) -> Callable[..., Run]:
         rows: int = 24,
         live: tuple[bool, ...] = (True, False, True),
         change: Callable[[Outputs], Outputs] | None = None,
-        config_class: type[GRPOConfig] = PrefixGRPOConfig,
-        others: dict[str, Any] | None = None,
+        lora: bool = False,
+        eval_dataset: Dataset | None = None,
         **settings: Any,
     ) -> Run:
-        names = {entry.name for entry in fields(config_class)}
-        args = config_class(str(tmp_path), **{name: value for name, value in settings.items() if name in names})
+        args = PrefixGRPOConfig(str(tmp_path), **settings)
         policy = copy.deepcopy(tiny_model(model)).to(torch.bfloat16 if args.bf16 else torch.float32)
-        if args.beta and not others:  # TRL loads the reference model
+        if args.beta and not lora:  # TRL loads the reference model
             policy.save_pretrained(tmp_path / "reference")
             policy.config._name_or_path = str(tmp_path / "reference")
-        trainer = FixedRollouts(
-            policy, graded_reward, args, scored_rows(rows, live), processing_class=tokenizer, **(others or {})
-        )
+        adapter = LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj", "v_proj"], r=2) if lora else None
+        others = {"processing_class": tokenizer, "peft_config": adapter, "eval_dataset": eval_dataset}
+        trainer = FixedRollouts(policy, graded_reward, args, scored_rows(rows, live), **others)
         trainer.change = change
         done = Run()
 
@@ -204,6 +203,10 @@ def compare(train) -> Callable[..., tuple[Run, Run]]:
     return both
 
 
+def in_words(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {getattr(value, '__name__', value)}" for name, value in settings.items())
+
+
 # What the loss is
 
 
@@ -243,7 +246,7 @@ OF_PREFIXES: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("settings", OF_PREFIXES, ids=str)
+@pytest.mark.parametrize("settings", OF_PREFIXES, ids=in_words)
 def test_every_weight_of_prefixes(compare, settings):
     compare(**{**TWICE, **settings})
 
@@ -260,7 +263,7 @@ OTHER_TERMS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("settings", OTHER_TERMS, ids=str)
+@pytest.mark.parametrize("settings", OTHER_TERMS, ids=in_words)
 def test_every_other_term_of_the_loss(compare, settings):
     compare(**settings)
 
@@ -303,7 +306,7 @@ ROWS: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("settings", ROWS, ids=str)
+@pytest.mark.parametrize("settings", ROWS, ids=in_words)
 def test_every_mask(compare, settings):
     compare(**settings)
 
@@ -324,27 +327,26 @@ WINDOWS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("window", WINDOWS, ids=str)
+@pytest.mark.parametrize("window", WINDOWS, ids=in_words)
 def test_every_window(compare, window):
     compare(**{"loss_type": "dapo", "change": stale, **window})
 
 
 # How the model is trained
 
-LORA = {"others": {"peft_config": LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj", "v_proj"], r=2)}}
 TRAINED: list[dict[str, Any]] = [
-    {**LORA, **TWICE},
-    {**LORA, "beta": 0.1},
+    {"lora": True, **TWICE},
+    {"lora": True, "beta": 0.1},
     {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}},
     {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}, **TWICE},
-    {**LORA, "gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}},
+    {"lora": True, "gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}},
     {"model": "moe", "router_aux_loss_coef": 0.0},
     {"model": "gpt2", **TWICE},
     {"bf16": True, **TWICE, "within": 5e-2},
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("settings", TRAINED, ids=str)
+@pytest.mark.parametrize("settings", TRAINED, ids=in_words)
 def test_every_way_to_train(compare, settings):
     compare(**settings)
 
@@ -443,7 +445,7 @@ def test_figures_of_own_width_are_those_of_the_padded_way(compare):
     settings = {"prefix_selection": "top_entropy", "prefix_top_entropy_quantile": 0.2, "steps_per_generation": 8}
     evaluation = {"eval_strategy": "steps", "eval_steps": 1, "per_device_eval_batch_size": 8}
     lean, padded = compare(
-        **{**PADDED, "trim_padding": True}, **settings, **evaluation, others={"eval_dataset": scored_rows(4, (True,))}
+        **{**PADDED, "trim_padding": True}, **settings, **evaluation, eval_dataset=scored_rows(4, (True,))
     )
     differing = ("time", "runtime", "per_second", "compute/")
     for found, expected in zip(lean.log, padded.log, strict=True):
