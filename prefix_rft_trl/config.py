@@ -118,7 +118,8 @@ class PrefixGRPOConfig(GRPOConfig):
             Whether each forward pass is as wide as its own rows need, prompts and completions, instead of as wide as
             the longest of the generation batch. Models whose results depend on that width are passed as in TRL.
         group_rollouts_by_length (`bool`, *optional*, defaults to `True`):
-            Whether the rollouts of an optimizer step are divided among its micro-batches by length. Not with
+            Whether the rollouts of an optimizer step are divided among its micro-batches by length, and in a run of
+            one process a micro-batch is passed in two parts where that saves padding. Not with
             `loss_type="bnpo"`, an entropy bonus, `top_entropy_quantile`, or a router loss: their values depend on
             which rollouts share a micro-batch. So does the selection of prefix tokens by `"top_entropy"`,
             `"bottom_entropy"` and `"random"`.

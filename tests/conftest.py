@@ -1,6 +1,7 @@
 """Every test starts without a network, on one thread (faster than two for tiny models); tiny models and trainers."""
 
 import functools
+import gc
 import os
 import signal
 import socket
@@ -36,6 +37,28 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("default")
+
+
+LONGEST = {
+    "test_documentation.py", "test_gradient_accumulation.py", "test_kill.py", "test_killed_commands.py",
+    "test_lab_learns.py", "test_learning.py", "test_notebooks.py", "test_pretrain.py",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Workers in parallel begin with the longest tests, or one of them would be left with those in the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported_once() -> None:
+    """What is there before a module of tests stays, so the collections that each training asks for pass over it.
+
+    They took half of the time of a short training: the libraries alone make a million objects.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 # Models

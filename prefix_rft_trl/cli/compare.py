@@ -21,6 +21,7 @@ from prefix_rft_trl.run.folder import is_finished
 from prefix_rft_trl.utils.errors import UserError, WorkError, as_user_error
 from prefix_rft_trl.utils.faults import known_fault
 from prefix_rft_trl.utils.files import check_writable_folder, exclusive_lock
+from prefix_rft_trl.utils.lazy import quick_imports
 from prefix_rft_trl.utils.processes import call_in_process
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
 from prefix_rft_trl.utils.redaction import redacted_words
@@ -178,8 +179,9 @@ def find_measured_problems(
     Raises:
         UserError: if trials are measured on different problems, or a trial cannot be run.
     """
-    from .launch.arguments import check_stage, is_setting
-    from .launch.inputs import MeasuredProblems, check_inputs
+    with quick_imports():
+        from .launch.arguments import check_stage, is_setting
+        from .launch.inputs import MeasuredProblems, check_inputs
 
     descriptions, trainings = set(), {}
     for trial in trials:

@@ -14,6 +14,7 @@ from prefix_rft_trl.evaluation.sampling import EvalOverrides, Sampling
 from prefix_rft_trl.utils.documented import parameter_texts
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.files import check_writable_folder
+from prefix_rft_trl.utils.lazy import quick_imports
 from prefix_rft_trl.utils.tables import print_sentence, print_table
 
 from .flags import command_parser, read_dict
@@ -118,8 +119,9 @@ def _add_settings(
 def _evaluate(arguments: argparse.Namespace) -> int:
     if not arguments.model or not arguments.benchmarks:
         raise UserError("--model and --benchmarks say what to evaluate, or --compare which results to compare.")
-    from prefix_rft_trl.evaluation.evaluate import evaluate
-    from prefix_rft_trl.models.sources import find_models
+    with quick_imports():
+        from prefix_rft_trl.evaluation.evaluate import evaluate
+        from prefix_rft_trl.models.sources import find_models
 
     arguments.lab_level = arguments.lab_level or _lab_level(arguments.model)
     engine = _engine(arguments)

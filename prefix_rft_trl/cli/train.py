@@ -20,6 +20,7 @@ from prefix_rft_trl.run.folder import STATE, is_finished, last_checkpoint
 from prefix_rft_trl.run.used_folder import STAGE_RECIPE, PlannedRun, check_folders, start_in_environment
 from prefix_rft_trl.utils.documented import first_sentence, parameter_texts
 from prefix_rft_trl.utils.errors import UserError, as_user_error
+from prefix_rft_trl.utils.lazy import quick_imports
 from prefix_rft_trl.utils.tables import fill_paragraphs
 
 from .launch.launching import check_gpu, has_default_config, launch
@@ -108,7 +109,8 @@ def _check_dataset_file(recipe: Recipe) -> None:
 
 
 def _check_and_train(recipe: Recipe, is_dry: bool = False) -> int:
-    from .launch.arguments import check_stage, is_setting
+    with quick_imports():
+        from .launch.arguments import check_stage, is_setting
 
     trainings = recipe.trainings(is_setting)
     for training in trainings:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .batch_layout import BatchLayout
+from .completion_lengths import LengthDistribution
 from .devices import Device
 from .model_size import ModelSize
 
@@ -18,6 +20,7 @@ GB = 1e9
 PROMPT = 150  # tokens, assumed
 LONGEST_PROMPT = 1024
 MEAN_SHARE = 0.4  # of the budget that an average completion or demonstration takes, assumed
+WITHOUT_GRADIENT = 0.5  # of the groups, assumed
 SHARE_OF_OPERATIONS = 0.35  # that training reaches, assumed
 SHARE_OF_BANDWIDTH = 0.5  # that decoding reaches, assumed
 OVERHEAD_OF_STEP = 0.004  # seconds of vLLM's decoding step beside reading memory, assumed
@@ -31,11 +34,14 @@ class Workload:
     """What a training asks of each of its devices.
 
     Attributes:
-        rows, accumulation (`int`): rows of a forward pass, and passes of a step.
-        sampled (`int`): rows that are sampled at a time, which train for `sampled / rows * iterations` passes.
+        layout (`BatchLayout`): how its rows become forward passes.
+        lengths (`LengthDistribution`): of completions or demonstrations.
+        without_gradient (`float`): share of the groups whose rewards are all equal; 0 in SFT.
         iterations (`int`): how often a sampled row is trained on.
+        scorings (`int`): passes without gradient over what is sampled at a time, for log-probs of the policy that
+            sampled and of the reference model.
         budget (`int`): tokens of a completion or a demonstration at most.
-        prompt, answer (`float`): tokens of an average prompt, and of an average completion or demonstration.
+        prompt (`float`): tokens of a prompt; all prompts are taken to be of that length.
         samples (`bool`): whether completions are sampled; not in SFT.
         rank (`int`): of the adapter; 0 without one.
         vllm_share (`float`): of the device's memory that vLLM has in the training processes; 0 without it.
@@ -46,13 +52,13 @@ class Workload:
         has_checkpoints (`bool`): whether activations of a layer are computed again (`gradient_checkpointing`).
     """
 
-    rows: int
-    accumulation: int
-    sampled: int
+    layout: BatchLayout
+    lengths: LengthDistribution
+    without_gradient: float
     iterations: int
+    scorings: int
     budget: int
     prompt: float
-    answer: float
     samples: bool
     rank: int
     vllm_share: float
@@ -69,34 +75,47 @@ class Workload:
         settings: Mapping[str, Any],
         shards: int = 1,
         prompt: float = PROMPT,
-        answer: float | None = None,
-        longest: int | None = None,
+        lengths: LengthDistribution | None = None,
+        without_gradient: float = WITHOUT_GRADIENT,
+        processes: int | None = None,
     ) -> "Workload":
         """
         Args:
             settings (`Mapping`): of a recipe.
-            shards, prompt, answer: as the attributes; an answer takes `MEAN_SHARE` of its budget by default.
-            longest (`int`, *optional*): tokens of the longest demonstration of SFT, by default what `max_length`
-                leaves of it.
+            shards, prompt, without_gradient: as the attributes.
+            lengths (`LengthDistribution`, *optional*): by default `MEAN_SHARE` of the budget on average, and all of
+                it at most. The budget of SFT is the longest demonstration, by default what `max_length` leaves of it.
+            processes (`int`, *optional*): that train; by default as many as `shards`.
+
+        Raises:
+            ValueError: if completions are longer than the budget, or `without_gradient` is no share.
         """
         is_sft, has_vllm = settings.get("trainer") == "sft", bool(settings.get("use_vllm"))
-        if is_sft:
-            budget = longest or (settings.get("max_length") or 2 * LONGEST_PROMPT) - LONGEST_PROMPT
-        else:
+        if not is_sft:
             budget = settings["max_completion_length"]
+        elif lengths is not None:
+            budget = int(lengths.longest)
+        else:
+            budget = (settings.get("max_length") or 2 * LONGEST_PROMPT) - LONGEST_PROMPT
+        lengths = lengths or LengthDistribution(MEAN_SHARE * budget, budget)
+        if lengths.longest > budget:
+            raise ValueError(
+                f"completions of {lengths.longest:,g} tokens do not fit `max_completion_length` ({budget:,}): lower "
+                "the longest, or raise the setting."
+            )
+        if not 0 <= without_gradient <= 1:
+            raise ValueError(f"the share of groups without gradient ({without_gradient:g}) must be from 0 to 1.")
         is_here = has_vllm and settings.get("vllm_mode") != "server"
-        rows, accumulation = settings["per_device_train_batch_size"], settings["gradient_accumulation_steps"]
-        passes = settings.get("steps_per_generation")
-        passes = passes or (settings.get("generation_batch_size") or rows * accumulation * shards) // (rows * shards)
+        layout = _layout(settings, processes or shards, is_sft)
         bits = 4 if settings.get("load_in_4bit") else 8 if settings.get("load_in_8bit") else 0
         return cls(
-            rows=rows,
-            accumulation=accumulation,
-            sampled=rows * passes,
+            layout=layout,
+            lengths=lengths,
+            without_gradient=0.0 if is_sft else without_gradient,
             iterations=settings.get("num_iterations", 1),
+            scorings=0 if is_sft else _scorings(settings, layout),
             budget=budget,
             prompt=prompt,
-            answer=MEAN_SHARE * budget if answer is None else answer,
             samples=not is_sft,
             rank=settings["lora_r"] if settings.get("use_peft") else 0,
             vllm_share=settings["vllm_gpu_memory_utilization"] if is_here else 0.0,
@@ -107,6 +126,59 @@ class Workload:
             shards=shards,
             has_checkpoints=settings.get("gradient_checkpointing", True),
         )
+
+    @property
+    def assumptions(self) -> str:
+        """The lengths and the groups without gradient that an estimate rests on."""
+        if not self.samples:
+            return f"demonstrations of {self.lengths}"
+        trained = 1 - self.without_gradient * self.layout.left_out
+        return (
+            f"completions of {self.lengths}; {self.without_gradient:.0%} of groups without gradient, "
+            f"{trained:.0%} of rows trained"
+        )
+
+
+def _layout(settings: Mapping[str, Any], processes: int, is_sft: bool) -> BatchLayout:
+    rows, accumulation = settings["per_device_train_batch_size"], settings["gradient_accumulation_steps"]
+    passes = settings.get("steps_per_generation")
+    passes = passes or (settings.get("generation_batch_size") or rows * accumulation * processes) // (rows * processes)
+    is_grouped = settings.get("group_rollouts_by_length", True) and settings.get("loss_type") != "bnpo"
+    return BatchLayout(
+        rows=rows,
+        accumulation=accumulation,
+        sampled=rows * passes,
+        processes=processes,
+        group=1 if is_sft else settings.get("num_generations", 8),
+        has_own_width=is_sft or settings.get("trim_padding", True),
+        is_grouped=not is_sft and is_grouped and _has_policy_loss_alone(settings),
+        left_out=0.0 if is_sft else _left_out(settings),
+        is_packed=bool(settings.get("padding_free") or (is_sft and settings.get("packing"))),
+    )
+
+
+def _has_policy_loss_alone(settings: Mapping[str, Any]) -> bool:
+    """Whether the loss has no part that depends on which rows share a pass."""
+    has_bonus = settings.get("entropy_coef") or settings.get("use_adaptive_entropy")
+    return not (has_bonus or settings.get("router_aux_loss_coef") or settings.get("top_entropy_quantile", 1.0) < 1)
+
+
+def _left_out(settings: Mapping[str, Any]) -> float:
+    """Share of the rows of a group without gradient that the loss does not need."""
+    skips = settings.get("skip_zero_weight_rollouts", True)
+    if not skips or settings.get("beta") or not _has_policy_loss_alone(settings):
+        return 0.0
+    needs_prefixes = settings.get("prefix_loss_type") == "cross_entropy"
+    needs_prefixes = needs_prefixes or settings.get("prefix_advantage", "group").startswith("dr_grpo")
+    hybrids = settings.get("num_prefix_generations", 1) if needs_prefixes else 0
+    return 1 - hybrids / settings.get("num_generations", 8)
+
+
+def _scorings(settings: Mapping[str, Any], layout: BatchLayout) -> int:
+    corrects = settings.get("use_vllm") and settings.get("vllm_importance_sampling_correction", True)
+    passes = layout.sampled // layout.rows * settings.get("num_iterations", 1)
+    has_old_policy = bool(corrects) or layout.accumulation % passes != 0
+    return has_old_policy + bool(settings.get("beta"))
 
 
 def memory(work: Workload, model: ModelSize, device: Device) -> float:
@@ -120,7 +192,7 @@ def memory(work: Workload, model: ModelSize, device: Device) -> float:
 
 
 def _activations(work: Workload, model: ModelSize) -> float:
-    tokens = work.rows * (work.prompt + work.budget)
+    tokens = work.layout.rows * (work.prompt + work.budget)
     checkpoints = model.layers * tokens * model.hidden * work.activation
     one_layer = tokens * (10 * model.hidden + 4 * model.intermediate) * work.activation
     of_layers = checkpoints + one_layer if work.has_checkpoints else model.layers * one_layer
@@ -134,32 +206,39 @@ def _sampling_memory(work: Workload, model: ModelSize, device: Device) -> float:
     if work.has_vllm:
         return work.vllm_share * device.memory
     cache = model.elements_of_token * work.activation
-    return work.sampled * (work.prompt + work.budget) * cache
+    return work.layout.sampled * (work.prompt + work.budget) * cache
 
 
 def seconds_to_sample(work: Workload, model: ModelSize, device: Device) -> float:
     """Decoding of the completions that are sampled at a time, limited by how fast memory is read."""
-    rows = work.sampled * work.vllm_devices
+    sampled, answer = work.layout.sampled, work.lengths.mean
+    rows = sampled * work.vllm_devices
     weight = 2.0 if work.has_vllm else work.weight
-    cache = (work.prompt + work.answer) * model.elements_of_token * (2.0 if work.has_vllm else work.activation)
+    cache = (work.prompt + answer) * model.elements_of_token * (2.0 if work.has_vllm else work.activation)
     room = work.vllm_devices * work.vllm_share * device.memory - weight * model.parameters
     at_a_time = max(1.0, min(rows, room / cache)) if work.vllm_share else rows
     read = (weight * model.parameters + at_a_time * cache) / work.vllm_devices
     overhead = OVERHEAD_OF_STEP if work.has_vllm else OVERHEAD_OF_LAYER * model.layers
     of_step = read / (SHARE_OF_BANDWIDTH * device.bandwidth) + overhead
-    computed = 2 * model.parameters * work.sampled * work.answer / (SHARE_OF_OPERATIONS * device.operations)
-    return max(of_step * max(work.budget, rows / at_a_time * work.answer), computed)
+    computed = 2 * model.parameters * sampled * answer / (SHARE_OF_OPERATIONS * device.operations)
+    return max(of_step * max(work.lengths.longest, rows / at_a_time * answer), computed)
 
 
 def seconds_to_train(work: Workload, model: ModelSize, device: Device) -> float:
-    """Forward, again for the checkpoints, backward (2 + 2 + 4 operations a parameter and token), and log-probs (2)."""
-    tokens = work.rows * work.accumulation * (work.prompt + work.answer)
-    operations = (8 if work.has_checkpoints else 6) + (2 / work.iterations if work.samples else 0)
-    return operations * model.parameters * tokens / (SHARE_OF_OPERATIONS * device.operations)
+    """Forward, again for the checkpoints, backward (2 + 2 + 4 operations a parameter and position), and log-probs (2).
+
+    Rows that are left out of the pass with gradient have log-probs all the same.
+    """
+    layout, gradient = work.layout, 8 if work.has_checkpoints else 6
+    operations = gradient * layout.trained_positions(work.lengths, work.prompt, work.without_gradient)
+    if work.scorings:
+        operations += 2 * work.scorings / work.iterations * layout.scored_positions(work.lengths, work.prompt)
+    rows = layout.rows * layout.accumulation
+    return operations * model.parameters * rows / (SHARE_OF_OPERATIONS * device.operations)
 
 
 def seconds_of_step(work: Workload, model: ModelSize, device: Device) -> float:
     """An optimizer step, with its share of the sampling."""
-    steps_of_sampled = work.sampled / work.rows * work.iterations / work.accumulation
+    steps_of_sampled = work.layout.sampled / work.layout.rows * work.iterations / work.layout.accumulation
     sampling = seconds_to_sample(work, model, device) / steps_of_sampled if work.samples else 0.0
     return sampling + seconds_to_train(work, model, device)

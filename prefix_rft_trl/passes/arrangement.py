@@ -3,12 +3,18 @@
 The rows are those of one optimizer step; how they are divided among its passes does not change a sum over them.
 """
 
+from itertools import accumulate
+
 import numpy as np
 
 from .columns import PassColumns
 
 
 TOLERATED_PADDING = 1.05  # of the least that is possible, for the sake of fewer passes
+ORDERS = (
+    lambda row: (row.width, row.completion),
+    lambda row: (row.completion, row.prompt),  # less padding where prompts differ much
+)
 
 
 def arrange(lengths: list[PassColumns], passes: int, rows_per_pass: int) -> list[list[int]]:
@@ -25,11 +31,21 @@ def arrange(lengths: list[PassColumns], passes: int, rows_per_pass: int) -> list
         `list[list[int]]`: indices of the rows of each pass, as few passes as keep the positions that go through the
         model within 5% of the least.
     """
-    order = sorted(range(len(lengths)), key=lambda row: (lengths[row].width, lengths[row].completion, row))
-    sizes = group_sizes([lengths[row] for row in order], passes, rows_per_pass)
-    ends = np.cumsum(sizes).tolist()
-    groups = [order[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    rows = range(len(lengths))
+    orders = [sorted(rows, key=lambda row: (*order(lengths[row]), row)) for order in ORDERS]
+    divided = [in_groups(order, lengths, passes, rows_per_pass) for order in orders]
+    groups = min(divided, key=lambda groups: positions(groups, lengths))
     return [[] for _ in range(passes - len(groups))] + groups
+
+
+def in_groups(order: list[int], lengths: list[PassColumns], most_groups: int, most_rows: int) -> list[list[int]]:
+    sizes = group_sizes([lengths[row] for row in order], most_groups, most_rows)
+    return [order[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
+
+
+def positions(groups: list[list[int]], lengths: list[PassColumns]) -> int:
+    """Positions that go through the model, padding included."""
+    return sum(len(group) * PassColumns.of_all(lengths[row] for row in group).width for group in groups)
 
 
 def group_sizes(lengths: list[PassColumns], most_groups: int, most_rows: int) -> list[int]:

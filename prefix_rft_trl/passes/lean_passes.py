@@ -17,12 +17,13 @@ from prefix_rft_trl.utils.patching import replaced
 
 from .batches import joined, picked, some, without_tokens
 from .columns import PassColumns, put_back, row_lengths
-from .planning import ForwardPass, RolloutSize, pass_metrics, rows_of_passes
+from .planning import MicroBatchPlan, PassPart, RolloutSize, pass_metrics, rows_of_passes
 from .positions import ignores_left_padding, ignores_width
 
 
 # Losses that are a sum over rows, each divided by what does not depend on the other rows of its micro-batch
 SUMS_OVER_ROWS = ("dr_grpo", "grpo", "sapo", "luspo", "dapo", "cispo", "vespo")
+MOST_PARTS = 2  # in which a micro-batch is passed where that saves padding
 OF_ROWS = ("token_type_ids", "mm_token_type_ids")  # further arguments of a pass that are as wide as its tokens
 
 
@@ -31,7 +32,7 @@ class LeanPasses(GRPOTrainer):
     `skip_zero_weight_rollouts`. Those that its arguments do not have are off."""
 
     _buffered_inputs: list[dict[str, Any]] | None
-    _planned: tuple[list[int], PassColumns] | None = None
+    _planned: list[PassPart] | None = None
 
     def _is_on(self, setting: str) -> bool:
         return getattr(self.args, setting, False)
@@ -52,28 +53,29 @@ class LeanPasses(GRPOTrainer):
         # So many micro-batches belong to the same optimizer step, in each iteration over the generation batch
         together = gcd(self.args.gradient_accumulation_steps, len(batches))
         planned = [
-            batch_and_pass
+            batch_and_plan
             for start in range(0, len(batches), together)
-            for batch_and_pass in self._plan_step(joined(batches[start : start + together]), together)
+            for batch_and_plan in self._plan_step(joined(batches[start : start + together]), together)
         ]
         whole = PassColumns(batches[0]["prompt_ids"].size(1), batches[0]["completion_ids"].size(1))
-        columns = [self._own_columns(forward_pass.columns, whole) for _, forward_pass in planned]
-        counts = [part.counts(own.width) for (_, part), own in zip(planned, columns, strict=True)]
+        columns = [[self._own_columns(part.columns, whole) for part in plan.parts] for _, plan in planned]
+        counts = [plan.counts([part.width for part in own]) for (_, plan), own in zip(planned, columns, strict=True)]
         # Processes wait for each other in every loss, so a pass is left out of all of them, or of none
         totals = self.accelerator.reduce(torch.tensor(counts, device=self.accelerator.device).float(), reduction="sum")
         self._append_metrics(pass_metrics(totals.sum(dim=0).tolist()))
+        shortest = self._own_columns(PassColumns(1, 1), whole)
         return [
             batch
             | {
-                "pass_rows": forward_pass.rows,
-                "pass_columns": [own.prompt, own.completion],
+                "pass_rows": [part.rows for part in plan.parts] or [[0]],
+                "pass_columns": [[part.prompt, part.completion] for part in own or [shortest]],
                 "is_trained_anywhere": trained > 0,
-                "trained_share": forward_pass.trained_share,
+                "trained_share": plan.trained_share,
             }
-            for (batch, forward_pass), own, trained in zip(planned, columns, totals[:, 0].tolist(), strict=True)
+            for (batch, plan), own, trained in zip(planned, columns, totals[:, 0].tolist(), strict=True)
         ]
 
-    def _plan_step(self, rollouts: dict[str, Any], passes: int) -> list[tuple[dict[str, Any], ForwardPass]]:
+    def _plan_step(self, rollouts: dict[str, Any], passes: int) -> list[tuple[dict[str, Any], MicroBatchPlan]]:
         lengths = row_lengths(
             torch.cat([rollouts["prompt_mask"], rollouts["completion_mask"]], dim=1),
             rollouts["completion_ids"].size(1),
@@ -85,8 +87,10 @@ class LeanPasses(GRPOTrainer):
             rollouts = without_tokens(rollouts, ~is_trained)
         sizes = RolloutSize.read(torch.stack([is_trained.long(), tokens, *lengths.T], dim=1).tolist())
         by_length = self._is_on("group_rollouts_by_length") and self._is_sum_over_rows
+        # Processes make the same number of passes, since they may call each other in each
+        most_parts = MOST_PARTS if by_length and self.accelerator.num_processes == 1 else 1
         return [
-            (picked(rollouts, rows), ForwardPass.of([sizes[row] for row in rows]))
+            (picked(rollouts, rows), MicroBatchPlan.of([sizes[row] for row in rows], most_parts))
             for rows in rows_of_passes(sizes, passes, by_length)
         ]
 
@@ -125,7 +129,8 @@ class LeanPasses(GRPOTrainer):
         is_trained = inputs["is_trained_anywhere"]
         if not is_trained and self._may_leave_out_pass(model):
             return torch.zeros((), device=self.accelerator.device, requires_grad=True)
-        planned = inputs["pass_rows"] or [0], PassColumns(*inputs["pass_columns"])
+        parts = zip(inputs["pass_rows"], inputs["pass_columns"], strict=True)
+        planned = [PassPart(rows, PassColumns(*columns)) for rows, columns in parts]
         # Metrics of no row are zeros, which would count as if they were measured
         metrics = self._metrics if is_trained else {"train": defaultdict(list)}
         with replaced(self, "_metrics", metrics), replaced(self, "_planned", planned):
@@ -147,35 +152,37 @@ class LeanPasses(GRPOTrainer):
         whole = PassColumns(input_ids.size(1) - logits_to_keep, logits_to_keep)
         in_batches = batch_size is not None and others.get("pixel_values") is None
         rows_per_pass = batch_size if in_batches else len(input_ids)
-        passes = [self._planned] if self._planned else self._own_passes(attention_mask, whole, rows_per_pass)
+        passes = self._planned or self._own_passes(attention_mask, whole, rows_per_pass)
         wide = {name: others[name] for name in OF_ROWS if others.get(name) is not None}
 
-        def pass_through(rows: list[int], columns: PassColumns) -> tuple[torch.Tensor | None, ...]:
+        def pass_through(part: PassPart) -> tuple[torch.Tensor | None, ...]:
             ids, mask, *further = (
-                columns.cut(some(tensor, rows), whole) for tensor in (input_ids, attention_mask, *wide.values())
+                part.columns.cut(some(tensor, part.rows), whole)
+                for tensor in (input_ids, attention_mask, *wide.values())
             )
             cut = dict(zip(wide, further, strict=True))
-            return forward(model, ids, mask, columns.completion, batch_size, **others | cut)
+            return forward(model, ids, mask, part.columns.completion, batch_size, **others | cut)
 
-        results = [pass_through(*planned) for planned in passes]
+        results = [pass_through(part) for part in passes]
         logps, entropies, aux_losses = map(list, zip(*results, strict=True))
-        order, shape = [row for rows, _ in passes for row in rows], (len(input_ids), logits_to_keep)
+        order, shape = [row for part in passes for row in part.rows], (len(input_ids), logits_to_keep)
         return (
             put_back(logps, order, shape),
             None if entropies[0] is None else put_back(entropies, order, shape),
             None if aux_losses[0] is None else torch.stack(aux_losses).mean(),
         )
 
-    def _own_passes(
-        self, attention_mask: torch.Tensor, whole: PassColumns, rows_per_pass: int
-    ) -> list[tuple[list[int], PassColumns]]:
-        """Rows and columns of passes over a whole batch, the longest rows first."""
+    def _own_passes(self, attention_mask: torch.Tensor, whole: PassColumns, rows_per_pass: int) -> list[PassPart]:
+        """Passes over a whole batch, the longest rows first."""
         lengths = [PassColumns(*row) for row in row_lengths(attention_mask, whole.completion).tolist()]
         order = list(range(len(lengths)))
         if rows_per_pass < len(order):
             order.sort(key=lambda row: -lengths[row].width)
         parts = [order[start : start + rows_per_pass] for start in range(0, len(order), rows_per_pass)]
-        return [(rows, self._own_columns(PassColumns.of_all(lengths[row] for row in rows), whole)) for rows in parts]
+        return [
+            PassPart(rows, self._own_columns(PassColumns.of_all(lengths[row] for row in rows), whole))
+            for rows in parts
+        ]
 
     def _own_columns(self, columns: PassColumns, whole: PassColumns) -> PassColumns:
         """PassColumns of a pass, of those that its rows use and those that its batch has."""

@@ -1,4 +1,4 @@
-"""The plan of a forward pass: which rows of a micro-batch go through the model, and at which width."""
+"""The plan of a micro-batch: which of its rows go through the model, with which others, and at which width."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,33 +22,53 @@ class RolloutSize:
 
 
 @dataclass(frozen=True)
-class ForwardPass:
-    """Rows of a micro-batch that go through the model, none where none is trained, and their width."""
+class PassPart:
+    """Rows of a micro-batch that go through the model together, and the columns that they use."""
 
     rows: list[int]
     columns: PassColumns
+
+
+@dataclass(frozen=True)
+class MicroBatchPlan:
+    """The rollouts of a micro-batch, and the parts in which those that are trained go through the model."""
+
     sizes: list[RolloutSize]
+    parts: list[PassPart]
 
     @classmethod
-    def of(cls, sizes: list[RolloutSize]) -> "ForwardPass":
-        rows = [row for row, size in enumerate(sizes) if size.is_trained]
-        return cls(rows, PassColumns.of_all(sizes[row].columns for row in rows), sizes)
+    def of(cls, sizes: list[RolloutSize], most_parts: int) -> "MicroBatchPlan":
+        trained = [row for row, size in enumerate(sizes) if size.is_trained]
+        columns = [sizes[row].columns for row in trained]
+        groups = filter(None, arrange(columns, most_parts, len(trained)))
+        return cls(
+            sizes,
+            [
+                PassPart([trained[place] for place in group], PassColumns.of_all(columns[place] for place in group))
+                for group in groups
+            ],
+        )
+
+    @property
+    def rows(self) -> list[int]:
+        """Rows that are trained."""
+        return [row for part in self.parts for row in part.rows]
 
     @property
     def trained_share(self) -> float:
         """Tokens of the rows that are trained, of all that count in the loss; 1 where none does."""
         return max(1, self._tokens(self.rows)) / max(1, self._tokens(range(len(self.sizes))))
 
-    def counts(self, width: int) -> list[int]:
+    def counts(self, widths: list[int]) -> list[int]:
         """Rows, tokens and positions, trained and in all, to be summed and read by [`pass_metrics`].
 
         Args:
-            width (`int`): columns with which the rows go through the model.
+            widths (`list[int]`): columns with which each part goes through the model.
         """
         every = range(len(self.sizes))
+        passed = sum(len(part.rows) * width for part, width in zip(self.parts, widths, strict=True))
         used = sum(self.sizes[row].columns.width for row in self.rows)
-        rows, tokens = [len(self.rows), len(every)], [self._tokens(self.rows), self._tokens(every)]
-        return [*rows, *tokens, used, len(self.rows) * width]
+        return [len(self.rows), len(every), self._tokens(self.rows), self._tokens(every), used, passed]
 
     def _tokens(self, rows: Iterable[int]) -> int:
         return sum(self.sizes[row].tokens for row in rows)

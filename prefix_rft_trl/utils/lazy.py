@@ -1,7 +1,9 @@
-"""Package fronts that import a name on its first use, so that `--help` does not wait for torch."""
+"""Package fronts that import a name on its first use, so that `--help` does not wait for torch; faster imports."""
 
+import gc
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -11,7 +13,27 @@ def lazy_front(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
 
     def get(name: str) -> Any:
         if name in homes:
-            return getattr(import_module(homes[name], package), name)
+            with quick_imports():
+                return getattr(import_module(homes[name], package), name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return get, lambda: sorted({*vars(sys.modules[package]), *homes})
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Imports TRL for the first time without Python's search for garbage, which takes a quarter of the time of that.
+
+    What is imported stays, so the later searches, of which each training asks for several, pass over it.
+    """
+    missing = {"trl", "trl.trainer.grpo_trainer"} - sys.modules.keys()
+    if not missing or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        if missing & sys.modules.keys():
+            gc.freeze()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from prefix_rft_trl.passes.arrangement import arrange, group_sizes
 from prefix_rft_trl.passes.columns import PassColumns
-from prefix_rft_trl.passes.planning import RolloutSize, rows_of_passes
+from prefix_rft_trl.passes.planning import MicroBatchPlan, RolloutSize, rows_of_passes
 
 
 sides = st.builds(PassColumns, st.integers(1, 9), st.integers(1, 30))
@@ -31,6 +31,15 @@ def consecutive_groups(rows, most_groups, most_rows):
                 yield parts
 
 
+def least_positions(order, most_groups, most_rows):
+    divided = consecutive_groups(len(order), most_groups, most_rows)
+    return min((positions(order, parts) for parts in divided), default=float("inf"))
+
+
+def by_completion(row):
+    return row.completion, row.prompt
+
+
 @given(st.lists(sides, min_size=1, max_size=7), st.integers(1, 4), st.integers(1, 4))
 def test_groups_hold_each_row_once_and_little_padding(lengths, passes, rows_per_pass):
     if len(lengths) > passes * rows_per_pass:
@@ -42,20 +51,16 @@ def test_groups_hold_each_row_once_and_little_padding(lengths, passes, rows_per_
     assert sorted(row for group in groups for row in group) == list(range(len(lengths)))
     assert max(map(len, groups)) <= rows_per_pass
     assert groups == sorted(groups, key=bool)  # those without rows come first
-    order = [row for group in groups for row in group]
-    widths = [lengths[row].width for row in order]
-    assert widths == sorted(widths)
-    in_order = [lengths[row] for row in order]
-    least = {
-        number: min(
-            (positions(in_order, parts) for parts in consecutive_groups(len(order), number, rows_per_pass)),
-            default=float("inf"),
-        )
-        for number in range(1, passes + 1)
-    }
+    found = [lengths[row] for group in groups for row in group]
+    orders = [sorted(lengths, key=lambda row: (row.width, row.completion)), sorted(lengths, key=by_completion)]
+    assert found in orders
     used = sum(map(bool, groups))
-    assert positions(lengths, groups) <= 1.05 * least[passes]
-    assert used == 1 or least[used - 1] > 1.05 * least[passes]  # and no pass more than that takes
+    for order in orders:
+        assert positions(lengths, groups) <= 1.05 * least_positions(order, passes, rows_per_pass)
+    # and no pass more than that takes
+    assert used == 1 or least_positions(found, used - 1, rows_per_pass) > 1.05 * least_positions(
+        found, passes, rows_per_pass
+    )
 
 
 def test_no_rows_are_no_groups():
@@ -71,3 +76,18 @@ def test_micro_batches_keep_their_number_of_rows(by_length, sizes):
     assert sorted(row for part in parts for row in part) == list(range(6))
     if not by_length:
         assert parts == [[0, 1], [2, 3], [4, 5]]
+
+
+@given(st.lists(st.builds(RolloutSize, st.booleans(), st.integers(0, 9), sides), min_size=1, max_size=6))
+def test_a_plan_passes_each_trained_row_once(sizes):
+    plan = MicroBatchPlan.of(sizes, most_parts=2)
+    assert sorted(plan.rows) == [row for row, size in enumerate(sizes) if size.is_trained]
+    assert len(plan.parts) <= 2
+    for part in plan.parts:
+        assert part.columns.prompt == max(sizes[row].columns.prompt for row in part.rows)
+        assert part.columns.completion == max(sizes[row].columns.completion for row in part.rows)
+    rows, all_rows, tokens, all_tokens, used, passed = plan.counts([part.columns.width for part in plan.parts])
+    assert (rows, all_rows) == (len(plan.rows), len(sizes))
+    assert (tokens, all_tokens) == (sum(s.tokens for s in sizes if s.is_trained), sum(s.tokens for s in sizes))
+    assert used == sum(size.columns.width for size in sizes if size.is_trained) <= passed
+    assert plan.trained_share == max(tokens, 1) / max(all_tokens, 1)

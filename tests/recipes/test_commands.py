@@ -79,7 +79,7 @@ def test_the_expected_memory_and_time_are_what_the_command_prints(recipe, cost, 
     cost.main()
     printed = capsys.readouterr().out.splitlines()
     assert all(f"# {one}" in comment(recipe).splitlines() for one in printed)
-    assert len(printed) == (2 if recipe.stem == "sft_then_rft" else 1)
+    assert len(printed) == (4 if recipe.stem == "sft_then_rft" else 2)
 
 
 def test_the_commands_of_a_recipe_convert_and_check_its_data(stand_ins, openr1_rows, tmp_path, monkeypatch, capsys):

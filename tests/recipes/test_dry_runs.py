@@ -31,6 +31,7 @@ def test_a_recipe_for_many_gpus_is_described_without_one(recipe, stand_ins, prob
     assert "A step trains on 8 prompts x 8 rollouts = 64 rollouts (8 processes x 4 passes x 2 rows)" in page
     assert "| <|im_start|>user" in page
     assert "as this machine has no GPU" in page
+    assert "log-normal up to 8,192; 50% of groups without gradient, 50% of rows trained." in page
     assert "the changed model, with links to the weights" in page
     assert "this run is for GPUs" in printed.err
     assert list(Path().iterdir()) == []

@@ -9,6 +9,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.data.held_out import HELD_OUT
+from prefix_rft_trl.estimates.completion_lengths import LengthDistribution
 from prefix_rft_trl.estimates.cost import GB, Workload, memory, seconds_of_step
 from prefix_rft_trl.estimates.devices import NO_GPU_HERE
 from prefix_rft_trl.run.folder import CURVE, ENVIRONMENT, STATE
@@ -210,8 +211,8 @@ def _cost(preview: "StagePreview", lengths: "SampledLengths") -> Iterator[str]:
     total = f", {_duration(seconds * preview.steps)} for {preview.steps:,}" if preview.steps else ""
     yield f"Time: {_duration(seconds)} a step{total}."
     yield (
-        "Expect both to be off by a factor of two. Loading, rewards, measurements and saving are not in the time"
-        + (f"; a completion is taken to use {work.answer / work.budget:.0%} of its budget." if work.samples else ".")
+        "Expect both to be off by a factor of two. Loading, rewards, measurements and saving are not in the time. "
+        f"Assumed: {work.assumptions}."
     )
 
 
@@ -221,12 +222,13 @@ def _device(preview: "StagePreview") -> str:
 
 
 def _workload(preview: "StagePreview", lengths: "SampledLengths") -> Workload:
-    is_sft, answer = "num_generations" not in preview.values, None
-    if is_sft:
-        answer = mean(lengths.demonstrations)
-    longest = max(lengths.demonstrations) if is_sft else None
-    shards, prompt = preview.processes.shards, mean(lengths.prompts)
-    return Workload.from_settings(preview.values, shards, prompt, answer, longest)
+    lengths_of_answers = None
+    if "num_generations" not in preview.values:
+        lengths_of_answers = LengthDistribution(mean(lengths.demonstrations), max(lengths.demonstrations))
+    prompt, processes = mean(lengths.prompts), preview.processes
+    return Workload.from_settings(
+        preview.values, processes.shards, prompt, lengths_of_answers, processes=processes.number
+    )
 
 
 def _adapter(preview: "StagePreview", work: Workload) -> str:
