@@ -75,8 +75,9 @@ def graded_reward(completions: list[str], live: list[bool], **others: Any) -> li
 
 @functools.cache
 def scored_rows(number: int, live: tuple[bool, ...]) -> Dataset:
-    rows = lab.load_dataset("train", number)
-    return rows.add_column("live", [live[row % len(live)] for row in range(number)])
+    rows = lab.load_dataset("train", number).to_dict()
+    rows["prompt"] = [prompt[place % 5 * 2 :] for place, prompt in enumerate(rows["prompt"])]  # of 4 to 12 tokens
+    return Dataset.from_dict({**rows, "live": [live[row % len(live)] for row in range(number)]})
 
 
 @dataclass

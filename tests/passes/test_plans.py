@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from prefix_rft_trl.passes.batches import joined, picked
 from prefix_rft_trl.passes.columns import PassColumns
-from prefix_rft_trl.passes.planning import ForwardPass, RolloutSize, pass_metrics, rows_of_passes
+from prefix_rft_trl.passes.planning import MicroBatchPlan, RolloutSize, pass_metrics, rows_of_passes
 
 
 TOTALS = {"total": torch.tensor(7), "nothing": None}
@@ -19,25 +19,24 @@ sizes = st.builds(RolloutSize, st.booleans(), st.integers(0, 30), columns)
 
 
 @few
-@given(st.lists(sizes, min_size=1, max_size=6), st.integers(1, 3), st.booleans())
-def test_every_trained_row_is_counted_once(rollouts, passes, by_length):
+@given(st.lists(sizes, min_size=1, max_size=6), st.integers(1, 3), st.integers(1, 2), st.booleans())
+def test_every_trained_row_is_counted_once(rollouts, passes, most_parts, by_length):
     rollouts = rollouts * passes
-    plan = rows_of_passes(rollouts, passes, by_length)
-    forward_passes = [ForwardPass.of([rollouts[row] for row in rows]) for rows in plan]
-    passed = list(
-        chain(*([rows[place] for place in one.rows] for rows, one in zip(plan, forward_passes, strict=True)))
-    )
+    order = rows_of_passes(rollouts, passes, by_length)
+    plans = [MicroBatchPlan.of([rollouts[row] for row in rows], most_parts) for rows in order]
+    passed = list(chain(*([rows[place] for place in plan.rows] for rows, plan in zip(order, plans, strict=True))))
     assert sorted(passed) == [row for row, rollout in enumerate(rollouts) if rollout.is_trained]
-    counts = torch.tensor([one.counts(one.columns.width) for one in forward_passes]).sum(dim=0)
+    counts = torch.tensor([plan.counts([part.columns.width for part in plan.parts]) for plan in plans]).sum(dim=0)
     figures = pass_metrics(counts.tolist())
     assert figures["compute/rows"] == pytest.approx(len(passed) / len(rollouts))
     trained, tokens = (sum(rollouts[row].tokens for row in rows) for rows in (passed, range(len(rollouts))))
     assert figures["compute/tokens"] == pytest.approx(trained / max(1, tokens))
     assert 0 <= figures["compute/padding"] < 1
-    for rows, one in zip(plan, forward_passes, strict=True):
+    for rows, plan in zip(order, plans, strict=True):
+        assert len(plan.parts) <= most_parts
         tokens = sum(rollouts[row].tokens for row in rows)
-        trained = sum(rollouts[rows[place]].tokens for place in one.rows)
-        assert one.trained_share == max(1, trained) / max(1, tokens)
+        trained = sum(rollouts[rows[place]].tokens for place in plan.rows)
+        assert plan.trained_share == max(1, trained) / max(1, tokens)
 
 
 @few
