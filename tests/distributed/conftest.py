@@ -33,7 +33,7 @@ def run(rollouts: int, demonstrated: list[bool] = EVERY_OTHER, **settings: Any) 
 def accumulating(rollouts: int, steps: int, **settings: Any) -> dict[str, Any]:
     """A run of which each of two processes trains on its rollouts of a step in so many micro-batches."""
     of_process = {"per_device_train_batch_size": rollouts // 2 // steps, "gradient_accumulation_steps": steps}
-    return run(rollouts, **SGD, prefix_selection="top_entropy_per_rollout", **of_process, **settings)
+    return run(rollouts, **{**SGD, "prefix_selection": "top_entropy_per_rollout", **of_process, **settings})
 
 
 CROSS_ENTROPY = {"prefix_loss_type": "cross_entropy", "prefix_loss_coef": 1.0}
@@ -88,10 +88,36 @@ def as_configured(name: str) -> dict[str, dict[str, Any]]:
     return {f"{name}.yaml": {**accumulating(16, 4), "kind": name, "configuration": name}}
 
 
-OF_ZERO = {**RUNS, **ACCUMULATION, **ACCUMULATION_OF_CROSS_ENTROPY}
+LEAN = ("trim_padding", "group_rollouts_by_length", "skip_zero_weight_rollouts")
+ADAM = {"optim": "adamw_torch", "adam_epsilon": 1e-3, "weight_decay": 0.1, "learning_rate": 1e-3}
+LEAN_CASES = {
+    # Nothing to train on the first process; then on none of them; then in one group of each
+    "idle": {
+        **accumulating(16, 2, shuffle_dataset=False, max_steps=3, **ADAM),
+        "live": [False, False, True, True, *[False] * 4, True, False, False, True],
+    },
+    # A generation batch of two steps, of four micro-batches and two, at which its epoch ends
+    "uneven_steps": {
+        **accumulating(32, 4, steps_per_generation=6, loss_type="dapo", max_steps=3, **CROSS_ENTROPY, **ADAM),
+        "live": [True, False, False],
+    },
+}
+
+
+def with_and_without_padding() -> dict[str, dict[str, Any]]:
+    """Every case of `LEAN_CASES` with the settings of lean passes, and in the padded way."""
+    padded = dict.fromkeys(LEAN, False)
+    return {
+        f"{name}_{way}": {**case, "settings": {**case["settings"], **settings}}
+        for name, case in LEAN_CASES.items()
+        for way, settings in (("lean", {}), ("padded", padded))
+    }
+
+
+OF_ZERO = {**RUNS, **ACCUMULATION, **ACCUMULATION_OF_CROSS_ENTROPY, **with_and_without_padding()}
 KINDS = {
-    "ddp": {**DDP_RUNS, **RUNS},
-    "fsdp2": {**RUNS, **ACCUMULATION, **RESUMING},
+    "ddp": {**DDP_RUNS, **RUNS, **with_and_without_padding()},
+    "fsdp2": {**RUNS, **ACCUMULATION, **RESUMING, **with_and_without_padding()},
     "zero1": {**OF_ZERO, **by_file("zero1")},
     "zero2": {**OF_ZERO, **RESUMING, **by_file("zero2"), **by_file("zero2_offload")},
     "zero3": {**OF_ZERO, **by_file("zero3"), **by_file("zero3_offload"), **as_configured("zero3_offload")},

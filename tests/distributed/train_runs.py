@@ -6,6 +6,7 @@ in local batches of 6, or of 2, straddle the two processes.
 
 import json
 import os
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ def train(folder: Path, kind: str, run: dict[str, Any]) -> None:
         kind (`str`): how the model is expected to be shared out; see `sharding`.
         run (`dict`): `rollouts` of a generation batch, which prompts are `demonstrated`, in turn, and the `settings`;
             whether it `samples`, is `endless` (no rollout ends before its budget), the checkpoint of another run that
-            it `resumes`, and what it changes of the `environment`.
+            it `resumes`, what it changes of the `environment`, and, where its completions are drawn instead of
+            generated, which prompts are `live`: their rewards differ.
     """
     folder.mkdir(parents=True, exist_ok=True)
     trainer = make_trainer(folder, kind, run)
@@ -64,21 +66,39 @@ def make_trainer(folder: Path, kind: str, run: dict[str, Any]) -> PrefixGRPOTrai
         },
     )  # fmt: skip
     sharding.adapt(args)
-    demonstrated = run["demonstrated"]
+    demonstrated, live = run["demonstrated"], run.get("live", [True])
     rows = lab.load_dataset("train", 12).map(
-        lambda row, index: {"completion": row["completion"] if demonstrated[index % len(demonstrated)] else None},
+        lambda row, index: {
+            "completion": row["completion"] if demonstrated[index % len(demonstrated)] else None,
+            "live": live[index % len(live)],
+        },
         with_indices=True,
     )
-    trainer = PrefixGRPOTrainer(lab.base_model_path(), graded_reward, args, rows)
+    trainer_class = DrawnRollouts if "live" in run else PrefixGRPOTrainer
+    trainer = trainer_class(lab.base_model_path(), graded_reward, args, rows)
     assert trainer.accelerator.num_processes == processes
     assert trainer._tokenizer.eos_token_id == END
     return trainer
 
 
-def graded_reward(completions: list[str], **kwargs: Any) -> list[float]:
-    """Differs between the rollouts of a group, which a 0/1 reward of greedy ones would not."""
+class DrawnRollouts(PrefixGRPOTrainer):
+    """Continues each prefix by so many tokens as are drawn: no time goes into generation, and lengths differ."""
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
+        draws = random.Random(f"{self._step} {self.accelerator.process_index}")
+        lengths = [int(draws.lognormvariate(1.5, 1)) for _ in prompt_ids]
+        drawn = [[draws.randrange(2, 19) for _ in range(length)] + [END] for length in lengths]
+        prefixes = self.rollout_batch.prefix_ids
+        return [
+            [*prefix, *ids][: self.max_completion_length] for prefix, ids in zip(prefixes, drawn, strict=True)
+        ], None
+
+
+def graded_reward(completions: list[str], live: list[bool], **kwargs: Any) -> list[float]:
+    """Differs between the rollouts of a group, which a 0/1 reward of greedy ones would not, if its prompt is live."""
     of_texts = [len(completion) / 40 + sum(map(ord, completion)) % 3 / 10 for completion in completions]
-    return [of_text + (index % 2) / 7 for index, of_text in enumerate(of_texts)]
+    graded = [of_text + (index % 2) / 7 for index, of_text in enumerate(of_texts)]
+    return [reward if is_live else 0.5 for reward, is_live in zip(graded, live, strict=True)]
 
 
 def record_rollouts(trainer: PrefixGRPOTrainer) -> list[list[dict[str, Any]]]:

@@ -35,9 +35,10 @@ SETTINGS = """
 """
 
 
-def graded_reward(completions: list[str], **kwargs: Any) -> list[float]:
-    """Hardly ever the same for all rollouts of a group."""
-    return [sum(map(ord, completion)) % 11 / 10 for completion in completions]
+def graded_reward(prompts: list[str], completions: list[str], **kwargs: Any) -> list[float]:
+    """Hardly ever the same for all rollouts of a group, except for every third prompt or so."""
+    pairs = zip(prompts, completions, strict=True)
+    return [sum(map(ord, text)) % 11 / 10 if sum(map(ord, prompt)) % 3 else 0.0 for prompt, text in pairs]
 
 
 def start(folder: Path, train: Callable[[], int]) -> int:

@@ -10,8 +10,17 @@ from prefix_rft_trl.run import exact_resume
 from prefix_rft_trl.run.folder import FILES
 
 
+def reward_of_some(prompts, completions, **others):
+    """Equal for all rollouts of every other prompt or so, which are then left out of the passes."""
+    pairs = zip(prompts, completions, strict=True)
+    return [sum(map(ord, text)) % 11 / 10 if sum(map(ord, prompt)) % 2 else 0.5 for prompt, text in pairs]
+
+
 # 16 rows and 4 steps on each generation batch: the second epoch begins after step 8
-LONG = {"gradient_accumulation_steps": 2, "steps_per_generation": 4, "num_iterations": 2, "max_steps": 10}
+LONG = {
+    "gradient_accumulation_steps": 2, "steps_per_generation": 4, "num_iterations": 2, "max_steps": 10,
+    "reward_funcs": reward_of_some,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +46,17 @@ def test_resumed_run_equals_an_unbroken_one(long_run, make_trainer, assert_same_
         for run in (trainer, expected)
     )
     assert found == after
+    assert min(log.get("compute/rows", 1.0) for log in expected.state.log_history) < 1
+
+
+def test_generation_batches_that_end_within_a_step_are_resumed(make_trainer, assert_same_weights, tmp_path):
+    cut = {**LONG, "steps_per_generation": 3, "max_steps": 4, "per_device_train_batch_size": 4}
+    unbroken = make_trainer(tmp_path / "unbroken", **cut)
+    unbroken.train()
+    for step in (1, 2):
+        resumed = make_trainer(tmp_path / "resumed", **cut)
+        resumed.train(str(tmp_path / "unbroken" / f"checkpoint-{step}"))
+        assert_same_weights(resumed, unbroken)
 
 
 def test_metrics_since_the_last_log_are_in_the_next_one(make_trainer, tmp_path):

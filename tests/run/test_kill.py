@@ -1,5 +1,6 @@
 """Runs that are killed and resumed end with exactly the weights, figures, curves and files of unbroken ones."""
 
+import json
 import re
 import subprocess
 import sys
@@ -22,6 +23,8 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path):
     assert output.count("ended with -9") > 15
     assert len(set(re.findall(r"Resuming from \S+checkpoint-(\d+)", log))) > 6, "it was resumed at several steps"
     assert log.count("is finished: nothing is left to train") >= 3
+    state = json.loads((tmp_path / "unbroken" / "run" / "checkpoint-80" / "trainer_state.json").read_text())
+    assert min(entry.get("compute/rows", 1.0) for entry in state["log_history"]) < 1, "some rows were left out"
 
 
 @pytest.mark.parametrize(("kind", "places"), [("grpo", 25), ("sft", 12), ("stages", 8), ("compare", 6)])

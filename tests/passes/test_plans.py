@@ -1,0 +1,58 @@
+"""What a plan counts, and the batches that it makes, for any rows."""
+
+from itertools import chain
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prefix_rft_trl.passes.batches import joined, picked
+from prefix_rft_trl.passes.columns import PassColumns
+from prefix_rft_trl.passes.planning import MicroBatchPlan, RolloutSize, pass_metrics, rows_of_passes
+
+
+TOTALS = {"total": torch.tensor(7), "nothing": None}
+few = settings(max_examples=40)
+columns = st.builds(PassColumns, st.integers(1, 6), st.integers(0, 30))
+sizes = st.builds(RolloutSize, st.booleans(), st.integers(0, 30), columns)
+
+
+@few
+@given(st.lists(sizes, min_size=1, max_size=6), st.integers(1, 3), st.integers(1, 2), st.booleans())
+def test_every_trained_row_is_counted_once(rollouts, passes, most_parts, by_length):
+    rollouts = rollouts * passes
+    order = rows_of_passes(rollouts, passes, by_length)
+    plans = [MicroBatchPlan.of([rollouts[row] for row in rows], most_parts) for rows in order]
+    passed = list(chain(*([rows[place] for place in plan.rows] for rows, plan in zip(order, plans, strict=True))))
+    assert sorted(passed) == [row for row, rollout in enumerate(rollouts) if rollout.is_trained]
+    counts = torch.tensor([plan.counts([part.columns.width for part in plan.parts]) for plan in plans]).sum(dim=0)
+    figures = pass_metrics(counts.tolist())
+    assert figures["compute/rows"] == pytest.approx(len(passed) / len(rollouts))
+    trained, tokens = (sum(rollouts[row].tokens for row in rows) for rows in (passed, range(len(rollouts))))
+    assert figures["compute/tokens"] == pytest.approx(trained / max(1, tokens))
+    assert 0 <= figures["compute/padding"] < 1
+    for rows, plan in zip(order, plans, strict=True):
+        assert len(plan.parts) <= most_parts
+        tokens = sum(rollouts[row].tokens for row in rows)
+        trained = sum(rollouts[rows[place]].tokens for place in plan.rows)
+        assert plan.trained_share == max(1, trained) / max(1, tokens)
+
+
+@few
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.randoms(use_true_random=False))
+def test_batches_are_joined_and_picked_apart_row_by_row(numbers, draws):
+    batches = [
+        {"ids": torch.rand(number, 2), "names": [f"{place}.{row}" for row in range(number)], **TOTALS}
+        for place, number in enumerate(numbers)
+    ]
+    rows = joined(batches)
+    assert rows["names"] == [name for batch in batches for name in batch["names"]]
+    assert rows["total"] == 7
+    assert rows["nothing"] is None
+    order = list(range(sum(numbers)))
+    draws.shuffle(order)
+    found = picked(rows, order)
+    assert found["names"] == [rows["names"][row] for row in order]
+    assert torch.equal(found["ids"], rows["ids"][order])
+    assert found["total"] == 7
