@@ -53,6 +53,26 @@ def total_rewards(rewards_per_func: torch.Tensor, weights: torch.Tensor) -> torc
     return totals.masked_fill(rewards_per_func.isnan().all(dim=1), torch.nan)
 
 
+def group_means(grouped: torch.Tensor) -> torch.Tensor:
+    """Means over dimension 1 without NaN, from lowest to highest: the mean of equal rewards is their value."""
+    lowest = grouped.nan_to_num(nan=torch.inf).amin(dim=1, keepdim=True)
+    highest = grouped.nan_to_num(nan=-torch.inf).amax(dim=1, keepdim=True)
+    return grouped.nanmean(dim=1, keepdim=True).clamp(lowest, highest)
+
+
+def differ_from_mean(rewards: torch.Tensor, num_generations: int) -> torch.Tensor:
+    """Rollouts whose reward is not the mean of their group, boolean, shape (rollouts,).
+
+    The mean of equal rewards is rounded, and reward minus mean is not always 0.
+
+    Args:
+        rewards (`torch.Tensor`): shape (rollouts,), group after group; NaN where a rollout could not be scored.
+        num_generations (`int`): rollouts in a group.
+    """
+    grouped = rewards.view(-1, num_generations)
+    return (grouped != group_means(grouped)).flatten()
+
+
 def on_policy_baseline_advantages(
     estimator: str, rewards: torch.Tensor, hybrid: torch.Tensor, num_generations: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,7 +90,7 @@ def on_policy_baseline_advantages(
     """
     grouped = rewards.view(-1, num_generations)
     hybrid_grouped = hybrid.view(-1, num_generations)
-    baseline = grouped.masked_fill(hybrid_grouped, torch.nan).nanmean(dim=1, keepdim=True).nan_to_num(nan=0.0)
+    baseline = group_means(grouped.masked_fill(hybrid_grouped, torch.nan)).nan_to_num(nan=0.0)
     prefix_advantages, advantages = ON_POLICY_BASELINE_ESTIMATORS[estimator](grouped, baseline)
     advantages = torch.where(hybrid_grouped, advantages, grouped - baseline)
     unscored = grouped.isnan()

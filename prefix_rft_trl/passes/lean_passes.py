@@ -13,6 +13,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 from trl import GRPOTrainer
 
+from prefix_rft_trl.method.advantages import differ_from_mean, total_rewards
 from prefix_rft_trl.utils.patching import replaced
 
 from .batches import joined, picked, some, without_tokens
@@ -36,9 +37,26 @@ class LeanPasses(GRPOTrainer):
     _buffered_inputs: list[dict[str, Any]] | None
     _planned: list[PassPart] | None = None
     _keeps_packed_rows_apart = False
+    _has_advantage: torch.Tensor | None = None  # of the rollouts of all processes
 
     def _is_on(self, setting: str) -> bool:
         return getattr(self.args, setting, False)
+
+    # Advantages: 0 in groups that have one reward, where TRL's may be the rounding of a mean
+
+    def _calculate_rewards(self, *args: Any) -> torch.Tensor:
+        rewards = super()._calculate_rewards(*args)
+        if self.multi_objective_aggregation == "sum_then_normalize" and self.model.training:
+            totals = total_rewards(rewards, self.reward_weights.to(rewards.device))
+            self._has_advantage = differ_from_mean(totals, self.num_generations)
+        return rewards
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        outputs = super()._generate_and_score_completions(inputs)
+        if self._has_advantage is not None and self.model.training and self._is_on("skip_zero_weight_rollouts"):
+            own = self._has_advantage.view(-1, len(inputs))[self.accelerator.process_index]
+            outputs["advantages"] = outputs["advantages"].masked_fill(~own, 0.0)
+        return outputs
 
     # Plan: which rows the next steps pass through the model together
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from prefix_rft_trl.method.advantages import (
     ON_POLICY_BASELINE_ESTIMATORS,
+    differ_from_mean,
     on_policy_baseline_advantages,
     total_rewards,
 )
@@ -63,3 +64,17 @@ def test_total_reward_weighs_functions_and_skips_missing_rewards():
     rewards_per_func = torch.tensor([[1.0, 4.0], [1.0, NAN], [NAN, 4.0], [NAN, NAN], [0.0, 0.0]])
     found = total_rewards(rewards_per_func, torch.tensor([1.0, 0.5]))
     assert found.tolist() == pytest.approx([3.0, 1.0, 2.0, NAN, 0.0], nan_ok=True)
+
+
+@given(
+    st.sampled_from([0.1, 0.3, -0.7, 1.1, 2.2]), st.integers(2, 70), st.sampled_from([torch.float32, torch.float64])
+)
+def test_equal_rewards_have_no_advantage(reward, size, dtype):
+    rewards = torch.full((2 * size,), reward, dtype=dtype)
+    rewards[-1] += 1
+    rewards[0] = NAN
+    assert differ_from_mean(rewards, size).tolist() == [True] + [False] * (size - 1) + [True] * size
+    hybrid = torch.zeros(2 * size, dtype=torch.bool)
+    prefix, sampled = on_policy_baseline_advantages("on_policy", rewards, hybrid, size)
+    assert prefix[:size].tolist() == sampled[:size].tolist() == [0.0] * size
+    assert sampled[size:].tolist() == pytest.approx([-1 / size] * (size - 1) + [1 - 1 / size], abs=1e-6)

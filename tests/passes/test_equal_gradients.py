@@ -70,7 +70,7 @@ def drawn_completion(draws: random.Random, prefix: list[int], budget: int) -> li
 
 
 def graded_reward(completions: list[str], live: list[bool], **others: Any) -> list[float]:
-    return [sum(map(ord, text)) % 11 / 10 if is_live else 0.5 for text, is_live in zip(completions, live, strict=True)]
+    return [sum(map(ord, text)) % 11 / 10 if is_live else 0.1 for text, is_live in zip(completions, live, strict=True)]
 
 
 @functools.cache
@@ -353,6 +353,14 @@ def test_every_way_to_train(compare, settings):
 
 
 # Steps without any gradient
+
+
+def test_equal_rewards_are_no_gradient_though_their_mean_is_rounded(train):
+    eight = {"num_generations": 8, "per_device_train_batch_size": 8, "max_steps": 1}
+    rewards = torch.full((1, 8), 0.1)
+    assert (rewards != rewards.nanmean(dim=1)).all()
+    assert train(**{**SETTINGS, **eight}, live=(False,)).log[0]["compute/rows"] == 0.0
+
 
 ADAM = {"optim": "adamw_torch", "weight_decay": 0.1, "learning_rate": 1e-2, "adam_epsilon": 1e-3}
 
