@@ -190,9 +190,10 @@ class PrefixTokenRule:
             batch (`Mapping`): with `prefix_mask` and `prefix_advantages`.
             trained (`torch.Tensor`): boolean, shape (batch, tokens), those that the policy loss alone trains.
         """
-        beta = batch["prefix_advantages"] if self.loss_type != CROSS_ENTROPY else torch.tensor(self.coef)
-        is_trained = (beta != 0).view(-1, 1) & torch.tensor(self.selection != "none", device=trained.device)
-        return torch.where(batch["prefix_mask"], is_trained.to(trained.device), trained)
+        is_trained = batch["prefix_advantages"] != 0
+        if self.loss_type == CROSS_ENTROPY:
+            is_trained = torch.full_like(is_trained, self.coef != 0)
+        return torch.where(batch["prefix_mask"], is_trained[:, None] & (self.selection != "none"), trained)
 
     def apply(
         self,

@@ -23,13 +23,8 @@ def picked(batch: dict[str, Any], rows: list[int]) -> dict[str, Any]:
 
 def _pick(value: Any, rows: list[int]) -> Any:
     if isinstance(value, torch.Tensor):
-        return some(value, rows) if value.dim() else value
+        return value[rows] if value.dim() else value
     return [value[row] for row in rows] if isinstance(value, list) else value
-
-
-def some(tensor: torch.Tensor, rows: list[int]) -> torch.Tensor:
-    """Some rows of a tensor, in this order; the tensor itself where they are all of them, as they are."""
-    return tensor if rows == list(range(len(tensor))) else tensor[rows]
 
 
 def without_tokens(batch: dict[str, Any], rows: torch.Tensor) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""PassColumns of a padded batch that some rows use: prompts are padded on the left, completions on the right.
+"""Columns of a padded batch that some rows use: prompts are padded on the left, completions on the right.
 
 | padding | prompt | completion | padding |
           |<------ columns ------>|
@@ -39,7 +39,7 @@ class PassColumns:
 
 
 def row_lengths(attention_mask: torch.Tensor, completion_width: int) -> torch.Tensor:
-    """PassColumns that each row attends to, counted from where its prompt meets its completion.
+    """Columns that each row attends to, counted from where its prompt meets its completion.
 
     Args:
         attention_mask (`torch.Tensor`): shape (rows, prompt width + completion width).
@@ -53,23 +53,20 @@ def row_lengths(attention_mask: torch.Tensor, completion_width: int) -> torch.Te
 
 
 def _last_used(mask: torch.Tensor) -> torch.Tensor:
-    """PassColumns up to the last one that is set, shape (rows,)."""
+    """Columns up to the last one that is set, shape (rows,)."""
     positions = torch.arange(1, mask.size(1) + 1, device=mask.device)
     return (mask.bool() * positions).amax(dim=1)
 
 
-def put_back(parts: list[torch.Tensor], rows: list[int], shape: tuple[int, int]) -> torch.Tensor:
+def put_back(parts: list[torch.Tensor], rows: list[torch.Tensor | None], shape: tuple[int, int]) -> torch.Tensor:
     """A batch of zeros in which the first columns of some rows are set.
 
     Args:
         parts (`list[torch.Tensor]`): shapes (rows of the part, columns of the part).
-        rows (`list[int]`): where their rows belong, part after part.
+        rows (`list[torch.Tensor]`): where the rows of each part belong; of a part with all of them, `None`.
         shape (`tuple[int, int]`): of the batch.
     """
-    every_row = rows == list(range(shape[0]))
-    if every_row and parts[0].shape == shape:
-        return parts[0]
-    found = torch.cat([torch.nn.functional.pad(part, (0, shape[1] - part.size(1))) for part in parts])
-    if every_row:
-        return found
-    return found.new_zeros(shape).index_copy(0, torch.tensor(rows, device=found.device), found)
+    widened = [torch.nn.functional.pad(part, (0, shape[1] - part.size(1))) for part in parts]
+    if rows == [None]:
+        return widened[0]
+    return widened[0].new_zeros(shape).index_copy(0, torch.cat(rows), torch.cat(widened))

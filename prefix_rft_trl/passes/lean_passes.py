@@ -6,6 +6,7 @@ the normalizers of TRL's loss stay what they were; rows without a gradient are i
 """
 
 from collections import defaultdict
+from contextlib import nullcontext
 from math import gcd
 from typing import Any
 
@@ -16,18 +17,20 @@ from trl import GRPOTrainer
 from prefix_rft_trl.method.advantages import differ_from_mean, total_rewards
 from prefix_rft_trl.utils.patching import replaced
 
-from .batches import joined, picked, some, without_tokens
+from .batches import joined, picked, without_tokens
 from .columns import PassColumns, put_back, row_lengths
 from .packing import PackedModel
 from .packing_checks import refuse_mixing
-from .planning import MicroBatchPlan, PassPart, RolloutSize, pass_metrics, rows_of_passes
+from .planning import MicroBatchPlan, PassPart, RolloutSize, of_trained_rows, pass_metrics, rows_of_passes
 from .positions import ignores_left_padding, ignores_width
 
 
 # Losses that are a sum over rows, each divided by what does not depend on the other rows of its micro-batch
 SUMS_OVER_ROWS = ("dr_grpo", "grpo", "sapo", "luspo", "dapo", "cispo", "vespo")
 MOST_PARTS = 2  # in which a micro-batch is passed where that saves padding
+KNOWN_LOSSES = ("trl", __name__.partition(".")[0])  # another one may give a gradient to any rollout
 OF_ROWS = ("token_type_ids", "mm_token_type_ids")  # further arguments of a pass that are as wide as its tokens
+RowsAndColumns = tuple[torch.Tensor | None, PassColumns]  # None: all rows
 
 
 class LeanPasses(GRPOTrainer):
@@ -35,7 +38,7 @@ class LeanPasses(GRPOTrainer):
     `skip_zero_weight_rollouts` and `padding_free`. Those that its arguments do not have are off."""
 
     _buffered_inputs: list[dict[str, Any]] | None
-    _planned: list[PassPart] | None = None
+    _planned: list[RowsAndColumns] | None = None
     _keeps_packed_rows_apart = False
     _has_advantage: torch.Tensor | None = None  # of the rollouts of all processes
 
@@ -65,7 +68,7 @@ class LeanPasses(GRPOTrainer):
         inputs = super()._prepare_inputs(generation_batch)
         is_lean = any(map(self._is_on, ("trim_padding", "group_rollouts_by_length", "skip_zero_weight_rollouts")))
         is_new = self.model.training and self._buffered_inputs is not before
-        if not (is_lean and is_new and self._buffered_inputs) or "pixel_values" in inputs:
+        if not (is_lean and is_new and self._buffered_inputs) or self._is_vlm:
             return inputs
         self._buffered_inputs = self._plan(self._buffered_inputs)
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
@@ -78,47 +81,53 @@ class LeanPasses(GRPOTrainer):
             for start in range(0, len(batches), together)
             for batch_and_plan in self._plan_step(joined(batches[start : start + together]), together)
         ]
-        whole = PassColumns(batches[0]["prompt_ids"].size(1), batches[0]["completion_ids"].size(1))
-        columns = [[self._own_columns(part.columns, whole) for part in plan.parts] for _, plan in planned]
-        is_packed = self._is_on("padding_free")
-        counts = [
-            plan.counts(None if is_packed else [part.width for part in own])
-            for (_, plan), own in zip(planned, columns, strict=True)
-        ]
+        counts = torch.tensor(
+            [plan.counts(self._is_on("padding_free")) for _, plan in planned], device=self.accelerator.device
+        )
         # Processes wait for each other in every loss, so a pass is left out of all of them, or of none
-        totals = self.accelerator.reduce(torch.tensor(counts, device=self.accelerator.device).float(), reduction="sum")
+        totals = self.accelerator.reduce(counts.float(), reduction="sum")
         self._append_metrics(pass_metrics(totals.sum(dim=0).tolist()))
-        shortest = self._own_columns(PassColumns(1, 1), whole)
+        shares = (totals[:, 0] / totals[:, 1]).tolist()
         return [
-            batch
-            | {
-                "pass_rows": [part.rows for part in plan.parts] or [[0]],
-                "pass_columns": [[part.prompt, part.completion] for part in own or [shortest]],
-                "is_trained_anywhere": trained > 0,
-                "trained_share": plan.trained_share,
-            }
-            for (batch, plan), own, trained in zip(planned, columns, totals[:, 0].tolist(), strict=True)
+            batch | self._entries(plan, batch, share) for (batch, plan), share in zip(planned, shares, strict=True)
         ]
 
     def _plan_step(self, rollouts: dict[str, Any], passes: int) -> list[tuple[dict[str, Any], MicroBatchPlan]]:
-        lengths = row_lengths(
-            torch.cat([rollouts["prompt_mask"], rollouts["completion_mask"]], dim=1),
-            rollouts["completion_ids"].size(1),
-        )
+        whole = PassColumns(rollouts["prompt_ids"].size(1), rollouts["completion_ids"].size(1))
+        attention_mask = torch.cat([rollouts["prompt_mask"], rollouts["completion_mask"]], dim=1)
         tokens = self._loss_mask(rollouts).sum(dim=1)
         is_trained = torch.ones_like(tokens)
         if self._leaves_rows_out:
             is_trained = self._trained_tokens(rollouts).any(dim=1)
             rollouts = without_tokens(rollouts, ~is_trained)
-        sizes = RolloutSize.read(torch.stack([is_trained.long(), tokens, *lengths.T], dim=1).tolist())
+        facts = torch.stack([is_trained.long(), tokens, *row_lengths(attention_mask, whole.completion).T], dim=1)
+        sizes = [
+            RolloutSize(bool(trained), counted, sum(lengths), self._own_columns(PassColumns(*lengths), whole))
+            for trained, counted, *lengths in facts.tolist()
+        ]
         by_length = self._is_on("group_rollouts_by_length") and self._is_sum_over_rows
         # Processes make the same number of passes, since they may call each other in each
-        has_parts = by_length and self.accelerator.num_processes == 1 and not self._is_on("padding_free")
-        most_parts = MOST_PARTS if has_parts else 1
+        has_parts = by_length and self.accelerator.distributed_type == "NO" and not self._is_on("padding_free")
         return [
-            (picked(rollouts, rows), MicroBatchPlan.of([sizes[row] for row in rows], most_parts))
+            (picked(rollouts, rows), MicroBatchPlan.of([sizes[row] for row in rows], MOST_PARTS if has_parts else 1))
             for rows in rows_of_passes(sizes, passes, by_length)
         ]
+
+    def _entries(self, plan: MicroBatchPlan, batch: dict[str, Any], trained_share: float) -> dict[str, Any]:
+        """The plan as entries of a batch that a checkpoint can hold."""
+        rows, completion_width = batch["completion_ids"].shape
+        whole = PassColumns(batch["prompt_ids"].size(1), completion_width)
+        parts = plan.parts or [PassPart([0], self._own_columns(PassColumns(1, 1), whole))]
+        return {
+            "pass_rows": [self._index(part.rows, rows) for part in parts],
+            "pass_columns": [[part.columns.prompt, part.columns.completion] for part in parts],
+            "trained_share": trained_share,
+            "trained_token_share": plan.trained_share,
+        }
+
+    def _index(self, rows: list[int], number: int) -> torch.Tensor | None:
+        """Rows as a tensor, which is made before a step is under way; `None` if they are all, in their order."""
+        return None if rows == list(range(number)) else torch.tensor(rows, device=self.accelerator.device)
 
     @staticmethod
     def _loss_mask(batch: dict[str, Any]) -> torch.Tensor:
@@ -137,7 +146,12 @@ class LeanPasses(GRPOTrainer):
 
     @property
     def _leaves_rows_out(self) -> bool:
-        return self._is_on("skip_zero_weight_rollouts") and self._has_policy_loss_alone and self.beta == 0.0
+        has_own_loss = any(
+            getattr(type(self), name).__module__.partition(".")[0] not in KNOWN_LOSSES
+            for name in ("compute_loss", "_compute_loss")
+        )
+        is_on = self._is_on("skip_zero_weight_rollouts") and not has_own_loss
+        return is_on and self._has_policy_loss_alone and self.beta == 0.0
 
     @property
     def _is_sum_over_rows(self) -> bool:
@@ -152,16 +166,19 @@ class LeanPasses(GRPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         if "pass_rows" not in inputs:
             return super()._compute_loss(model, inputs)
-        is_trained = inputs["is_trained_anywhere"]
-        if not is_trained and self._may_leave_out_pass(model):
+        share = inputs["trained_share"]
+        if not share and self._may_leave_out_pass(model):
             return torch.zeros((), device=self.accelerator.device, requires_grad=True)
-        parts = zip(inputs["pass_rows"], inputs["pass_columns"], strict=True)
-        planned = [PassPart(rows, PassColumns(*columns)) for rows, columns in parts]
-        # Metrics of no row are zeros, which would count as if they were measured
-        metrics = self._metrics if is_trained else {"train": defaultdict(list)}
-        with replaced(self, "_metrics", metrics), replaced(self, "_planned", planned):
+        columns = [PassColumns(*part) for part in inputs["pass_columns"]]
+        found: dict[str, Any] = {"train": defaultdict(list)}
+        planned = list(zip(inputs["pass_rows"], columns, strict=True))
+        with replaced(self, "_metrics", found), replaced(self, "_planned", planned):
             loss = super()._compute_loss(model, inputs)
-        return loss * inputs["trained_share"] if self.loss_type == "bnpo" else loss
+        is_of_sequences = self.importance_sampling_level == "sequence" and inputs["advantages"].dim() == 1
+        for name, values in found["train"].items():
+            if known := of_trained_rows(name, values, share, is_of_sequences):
+                self._metrics["train"][name] += known
+        return loss * inputs["trained_token_share"] if self.loss_type == "bnpo" else loss
 
     def _may_leave_out_pass(self, model: Any) -> bool:
         """Whether it takes no pass to gather shards, to reduce gradients, or to have gradients at all."""
@@ -183,20 +200,22 @@ class LeanPasses(GRPOTrainer):
         passes = self._planned or self._own_passes(attention_mask, whole, rows_per_pass)
         wide = {name: others[name] for name in OF_ROWS if others.get(name) is not None}
 
-        def pass_through(part: PassPart) -> tuple[torch.Tensor | None, ...]:
+        def pass_through(rows: torch.Tensor | None, columns: PassColumns) -> tuple[torch.Tensor | None, ...]:
             ids, mask, *further = (
-                part.columns.cut(some(tensor, part.rows), whole)
+                columns.cut(tensor if rows is None else tensor[rows], whole)
                 for tensor in (input_ids, attention_mask, *wide.values())
             )
             cut = dict(zip(wide, further, strict=True))
-            return forward(model, ids, mask, part.columns.completion, batch_size, **others | cut)
+            return forward(model, ids, mask, columns.completion, batch_size, **others | cut)
 
-        results = [pass_through(part) for part in passes]
+        # Parts of a micro-batch share the weights that autocast has converted, which the backward pass keeps
+        with self.accelerator.autocast() if self._planned and len(passes) > 1 else nullcontext():
+            results = [pass_through(*rows_and_columns) for rows_and_columns in passes]
         logps, entropies, aux_losses = map(list, zip(*results, strict=True))
-        order, shape = [row for part in passes for row in part.rows], (len(input_ids), logits_to_keep)
+        rows, shape = [rows for rows, _ in passes], (len(input_ids), logits_to_keep)
         return (
-            put_back(logps, order, shape),
-            None if entropies[0] is None else put_back(entropies, order, shape),
+            put_back(logps, rows, shape),
+            None if entropies[0] is None else put_back(entropies, rows, shape),
             None if aux_losses[0] is None else torch.stack(aux_losses).mean(),
         )
 
@@ -207,20 +226,20 @@ class LeanPasses(GRPOTrainer):
             self._keeps_packed_rows_apart = True
         return PackedModel(model)
 
-    def _own_passes(self, attention_mask: torch.Tensor, whole: PassColumns, rows_per_pass: int) -> list[PassPart]:
+    def _own_passes(
+        self, attention_mask: torch.Tensor, whole: PassColumns, rows_per_pass: int
+    ) -> list[RowsAndColumns]:
         """Passes over a whole batch, the longest rows first."""
         lengths = [PassColumns(*row) for row in row_lengths(attention_mask, whole.completion).tolist()]
         order = list(range(len(lengths)))
         if rows_per_pass < len(order):
             order.sort(key=lambda row: -lengths[row].width)
         parts = [order[start : start + rows_per_pass] for start in range(0, len(order), rows_per_pass)]
-        return [
-            PassPart(rows, self._own_columns(PassColumns.of_all(lengths[row] for row in rows), whole))
-            for rows in parts
-        ]
+        columns = [self._own_columns(PassColumns.of_all(lengths[row] for row in rows), whole) for rows in parts]
+        return [(self._index(rows, len(order)), own) for rows, own in zip(parts, columns, strict=True)]
 
     def _own_columns(self, columns: PassColumns, whole: PassColumns) -> PassColumns:
-        """PassColumns of a pass, of those that its rows use and those that its batch has."""
+        """Columns of a pass, of those that its rows use and those that its batch has."""
         config = self.model.config
         if not (self._is_on("trim_padding") and ignores_width(config)):
             return whole

@@ -7,23 +7,29 @@ from .arrangement import arrange
 from .columns import PassColumns
 
 
+CLIPPED_SHARES = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "cispo_clip_ratio")
+
+
 @dataclass(frozen=True)
 class RolloutSize:
-    """What a rollout costs: whether it is trained, its tokens that count in the loss, and the columns that it uses."""
+    """What a rollout costs.
+
+    Attributes:
+        is_trained (`bool`): whether it goes through the model.
+        tokens (`int`): of its completion, those that count in the loss.
+        used (`int`): positions that it attends to, of prompt and completion.
+        columns (`PassColumns`): with which it would go through the model alone.
+    """
 
     is_trained: bool
     tokens: int
+    used: int
     columns: PassColumns
-
-    @classmethod
-    def read(cls, rows: list[list[int]]) -> list["RolloutSize"]:
-        """From rows of (is trained, tokens, columns of the prompt, columns of the completion)."""
-        return [cls(bool(trained), tokens, PassColumns(*columns)) for trained, tokens, *columns in rows]
 
 
 @dataclass(frozen=True)
 class PassPart:
-    """Rows of a micro-batch that go through the model together, and the columns that they use."""
+    """Rows of a micro-batch that go through the model together, and their columns."""
 
     rows: list[int]
     columns: PassColumns
@@ -59,17 +65,16 @@ class MicroBatchPlan:
         """Tokens of the rows that are trained, of all that count in the loss; 1 where none does."""
         return max(1, self._tokens(self.rows)) / max(1, self._tokens(range(len(self.sizes))))
 
-    def counts(self, widths: list[int] | None) -> list[int]:
+    def counts(self, is_packed: bool) -> list[int]:
         """Rows, tokens and positions, trained and in all, to be summed and read by [`pass_metrics`].
 
         Args:
-            widths (`list[int]`, *optional*): columns with which each part goes through the model; rows that are packed
-                have their own.
+            is_packed (`bool`): whether the rows go through the model without any padding.
         """
         every = range(len(self.sizes))
-        used = passed = sum(self.sizes[row].columns.width for row in self.rows)
-        if widths is not None:
-            passed = sum(len(part.rows) * width for part, width in zip(self.parts, widths, strict=True))
+        used = passed = sum(self.sizes[row].used for row in self.rows)
+        if not is_packed:
+            passed = sum(len(part.rows) * part.columns.width for part in self.parts)
         return [len(self.rows), len(every), self._tokens(self.rows), self._tokens(every), used, passed]
 
     def _tokens(self, rows: Iterable[int]) -> int:
@@ -84,6 +89,20 @@ def pass_metrics(counts: Iterable[float]) -> dict[str, float]:
         "compute/tokens": tokens / max(1, all_tokens),
         "compute/padding": 1 - used / passed if passed else 0.0,
     }
+
+
+def of_trained_rows(name: str, values: list[float], share: float, is_of_sequences: bool) -> list[float]:
+    """TRL's metric of a micro-batch, of the rows that were trained; nothing where that is not known, or none was.
+
+    Args:
+        name (`str`): of the metric.
+        values (`list[float]`): of the micro-batch.
+        share (`float`): of its rows that are trained.
+        is_of_sequences (`bool`): whether TRL counts clips in all rows, not in tokens: the others are not clipped.
+    """
+    if not share or (share < 1 and name.startswith("vespo/")):
+        return []
+    return [value / share for value in values] if is_of_sequences and name in CLIPPED_SHARES else values
 
 
 def rows_of_passes(sizes: list[RolloutSize], passes: int, by_length: bool) -> list[list[int]]:

@@ -11,12 +11,16 @@ from typing import Any
 from transformers import PretrainedConfig
 
 
+COUNT_COLUMNS = ("recurrent_gemma",)  # in its recurrent layers
 SCALED_BY_WIDTH = ("dynamic", "longrope")
 
 
 def ignores_left_padding(config: PretrainedConfig) -> bool:
-    """Whether a model's positions are relative: whether it has rotary embeddings."""
-    return any(True for _ in rotary_settings(config))
+    """Whether a model's positions are relative: whether it has rotary embeddings, and nothing else that counts."""
+    settings = list(rotary_settings(config))
+    text_config = config.get_text_config()
+    counts = text_config.model_type in COUNT_COLUMNS or getattr(text_config, "attn_temperature_tuning", False)
+    return bool(settings) and not (counts or any("llama_4_scaling_beta" in part for part in settings))
 
 
 def ignores_width(config: PretrainedConfig) -> bool:

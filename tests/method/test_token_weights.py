@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from prefix_rft_trl.method.token_weights import apply_prefix_weights, prefix_token_mask, top_entropy_per_rollout
+from prefix_rft_trl.method.token_weights import (
+    PREFIX_LOSSES,
+    PrefixTokenRule,
+    apply_prefix_weights,
+    prefix_token_mask,
+    top_entropy_per_rollout,
+)
 
 
 def test_prefix_mask_covers_the_first_tokens_and_no_padding():
@@ -38,3 +44,11 @@ def test_dropped_prefix_tokens_do_not_move_a_sequence_ratio():
     found = torch.autograd.grad(-(ratios * advantages).sum(), logps)[0]
     step = math.exp(log_ratios.mean()) * (5 * 1.3 + 5 * 0.7) / 15
     torch.testing.assert_close(found, -step * signs.unsqueeze(1) * ~dropped)
+
+
+@pytest.mark.parametrize("loss_type", PREFIX_LOSSES)
+def test_trained_tokens_stay_on_their_device(loss_type):
+    rule = PrefixTokenRule("top_entropy", 0.2, loss_type, 0.001, 0.1)
+    tokens = torch.ones(2, 3, dtype=torch.bool, device="meta")
+    batch = {"prefix_mask": tokens, "prefix_advantages": torch.ones(2, device="meta")}
+    assert rule.trained_tokens(batch, tokens).device.type == "meta"

@@ -12,6 +12,12 @@ from prefix_rft_trl.passes.planning import MicroBatchPlan, RolloutSize, rows_of_
 
 
 sides = st.builds(PassColumns, st.integers(1, 9), st.integers(1, 30))
+rollout_sizes = st.builds(
+    lambda is_trained, tokens, columns: RolloutSize(is_trained, tokens, columns.width, columns),
+    st.booleans(),
+    st.integers(0, 9),
+    sides,
+)
 
 
 def positions(lengths, groups):
@@ -69,7 +75,7 @@ def test_no_rows_are_no_groups():
 
 
 @pytest.mark.parametrize("by_length", [True, False])
-@given(st.lists(st.builds(RolloutSize, st.booleans(), st.integers(0, 9), sides), min_size=6, max_size=6))
+@given(st.lists(rollout_sizes, min_size=6, max_size=6))
 def test_micro_batches_keep_their_number_of_rows(by_length, sizes):
     parts = rows_of_passes(sizes, 3, by_length)
     assert [len(part) for part in parts] == [2, 2, 2]
@@ -78,7 +84,7 @@ def test_micro_batches_keep_their_number_of_rows(by_length, sizes):
         assert parts == [[0, 1], [2, 3], [4, 5]]
 
 
-@given(st.lists(st.builds(RolloutSize, st.booleans(), st.integers(0, 9), sides), min_size=1, max_size=6))
+@given(st.lists(rollout_sizes, min_size=1, max_size=6))
 def test_a_plan_passes_each_trained_row_once(sizes):
     plan = MicroBatchPlan.of(sizes, most_parts=2)
     assert sorted(plan.rows) == [row for row, size in enumerate(sizes) if size.is_trained]
@@ -86,8 +92,10 @@ def test_a_plan_passes_each_trained_row_once(sizes):
     for part in plan.parts:
         assert part.columns.prompt == max(sizes[row].columns.prompt for row in part.rows)
         assert part.columns.completion == max(sizes[row].columns.completion for row in part.rows)
-    rows, all_rows, tokens, all_tokens, used, passed = plan.counts([part.columns.width for part in plan.parts])
+    rows, all_rows, tokens, all_tokens, used, passed = plan.counts(is_packed=False)
     assert (rows, all_rows) == (len(plan.rows), len(sizes))
     assert (tokens, all_tokens) == (sum(s.tokens for s in sizes if s.is_trained), sum(s.tokens for s in sizes))
     assert used == sum(size.columns.width for size in sizes if size.is_trained) <= passed
+    assert passed == sum(len(part.rows) * part.columns.width for part in plan.parts)
+    assert plan.counts(is_packed=True)[4:] == [used, used]
     assert plan.trained_share == max(tokens, 1) / max(all_tokens, 1)

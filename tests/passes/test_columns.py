@@ -47,7 +47,7 @@ def test_what_is_cut_is_put_back_at_its_place(data):
         assert cut.tolist() == [batch[row, whole.prompt - own.prompt : whole.prompt + own.completion].tolist()]
         parts.append(cut[:, own.prompt :])
         kept[row] = own.completion
-    found = put_back(parts, passed, (len(rows), whole.completion))
+    found = put_back(parts, [torch.tensor([row]) for row in passed], (len(rows), whole.completion))
     expected = [
         [
             batch[row, whole.prompt + place].item() if place < kept.get(row, 0) else 0.0
@@ -58,6 +58,10 @@ def test_what_is_cut_is_put_back_at_its_place(data):
     assert found.tolist() == expected
 
 
+def test_all_rows_are_widened_alone():
+    assert put_back([torch.ones(2, 1)], [None], (2, 3)).tolist() == [[1, 0, 0], [1, 0, 0]]
+
+
 @pytest.mark.parametrize(
     ("model", "settings", "left", "width"),
     [
@@ -65,6 +69,8 @@ def test_what_is_cut_is_put_back_at_its_place(data):
         ("gemma3_text", {}, True, True),  # settings for each kind of layer
         ("gpt2", {}, False, True),
         ("opt", {}, False, True),
+        ("recurrent_gemma", {}, False, True),
+        ("llama4_text", {}, False, True),  # attention is scaled by the column
         ("qwen2_5_vl", {}, True, True),
         ("phi3", {"rope": "longrope"}, True, False),
         ("llama", {"rope": "dynamic"}, True, False),

@@ -146,6 +146,7 @@ def train(tokenizer, tmp_path) -> Callable[..., Run]:
         change: Callable[[Outputs], Outputs] | None = None,
         lora: bool = False,
         eval_dataset: Dataset | None = None,
+        trainer_class: type[PrefixGRPOTrainer] | None = None,
         **settings: Any,
     ) -> Run:
         args = PrefixGRPOConfig(str(tmp_path), **settings)
@@ -155,7 +156,7 @@ def train(tokenizer, tmp_path) -> Callable[..., Run]:
             policy.config._name_or_path = str(tmp_path / "reference")
         adapter = LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj", "v_proj"], r=2) if lora else None
         others = {"processing_class": tokenizer, "peft_config": adapter, "eval_dataset": eval_dataset}
-        trainer = FixedRollouts(policy, graded_reward, args, scored_rows(rows, live), **others)
+        trainer = (trainer_class or FixedRollouts)(policy, graded_reward, args, scored_rows(rows, live), **others)
         trainer.change = change
         done = Run()
 
@@ -350,6 +351,46 @@ TRAINED: list[dict[str, Any]] = [
 @pytest.mark.parametrize("settings", TRAINED, ids=in_words)
 def test_every_way_to_train(compare, settings):
     compare(**settings)
+
+
+class OwnLoss(FixedRollouts):
+    """A loss of a user's, which gives every rollout a gradient."""
+
+    def _compute_loss(self, model, inputs):
+        return super()._compute_loss(model, inputs | {"advantages": inputs["advantages"] + 0.5})
+
+
+def test_a_loss_of_ones_own_gets_all_rollouts(compare):
+    lean, _ = compare(trainer_class=OwnLoss)
+    assert lean.log[0]["compute/rows"] == 1.0
+
+
+@pytest.mark.parametrize("settings", [{"trim_padding": False}, {"pad_to_multiple_of": 64}], ids=in_words)
+def test_no_second_part_where_it_saves_nothing(train, settings, monkeypatch):
+    passes = []
+    forward = GRPOTrainer._get_per_token_logps_and_entropies
+
+    def count(self, model, ids, *args, **named):
+        passes.append(ids.shape)
+        return forward(self, model, ids, *args, **named)
+
+    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", count)
+    train(**{**SETTINGS, "max_steps": 1, **settings}, live=(True,))
+    assert len(passes) == SETTINGS["gradient_accumulation_steps"]
+
+
+@pytest.mark.parametrize("hybrids", [0, 2])
+def test_figures_of_sequences_are_of_the_trained_ones(train, hybrids):
+    whole = {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 1, "steps_per_generation": 1}
+    settings = {**SETTINGS, **whole, "num_iterations": 2, "change": stale, "epsilon": 0.01, "max_steps": 1}
+    settings |= {"importance_sampling_level": "sequence", "num_prefix_generations": hybrids}
+    (lean,), (padded,) = (train(**{**settings, **way}).log[:1] for way in ({}, PADDED))
+    share = lean["compute/tokens" if hybrids else "compute/rows"]  # hybrid rollouts have an advantage for each token
+    assert 0 < share < 1
+    assert lean["clip_ratio/region_mean"] * share == pytest.approx(padded["clip_ratio/region_mean"])
+    assert padded["clip_ratio/region_mean"] > 0
+    settings |= {"importance_sampling_level": "token", "loss_type": "vespo"}
+    assert "vespo/phi_seq_mean" not in train(**settings).log[0]
 
 
 # Steps without any gradient

@@ -15,7 +15,12 @@ from prefix_rft_trl.passes.planning import MicroBatchPlan, RolloutSize, pass_met
 TOTALS = {"total": torch.tensor(7), "nothing": None}
 few = settings(max_examples=40)
 columns = st.builds(PassColumns, st.integers(1, 6), st.integers(0, 30))
-sizes = st.builds(RolloutSize, st.booleans(), st.integers(0, 30), columns)
+sizes = st.builds(
+    lambda is_trained, tokens, own: RolloutSize(is_trained, tokens, own.width, own),
+    st.booleans(),
+    st.integers(0, 30),
+    columns,
+)
 
 
 @few
@@ -26,7 +31,7 @@ def test_every_trained_row_is_counted_once(rollouts, passes, most_parts, by_leng
     plans = [MicroBatchPlan.of([rollouts[row] for row in rows], most_parts) for rows in order]
     passed = list(chain(*([rows[place] for place in plan.rows] for rows, plan in zip(order, plans, strict=True))))
     assert sorted(passed) == [row for row, rollout in enumerate(rollouts) if rollout.is_trained]
-    counts = torch.tensor([plan.counts([part.columns.width for part in plan.parts]) for plan in plans]).sum(dim=0)
+    counts = torch.tensor([plan.counts(is_packed=False) for plan in plans]).sum(dim=0)
     figures = pass_metrics(counts.tolist())
     assert figures["compute/rows"] == pytest.approx(len(passed) / len(rollouts))
     trained, tokens = (sum(rollouts[row].tokens for row in rows) for rows in (passed, range(len(rollouts))))
