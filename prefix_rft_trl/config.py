@@ -125,7 +125,8 @@ class PrefixGRPOConfig(GRPOConfig):
             `"bottom_entropy"` and `"random"`.
         skip_zero_weight_rollouts (`bool`, *optional*, defaults to `True`):
             Whether rollouts that carry no gradient, such as those of a group with equal rewards, are left out of the
-            passes with gradient. Not with `beta` or one of the settings above, which need them.
+            passes with gradient. Not with `beta` or one of the settings above, which need them, nor in a subclass with
+            a loss of its own, which may train any of them.
         padding_free (`bool`, *optional*, defaults to `False`):
             Whether the rollouts of a micro-batch go through the model as one row without padding, as in
             [`~trl.SFTConfig`]. For flash attention, whose kernels keep them apart; other implementations compute the
