@@ -11,6 +11,8 @@ from transformers.integrations import integration_utils
 from prefix_rft_trl import PrefixGRPOTrainer
 from prefix_rft_trl import trainer as trainer_module
 from prefix_rft_trl.cli.main import main
+from prefix_rft_trl.comparison.curves import VIEWS, Method, Style, draw
+from prefix_rft_trl.comparison.results import Run
 from prefix_rft_trl.method import token_weights
 from prefix_rft_trl.run import CurveWriter, curve, is_finished, read_curve
 from prefix_rft_trl.sft import CountingSFTTrainer
@@ -21,6 +23,7 @@ SMALL = {
     "lab_level": "easy", "max_steps": 5, "measure_steps": 2, "measure_rows": 8, "measure_max_new_tokens": 8,
     "logging_steps": 3, "per_device_train_batch_size": 8, "disable_tqdm": "true",
 }  # fmt: skip
+ENTROPY = next(view for view in VIEWS if view.name == "entropy")
 GRPO_ONLY = {"num_generations": 4, "max_completion_length": 40}
 
 
@@ -200,6 +203,23 @@ def test_a_line_holds_null_for_what_is_no_number(tmp_path):
     writer.on_train_begin(None, State(), None)
     (line,) = read_curve(tmp_path)
     assert (line["accuracy"], line["nan"], line["infinity"]) == (0.5, None, None)
+
+
+@pytest.mark.parametrize("recipe", ["grpo", "prefix_rft"])
+def test_entropy_is_null_where_no_rollout_was_trained(recipe, tmp_path, monkeypatch):
+    (tmp_path / "constant_reward.py").write_text(
+        "def constant_reward(completions, **columns):\n    return [1.0] * len(completions)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = {"reward_funcs": "constant_reward.constant_reward", "logging_steps": 1, "measure_steps": 3}
+    lines = train(recipe, tmp_path / "run", max_steps=3, report_to="tensorboard", **settings)
+    assert lines[-1]["policy_entropy"] is None
+    assert lines[-1]["compute/rows"] == 0
+    assert not {"entropy", "compute/padding", "prefix/kept_share"} & {*lines[-1]}
+    assert draw([Method(recipe, Style.numbered(0), [Run(0, lines)])], ENTROPY, threshold=0.5) is None
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
+    unknown = {name for log in state["log_history"] for name, value in log.items() if value is None}
+    assert not unknown, "trackers warn of each"
 
 
 # Trackers and the trainer's state
