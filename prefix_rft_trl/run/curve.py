@@ -105,7 +105,7 @@ class CurveWriter(TrainerCallback):
         self.log({f"eval_{name}": value for name, value in measured.items() if not isinstance(value, list)})
 
     def _with_policy_entropy(self, logs: dict[str, Any]) -> dict[str, Any]:
-        """The values of a log of rewarded rollouts with `policy_entropy`: `None` where no sampled token was trained."""
+        """The values of a log, of rollouts with `policy_entropy`: `None` where no sampled token was trained."""
         if "reward" not in self._logged:
             return logs
         has_prefixes = any(name.startswith("prefix/") for name in self._logged)
