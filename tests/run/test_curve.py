@@ -35,10 +35,14 @@ def train(recipe: str, folder: Path, **settings) -> list[dict]:
 
 
 @pytest.fixture
-def counted(monkeypatch) -> list[tuple[str, int, int]]:
-    """("generated" or "trained", optimizer steps done before, tokens), counted in the batches of the trainers."""
-    found: list[tuple[str, int, int]] = []
-    selected_prefix_tokens = 0
+def counted(monkeypatch) -> list[tuple[str, int, float]]:
+    """("generated" or "trained", optimizer steps done before, tokens), counted in the batches of the trainers.
+
+    The sampled tokens of a generation batch are shared out among its micro-batches, in which rollouts that are left
+    out have no tokens any more.
+    """
+    found: list[tuple[str, int, float]] = []
+    selected_prefix_tokens, sampled_for_each_rollout = 0, 0.0
     generate, grpo_loss, sft_loss, weigh = (
         PrefixGRPOTrainer._generate_and_score_completions,
         PrefixGRPOTrainer.compute_loss,
@@ -50,7 +54,9 @@ def counted(monkeypatch) -> list[tuple[str, int, int]]:
         return int(batch["completion_mask"].sum() - sum(batch.get("prefix_lengths", [])))
 
     def count_generated(trainer, inputs):
+        nonlocal sampled_for_each_rollout
         outputs = generate(trainer, inputs)
+        sampled_for_each_rollout = sampled_tokens(outputs) / len(outputs["completion_mask"])
         found.append(("generated", trainer.state.global_step, sampled_tokens(outputs)))
         return outputs
 
@@ -64,7 +70,8 @@ def counted(monkeypatch) -> list[tuple[str, int, int]]:
         nonlocal selected_prefix_tokens
         selected_prefix_tokens = 0
         loss = grpo_loss(trainer, model, inputs, *args, **named)
-        found.append(("trained", trainer.state.global_step, sampled_tokens(inputs) + selected_prefix_tokens))
+        sampled = sampled_for_each_rollout * len(inputs["completion_mask"])
+        found.append(("trained", trainer.state.global_step, sampled + selected_prefix_tokens))
         return loss
 
     def count_sft(trainer, model, inputs, *args, **named):
@@ -79,7 +86,7 @@ def counted(monkeypatch) -> list[tuple[str, int, int]]:
     return found
 
 
-def tokens_until(step: int, kind: str, counted: list[tuple[str, int, int]]) -> int:
+def tokens_until(step: int, kind: str, counted: list[tuple[str, int, float]]) -> float:
     return sum(tokens for found, before, tokens in counted if found == kind and before < step)
 
 
