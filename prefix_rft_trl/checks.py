@@ -118,11 +118,7 @@ def _check_packing(given: inspect.BoundArguments) -> None:
     packing_checks.refuse_images(given.arguments["processing_class"], column_names(dataset) if is_dataset else [])
     attention = kwargs.get("attn_implementation") if isinstance(model, str) else model.config._attn_implementation
     if packing_checks.masks_all_tokens(attention):
-        logger.warning(
-            "`padding_free=True` without flash attention: attention computes, and its mask takes, the square of all "
-            "tokens of a micro-batch, which can cost more than the padding did. Set `attn_implementation` to "
-            "'flash_attention_2' in `model_init_kwargs`, or `padding_free=False`."
-        )
+        logger.warning(packing_checks.warning_of_masks(on_cpu=config.device.type == "cpu"))
 
 
 def check_prompts(dataset: Dataset | IterableDataset, args: Any, model: str, demonstrations: str | None) -> None:

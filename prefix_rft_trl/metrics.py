@@ -1,5 +1,6 @@
 """Metrics of hybrid rollouts: sums are reduced over processes, then divided."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -36,7 +37,7 @@ def token_sums(
 
 
 def token_metrics(sums: torch.Tensor, rollouts: int) -> dict[str, float]:
-    """Metrics of an optimizer step; NaN where nothing was counted, which TRL leaves out of its averages.
+    """Metrics of an optimizer step; NaN where nothing was counted.
 
     Args:
         sums (`torch.Tensor`): [`token_sums`] of the step, over all processes.
@@ -65,7 +66,7 @@ class TokenSums:
         self._sums = sums if self._sums is None else self._sums + sums
 
     def take_metrics(self, accelerator: Accelerator, rollouts: int) -> dict[str, float]:
-        """[`token_metrics`] over all processes, none if nothing was added, and starts anew.
+        """[`token_metrics`] over all processes, without those of which nothing was counted, and starts anew.
 
         Args:
             rollouts (`int`): of the step, in this process.
@@ -73,7 +74,8 @@ class TokenSums:
         if self._sums is None:
             return {}
         sums, self._sums = accelerator.reduce(self._sums, reduction="sum"), None
-        return token_metrics(sums, rollouts * accelerator.num_processes)
+        metrics = token_metrics(sums, rollouts * accelerator.num_processes)
+        return {name: value for name, value in metrics.items() if not math.isnan(value)}
 
 
 def rollout_rows(

@@ -179,7 +179,7 @@ def find_measured_problems(
     Raises:
         UserError: if trials are measured on different problems, or a trial cannot be run.
     """
-    with quick_imports():
+    with quick_imports(freeze=True):
         from .launch.arguments import check_stage, is_setting
         from .launch.inputs import MeasuredProblems, check_inputs
 

@@ -119,7 +119,7 @@ def _add_settings(
 def _evaluate(arguments: argparse.Namespace) -> int:
     if not arguments.model or not arguments.benchmarks:
         raise UserError("--model and --benchmarks say what to evaluate, or --compare which results to compare.")
-    with quick_imports():
+    with quick_imports(freeze=True):
         from prefix_rft_trl.evaluation.evaluate import evaluate
         from prefix_rft_trl.models.sources import find_models
 

@@ -109,7 +109,7 @@ def _check_dataset_file(recipe: Recipe) -> None:
 
 
 def _check_and_train(recipe: Recipe, is_dry: bool = False) -> int:
-    with quick_imports():
+    with quick_imports(freeze=True):
         from .launch.arguments import check_stage, is_setting
 
     trainings = recipe.trainings(is_setting)

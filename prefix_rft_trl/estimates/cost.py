@@ -142,7 +142,8 @@ class Workload:
 def _layout(settings: Mapping[str, Any], processes: int, is_sft: bool) -> BatchLayout:
     rows, accumulation = settings["per_device_train_batch_size"], settings["gradient_accumulation_steps"]
     passes = settings.get("steps_per_generation")
-    passes = passes or (settings.get("generation_batch_size") or rows * accumulation * processes) // (rows * processes)
+    sampled = settings.get("generation_batch_size") or rows * accumulation * processes
+    passes = passes or max(1, sampled // (rows * processes))
     is_grouped = settings.get("group_rollouts_by_length", True) and settings.get("loss_type") != "bnpo"
     return BatchLayout(
         rows=rows,

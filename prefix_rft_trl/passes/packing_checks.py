@@ -76,6 +76,16 @@ def masks_all_tokens(implementation: str | None) -> bool:
     return implementation in (None, "eager", "sdpa")
 
 
+def warning_of_masks(on_cpu: bool) -> str:
+    """What such a mask costs, and what to set instead; flash attention is not for CPUs."""
+    flash = "`attn_implementation: flash_attention_2` in a recipe, or in `model_init_kwargs` in Python, or "
+    return (
+        "`padding_free=True` without flash attention: attention computes, and its mask takes, the square of all "
+        f"tokens of a micro-batch, which can cost more than the padding did. Set {'' if on_cpu else flash}"
+        "`padding_free=False`."
+    )
+
+
 def refuse_mixing(model: nn.Module, input_ids: torch.Tensor) -> None:
     """Tries a model with a fused LM head on two packed rows of tokens from `input_ids`, without gradient.
 

@@ -82,13 +82,10 @@ class MicroBatchPlan:
 
 
 def pass_metrics(counts: Iterable[float]) -> dict[str, float]:
-    """Shares of rows and tokens that are trained, and of padding in what the model is given, from summed counts."""
+    """Shares of rows and tokens that are trained, and of padding in what the model is given, if anything is."""
     rows, all_rows, tokens, all_tokens, used, passed = counts
-    return {
-        "compute/rows": rows / all_rows,
-        "compute/tokens": tokens / max(1, all_tokens),
-        "compute/padding": 1 - used / passed if passed else 0.0,
-    }
+    metrics = {"compute/rows": rows / all_rows, "compute/tokens": tokens / max(1, all_tokens)}
+    return metrics | ({"compute/padding": 1 - used / passed} if passed else {})
 
 
 def of_trained_rows(name: str, values: list[float], share: float, is_of_sequences: bool) -> list[float]:

@@ -96,15 +96,21 @@ class CurveWriter(TrainerCallback):
         self._logged |= {name: value for name, value in logs.items() if value is not None}
 
     def _write_line(self, logs: dict[str, Any], model: Any, state: Any) -> None:
-        if "reward" in logs:  # plain GRPO samples all of the tokens whose entropy it logs
-            logs = {"policy_entropy": logs["entropy"], **logs}
         measured = self.measure(model)
-        line = {**logs, **measured, **self.cost, "step": state.global_step}
+        line = {**self._with_policy_entropy(logs), **measured, **self.cost, "step": state.global_step}
         if state.is_world_process_zero:
             with named_in_errors(self.file), self.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(_without_nan(line)) + "\n")
         # By this prefix trackers tell it from the figures of training
         self.log({f"eval_{name}": value for name, value in measured.items() if not isinstance(value, list)})
+
+    def _with_policy_entropy(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """The values of a log, of rollouts with `policy_entropy`: `None` where no sampled token was trained."""
+        if "reward" not in self._logged:
+            return logs
+        has_prefixes = any(name.startswith("prefix/") for name in self._logged)
+        # Plain GRPO samples all of the tokens whose entropy it logs
+        return {"policy_entropy": None if has_prefixes else logs.get("entropy"), **logs}
 
 
 def _without_nan(line: dict[str, Any]) -> dict[str, Any]:

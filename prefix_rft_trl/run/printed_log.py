@@ -54,7 +54,8 @@ def figures_text(logs: Mapping[str, Any], step: int, last_step: int) -> str:
     names = [name for prefix in ("", "eval_") for figure in FIGURES if (name := prefix + figure) in logs]
     names += [name for name in logs if name.startswith("eval_") and name.endswith("/avg")]
     names += [name for name in logs if name.endswith("/not_finite")]
-    if "policy_entropy" in names:  # `entropy` mixes sampled tokens with those of prefixes
+    has_prefixes = any(name.startswith("prefix/") for name in logs)
+    if has_prefixes or "policy_entropy" in logs:  # `entropy` mixes sampled tokens with those of prefixes
         names = [name for name in names if name != "entropy"]
     figures = (f"{name}={_number(logs[name])}" for name in names if logs[name] is not None)
     text = " ".join([f"step {step}/{last_step}:", *figures])

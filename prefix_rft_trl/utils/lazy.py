@@ -21,10 +21,12 @@ def lazy_front(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
 
 
 @contextmanager
-def quick_imports() -> Iterator[None]:
+def quick_imports(freeze: bool = False) -> Iterator[None]:
     """Imports TRL for the first time without Python's search for garbage, which takes a quarter of the time of that.
 
-    What is imported stays, so the later searches, of which each training asks for several, pass over it.
+    Args:
+        freeze (`bool`): whether later searches, of which each training asks for several, pass over all objects that
+            are there by then. They are never freed: for processes of the command line, which hold nothing of a user.
     """
     missing = {"trl", "trl.trainer.grpo_trainer"} - sys.modules.keys()
     if not missing or not gc.isenabled():
@@ -35,5 +37,5 @@ def quick_imports() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-        if missing & sys.modules.keys():
+        if freeze and missing & sys.modules.keys():
             gc.freeze()

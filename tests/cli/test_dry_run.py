@@ -102,6 +102,9 @@ def test_each_stage_is_described_and_the_second_needs_no_model_of_the_first(dry)
     assert "Stage 1 of 2: first" in first
     assert "A step trains on 8 demonstrations" in first
     assert "3 steps" in first
+    assert re.search(r"With\s+demonstrations\s+of\s+\d+\s+tokens", first), "they were read from the data"
+    assert "Assumed" not in first
+    assert "Assumed" in second
     assert "Files, in run/first" in first
     assert "2 prompts x 4 rollouts = 8 rollouts" in second
     assert "changed" in first.partition("Files")[2]

@@ -38,6 +38,7 @@ from prefix_rft_trl.passes.packing_checks import (
     refuse_images,
     refuse_mixing,
     refuse_model,
+    warning_of_masks,
 )
 
 
@@ -311,6 +312,12 @@ def test_a_model_with_a_state_is_refused_before_it_is_loaded(hybrids, make_train
         make_trainer(train_dataset=rows.add_column("image", rows["prompt"]), **settings)
 
 
+def test_flash_attention_is_advised_where_it_can_run_and_as_a_recipe_names_it():
+    assert "flash_attention_2" not in warning_of_masks(on_cpu=True)
+    assert "Set `padding_free=False`." in warning_of_masks(on_cpu=True)
+    assert "Set `attn_implementation: flash_attention_2` in a recipe" in warning_of_masks(on_cpu=False)
+
+
 LEAN = ("trim_padding", "group_rollouts_by_length", "skip_zero_weight_rollouts")
 
 
@@ -341,7 +348,7 @@ def test_training_is_the_same_with_and_without_packing(settings, make_trainer, c
     settings |= {"per_device_train_batch_size": 4, "optim": "sgd", "learning_rate": 0.1, "steps_per_generation": 2}
     settings |= {"others": {"eval_dataset": lab.load_dataset("train", 8)}, "eval_steps": 2}
     padded, packed = (train(make_trainer(padding_free=is_packed, **settings)) for is_packed in (False, True))
-    assert "`padding_free=True` without flash attention" in caplog.text
+    assert warning_of_masks(on_cpu=True) in caplog.text
     torch.testing.assert_close(packed[1], padded[1], rtol=1e-5, atol=1e-6)
     assert packed[2] == {1}
     assert max(padded[2]) > 1

@@ -301,6 +301,12 @@ def test_lengths_and_groups_without_gradient_are_stated_and_change_the_figure(co
 TABLE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text().partition("## Memory and time")[2]
 
 
+def test_a_generation_batch_that_is_less_than_a_pass_of_each_process_counts_as_one():
+    small = work({**REUSED, "generation_batch_size": 8}, processes=4)
+    assert small.layout.sampled == REUSED["per_device_train_batch_size"]
+    assert seconds_of_step(small, SIZE, DEVICE) > 0
+
+
 @pytest.mark.parametrize(("given", "shown"), re.findall(r"^\| (.*) \| (\d+) \|$", TABLE, re.MULTILINE))
 def test_the_figures_of_the_page_are_those_of_the_script(given, shown, cost, monkeypatch):
     off = dict.fromkeys(re.findall(r"`(\w+)`", given), False)

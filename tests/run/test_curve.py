@@ -11,6 +11,8 @@ from transformers.integrations import integration_utils
 from prefix_rft_trl import PrefixGRPOTrainer
 from prefix_rft_trl import trainer as trainer_module
 from prefix_rft_trl.cli.main import main
+from prefix_rft_trl.comparison.curves import VIEWS, Method, Style, draw
+from prefix_rft_trl.comparison.results import Run
 from prefix_rft_trl.method import token_weights
 from prefix_rft_trl.run import CurveWriter, curve, is_finished, read_curve
 from prefix_rft_trl.sft import CountingSFTTrainer
@@ -21,6 +23,7 @@ SMALL = {
     "lab_level": "easy", "max_steps": 5, "measure_steps": 2, "measure_rows": 8, "measure_max_new_tokens": 8,
     "logging_steps": 3, "per_device_train_batch_size": 8, "disable_tqdm": "true",
 }  # fmt: skip
+ENTROPY = next(view for view in VIEWS if view.name == "entropy")
 GRPO_ONLY = {"num_generations": 4, "max_completion_length": 40}
 
 
@@ -32,10 +35,14 @@ def train(recipe: str, folder: Path, **settings) -> list[dict]:
 
 
 @pytest.fixture
-def counted(monkeypatch) -> list[tuple[str, int, int]]:
-    """("generated" or "trained", optimizer steps done before, tokens), counted in the batches of the trainers."""
-    found: list[tuple[str, int, int]] = []
-    selected_prefix_tokens = 0
+def counted(monkeypatch) -> list[tuple[str, int, float]]:
+    """("generated" or "trained", optimizer steps done before, tokens), counted in the batches of the trainers.
+
+    The sampled tokens of a generation batch are shared out among its micro-batches, in which rollouts that are left
+    out have no tokens any more.
+    """
+    found: list[tuple[str, int, float]] = []
+    selected_prefix_tokens, sampled_for_each_rollout = 0, 0.0
     generate, grpo_loss, sft_loss, weigh = (
         PrefixGRPOTrainer._generate_and_score_completions,
         PrefixGRPOTrainer.compute_loss,
@@ -47,7 +54,9 @@ def counted(monkeypatch) -> list[tuple[str, int, int]]:
         return int(batch["completion_mask"].sum() - sum(batch.get("prefix_lengths", [])))
 
     def count_generated(trainer, inputs):
+        nonlocal sampled_for_each_rollout
         outputs = generate(trainer, inputs)
+        sampled_for_each_rollout = sampled_tokens(outputs) / len(outputs["completion_mask"])
         found.append(("generated", trainer.state.global_step, sampled_tokens(outputs)))
         return outputs
 
@@ -61,7 +70,8 @@ def counted(monkeypatch) -> list[tuple[str, int, int]]:
         nonlocal selected_prefix_tokens
         selected_prefix_tokens = 0
         loss = grpo_loss(trainer, model, inputs, *args, **named)
-        found.append(("trained", trainer.state.global_step, sampled_tokens(inputs) + selected_prefix_tokens))
+        sampled = sampled_for_each_rollout * len(inputs["completion_mask"])
+        found.append(("trained", trainer.state.global_step, sampled + selected_prefix_tokens))
         return loss
 
     def count_sft(trainer, model, inputs, *args, **named):
@@ -76,7 +86,7 @@ def counted(monkeypatch) -> list[tuple[str, int, int]]:
     return found
 
 
-def tokens_until(step: int, kind: str, counted: list[tuple[str, int, int]]) -> int:
+def tokens_until(step: int, kind: str, counted: list[tuple[str, int, float]]) -> float:
     return sum(tokens for found, before, tokens in counted if found == kind and before < step)
 
 
@@ -200,6 +210,23 @@ def test_a_line_holds_null_for_what_is_no_number(tmp_path):
     writer.on_train_begin(None, State(), None)
     (line,) = read_curve(tmp_path)
     assert (line["accuracy"], line["nan"], line["infinity"]) == (0.5, None, None)
+
+
+@pytest.mark.parametrize("recipe", ["grpo", "prefix_rft"])
+def test_entropy_is_null_where_no_rollout_was_trained(recipe, tmp_path, monkeypatch):
+    (tmp_path / "constant_reward.py").write_text(
+        "def constant_reward(completions, **columns):\n    return [1.0] * len(completions)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = {"reward_funcs": "constant_reward.constant_reward", "logging_steps": 1, "measure_steps": 3}
+    lines = train(recipe, tmp_path / "run", max_steps=3, report_to="tensorboard", **settings)
+    assert lines[-1]["policy_entropy"] is None
+    assert lines[-1]["compute/rows"] == 0
+    assert not {"entropy", "compute/padding", "prefix/kept_share"} & {*lines[-1]}
+    assert draw([Method(recipe, Style.numbered(0), [Run(0, lines)])], ENTROPY, threshold=0.5) is None
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
+    unknown = {name for log in state["log_history"] for name, value in log.items() if value is None}
+    assert not unknown, "trackers warn of each"
 
 
 # Trackers and the trainer's state

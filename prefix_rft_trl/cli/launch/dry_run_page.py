@@ -212,7 +212,7 @@ def _cost(preview: "StagePreview", lengths: "SampledLengths") -> Iterator[str]:
     yield f"Time: {_duration(seconds)} a step{total}."
     yield (
         "Expect both to be off by a factor of two. Loading, rewards, measurements and saving are not in the time. "
-        f"Assumed: {work.assumptions}."
+        f"{'Assumed:' if work.samples else 'With'} {work.assumptions}."
     )
 
 

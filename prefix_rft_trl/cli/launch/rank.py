@@ -9,7 +9,7 @@ from prefix_rft_trl.utils.processes import end_with_parent, put_current_folder_l
 if __name__ == "__main__":
     end_with_parent()  # before the imports, which take seconds
     put_current_folder_last()
-    with quick_imports():
+    with quick_imports(freeze=True):
         from .training_script import main
 
     sys.exit(main())
