@@ -86,7 +86,7 @@ def train_a_step(folder: str, vocabulary: int, length: int, **settings: Any) -> 
     }  # fmt: skip
     trainer = PrefixGRPOTrainer(
         folder,
-        lambda completions, **others: [len(text) % 3 / 2 for text in completions],
+        lambda completions, **others: [row % 4 / 3 for row, _ in enumerate(completions)],  # every row is trained
         PrefixGRPOConfig(folder, **{**defaults, **settings}),
         lab.load_dataset("train", 16),
         processing_class=AutoTokenizer.from_pretrained(lab.base_model_path(), padding_side="left"),
