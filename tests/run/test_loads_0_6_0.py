@@ -48,7 +48,17 @@ def test_run_of_0_6_0_resumes_to_the_weights_that_0_6_0_reached(old_run, monkeyp
 
     monkeypatch.setattr(SuccessHistory, "on_train_begin", note_rates)
     saving = ["--save_strategy", "steps", "--save_steps", "2", "--resume_from_checkpoint", "last"]
-    line = ["train", "--config", str(DATA / "recipe.yaml"), "--model_name_or_path", "run/checkpoint-5", *saving]
+    later = ("trim_padding", "group_rollouts_by_length", "skip_zero_weight_rollouts")  # other prefix tokens are ranked
+    as_then = [word for name in later for word in (f"--{name}", "false")]
+    line = [
+        "train",
+        "--config",
+        str(DATA / "recipe.yaml"),
+        "--model_name_or_path",
+        "run/checkpoint-5",
+        *saving,
+        *as_then,
+    ]
     assert main(line) == 0
     assert loaded == [rates]
     assert is_finished(old_run)
