@@ -66,7 +66,7 @@ def test_child_and_its_children_end_with_a_killed_parent(tmp_path, start_parent,
 
 
 def test_child_outlives_neither_its_parent_nor_its_handle(tmp_path):
-    program = "from prefix_rft_trl.utils.processes import *; end_with_parent(); print('on', flush=True); import os; os.read(0, 1)"
+    program = "from prefix_rft_trl.utils.processes import *; end_with_parent(); print('on', flush=True); input()"
     source = f"""
 import subprocess, sys
 from prefix_rft_trl.utils.processes import start_child
