@@ -19,9 +19,9 @@ class PassColumns:
 
     @classmethod
     def of_all(cls, rows: Iterable["PassColumns"]) -> "PassColumns":
-        """Those that any of the rows uses."""
-        used = list(rows) or [cls(0, 0)]
-        return cls(max(row.prompt for row in used), max(row.completion for row in used))
+        """Those that any of the rows uses; there is at least one row."""
+        prompts, completions = zip(*((row.prompt, row.completion) for row in rows), strict=True)
+        return cls(max(prompts), max(completions))
 
     @property
     def width(self) -> int:
@@ -63,7 +63,7 @@ def put_back(parts: list[torch.Tensor], rows: list[torch.Tensor | None], shape: 
 
     Args:
         parts (`list[torch.Tensor]`): shapes (rows of the part, columns of the part).
-        rows (`list[torch.Tensor]`): where the rows of each part belong; of a part with all of them, `None`.
+        rows (`list[torch.Tensor | None]`): where the rows of each part belong; `None` for a part with all of them.
         shape (`tuple[int, int]`): of the batch.
     """
     widened = [torch.nn.functional.pad(part, (0, shape[1] - part.size(1))) for part in parts]

@@ -122,7 +122,7 @@ class LeanPasses(GRPOTrainer):
             "pass_rows": [self._index(part.rows, rows) for part in parts],
             "pass_columns": [[part.columns.prompt, part.columns.completion] for part in parts],
             "trained_share": trained_share,
-            "trained_token_share": plan.trained_share,
+            "trained_token_share": plan.trained_token_share,
         }
 
     def _index(self, rows: list[int], number: int) -> torch.Tensor | None:

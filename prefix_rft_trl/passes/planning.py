@@ -61,7 +61,7 @@ class MicroBatchPlan:
         return [row for part in self.parts for row in part.rows]
 
     @property
-    def trained_share(self) -> float:
+    def trained_token_share(self) -> float:
         """Tokens of the rows that are trained, of all that count in the loss; 1 where none does."""
         return max(1, self._tokens(self.rows)) / max(1, self._tokens(range(len(self.sizes))))
 

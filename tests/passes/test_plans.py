@@ -42,7 +42,30 @@ def test_every_trained_row_is_counted_once(rollouts, passes, most_parts, by_leng
         assert len(plan.parts) <= most_parts
         tokens = sum(rollouts[row].tokens for row in rows)
         trained = sum(rollouts[rows[place]].tokens for place in plan.rows)
-        assert plan.trained_share == max(1, trained) / max(1, tokens)
+        assert plan.trained_token_share == max(1, trained) / max(1, tokens)
+
+
+@pytest.mark.parametrize("by_length", [True, False])
+@given(st.lists(sizes, min_size=6, max_size=6))
+def test_micro_batches_keep_their_number_of_rows(by_length, rollouts):
+    parts = rows_of_passes(rollouts, 3, by_length)
+    assert [len(part) for part in parts] == [2, 2, 2]
+    assert sorted(row for part in parts for row in part) == list(range(6))
+    if not by_length:
+        assert parts == [[0, 1], [2, 3], [4, 5]]
+
+
+@few
+@given(st.lists(sizes, min_size=1, max_size=6))
+def test_parts_are_as_wide_as_their_rows(rollouts):
+    plan = MicroBatchPlan.of(rollouts, most_parts=2)
+    for part in plan.parts:
+        assert part.columns.prompt == max(rollouts[row].columns.prompt for row in part.rows)
+        assert part.columns.completion == max(rollouts[row].columns.completion for row in part.rows)
+    used = sum(size.columns.width for size in rollouts if size.is_trained)
+    passed = sum(len(part.rows) * part.columns.width for part in plan.parts)
+    assert plan.counts(is_packed=False)[4:] == [used, passed]
+    assert plan.counts(is_packed=True)[4:] == [used, used]
 
 
 @few
