@@ -10,7 +10,7 @@ from prefix_rft_trl.method.token_laws import TOKEN_LAWS
 from prefix_rft_trl.method.token_weights import PrefixTokenRule, prefix_token_mask
 
 
-def rule_of(name, **settings):
+def rule_of(name):
     law = TOKEN_LAWS[name]
     return PrefixTokenRule(
         law, "top_entropy", 0.2, 0.1, settings.pop("normalization", law.normalization), Coefficient(1.0), **settings
