@@ -68,6 +68,13 @@ DDP_RUNS = {
         12, prefix_ratio_schedule="adaptive", prefix_shared_in_group=True, prefix_success_reward=0.2, max_steps=3,
         **CROSS_ENTROPY, **{"learning_rate": 1e-5},
     ),
+    # HPT's gate, open in some groups; and the terms and coefficients of its kind
+    "gated": run(
+        12, prefix_advantage="on_policy", prefix_loss_type="cross_entropy", prefix_loss_coef=0.5,
+        prefix_loss_normalization="prompts", prefix_top_entropy_quantile=1.0, prefix_gate=0.0,
+        prefix_gate_drops_rollouts=True, prefix_success_reward=0.9, loss_type="dapo", max_steps=3,
+        prefix_loss_coef_schedule="cosine", prefix_loss_convex=True, **SGD,
+    ),
 }  # fmt: skip
 FOUR_STEPS = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 1e-3}
 RESUMING = {

@@ -49,7 +49,8 @@ def test_rollouts_and_advantages_are_the_same(one_and_two):
 
 def test_trained_prefix_tokens_are_the_same(one_and_two):
     one, two = map(kept_of, one_and_two)
-    assert len(one) == hybrid_rows(flat(rollouts_of(one_and_two[0])))
+    hybrids = hybrid_rows(flat(rollouts_of(one_and_two[0])))
+    assert len(one) == hybrids or (one_and_two[0].name == "gated" and 0 < len(one) < hybrids)
     assert any(places for _, places in one)
     assert one == two
 
