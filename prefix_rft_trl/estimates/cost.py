@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prefix_rft_trl.method.token_laws import TOKEN_LAWS
+
 from .batch_layout import BatchLayout
 from .completion_lengths import LengthDistribution
 from .devices import Device
@@ -169,7 +171,7 @@ def _left_out(settings: Mapping[str, Any]) -> float:
     skips = settings.get("skip_zero_weight_rollouts", True)
     if not skips or settings.get("beta") or not _has_policy_loss_alone(settings):
         return 0.0
-    needs_prefixes = settings.get("prefix_loss_type") == "cross_entropy"
+    needs_prefixes = not TOKEN_LAWS[settings.get("prefix_loss_type", "ppo")].takes_advantage
     needs_prefixes = needs_prefixes or settings.get("prefix_advantage", "group").startswith("dr_grpo")
     hybrids = settings.get("num_prefix_generations", 1) if needs_prefixes else 0
     return 1 - hybrids / settings.get("num_generations", 8)

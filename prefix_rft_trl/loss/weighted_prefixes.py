@@ -80,10 +80,16 @@ class WeightedPrefixes(LeanPasses):
         if self.extends_grpo and self.accelerator.sync_gradients:
             rollouts = self._train_batch_size * self.current_gradient_accumulation_steps
             self._append_metrics(self._token_sums.take_metrics(self.accelerator, rollouts))
+            if self.args.prefix_token_rule.coefficient.changes:
+                self._append_metrics({"prefix/coefficient": self._coefficient})
             if not self._has_weighted_prefixes:
                 warn_of_another_loss(type(self).__name__)
             self._has_weighted_prefixes = True  # one warning is enough
         return loss
+
+    @property
+    def _coefficient(self) -> float:
+        return self.args.prefix_token_rule.coefficient.at(self.state.global_step, self.state.max_steps)
 
     def _compute_loss(self, model, inputs: dict[str, Any]) -> torch.Tensor:
         if "prefix_mask" not in inputs:
@@ -105,10 +111,9 @@ class WeightedPrefixes(LeanPasses):
         selected = rule.select(inputs.get("prefix_noise", detached), prefix_mask, self.get_high_entropy_mask)
         sampled = self._loss_mask(inputs).bool() & ~prefix_mask
         self._token_sums.add(prefix_mask, selected, sampled, detached)
-        coefficient = rule.coefficient.at(self.state.global_step, self.state.max_steps)
         # `prefix_shares` add up over the generation batch of all processes: scale them to what one loss averages over
         window = self.current_gradient_accumulation_steps / self.args.steps_per_generation
         fraction = window / self.accelerator.num_processes
-        logps, entropies, updates = rule.apply(inputs, logps, entropies, selected, coefficient, fraction)
+        logps, entropies, updates = rule.apply(inputs, logps, entropies, selected, self._coefficient, fraction)
         inputs |= updates
         return logps, entropies
