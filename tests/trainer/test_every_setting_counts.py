@@ -49,7 +49,7 @@ CASES = {
     "prefix_ratio_high": ({}, [0.5]),
     "prefix_ratio_low": ({"prefix_ratio_schedule": "constant"}, [0.5]),
     "prefix_ratio_decay_steps": ({}, [1]),
-    "prefix_exclude_answer": ({"prefix_ratio_schedule": "constant", "prefix_ratio_low": 0.95}, [True]),
+    "prefix_exclude_answer": ({"prefix_ratio_low": 1.0, "prefix_ratio_high": 1.0}, [True]),
     "prefix_advantage": ({}, ["on_policy"]),
     "prefix_selection": ({}, ["bottom_entropy"]),
     "prefix_top_entropy_quantile": ({}, [1.0]),
