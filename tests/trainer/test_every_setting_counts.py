@@ -85,5 +85,9 @@ def test_setting_changes_the_weights(make_trainer, name):
 
 
 def _with_rows(name):
-    rows = {"demonstration_dataset": lab.load_dataset("train", 40).select(range(24, 40))}
-    return {"others": rows} if name == "per_device_demonstration_batch_size" else {}
+    if name == "per_device_demonstration_batch_size":
+        return {"others": {"demonstration_dataset": lab.load_dataset("train", 40).select(range(24, 40))}}
+    if name == "prefix_exclude_answer":  # in the lab nothing follows the answer
+        rows = lab.load_dataset("train", 16)
+        return {"train_dataset": rows.map(lambda row: {"completion": row["completion"] + ";;;"})}
+    return {}
