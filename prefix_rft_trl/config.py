@@ -7,7 +7,8 @@ from trl import GRPOConfig
 
 from .method.advantages import ESTIMATORS
 from .method.schedules import DISTRIBUTIONS, SCHEDULES
-from .method.token_weights import PREFIX_LOSSES, PREFIX_WEIGHTS, SELECTIONS, PrefixTokenRule
+from .method.selections import SELECTIONS
+from .method.token_weights import PREFIX_LOSSES, PREFIX_WEIGHTS, PrefixTokenRule
 from .sampling.sampler_settings import refuse_sampler_settings
 from .utils.deepspeed import refuse_old_deepspeed
 from .utils.documented import documented

@@ -22,6 +22,7 @@ from .method.prefixes import NO_PREFIX, Assignment, Prefix, token_noise
 from .method.token_weights import prefix_token_mask
 from .metrics import TokenSums, completion_columns, ratio, rollout_metrics, rollout_rows
 from .passes.lean_passes import LeanPasses
+from .passes.sampled_alone import all_processes
 from .rollouts import RolloutBatch, cut_prefix, plan_batch
 from .run.completions import CompletionsPrinter
 from .run.exact_resume import ExactResume
@@ -249,7 +250,7 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, LeanPasses):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         self._has_weighted_prefixes = True
         rule, prefix_mask, detached = self.args.prefix_token_rule, inputs["prefix_mask"], entropies.detach()
-        selected = rule.select(inputs.get("prefix_noise", detached), prefix_mask, self.get_high_entropy_mask)
+        selected = rule.select(inputs.get("prefix_noise", detached), prefix_mask, all_processes(self))
         sampled = inputs["completion_mask"].bool() & ~prefix_mask
         self._token_sums.add(prefix_mask, selected, sampled, detached)
         # `num_prefix_tokens` spans the generation batch of all processes: scale it to what one loss averages over

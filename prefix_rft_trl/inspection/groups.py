@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from prefix_rft_trl.method.schedules import MAX_SLICES
 from prefix_rft_trl.method.token_weights import CROSS_ENTROPY, prefix_token_mask
+from prefix_rft_trl.passes.sampled_alone import all_processes
 from prefix_rft_trl.rollouts import scheduled_bounds
 from prefix_rft_trl.utils.shared_start import shared_start
 
@@ -172,7 +173,7 @@ def _select(trainer: "PrefixGRPOTrainer", hybrids: list[_Rollout], scores: list[
     in_prefix = prefix_token_mask(lengths, pad_sequence(in_loss, batch_first=True))
     noise = [rollout.noise for rollout in hybrids if rollout.noise is not None]
     ranked = pad_sequence(noise, batch_first=True) if noise else entropies
-    return trainer.args.prefix_token_rule.select(ranked, in_prefix, trainer.get_high_entropy_mask).tolist()
+    return trainer.args.prefix_token_rule.select(ranked, in_prefix, all_processes(trainer)).tolist()
 
 
 def _hybrid_records(trainer: "PrefixGRPOTrainer", hybrids: list[_Rollout]) -> list[HybridRollout]:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-
-HighEntropyMask = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
+from .selections import SELECTIONS, AllProcesses
 
 
 def prefix_token_mask(prefix_lengths: torch.Tensor, completion_mask: torch.Tensor) -> torch.Tensor:
@@ -30,46 +29,6 @@ def prefix_token_mask(prefix_lengths: torch.Tensor, completion_mask: torch.Tenso
     """
     positions = torch.arange(completion_mask.size(1), device=completion_mask.device)
     return (positions < prefix_lengths.unsqueeze(1)) & completion_mask.bool()
-
-
-def top_entropy(
-    entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
-) -> torch.Tensor:
-    """The paper's entropy clipping: one threshold for all prefix tokens of a forward batch, over all processes."""
-    return high_entropy_mask(entropies.float(), prefix_mask, 1 - quantile)  # TRL's threshold is in float32
-
-
-def top_entropy_per_rollout(
-    entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
-) -> torch.Tensor:
-    """One threshold per hybrid rollout, so that the selection does not depend on the micro-batches."""
-    prefix_entropies = entropies.float().masked_fill(~prefix_mask, torch.nan)
-    thresholds = torch.nanquantile(prefix_entropies, 1 - quantile, dim=1, keepdim=True)
-    return (prefix_entropies >= thresholds) & prefix_mask
-
-
-def bottom_entropy(
-    entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
-) -> torch.Tensor:
-    """The tokens with the lowest entropy (the paper's ablation)."""
-    return high_entropy_mask(-entropies.float(), prefix_mask, 1 - quantile)
-
-
-def no_token(
-    entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
-) -> torch.Tensor:
-    """None: prefixes are context only (the paper's ablation)."""
-    return torch.zeros_like(prefix_mask)
-
-
-Selection = Callable[[torch.Tensor, torch.Tensor, float, HighEntropyMask], torch.Tensor]
-SELECTIONS: dict[str, Selection] = {
-    "top_entropy": top_entropy,
-    "top_entropy_per_rollout": top_entropy_per_rollout,
-    "bottom_entropy": bottom_entropy,
-    "random": top_entropy,  # of noise that is passed in place of the entropies
-    "none": no_token,
-}
 
 
 def unclipped_ppo(
@@ -168,20 +127,18 @@ class PrefixTokenRule:
     coef: float
     gamma: float
 
-    def select(
-        self, scores: torch.Tensor, prefix_mask: torch.Tensor, high_entropy_mask: HighEntropyMask
-    ) -> torch.Tensor:
+    def select(self, scores: torch.Tensor, prefix_mask: torch.Tensor, everyone: AllProcesses) -> torch.Tensor:
         """Selects the prefix tokens to train, by their entropies, or by noise with `"random"`.
 
         Args:
             scores (`torch.Tensor`): shape (batch, tokens).
             prefix_mask (`torch.Tensor`): boolean, same shape.
-            high_entropy_mask (`Callable`): TRL's `get_high_entropy_mask`, one quantile over all processes.
+            everyone (`AllProcesses`): whose tokens they are ranked with.
 
         Returns:
             `torch.Tensor`: boolean, same shape.
         """
-        return SELECTIONS[self.selection](scores, prefix_mask, self.quantile, high_entropy_mask)
+        return SELECTIONS[self.selection](scores, prefix_mask, self.quantile, everyone)
 
     def trained_tokens(self, batch: Mapping[str, torch.Tensor], trained: torch.Tensor) -> torch.Tensor:
         """Tokens whose weight is not zero, whichever prefix tokens are selected.

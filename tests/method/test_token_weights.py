@@ -1,6 +1,5 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -9,7 +8,6 @@ from prefix_rft_trl.method.token_weights import (
     PrefixTokenRule,
     apply_prefix_weights,
     prefix_token_mask,
-    top_entropy_per_rollout,
 )
 
 
@@ -18,16 +16,6 @@ def test_prefix_mask_covers_the_first_tokens_and_no_padding():
     found = prefix_token_mask(torch.tensor([2, 0, 3, 2]), completion_mask)
     assert found.dtype == torch.bool
     assert found.int().tolist() == [[1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
-
-
-@pytest.mark.parametrize("quantile", [0.2, 0.5, 0.8, 1.0])
-def test_per_rollout_selection_ranks_within_each_row(quantile):
-    entropies = torch.rand(7, 30, generator=torch.Generator().manual_seed(0))
-    prefix_mask = torch.arange(30) < torch.tensor([[30], [0], [1], [2], [9], [10], [21]])
-    found = top_entropy_per_rollout(entropies, prefix_mask, quantile, high_entropy_mask=None)
-    for of_row, in_prefix, kept in zip(entropies.numpy(), prefix_mask.numpy(), found.numpy(), strict=True):
-        threshold = np.quantile(of_row[in_prefix], 1 - quantile) if in_prefix.any() else np.inf
-        assert kept.tolist() == ((of_row >= threshold) & in_prefix).tolist()
 
 
 def test_dropped_prefix_tokens_do_not_move_a_sequence_ratio():

@@ -26,7 +26,8 @@ from trl.kernels import chunked_logprob
 from trl.trainer import utils
 
 from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, lab
-from prefix_rft_trl.method.token_weights import PREFIX_LOSSES, SELECTIONS
+from prefix_rft_trl.method.selections import SELECTIONS
+from prefix_rft_trl.method.token_weights import PREFIX_LOSSES
 from prefix_rft_trl.utils.loss_kernels import INTERPRETER
 
 
