@@ -1,8 +1,8 @@
 """Which prefix tokens are trained: a share of them, by a score such as their entropy (the paper's entropy clipping).
 
-A share q of n tokens is those at or above the quantile 1 - q of their scores, n - ceil((1 - q) (n - 1)) of them. Scores
-that are equal there (a policy is often certain of many tokens, 0 nats each) do not add to them: of equal ones the
-first in their rollouts are kept, and at the same place those of the first rollout.
+A share q of n tokens is those at or above the quantile 1 - q of their scores: n - ceil((1 - q) (n - 1)) of them.
+Scores that are equal there (a policy is often certain of many tokens, 0 nats each) do not add to them: of equal ones
+the first in their rollouts are kept, and at the same place those of the first rollout.
 """
 
 from collections.abc import Callable
@@ -40,22 +40,24 @@ def share_of_tokens(number: torch.Tensor, share: float) -> torch.Tensor:
     return number - torch.ceil(below * (1 - 2**-23) - 1e-6).clamp(min=0).long()
 
 
-def top_share(scores: torch.Tensor, prefix_mask: torch.Tensor, share: float, everyone: AllProcesses) -> torch.Tensor:
+def top_entropy(
+    scores: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, everyone: AllProcesses
+) -> torch.Tensor:
     """The prefix tokens with the highest scores, of a forward batch over all processes.
 
     Args:
         scores (`torch.Tensor`): shape (batch, tokens).
         prefix_mask (`torch.Tensor`): boolean, same shape.
-        share (`float`): of the prefix tokens.
+        quantile (`float`): share of the prefix tokens, above 0.
         everyone (`AllProcesses`): whose tokens they are ranked with.
 
     Returns:
         `torch.Tensor`: boolean, same shape.
     """
     scores = scores.float()  # as TRL's threshold
-    kept = everyone.high_entropy_mask(scores, prefix_mask, 1 - share)
+    kept = everyone.high_entropy_mask(scores, prefix_mask, 1 - quantile)
     counts = everyone.gather(torch.stack([prefix_mask.sum(), kept.sum()]).unsqueeze(0)).cpu()
-    number = int(share_of_tokens(counts[:, 0].sum().double(), share))
+    number = int(share_of_tokens(counts[:, 0].sum().double(), quantile))
     return kept if counts[:, 1].sum() <= number else _first_of_equal(scores, kept, number, counts[:, 1], everyone)
 
 
@@ -79,37 +81,37 @@ def _first_of_equal(
     return result
 
 
-def bottom_share(
-    scores: torch.Tensor, prefix_mask: torch.Tensor, share: float, everyone: AllProcesses
+def bottom_entropy(
+    scores: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, everyone: AllProcesses
 ) -> torch.Tensor:
     """The tokens with the lowest scores (the paper's ablation)."""
-    return top_share(-scores, prefix_mask, share, everyone)
+    return top_entropy(-scores, prefix_mask, quantile, everyone)
 
 
-def top_share_of_rollout(
-    scores: torch.Tensor, prefix_mask: torch.Tensor, share: float, everyone: AllProcesses
+def top_entropy_per_rollout(
+    scores: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, everyone: AllProcesses
 ) -> torch.Tensor:
     """Of each hybrid rollout its own share, so that the selection does not depend on the micro-batches."""
     prefix_scores = scores.float().masked_fill(~prefix_mask, torch.nan)
-    thresholds = torch.nanquantile(prefix_scores, 1 - share, dim=1, keepdim=True)
+    thresholds = torch.nanquantile(prefix_scores, 1 - quantile, dim=1, keepdim=True)
     kept = (prefix_scores >= thresholds) & prefix_mask
-    numbers = share_of_tokens(torch.arange(kept.size(1) + 1, dtype=torch.float64), share).to(kept.device)
+    numbers = share_of_tokens(torch.arange(kept.size(1) + 1, dtype=torch.float64), quantile).to(kept.device)
     order = torch.argsort(prefix_scores.masked_fill(~kept, -torch.inf), dim=1, descending=True, stable=True)
     places = torch.arange(kept.size(1), device=kept.device).expand_as(order)
     ranks = torch.empty_like(order).scatter(1, order, places)
     return kept & (ranks < numbers[prefix_mask.sum(dim=1)].unsqueeze(1))
 
 
-def no_token(scores: torch.Tensor, prefix_mask: torch.Tensor, share: float, everyone: AllProcesses) -> torch.Tensor:
+def no_token(scores: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, everyone: AllProcesses) -> torch.Tensor:
     """None: prefixes are context only (the paper's ablation)."""
     return torch.zeros_like(prefix_mask)
 
 
 Selection = Callable[[torch.Tensor, torch.Tensor, float, AllProcesses], torch.Tensor]
 SELECTIONS: dict[str, Selection] = {
-    "top_entropy": top_share,
-    "top_entropy_per_rollout": top_share_of_rollout,
-    "bottom_entropy": bottom_share,
-    "random": top_share,  # of noise that is passed in place of the entropies
+    "top_entropy": top_entropy,
+    "top_entropy_per_rollout": top_entropy_per_rollout,
+    "bottom_entropy": bottom_entropy,
+    "random": top_entropy,  # of noise that is passed in place of the entropies
     "none": no_token,
 }

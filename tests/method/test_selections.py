@@ -9,7 +9,13 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.method.selections import SELECTIONS, AllProcesses, share_of_tokens, top_share, top_share_of_rollout
+from prefix_rft_trl.method.selections import (
+    SELECTIONS,
+    AllProcesses,
+    share_of_tokens,
+    top_entropy,
+    top_entropy_per_rollout,
+)
 
 
 def quantile_mask(scores: list[torch.Tensor], masks: list[torch.Tensor]):
@@ -48,7 +54,7 @@ class Processes:
                     )
 
                 try:
-                    found.append(top_share(scores, mask, share, AllProcesses(ranking, gather, index)))
+                    found.append(top_entropy(scores, mask, share, AllProcesses(ranking, gather, index)))
                 except IndexError:  # of what was not yet known
                     found.append(None)
                 calls.append(mine)
@@ -58,7 +64,7 @@ class Processes:
             self.given.append([mine[len(self.given)] for mine in calls])
 
 
-def alone(scores: torch.Tensor, mask: torch.Tensor, share: float, select=top_share) -> torch.Tensor:
+def alone(scores: torch.Tensor, mask: torch.Tensor, share: float, select=top_entropy) -> torch.Tensor:
     return select(scores, mask, share, AllProcesses(quantile_mask([scores], [mask]), lambda tensor: tensor, 0))
 
 
@@ -100,7 +106,7 @@ def test_processes_keep_what_one_would(batch, share, number):
 @given(batch=batches(), share=shares)
 def test_each_rollout_keeps_its_share(batch, share):
     scores, mask = batch
-    kept = alone(scores, mask, share, top_share_of_rollout)
+    kept = alone(scores, mask, share, top_entropy_per_rollout)
     for row in range(len(mask)):
         number = expected_number(int(mask[row].sum()), share)
         assert {(0, place) for place in kept[row].nonzero().flatten().tolist()} == set(
@@ -117,7 +123,7 @@ def test_without_equal_scores_the_quantile_decides(seed, lengths, share):
     mask = torch.arange(width) < torch.tensor(lengths)[:, None]
     assert torch.equal(alone(scores, mask, share), quantile_mask([scores], [mask])(scores, mask, 1 - share))
     of_rows = torch.nanquantile(scores.masked_fill(~mask, torch.nan), 1 - share, dim=1, keepdim=True)
-    assert torch.equal(alone(scores, mask, share, top_share_of_rollout), (scores >= of_rows) & mask)
+    assert torch.equal(alone(scores, mask, share, top_entropy_per_rollout), (scores >= of_rows) & mask)
 
 
 def test_a_policy_that_is_certain_of_most_tokens_has_a_fifth_trained():
