@@ -3,7 +3,8 @@
 `top_entropy_quantile` trains the tokens with the highest entropies, `off_policy_mask_threshold` drops rows whose
 tokens have moved away from the policy that sampled them, and VESPO weighs a row by how far they have. A demonstration
 is not of that policy, and which of its tokens are trained is what `prefix_selection` says: they count in none of the
-three, and none of them changes what they weigh.
+three, and none of them changes what they weigh. The ratio of a sequence (`importance_sampling_level`) is that of its
+sampled tokens too; there prefix tokens leave TRL's loss, and are trained in a term of their own, if at all.
 """
 
 from collections.abc import Iterator
@@ -50,3 +51,16 @@ def masks_of_sampled_tokens(trainer: Any, prefix_mask: torch.Tensor) -> Iterator
         replaced(trainer, "get_gamma_weights", gamma_weights),
     ):
         yield
+
+
+def without_prefixes(trainer: Any, outputs: dict[str, Any], prefix_mask: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Entries of a generation batch in whose policy loss prefixes are context.
+
+    Args:
+        trainer ([`~trl.GRPOTrainer`]): of the batch.
+        outputs (`dict`): the batch.
+        prefix_mask (`torch.Tensor`): boolean, shape (rollouts, tokens).
+    """
+    tool_mask = outputs.get("tool_mask", torch.ones_like(outputs["completion_mask"])) * ~prefix_mask
+    tokens = (outputs["completion_mask"] * tool_mask).sum()
+    return {"tool_mask": tool_mask, "num_items_in_batch": trainer.accelerator.gather(tokens).sum()}

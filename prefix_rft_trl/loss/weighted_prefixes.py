@@ -20,7 +20,7 @@ from prefix_rft_trl.rollouts import RolloutBatch
 from prefix_rft_trl.utils.patching import replaced
 
 from .another_loss import warn_of_another_loss
-from .sampled_alone import all_processes, masks_of_sampled_tokens
+from .sampled_alone import all_processes, masks_of_sampled_tokens, without_prefixes
 
 
 class WeightedPrefixes(LeanPasses):
@@ -57,6 +57,8 @@ class WeightedPrefixes(LeanPasses):
         self._append_metrics({"prefix/advantage": ratio(total_advantage.item(), all_tokens.sum().item())})
         if self.args.prefix_selection == "random":
             tensors["prefix_noise"] = token_noise(self.rollout_batch.assignments, lengths, prefix_mask.size(1))
+        if self.importance_sampling_level == "sequence":
+            tensors |= without_prefixes(self, outputs, prefix_mask)
         if (correction := outputs.get("importance_sampling_ratio")) is not None:
             # It corrects for the engine that sampled the continuation, so prefix tokens are neither scaled nor dropped
             tensors["importance_sampling_ratio"] = torch.where(prefix_mask, 1.0, correction)

@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 
@@ -20,26 +18,6 @@ def test_prefix_mask_covers_the_first_tokens_and_no_padding():
     found = prefix_token_mask(torch.tensor([2, 0, 3, 2]), completion_mask)
     assert found.dtype == torch.bool
     assert found.int().tolist() == [[1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
-
-
-def test_dropped_prefix_tokens_do_not_move_a_sequence_ratio():
-    # One row a sign of the advantages; in each 5 dropped tokens, 5 that are selected and 5 that were sampled
-    logps = torch.full((2, 15), -2.0, dtype=torch.float64, requires_grad=True)
-    log_ratios = torch.tensor([-0.5, -0.1, 0.0, 0.1, 0.8] * 3, dtype=torch.float64)
-    signs = torch.tensor([1.0, -1.0], dtype=torch.float64)
-    dropped, prefix = torch.arange(15) < 5, torch.arange(15) < 10
-    # Beyond the prefix a selection means nothing, so whatever it says there must change nothing
-    batch = {
-        "prefix_mask": prefix.expand(2, -1),
-        "prefix_advantages": 1.3 * signs,
-        "advantages": 0.7 * signs,
-        "old_per_token_logps": logps.detach() - log_ratios,
-    }
-    weighed, _, updates = rule_of("ppo").apply(batch, logps, logps.detach(), ~dropped.expand(2, -1), 1.0, 1.0)
-    ratios = torch.exp((weighed - updates["old_per_token_logps"]).mean(dim=1, keepdim=True))
-    found = torch.autograd.grad(-(ratios * updates["advantages"]).sum(), logps)[0]
-    step = math.exp(log_ratios.mean()) * (5 * 1.3 + 5 * 0.7) / 15
-    torch.testing.assert_close(found, -step * signs.unsqueeze(1) * ~dropped)
 
 
 @pytest.mark.parametrize("name", TOKEN_LAWS)
