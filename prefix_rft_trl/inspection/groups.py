@@ -219,7 +219,7 @@ def _prefix_share(trainer: "PrefixGRPOTrainer") -> str:
     if args.gives_whole_demonstrations:
         return "all of it"
     if args.prefix_ratio_distribution == "binomial":
-        return f"of {MAX_SLICES} slices each with probability {low:.2f} ({args.prefix_ratio_schedule} schedule)"
+        return f"of up to {MAX_SLICES} slices each with probability {low:.2f} ({args.prefix_ratio_schedule} schedule)"
     if args.prefix_ratio_schedule == "adaptive":
         return f"drawn from {low:.2f} to {high:.2f} times the share of failures at the problem"
     return f"drawn from {low:.2f} to {high:.2f} ({args.prefix_ratio_schedule} schedule)"

@@ -68,7 +68,7 @@ def sequence_loss(batch):
     return -torch.stack(rows).mean() + batch.args.prefix_loss_coef * cross_entropy
 
 
-@pytest.mark.parametrize("settings", [{}, {"prefix_advantage": "dr_grpo_prefix_v2"}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"prefix_advantage": "on_policy"}], ids=str)
 def test_ratio_of_a_sequence_is_of_its_sampled_tokens(assert_is, settings):
     own_term = {"prefix_loss_type": "cross_entropy", "prefix_loss_coef": 0.3}
     assert_is(sequence_loss, importance_sampling_level="sequence", loss_type="grpo", **own_term, **settings)
@@ -85,7 +85,7 @@ def test_prefixes_as_context_leave_the_normalizer_of_sequences(assert_is):
     assert_is(dapo, importance_sampling_level="sequence", loss_type="dapo", prefix_selection="none")
 
 
-@pytest.mark.parametrize("quantile", [0.05, 0.5])
+@pytest.mark.parametrize("quantile", [0.05, 0.2])
 def test_entropy_quantile_is_of_sampled_tokens_and_silences_no_prefix(assert_is, quantile):
     def expected(batch):
         entropies = {(row, at): batch.entropies[row, at].item() for row, of in enumerate(batch.sampled) for at in of}
