@@ -134,8 +134,8 @@ class PrefixGRPOConfig(GRPOConfig):
             sequence as hybrid rollouts, without sampling (LUFFY); those above `max_completion_length` are left out.
         prefix_ratio_distribution (`str`, *optional*, defaults to `"uniform"`):
             Distribution of the ratio: `"uniform"` between the two bounds of the schedule (paper), or `"binomial"`
-            (UFT): the demonstration is cut into at most 5 slices of sentences, and the first k ~ Binomial(5, p) are
-            the prefix, where p is the lower bound of the schedule. After the decay there is no prefix.
+            (UFT): the n sentences of a demonstration are cut into min(5, n) slices, and the first k ~ Binomial(min(5,
+            n), p) are the prefix, where p is the lower bound of the schedule. After the decay there is no prefix.
         prefix_ratio_high (`float`, *optional*, defaults to `0.95`):
             Upper bound of the prefix ratio, the fraction of a demonstration used as a prefix. Paper: 0.95.
         prefix_ratio_low (`float`, *optional*, defaults to `0.05`):

@@ -182,12 +182,12 @@ def cut_prefix(
 
     Args:
         ids (`list[int]`): of the demonstration.
-        assignment (`Assignment`): the prefix ratio, and the correct answer.
+        assignment (`Assignment`): the prefix ratio, the key of its draws, and the correct answer.
         args: the settings.
         eos_token_id (`int`): of the policy's tokenizer.
         decode (`Callable`): from ids to text, special tokens included.
     """
-    drawn = cut_demonstration(ids, assignment.ratio, args, eos_token_id, decode)
+    drawn = cut_demonstration(ids, assignment, args, eos_token_id, decode)
     if not drawn:
         return NO_PREFIX
     states_answer = math.nan if answer_as_word(assignment.answer) is None else 0.0
@@ -207,7 +207,7 @@ def longest_prefix(
 
 
 def cut_demonstration(
-    ids: list[int], ratio: float, args: PrefixGRPOConfig, eos_token_id: int, decode: Decode
+    ids: list[int], assignment: Assignment, args: PrefixGRPOConfig, eos_token_id: int, decode: Decode
 ) -> list[int]:
     """The first tokens of a demonstration; with the schedule `whole`, all of them and the end of sequence.
 
@@ -218,5 +218,5 @@ def cut_demonstration(
     if args.gives_whole_demonstrations:
         return [*ids, eos_token_id] if 0 < len(ids) < args.max_completion_length else []
     if args.prefix_ratio_distribution == "binomial":
-        return ids[: slices_length(ratio, ids, args.max_completion_length, decode)]
-    return ids[: prefix_length(ratio, len(ids), args.max_completion_length)]
+        return ids[: slices_length(assignment.ratio, ids, args.max_completion_length, decode, assignment.key)]
+    return ids[: prefix_length(assignment.ratio, len(ids), args.max_completion_length)]

@@ -34,7 +34,7 @@ from prefix_rft_trl.data.convert.thinking import convert_thinking
 from prefix_rft_trl.data.gym.grammars import GRAMMARS, INTEGRAL, is_allowed
 from prefix_rft_trl.lab.task import exact_answer_reward
 from prefix_rft_trl.method.demonstrations import parse_demonstrations, thinking_format
-from prefix_rft_trl.method.prefixes import slice_end
+from prefix_rft_trl.method.prefixes import sentence_ends, slice_end
 from prefix_rft_trl.rewards.answers import acceptable_golds, find_final_answer, last_statement
 from prefix_rft_trl.rewards.math_accuracy import gsm8k_final_number
 from prefix_rft_trl.rewards.verification.answer_pieces import statements
@@ -322,7 +322,7 @@ READERS: dict[str, Call] = {
     "thinking": lambda text: convert_thinking(f"{text}</think>{text}", "strip"),
     "corruption": lambda text: corrupt(rf"{text}\boxed{{1 {text}}}", [text], RNG),
     "demonstrations": lambda text: thinking_format(parse_demonstrations(text)[0]) if text.strip() else None,
-    "slices": lambda text: slice_end(text, 0.5),
+    "slices": lambda text: slice_end(sentence_ends(text), 1),
     "escaping": lambda text: (printable(text), plain_markdown(text), fenced(text, "text"), code(text)),
     "redaction": lambda text: (redacted(text), redacted(f"[{text}"), is_secret_name(text)),
 }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from prefix_rft_trl.loss.sampled_alone import all_processes
 from prefix_rft_trl.method.schedules import MAX_SLICES
 from prefix_rft_trl.method.token_weights import prefix_token_mask
 from prefix_rft_trl.rollouts import scheduled_bounds
@@ -172,7 +173,7 @@ def _select(trainer: "PrefixGRPOTrainer", hybrids: list[_Rollout], scores: list[
     in_prefix = prefix_token_mask(lengths, pad_sequence(in_loss, batch_first=True))
     noise = [rollout.noise for rollout in hybrids if rollout.noise is not None]
     ranked = pad_sequence(noise, batch_first=True) if noise else entropies
-    return trainer.args.prefix_token_rule.select(ranked, in_prefix, trainer.get_high_entropy_mask).tolist()
+    return trainer.args.prefix_token_rule.select(ranked, in_prefix, all_processes(trainer)).tolist()
 
 
 def _hybrid_records(trainer: "PrefixGRPOTrainer", hybrids: list[_Rollout]) -> list[HybridRollout]:
@@ -218,7 +219,7 @@ def _prefix_share(trainer: "PrefixGRPOTrainer") -> str:
     if args.gives_whole_demonstrations:
         return "all of it"
     if args.prefix_ratio_distribution == "binomial":
-        return f"of {MAX_SLICES} slices each with probability {low:.2f} ({args.prefix_ratio_schedule} schedule)"
+        return f"of up to {MAX_SLICES} slices each with probability {low:.2f} ({args.prefix_ratio_schedule} schedule)"
     if args.prefix_ratio_schedule == "adaptive":
         return f"drawn from {low:.2f} to {high:.2f} times the share of failures at the problem"
     return f"drawn from {low:.2f} to {high:.2f} ({args.prefix_ratio_schedule} schedule)"

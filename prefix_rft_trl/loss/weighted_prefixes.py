@@ -20,6 +20,7 @@ from prefix_rft_trl.rollouts import RolloutBatch
 from prefix_rft_trl.utils.patching import replaced
 
 from .another_loss import warn_of_another_loss
+from .sampled_alone import all_processes, masks_of_sampled_tokens, without_prefixes
 
 
 class WeightedPrefixes(LeanPasses):
@@ -56,6 +57,8 @@ class WeightedPrefixes(LeanPasses):
         self._append_metrics({"prefix/advantage": ratio(total_advantage.item(), all_tokens.sum().item())})
         if self.args.prefix_selection == "random":
             tensors["prefix_noise"] = token_noise(self.rollout_batch.assignments, lengths, prefix_mask.size(1))
+        if self.importance_sampling_level == "sequence":
+            tensors |= without_prefixes(self, outputs, prefix_mask)
         if (correction := outputs.get("importance_sampling_ratio")) is not None:
             # It corrects for the engine that sampled the continuation, so prefix tokens are neither scaled nor dropped
             tensors["importance_sampling_ratio"] = torch.where(prefix_mask, 1.0, correction)
@@ -100,7 +103,10 @@ class WeightedPrefixes(LeanPasses):
             logps, entropies, aux_loss = forward(*args, **kwargs)
             return *self._apply_prefix_weights(inputs, logps, entropies), aux_loss
 
-        with replaced(self, "_get_per_token_logps_and_entropies", forward_and_weight):
+        with (
+            masks_of_sampled_tokens(self, inputs["prefix_mask"]),
+            replaced(self, "_get_per_token_logps_and_entropies", forward_and_weight),
+        ):
             return super()._compute_loss(model, inputs) + inputs["prefix_loss"]
 
     def _apply_prefix_weights(
@@ -108,7 +114,7 @@ class WeightedPrefixes(LeanPasses):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         self._has_weighted_prefixes = True
         rule, prefix_mask, detached = self.args.prefix_token_rule, inputs["prefix_mask"], entropies.detach()
-        selected = rule.select(inputs.get("prefix_noise", detached), prefix_mask, self.get_high_entropy_mask)
+        selected = rule.select(inputs.get("prefix_noise", detached), prefix_mask, all_processes(self))
         sampled = self._loss_mask(inputs).bool() & ~prefix_mask
         self._token_sums.add(prefix_mask, selected, sampled, detached)
         # `prefix_shares` add up over the generation batch of all processes: scale them to what one loss averages over

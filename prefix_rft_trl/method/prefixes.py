@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .schedules import DISTRIBUTIONS, MAX_SLICES
+from .schedules import DISTRIBUTIONS, MAX_SLICES, draw_binomial
 
 
 Decode = Callable[[list[int]], str]
@@ -28,7 +28,7 @@ class Assignment:
     Attributes:
         planned (`bool`): whether it is one of the `num_prefix_generations` rollouts of its group.
         demonstration (`dict` or `None`): the message it starts from; `None` makes it an on-policy rollout.
-        ratio (`float`): fraction of the demonstration that the prefix has.
+        ratio (`float`): fraction of the demonstration that the prefix has; of slices, the probability of each.
         key (`tuple[int, int, int]`): (seed, step, row), which seeds its draws.
         answer: the correct answer, as in the dataset row.
     """
@@ -105,24 +105,44 @@ def prefix_length(ratio: float, demonstration_length: int, max_completion_length
     return min(max(math.floor(ratio * available), 1), available - 1)
 
 
-def slices_length(ratio: float, ids: list[int], max_completion_length: int, decode: Decode) -> int:
-    """Tokens of a demonstration's first slices of sentences (UFT); at least one token is left to sample."""
-    length = tokens_within(ids, slice_end(decode(ids), ratio), decode)
+def slices_length(
+    probability: float, ids: list[int], max_completion_length: int, decode: Decode, key: tuple[int, int, int]
+) -> int:
+    """Tokens of a demonstration's first slices of sentences (UFT); at least one token is left to sample.
+
+    Args:
+        probability (`float`): of each slice; with 1 all are drawn.
+        ids (`list[int]`): of the demonstration.
+        max_completion_length (`int`): tokens of prefix and continuation together.
+        decode (`Callable`): from ids to text.
+        key (`tuple[int, int, int]`): of the rollout's [`Assignment`].
+    """
+    ends = sentence_ends(decode(ids))
+    given = draw_binomial(np.random.default_rng([*key, 2]), len(ends), probability)
+    length = tokens_within(ids, slice_end(ends, given), decode)
     return min(length, len(ids) - 1, max_completion_length - 1)
 
 
-def slice_end(text: str, ratio: float) -> int:
-    """Index of the character at which a text's first slices end (UFT).
+def sentence_ends(text: str) -> list[int]:
+    """Indices of the characters at which a text's sentences end, at least one.
 
-    A text has at most five slices, with about the same number of sentences. A sentence ends with `.`, `!` or `?`
-    before white space, with a semicolon, or with its line. The first `ratio` of the slices, rounded, count.
+    A sentence ends with `.`, `!` or `?` before white space, with a semicolon, or with its line.
     """
     ends = [found.end() for found in _SENTENCE_END.finditer(text)]
-    if not ends or ends[-1] < len(text):
-        ends.append(len(text))
-    number = min(MAX_SLICES, len(ends))
-    given = round(ratio * number)
-    return ends[round(given * len(ends) / number) - 1] if given else 0
+    return ends if ends and ends[-1] == len(text) else [*ends, len(text)]
+
+
+def slice_end(sentences: list[int], given: int) -> int:
+    """Index of the character at which a text's first slices end (UFT).
+
+    A text has at most five slices, with about the same number of sentences.
+
+    Args:
+        sentences (`list[int]`): where they end, from [`sentence_ends`].
+        given (`int`): number of slices.
+    """
+    number = min(MAX_SLICES, len(sentences))
+    return sentences[round(given * len(sentences) / number) - 1] if given else 0
 
 
 def tokens_within(ids: list[int], characters: int, decode: Decode) -> int:
@@ -152,6 +172,6 @@ def token_noise(assignments: list[Assignment], lengths: torch.Tensor, width: int
     """
     noise = np.zeros((len(lengths), width), dtype=np.float32)
     for row, (assignment, length) in enumerate(zip(assignments, lengths.tolist(), strict=True)):
-        rng = np.random.default_rng([*assignment.key, 1])  # `key` alone seeds the draw of the prefix
+        rng = np.random.default_rng([*assignment.key, 1])  # `key` alone, and with 2, seeds the draw of the prefix
         noise[row, :length] = rng.random(length, dtype=np.float32)
     return torch.from_numpy(noise).to(lengths.device)

@@ -69,12 +69,18 @@ def draw_uniform(rng: np.random.Generator, low_t: float, high: float) -> float:
     return rng.uniform(low_t, high)
 
 
-def draw_binomial(rng: np.random.Generator, low_t: float, high: float) -> float:
-    """k / 5 with k ~ Binomial(5, p_t) slices, p_t the lower bound of the schedule (UFT)."""
-    return rng.binomial(MAX_SLICES, low_t) / MAX_SLICES
+def slice_probability(rng: np.random.Generator, low_t: float, high: float) -> float:
+    """p_t, the lower bound of the schedule: of how many slices is known when the demonstration is (UFT)."""
+    return low_t
 
 
+def draw_binomial(rng: np.random.Generator, sentences: int, p_t: float) -> int:
+    """k ~ Binomial(min(5, n), p_t) slices of n sentences (UFT)."""
+    return int(rng.binomial(min(MAX_SLICES, sentences), p_t))
+
+
+# The ratio of a prefix, or with `"binomial"` the probability of each slice
 DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, float, float], float]] = {
     "uniform": draw_uniform,
-    "binomial": draw_binomial,
+    "binomial": slice_probability,
 }

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from .coefficients import Coefficient
-from .selections import SELECTIONS, HighEntropyMask
+from .selections import SELECTIONS, AllProcesses
 from .token_laws import TokenFacts, TokenLaw
 
 
@@ -61,20 +61,18 @@ class PrefixTokenRule:
     def is_in_policy_loss(self) -> bool:
         return self.normalization == "loss"
 
-    def select(
-        self, scores: torch.Tensor, prefix_mask: torch.Tensor, high_entropy_mask: HighEntropyMask
-    ) -> torch.Tensor:
+    def select(self, scores: torch.Tensor, prefix_mask: torch.Tensor, everyone: AllProcesses) -> torch.Tensor:
         """Selects the prefix tokens to train, by their entropies, or by noise with `"random"`.
 
         Args:
             scores (`torch.Tensor`): shape (batch, tokens).
             prefix_mask (`torch.Tensor`): boolean, same shape.
-            high_entropy_mask (`Callable`): TRL's `get_high_entropy_mask`, one quantile over all processes.
+            everyone (`AllProcesses`): whose tokens they are ranked with.
 
         Returns:
             `torch.Tensor`: boolean, same shape.
         """
-        return SELECTIONS[self.selection](scores, prefix_mask, self.quantile, high_entropy_mask)
+        return SELECTIONS[self.selection](scores, prefix_mask, self.quantile, everyone)
 
     def trained_tokens(self, batch: Mapping[str, torch.Tensor], trained: torch.Tensor) -> torch.Tensor:
         """Tokens whose weight is not zero, whichever prefix tokens are selected.

@@ -46,14 +46,11 @@ def check_law(args: Any) -> None:
             "`prefix_loss_type='ppo_unclipped'`."
         )
     in_policy_loss = (args.prefix_loss_normalization or law.normalization) == "loss"
-    is_weighed_by_loss = args.loss_type in ("cispo", "vespo") or args.importance_sampling_level != "token"
-    if in_policy_loss and not law.keeps_ratio and is_weighed_by_loss:
+    if in_policy_loss and not law.keeps_ratio and args.loss_type in ("cispo", "vespo"):
         raise ValueError(
             f"`prefix_loss_type='{name}'` gives each prefix token its own weight, but "
-            f"`loss_type='{args.loss_type}'` with `importance_sampling_level='{args.importance_sampling_level}'` "
-            "multiplies it by another one. Set `prefix_loss_type='ppo'`, which leaves prefix tokens to the loss, "
-            "or a token-level loss, such as `loss_type='dr_grpo'` with "
-            "`importance_sampling_level='token'`."
+            f"`loss_type='{args.loss_type}'` multiplies it by another one. Set `prefix_loss_type='ppo'`, which leaves "
+            "prefix tokens to the loss, or another loss, such as `loss_type='dr_grpo'`."
         )
 
 

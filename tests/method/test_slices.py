@@ -1,12 +1,13 @@
 """UFT's slices: a demonstration's sentences in at most five parts, and the splice of rows that are sampled."""
 
+from collections import Counter
 from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.method.prefixes import assign, slice_end
+from prefix_rft_trl.method.prefixes import assign, sentence_ends, slice_end, slices_length
 from prefix_rft_trl.sampling.hybrid import put_back
 
 
@@ -24,7 +25,6 @@ def sentences_of(text: str) -> list[str]:
 
 
 texts = st.text("ab3.;!? \n", max_size=40)
-ratios = st.sampled_from([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
 
 
 @pytest.mark.parametrize(
@@ -39,24 +39,25 @@ ratios = st.sampled_from([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
 def test_sentences_end_where_a_reader_would_say(text, expected):
     assert sentences_of(text) == expected
     number = len(expected)
-    ends = [slice_end(text, given / number) for given in range(number + 1)]
+    ends = [slice_end(sentence_ends(text), given) for given in range(number + 1)]
     assert ends == [len("".join(expected[:given])) for given in range(number + 1)]
 
 
-@given(text=texts, ratio=ratios)
-@example(text="", ratio=1.0)
-@example(text="a. b. c. d. e. f. g. ", ratio=0.4)
-def test_slices_are_complete_sentences_from_the_start(text, ratio):
+@given(text=texts, share=st.integers(0, 5))
+@example(text="", share=1)
+@example(text="a. b. c. d. e. f. g. ", share=2)
+def test_slices_are_complete_sentences_from_the_start(text, share):
     sentences = sentences_of(text)
     ends = {len("".join(sentences[:number])) for number in range(len(sentences) + 1)}
-    assert slice_end(text, ratio) in ends
+    found = sentence_ends(text)
+    assert slice_end(found, min(share, 5, len(found))) in ends
 
 
 @given(text=texts)
 def test_slices_are_at_most_five_and_of_equal_size(text):
     sentences = sentences_of(text)
     number = min(5, len(sentences))
-    ends = [slice_end(text, given / number) for given in range(number + 1)] if number else [0]
+    ends = [slice_end(sentence_ends(text), given) for given in range(number + 1)] if number else [0]
     assert ends[0] == 0
     assert ends[-1] == len(text)
     sizes = [len(sentences_of(text[start:end])) for start, end in pairwise(ends)]
@@ -65,11 +66,58 @@ def test_slices_are_at_most_five_and_of_equal_size(text):
     assert not sizes or max(sizes) - min(sizes) <= 1
 
 
-@given(text=texts)
-def test_more_slices_are_never_less_text(text):
-    ends = [slice_end(text, given / 5) for given in range(6)]
-    assert ends == sorted(ends)
-    assert len(set(ends)) == min(5, len(sentences_of(text))) + 1
+SENTENCES = ["a. ", "b. ", "c. ", "d. ", "e. ", "f. ", "g. "]
+P_TENTHS = (1, 5, 9)
+# For each number of sentences, how often in 1 of 10^n each number of them is given: binomial coefficients by hand
+BY_HAND = {
+    1: (1, 1),
+    2: (1, 2, 1),
+    3: (1, 3, 3, 1),
+    4: (1, 4, 6, 4, 1),
+    5: (1, 5, 10, 10, 5, 1),
+    # Five slices: of six sentences 1, 1, 1, 1, 2, and of seven 1, 2, 1, 2, 1, in the order of the text
+    6: (1, 5, 10, 10, 5, 1),
+    7: (1, 5, 10, 10, 5, 1),
+}
+ENDS = {6: (0, 1, 2, 4, 5, 6), 7: (0, 1, 3, 4, 6, 7)}
+
+
+@pytest.mark.parametrize("tenths", P_TENTHS)
+@pytest.mark.parametrize("number", BY_HAND)
+def test_of_few_sentences_each_slice_is_given_with_the_same_probability(number, tenths):
+    ids, draws = list(map(ord, "".join(SENTENCES[:number]))), 2000
+    counts = Counter(
+        slices_length(tenths / 10, ids, 1000, lambda shown: "".join(map(chr, shown)), (7, step, row))
+        for step in range(20)
+        for row in range(draws // 20)
+    )
+    p, ways = tenths / 10, BY_HAND[number]
+    slices = len(ways) - 1
+    expected: Counter[int] = Counter()
+    for given_slices, of_ways in enumerate(ways):
+        sentences = ENDS.get(number, range(slices + 1))[given_slices]
+        length = min(len("".join(SENTENCES[:sentences])), len(ids) - 1)  # a token is left to sample
+        expected[length] += draws * of_ways * p**given_slices * (1 - p) ** (slices - given_slices)
+    assert set(counts) <= set(expected)
+    common = [length for length, times in expected.items() if times > 5]
+    assert sum((counts[length] - expected[length]) ** 2 / expected[length] for length in common) < 20.5  # 1 in 1000
+
+
+def test_draw_is_that_of_the_rollout_alone():
+    ids = list(map(ord, "".join(SENTENCES)))
+
+    def drawn(*key):
+        return slices_length(0.5, ids, 1000, lambda shown: "".join(map(chr, shown)), key)
+
+    assert [drawn(0, 1, row) for row in range(50)] == [drawn(0, 1, row) for row in range(50)]
+    for keys in ([(0, 1, row) for row in range(50)], [(0, step, 1) for step in range(50)]):
+        assert len({drawn(*key) for key in keys}) > 3
+
+
+def test_certain_slices_are_all_but_a_token():
+    for number in range(1, 8):
+        ids = list(map(ord, "".join(SENTENCES[:number])))
+        assert slices_length(1.0, ids, 1000, lambda shown: "".join(map(chr, shown)), (0, 0, 0)) == len(ids) - 1
 
 
 def test_no_slice_is_no_prefix_though_one_was_planned():

@@ -224,10 +224,16 @@ LOSSES = ["dr_grpo", "grpo", "sapo", "luspo", "dapo", "cispo", "vespo", "bnpo"]
 TWICE = {"num_iterations": 2, "gradient_accumulation_steps": 2, "steps_per_generation": 2, "change": stale}
 
 
+def of_level(level: str) -> dict[str, Any]:
+    """Prefix tokens are in no loss with a ratio for each sequence."""
+    others = {"prefix_loss_type": "cross_entropy", "prefix_loss_coef": 1.0} if level == "sequence" else {}
+    return {"importance_sampling_level": level, **others}
+
+
 @pytest.mark.parametrize("level", ["token", "sequence"])
 @pytest.mark.parametrize("loss_type", LOSSES)
 def test_every_loss_type(compare, loss_type, level):
-    lean, padded = compare(**TWICE, loss_type=loss_type, importance_sampling_level=level)
+    lean, padded = compare(**TWICE, **of_level(level), loss_type=loss_type)
     assert lean.positions < 0.75 * padded.positions
 
 
@@ -261,6 +267,7 @@ OTHER_TERMS: list[dict[str, Any]] = [
     {"entropy_coef": 0.1},
     {"use_adaptive_entropy": True, "entropy_coef": 0.1, "entropy_target": 3.0},
     {"top_entropy_quantile": 0.5},
+    {"top_entropy_quantile": 0.1, "prefix_selection": "bottom_entropy"},
     {"model": "moe", "router_aux_loss_coef": 0.1},
 ]
 
@@ -300,7 +307,7 @@ ROWS: list[dict[str, Any]] = [
     {"num_prefix_generations": 0, "change": with_tools, "loss_type": "grpo"},
     {"num_prefix_generations": 0, "change": with_tools, "loss_type": "vespo", "mask_truncated_completions": True},
     {"change": one_live_row},
-    {"change": one_live_row, "loss_type": "bnpo", "importance_sampling_level": "sequence"},
+    {"change": one_live_row, "loss_type": "bnpo", **of_level("sequence")},
     {"pad_to_multiple_of": 8},
     {"pad_to_multiple_of": 8, **TWICE, "loss_type": "luspo"},
     {**CERTAIN, **TWICE, "change": None},
@@ -383,7 +390,7 @@ def test_no_second_part_where_it_saves_nothing(train, settings, monkeypatch):
 def test_figures_of_sequences_are_of_the_trained_ones(train, hybrids):
     whole = {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 1, "steps_per_generation": 1}
     settings = {**SETTINGS, **whole, "num_iterations": 2, "change": stale, "epsilon": 0.01, "max_steps": 1}
-    settings |= {"importance_sampling_level": "sequence", "num_prefix_generations": hybrids}
+    settings |= {**of_level("sequence"), "num_prefix_generations": hybrids}
     (lean,), (padded,) = (train(**{**settings, **way}).log[:1] for way in ({}, PADDED))
     share = lean["compute/tokens" if hybrids else "compute/rows"]  # hybrid rollouts have an advantage for each token
     assert 0 < share < 1
@@ -447,7 +454,7 @@ drawn_settings = st.fixed_dictionaries(
     {
         "change": st.builds(Drawn, st.integers(0, 10**6), st.sampled_from([0.1, 0.5, 1.0]), st.booleans()),
         "loss_type": st.sampled_from(LOSSES),
-        "importance_sampling_level": st.sampled_from(["token", "sequence"]),
+        "level": st.sampled_from(["token", "sequence"]),
         "steps_per_generation": st.sampled_from([4, 8]),
         "num_iterations": st.sampled_from([1, 2]),
         "num_prefix_generations": st.sampled_from([0, 3]),
@@ -460,7 +467,9 @@ drawn_settings = st.fixed_dictionaries(
 @hypothesis.given(cuts, drawn_settings)
 def test_any_rows_masks_and_cuts(compare, cut, drawn):
     rows, steps = cut
-    compare(per_device_train_batch_size=rows, gradient_accumulation_steps=steps, least=0.0, **drawn)
+    settings = {**drawn, **of_level(drawn["level"])}
+    del settings["level"]
+    compare(per_device_train_batch_size=rows, gradient_accumulation_steps=steps, least=0.0, **settings)
 
 
 # What is passed through

@@ -218,7 +218,8 @@ def assert_prefixes_begin() -> Callable[[Run], None]:
 def assert_loss_is_trls() -> Callable[[GRPOTrainer], None]:
     """Asserts that the loss of a trainer on its last batch, and its gradient, are those of TRL on the same batch.
 
-    TRL's gets an advantage of 0, and no gradient, for the prefix tokens that the settings do not select.
+    TRL's gets an advantage of 0, and no gradient, for the prefix tokens that the settings do not select, and what it
+    decides by the tokens of a row or a batch is of sampled tokens.
     """
 
     def select(args: Any, inputs: dict[str, Any], entropies: torch.Tensor, prefix: torch.Tensor) -> torch.Tensor:
@@ -233,6 +234,26 @@ def assert_loss_is_trls() -> Callable[[GRPOTrainer], None]:
             selected = scores >= torch.quantile(scores[prefix], share)
         return selected & prefix
 
+    def masks_of_sampled(prefix: torch.Tensor) -> dict[str, Callable[..., torch.Tensor]]:
+        """What TRL weighs tokens by, counted over the tokens that were sampled; 1 for those of prefixes."""
+
+        def high_entropy(entropies: torch.Tensor, mask: torch.Tensor, threshold: float) -> torch.Tensor:
+            counted = mask.bool() & ~prefix
+            lowest = torch.quantile(entropies[counted].float(), threshold) if counted.any() else 0.0
+            return prefix | (counted & (entropies >= lowest))
+
+        def off_policy(advantages, per_token_logps, sampling_per_token_logps, mask, off_policy_threshold):
+            kept, moved = torch.ones_like(per_token_logps), (sampling_per_token_logps - per_token_logps).detach()
+            for row, counted in enumerate(mask.bool() & ~prefix):
+                is_far = counted.any() and moved[row][counted].mean() > off_policy_threshold
+                kept[row][counted & is_far & (advantages[row] < 0)] = 0.0
+            return kept
+
+        def gamma(mask: torch.Tensor, **named: Any) -> torch.Tensor:
+            return GRPOTrainer.get_gamma_weights(mask=mask * ~prefix, **named).masked_fill(prefix, 1.0)
+
+        return {"get_high_entropy_mask": high_entropy, "get_off_policy_mask": off_policy, "get_gamma_weights": gamma}
+
     def loss_of_trl(trainer: GRPOTrainer, inputs: dict[str, Any], forward: Callable[..., Any]) -> torch.Tensor:
         positions = torch.arange(inputs["completion_ids"].size(1), device=inputs["completion_ids"].device)
         prefix = (positions < inputs["prefix_lengths"].unsqueeze(1)) & inputs["completion_mask"].bool()
@@ -245,11 +266,13 @@ def assert_loss_is_trls() -> Callable[[GRPOTrainer], None]:
             given["advantages"] = advantages * trained
             return *(torch.where(trained, value, value.detach()) for value in (logps, entropies)), aux_loss
 
-        trainer._get_per_token_logps_and_entropies = forward_and_detach
+        of_sampled = masks_of_sampled(prefix) | {"_get_per_token_logps_and_entropies": forward_and_detach}
+        vars(trainer).update(of_sampled)
         try:
             return GRPOTrainer._compute_loss(trainer, trainer.model_wrapped, given)
         finally:
-            del trainer._get_per_token_logps_and_entropies
+            for name in of_sampled:
+                delattr(trainer, name)
 
     def check(trainer: GRPOTrainer) -> None:
         planned = next(batch for batch in trainer._buffered_inputs if batch["prefix_mask"].any())

@@ -91,6 +91,7 @@ def test_every_setting_has_help_that_the_command_line_prints():
 WHOLE, ADAPTIVE = {"prefix_ratio_schedule": "whole"}, {"prefix_ratio_schedule": "adaptive"}
 BINOMIAL = {"prefix_ratio_distribution": "binomial"}
 SEQUENCE = {"importance_sampling_level": "sequence"}
+SHARED = {"prefix_shared_in_group": True, "num_prefix_generations": 2}
 REFUSED = [
     ({"prefix_ratio_low": -0.1}, "`prefix_ratio_low` .* found -0.1"),
     ({"prefix_ratio_low": float("nan")}, "`prefix_ratio_low` .* found nan"),
@@ -124,10 +125,15 @@ REFUSED = [
     ({**WHOLE, "num_prefix_generations": 8}, r"='whole'` .*`num_prefix.*\(8\) samples nothing.*`SFTTrainer`"),
     ({**WHOLE, "prefix_exclude_answer": True}, "='whole'` .*answer included.*`prefix_exclude_answer`.*'cosine'"),
     ({"prefix_loss_type": "shaped", "loss_type": "cispo"}, "`prefix_loss_type='shaped'` .*'cispo'"),
-    ({"prefix_loss_type": "shaped", **SEQUENCE}, "='shaped'` .*`importance_sampling_level='sequence'`"),
+    (SEQUENCE, "`importance_sampling_level='sequence'`.*='ppo'`.*='cross_entropy'`.*`prefix_selection='none'`"),
+    ({"prefix_loss_type": "shaped", **SEQUENCE}, "`importance_sampling_level='sequence'`.*='shaped'` .*='tokens'`"),
+    (
+        {"prefix_loss_type": "cross_entropy", "prefix_loss_normalization": "loss", **SEQUENCE},
+        "`importance_sampling_level='sequence'`.*='cross_entropy'` prefix tokens would be in the same loss",
+    ),
     ({"prefix_loss_type": "ppo_unclipped", "loss_type": "cispo"}, "`prefix_loss_type='ppo_unclipped'` .*'cispo'"),
     ({"prefix_loss_type": "ppo_unclipped", "loss_type": "vespo"}, "`prefix_loss_type='ppo_unclipped'` .*'vespo'"),
-    ({"prefix_loss_type": "ppo_unclipped", **SEQUENCE}, "='ppo_unclipped'` .*`importance_sampling_level='sequence'`"),
+    ({"prefix_loss_type": "ppo_unclipped", **SEQUENCE}, "`importance_sampling_level='sequence'`.*='ppo_unclipped'`"),
     (
         {"prefix_advantage": "on_policy", "scale_rewards": "group"},
         "`prefix_advantage='on_policy'` .*`scale_rewards='none'`.* found 'group'",
@@ -140,6 +146,8 @@ REFUSED = [
     ({"generation_kwargs": {"max_new_tokens": 8}}, "`max_new_tokens` .8.*`max_completion_length`"),
     ({"prefix_top_entropy_quantile": 0}, "`prefix_selection='none'`"),
     ({"prefix_advantage": "dr_grpo_prefix_v2", "num_prefix_generations": 8}, "`num_prefix_generations` .8."),
+    ({**SHARED, "prefix_advantage": "dr_grpo_prefix"}, "'dr_grpo_prefix'` .*`prefix_shared_in_group=False`.*.2. to 1"),
+    ({**SHARED, "prefix_advantage": "dr_grpo_prefix_v2"}, "='dr_grpo_prefix_v2'` .*'group' or 'on_policy'"),
 ]
 
 
@@ -156,7 +164,12 @@ def test_impossible_setting_is_refused_by_name(make_config, settings, message):
         {"prefix_ratio_low": 0.0, "prefix_ratio_high": 1.0, "prefix_top_entropy_quantile": 1.0},
         {"prefix_ratio_low": 0.5, "prefix_ratio_high": 0.5, "prefix_ratio_decay_steps": 1},
         {"max_completion_length": 2},
-        {"scale_rewards": "group", "loss_type": "cispo", "importance_sampling_level": "sequence"},
+        {"scale_rewards": "group", "loss_type": "cispo"},
+        {**SEQUENCE, "prefix_selection": "none", "loss_type": "cispo"},
+        {**SEQUENCE, "prefix_loss_type": "shaped", "prefix_loss_normalization": "prompts"},
+        {**SEQUENCE, "num_prefix_generations": 0},
+        {**SHARED, "prefix_advantage": "on_policy"},
+        {**SHARED, "num_prefix_generations": 1, "prefix_advantage": "dr_grpo_prefix"},
         {"prefix_advantage": "on_policy", "scale_rewards": False, "prefix_loss_type": "ppo_unclipped"},
         {"prefix_loss_type": "cross_entropy", "loss_type": "cispo"},
         {"prefix_loss_type": "cross_entropy", "importance_sampling_level": "sequence", "prefix_loss_coef": 2},

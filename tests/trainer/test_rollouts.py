@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.method.prefixes import tokens_within
+from prefix_rft_trl.method.prefixes import Assignment, tokens_within
 from prefix_rft_trl.rollouts import cut_demonstration, plan_rollouts, scheduled_bounds
 from prefix_rft_trl.run.success_history import SuccessHistory, problem_key
 
@@ -93,7 +93,7 @@ def test_number_of_slices_is_binomial(step):
     ids = list(map(ord, text))
     for batch in range(10):
         for of_row in plan(args, problems(200), step=step, rows_before=800 * batch)[::NUM_GENERATIONS]:
-            given_ids = [] if of_row.demonstration is None else cut_demonstration(ids, of_row.ratio, args, 0, text_of)
+            given_ids = [] if of_row.demonstration is None else cut_demonstration(ids, of_row, args, 0, text_of)
             counts[len(given_ids) // len(SENTENCES[0]) + (len(given_ids) == len(ids) - 1)] += 1
     p = 0.05 + 0.9 * (1 + math.cos(math.pi * step / 300)) / 2
     expected = {k: 2000 * math.comb(5, k) * p**k * (1 - p) ** (5 - k) for k in range(6)}
@@ -184,12 +184,13 @@ sentences = st.lists(
 )
 
 
-@given(parts=sentences, ratio=st.sampled_from([0.2, 0.4, 0.6, 0.8, 1.0]), budget=st.integers(2, 60))
-def test_hint_ends_with_a_sentence_or_leaves_one_token_to_sample(parts, ratio, budget):
+@given(parts=sentences, row=st.integers(0, 99), budget=st.integers(2, 60))
+def test_hint_ends_with_a_sentence_or_leaves_one_token_to_sample(parts, row, budget):
     text = "".join(parts)
     assume(len(text) > 1)
     args = settings(prefix_ratio_distribution="binomial", max_completion_length=budget)
-    hint = text_of(cut_demonstration(list(map(ord, text)), ratio, args, 0, text_of))
+    assignment = Assignment(True, ratio=0.6, key=(0, 0, row))
+    hint = text_of(cut_demonstration(list(map(ord, text)), assignment, args, 0, text_of))
     assert text.startswith(hint)
     assert len(hint) <= min(len(text), budget) - 1
     if len(hint) < min(len(text), budget) - 1:
@@ -199,6 +200,6 @@ def test_hint_ends_with_a_sentence_or_leaves_one_token_to_sample(parts, ratio, b
 @given(ids=st.lists(st.integers(2, 99), max_size=30), budget=st.integers(2, 40), ratio=st.floats(0, 1))
 def test_complete_demonstration_has_its_end_of_sequence_or_is_left_out(ids, budget, ratio):
     args = settings(prefix_ratio_schedule="whole", max_completion_length=budget)
-    found = cut_demonstration(ids, ratio, args, 1, text_of)
+    found = cut_demonstration(ids, Assignment(True, ratio=ratio), args, 1, text_of)
     assert found == ([*ids, 1] if 0 < len(ids) < budget else [])
     assert {scheduled_bounds(args, step, 500) for step in (0, 250, 500)} == {(1.0, 1.0)}
