@@ -123,7 +123,7 @@ def rollout_metrics(batch: RolloutBatch, rows: torch.Tensor) -> dict[str, float]
         rows (`torch.Tensor`): [`rollout_rows`] of all processes, shape (rollouts, 7): whether a hybrid rollout was
             planned, length in tokens of its prefix or hint (0 without one), its share of the demonstration's tokens,
             whether it contains the right answer, whether it reaches into the demonstration's last statement of one
-            (both NaN where that cannot be determined), completion length in tokens, and how many of these are a prefix.
+            (both NaN where that cannot be determined), completion length in tokens, and those of a prefix in it.
     """
     planned, lengths, shares, holds, states, completion_lengths, tokens = rows.unbind(dim=1)
     hybrid, rewards = lengths > 0, batch.rewards

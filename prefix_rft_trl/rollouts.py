@@ -58,6 +58,15 @@ class RolloutBatch:
     def prefix_ids(self) -> list[list[int]]:
         return [prefix.ids for prefix in self.prefixes]
 
+    def hybrid(self, device: torch.device) -> torch.Tensor:
+        """Rollouts that got a prefix or a hint, boolean, shape (rollouts,)."""
+        return torch.tensor([bool(ids) for ids in self.given_ids], device=device)
+
+    def sampled_prompts(self, prompts: list[Any]) -> list[Any]:
+        """The prompts with the hints of their rollouts."""
+        rows = zip(prompts, self.prefixes, strict=True)
+        return [prompt if prefix.hint is None else prefix.hint.prompt for prompt, prefix in rows]
+
     @property
     def given_ids(self) -> list[list[int]]:
         """What each rollout gets of a demonstration, in its completion or in its prompt; nothing if it is plain."""

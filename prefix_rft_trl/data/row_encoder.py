@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.method.demonstrations import Message, before_stop, demonstration_ids
@@ -77,13 +78,16 @@ class RowEncoder:
         with self._explain_template():
             return demonstration_ids(self.tokenizer, prompt, prompt_ids, message, **self._template_kwargs)
 
-    def with_hint(self, prompt: Prompt, prefix: Prefix) -> Prefix:
-        """A prefix as it stands in the prompt; see [`as_hint`]."""
+    def hinted(self, prompt: Prompt, prefix_ids: list[int]) -> list[int]:
+        """Ids of a prompt with a prefix as its hint; those of the prompt if there is nothing in it to read."""
         assert self.hint_template is not None
-        return as_hint(prefix, prompt, self.prompt_ids(prompt), self.hint_template, self.decode_hint)
+        decode = partial(self.tokenizer.decode, skip_special_tokens=True)
+        hint = as_hint(Prefix(prefix_ids), prompt, [], self.hint_template, decode).hint
+        return self.prompt_ids(prompt if hint is None else hint.prompt)
 
-    def decode_hint(self, ids: list[int]) -> str:
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
+    def longest_hinted(self, prompt: Prompt, message: Message, answer: object) -> list[int]:
+        """Ids of a prompt with the longest hint that a demonstration gives."""
+        return self.hinted(prompt, self.longest_prefix(self.demonstration(prompt, message)[0], answer))
 
     @property
     def stop_texts(self) -> list[str]:

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 PROMPT_PLACE, HINT_PLACE = "{prompt}", "{hint}"
 
 
-def hint_source_ids(
-    tokenizer: "PreTrainedTokenizerBase", message: Message, stop_ids: Iterable[int] = ()
-) -> list[int]:
+def hint_source_ids(tokenizer: "PreTrainedTokenizerBase", message: Message, stop_ids: Iterable[int] = ()) -> list[int]:
     """Token ids of the text that hints are cut from: a demonstration as the dataset has it, its reasoning in front.
 
     A chat template writes nothing into it, since it does not stand at the place of an answer.

@@ -177,6 +177,11 @@ def _first_rows(preview: "StagePreview") -> Iterator[str]:
         yield from (*_text(rows, "demonstration, which is trained on", spliced.prefix), "")
         return
     yield from ("First hybrid rollout", *_text(rows, "prompt", spliced.prompt))
+    if spliced.has_hint:
+        yield f"  here the model starts, for at most {budget:,} {_plural('token', budget)}; the prompt has a hint of"
+        yield f"  {len(spliced.prefix):,} of the demonstration's {whole:,} tokens"
+        yield from (*_text(rows, "rest of the demonstration, which is not given", spliced.rest), "")
+        return
     if not spliced.rest:
         yield from (*_text(rows, "demonstration, given as a whole", spliced.prefix), "")
         return

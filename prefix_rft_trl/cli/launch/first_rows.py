@@ -25,12 +25,14 @@ SAMPLE = 64  # rows whose length is taken for that of all
 class SplicedRow:
     """A prompt, the prefix that is given to the model, and the rest of its demonstration, in token ids.
 
-    A prompt of plain GRPO has neither prefix nor rest; a demonstration of SFT is given as a whole.
+    A prompt of plain GRPO has neither prefix nor rest; a demonstration of SFT is given as a whole. With a hint the
+    prefix is in the prompt.
     """
 
     prompt: list[int]
     prefix: list[int]
     rest: list[int]
+    has_hint: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,12 @@ class FirstRows:
         processor = load_processing_class(model, args) or load_tokenizer(model)
         self.tokenizer = getattr(processor, "tokenizer", processor)
         self._dataset, self._args, self._steps = dataset, args, steps
+        self._has_hints = getattr(args, "prefix_placement", "completion") == "prompt"
         self._encoder = RowEncoder(
-            self.tokenizer, declared_stop_ids(model, self.tokenizer), getattr(args, "chat_template_kwargs", None)
+            self.tokenizer,
+            declared_stop_ids(model, self.tokenizer),
+            getattr(args, "chat_template_kwargs", None),
+            hint_template=args.prefix_hint_template if self._has_hints else None,
         )
         self._samples = hasattr(args, "num_generations")
         is_hybrid = getattr(args, "num_prefix_generations", not self._samples)
@@ -76,8 +82,10 @@ class FirstRows:
             ids = self._demonstration(row, assignment.demonstration)
             end = self.tokenizer.eos_token_id
             drawn = cut_prefix(ids, assignment, self._args, end, self.tokenizer.decode).ids if self._samples else ids
+            prompt = row["prompt"]
+            given = self._encoder.hinted(prompt, drawn) if self._has_hints else self._encoder.prompt_ids(prompt)
             if drawn:
-                return SplicedRow(self._encoder.prompt_ids(row["prompt"]), drawn, ids[len(drawn) :])
+                return SplicedRow(given, drawn, ids[len(drawn) :], self._has_hints)
         return None
 
     @property
