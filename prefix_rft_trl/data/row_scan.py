@@ -236,15 +236,14 @@ class _Scanner:
             return
         if sum(len(text.encode()) for text in texts) <= room_for_texts:
             return
-        length = len(self._encoder.prompt_ids(prompt))
-        kind = "prompt"
-        if template is not None and length <= room:
-            hinted = (len(self._encoder.longest_hinted(prompt, message, answer)) for message in found)
-            kind, length = "hint", max(hinted, default=length)
-        if length >= room + (self._completion_budget or 0):
-            self.scan.add(f"{kind}_beyond_model", row, f"{length:,} tokens")
-        elif length > room:
-            self.scan.add(f"{kind}_too_long", row, f"{length:,} tokens, {room:,} fit")
+        lengths = {"prompt": len(self._encoder.prompt_ids(prompt))}
+        if template is not None and found:
+            lengths["hint"] = max(len(self._encoder.longest_hinted(prompt, message, answer)) for message in found)
+        for kind, length in lengths.items():
+            if length >= room + (self._completion_budget or 0):
+                self.scan.add(f"{kind}_beyond_model", row, f"{length:,} tokens")
+            elif length > room:
+                self.scan.add(f"{kind}_too_long", row, f"{length:,} tokens, {room:,} fit")
 
 
 def is_transformed(dataset: Any) -> bool:

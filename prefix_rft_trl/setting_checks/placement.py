@@ -1,4 +1,4 @@
-"""Settings of where a prefix stands, and of the share of the prompts that get one."""
+"""Settings of where a prefix stands."""
 
 from typing import Any
 
@@ -19,9 +19,7 @@ OF_SELECTION = {"prefix_selection": "top_entropy", "prefix_top_entropy_quantile"
 
 
 def check_placement(args: Any) -> None:
-    """Raises a ValueError if a hint cannot be made, if a setting has nothing to act on, or if no group is guided."""
-    if args.prefix_prompt_share == 0:
-        raise ValueError("`prefix_prompt_share=0` gives no prefix to any group: set `num_prefix_generations=0`.")
+    """Raises a ValueError if a hint cannot be made, or if a setting has nothing to act on."""
     if args.prefix_placement == "completion":
         return _refuse_changed(
             args,

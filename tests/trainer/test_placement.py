@@ -1,10 +1,14 @@
 """Prefixes as hints in the prompt, on the real path: sampled from, scored behind and trained behind one prompt."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from prefix_rft_trl import PrefixGRPOConfig
 from prefix_rft_trl.method.prefixes import NO_PREFIX
-from prefix_rft_trl.rollouts import groups_before
+from prefix_rft_trl.rollouts import groups_before, plan_rollouts
+from prefix_rft_trl.run.success_history import SuccessHistory
 
 
 TEMPLATE = "{hint}{prompt}"
@@ -32,6 +36,13 @@ def sampled_prompts(monkeypatch):
         return found
 
     return watch
+
+
+@pytest.fixture
+def make_config(tmp_path):
+    return lambda **settings: PrefixGRPOConfig(
+        output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none", **settings
+    )
 
 
 def prompt_ids(outputs):
@@ -85,9 +96,7 @@ def test_a_rollout_is_sampled_and_trained_behind_its_hint(make_trainer, train, s
     assert prompt_ids(run.generation.outputs) == run.ids(trained)
     assert run.generation.prefix_lengths == [0] * 8
     assert list(trainer._logs["prompt"]) == shown
-    assert trainer._logs["extra"]["hybrid"] == type(trainer._logs["extra"]["hybrid"])(
-        hint is not None for hint in hints
-    )
+    assert list(trainer._logs["extra"]["hybrid"]) == [hint is not None for hint in hints]
     lengths = [len(hint.ids) for hint in hints if hint]
     assert run.logged("prefix/length") == pytest.approx([sum(lengths) / len(lengths)])
     assert run.logged("prefix/tokens") == [0.0]
@@ -97,9 +106,8 @@ def test_a_rollout_is_sampled_and_trained_behind_its_hint(make_trainer, train, s
 
 def test_messages_get_their_hint_from_the_chat_template(train, chat_model, lab_rows, as_message):
     rows = lab_rows(prompt=as_message("user"), completion=as_message("assistant"))
-    run = train(
-        model=chat_model, train_dataset=rows, max_steps=1, **{**HINTS, "prefix_hint_template": "{prompt} {hint}!"}
-    )
+    settings = {**HINTS, "prefix_hint_template": "{prompt} {hint}!", "max_steps": 1}
+    run = train(model=chat_model, train_dataset=rows, **settings)
     tokenizer = run.trainer._tokenizer
     texts = tokenizer.batch_decode(prompt_ids(run.generation.outputs))
     for row, hint, text in zip(run.generation.inputs, hints_of(run.trainer), texts, strict=True):
@@ -147,14 +155,8 @@ def test_the_first_ratio_is_one_behind_the_prompt_that_was_sampled_from(train, c
 
 @pytest.mark.parametrize("settings", [{}, STALE, {"pad_to_multiple_of": 8}, {"trim_padding": False}])
 def test_old_probabilities_are_those_behind_the_hint_where_the_loss_has_none(train, completion_scores, settings):
-    settings = {
-        "learning_rate": 0.0,
-        "max_steps": 1,
-        **settings,
-        "prefix_hint_in_loss": False,
-        "prefix_prompt_share": 0.5,
-    }
-    run = train(**HINTS, **settings)
+    half = {**HINTS, "prefix_hint_in_loss": False, "prefix_prompt_share": 0.5}
+    run = train(**{"learning_rate": 0.0, "max_steps": 1, **half, **settings})
     outputs, hints = run.generation.outputs, hints_of(run.trainer)
     shown = [
         row["prompt"] if hint is None else hint.prompt for row, hint in zip(run.generation.inputs, hints, strict=True)
@@ -175,6 +177,33 @@ def test_old_probabilities_are_those_behind_the_hint_where_the_loss_has_none(tra
     if "pad_to_multiple_of" in settings:
         assert outputs["prompt_ids"].shape == outputs["prompt_mask"].shape
         assert outputs["prompt_ids"].size(1) % 8 == 0
+
+
+def test_a_server_samples_each_row_behind_its_own_hint(make_trainer, train, serve):
+    settings = {"prefix_shared_in_group": False, "prefix_ratio_schedule": "constant", "prefix_hint_in_loss": False}
+    trainer = make_trainer(**{**HINTS, **settings, "max_steps": 1})
+    sampler = serve(trainer)
+    run = train(trainer=trainer)
+    ((prompts, generations),) = sampler.requests
+    assert (prompts, generations) == (run.ids([hint.prompt for hint in hints_of(trainer)]), 1)
+    assert len({tuple(ids) for ids in prompts}) > 2
+    assert prompt_ids(run.generation.outputs) == run.input_ids("prompt")
+
+
+def test_a_success_behind_a_hint_is_none_of_the_policy(make_trainer, train):
+    """Of the history that later prefixes go by, and of the gate of this step."""
+
+    def reward(completions, **others):
+        return [1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0]
+
+    settings = {**HINTS, "num_prefix_generations": 1, "prefix_gate": 0.0, "prefix_ratio_schedule": "adaptive"}
+    run = train(trainer=make_trainer(reward_funcs=reward, max_steps=1, **settings))
+    assert [bool(hint) for hint in hints_of(run.trainer)] == [True, False, False, False] * 2
+    assert list(run.trainer._success_history.last.values()) == [0.0, pytest.approx(1 / 3)]
+    in_loss = run.generation.outputs["tool_mask"].bool().any(dim=1).tolist()
+    assert in_loss == [True] * 4 + [False] + [True] * 3
+    expected = [0.75, -0.25, -0.25, -0.25, 0.0, 2 / 3, -1 / 3, -1 / 3]
+    assert run.generation.outputs["advantages"].tolist() == pytest.approx(expected)
 
 
 # The loss
@@ -240,13 +269,37 @@ def test_half_of_the_prompts_are_guided_in_turn(train, placement):
     assert run.logged("prefix/demonstration_share") == [None, 1.0, None, 1.0]
 
 
+@pytest.mark.parametrize("processes", [2, 4])
+def test_groups_and_their_ratios_are_those_of_one_process(make_config, processes):
+    args = make_config(
+        num_generations=4, num_prefix_generations=2, prefix_prompt_share=0.3, per_device_train_batch_size=32,
+        steps_per_generation=1, gradient_accumulation_steps=3, prefix_placement="prompt",
+    )  # fmt: skip
+    rows = [{"prompt": f"{row // 4}+1=", "completion": "1+1=2;#2", "solution": "2"} for row in range(32)]
+
+    def plan(step, index, parts):
+        size = len(rows) // parts
+        return [
+            assignment
+            for process in range(parts)
+            for assignment in plan_rollouts(
+                rows[process * size : (process + 1) * size], args, SuccessHistory(), step, (0.1, 0.9),
+                first_row=process * size, rows_before=index * len(rows),
+            )
+        ]  # fmt: skip
+
+    batches = [(step, index) for step in range(5) for index in range(3)]
+    of_one, of_many = ([plan(*batch, parts) for batch in batches] for parts in (1, processes))
+    assert of_many == of_one
+    guided = [batch[row].planned for batch in of_one for row in range(0, 32, 4)]
+    assert sum(guided) == len(guided) * 3 // 10 == 36
+
+
 @pytest.mark.parametrize(
     ("accumulation", "passes", "expected"),
     [(1, 1, [0, 3, 6, 9, 12]), (1, 4, [0, 3, 3, 3, 3, 6]), (4, 2, [0, 6, 12]), (2, 3, [0, 3, 6, 6, 9])],
 )
 def test_groups_are_counted_over_generation_batches(accumulation, passes, expected):
-    from types import SimpleNamespace
-
     args = SimpleNamespace(
         gradient_accumulation_steps=accumulation, steps_per_generation=passes, num_iterations=1,
         generation_batch_size=12, num_generations=4,
