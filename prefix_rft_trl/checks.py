@@ -216,7 +216,8 @@ def _check_rows(dataset: Dataset | IterableDataset, args: PrefixGRPOConfig, mode
     if processor is not None:
         stop_ids = declared_stop_ids(model, processor, **source)
         cut = partial(longest_prefix, args, processor.eos_token_id, processor.decode)
-        encoder = RowEncoder(processor, stop_ids, args.chat_template_kwargs, cut)
+        hint_template = args.prefix_hint_template if args.prefix_placement == "prompt" else None
+        encoder = RowEncoder(processor, stop_ids, args.chat_template_kwargs, cut, hint_template)
     scan = scan_rows(
         dataset,
         args.demonstration_column,
@@ -336,4 +337,10 @@ def _warn_of_long_prompts(scan: RowScan, args: Any) -> None:
             f"{share_of(found.rows, scan)} have a prompt that leaves less than `max_completion_length` "
             f"({args.max_completion_length:,}) of the model's positions (first: row {found.first}, {found.note}). "
             "Remove them, or lower it."
+        )
+    if found := scan.counts.get("hint_too_long"):
+        logger.warning(
+            f"{share_of(found.rows, scan)} have a prompt that leaves less than `max_completion_length` "
+            f"({args.max_completion_length:,}) of the model's positions with the longest hint (first: row "
+            f"{found.first}, {found.note}). Lower it or `prefix_ratio_high`, or remove them."
         )

@@ -63,7 +63,8 @@ class PrefixGRPOConfig(GRPOConfig):
             Prompts that get hybrid rollouts: `"all"` (paper), or `"failed"`, those that were tried before and that no
             on-policy rollout has solved so far.
         prefix_prompt_share (`float`, *optional*, defaults to `1.0`):
-            Share of the prompts that get hybrid rollouts; the groups of the others are plain. POPE, ExGRPO: 0.5.
+            Share of the prompts that get hybrid rollouts, evenly spread over the groups that are sampled; the others
+            are plain. POPE, ExGRPO: 0.5.
         prefix_success_reward (`float`, *optional*, defaults to `1.0`):
             Minimum reward of a rollout that counts as a success, for `prefix_prompts="failed"`,
             `prefix_ratio_schedule="adaptive"`, `prefix_gate`, stages and own successes.
@@ -95,7 +96,8 @@ class PrefixGRPOConfig(GRPOConfig):
             Where the prefix stands: at the start of the completion (`"completion"`), or in the prompt as a hint
             (`"prompt"`), by `prefix_hint_template`. A hint is no part of the completion and is not trained.
         prefix_hint_template (`str`, *optional*, defaults to `"{prompt}\n\n## Hint\n{hint}"`):
-            Prompt with a hint, of the last message of the user where prompts are messages.
+            Prompt with a hint, of the user's last message where prompts are messages: `{prompt}` and `{hint}` once
+            each; other braces are text.
         prefix_hint_in_loss (`bool`, *optional*, defaults to `True`):
             Whether the loss sees the prompt with its hint, which was sampled from. With `False` it sees the plain
             prompt, and the ratio to the policy behind the hint corrects for it, within the clip of the loss.

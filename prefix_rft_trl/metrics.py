@@ -81,17 +81,18 @@ class TokenSums:
 def rollout_rows(
     batch: RolloutBatch, prefix_texts: Sequence[str], answers: Sequence[object], completion_ids: Sequence[list[int]]
 ) -> torch.Tensor:
-    """The input of [`rollout_metrics`] for the rollouts of one process, shape (rollouts, 6), float32."""
+    """The input of [`rollout_metrics`] for the rollouts of one process, shape (rollouts, 7), float32."""
     columns = zip(batch.assignments, batch.prefixes, prefix_texts, answers, completion_ids, strict=True)
     return torch.tensor(
         [
             [
                 assignment.planned,
-                len(prefix.ids),
+                len(prefix.given_ids),
                 prefix.share,
                 holds_answer(text, answer),
                 prefix.states_answer,
                 len(ids),
+                len(prefix.ids),
             ]
             for assignment, prefix, text, answer, ids in columns
         ]
@@ -101,8 +102,12 @@ def rollout_rows(
 def completion_columns(
     batch: RolloutBatch, completions: Sequence[Completion], prefix_texts: Sequence[str]
 ) -> dict[str, list[bool] | list[int]]:
-    """Columns of the logged completions of one process: whether hybrid, and prefix length in tokens and characters."""
-    lengths = [len(prefix.ids) for prefix in batch.prefixes]
+    """Columns of the logged completions of one process: whether hybrid, and prefix length in tokens and characters.
+
+    Tokens of a hint count, which stands in the prompt: characters are those at the start of the completion.
+    """
+    lengths = [len(prefix.given_ids) for prefix in batch.prefixes]
+    prefix_texts = ["" if prefix.hint else text for prefix, text in zip(batch.prefixes, prefix_texts, strict=True)]
     return {
         "hybrid": [length > 0 for length in lengths],
         "prefix_length": lengths,
@@ -115,12 +120,12 @@ def rollout_metrics(batch: RolloutBatch, rows: torch.Tensor) -> dict[str, float]
 
     Args:
         batch (`RolloutBatch`): with the rewards of all processes.
-        rows (`torch.Tensor`): [`rollout_rows`] of all processes, shape (rollouts, 6): whether a hybrid rollout was
-            planned, prefix length in tokens (0 without a prefix), its share of the demonstration's tokens, whether it
-            contains the right answer, whether it reaches into the demonstration's last statement of one (both NaN
-            where that cannot be determined), and completion length in tokens, prefix included.
+        rows (`torch.Tensor`): [`rollout_rows`] of all processes, shape (rollouts, 7): whether a hybrid rollout was
+            planned, length in tokens of its prefix or hint (0 without one), its share of the demonstration's tokens,
+            whether it contains the right answer, whether it reaches into the demonstration's last statement of one
+            (both NaN where that cannot be determined), completion length in tokens, and those of a prefix in it.
     """
-    planned, lengths, shares, holds, states, completion_lengths = rows.unbind(dim=1)
+    planned, lengths, shares, holds, states, completion_lengths, tokens = rows.unbind(dim=1)
     hybrid, rewards = lengths > 0, batch.rewards
     low, high = batch.ratio_bounds
     return {
@@ -129,7 +134,7 @@ def rollout_metrics(batch: RolloutBatch, rows: torch.Tensor) -> dict[str, float]
         "prefix/demonstration_share": _mean(hybrid[planned > 0]),
         "prefix/ratio": _mean(shares[hybrid]),
         "prefix/length": _mean(lengths[hybrid]),
-        "prefix/tokens": _mean(lengths),
+        "prefix/tokens": _mean(tokens),
         "prefix/holds_answer": _mean(holds[hybrid]),
         "prefix/states_answer": _mean(states[hybrid]),
         "prefix/reward_hybrid": _mean(rewards[hybrid]),

@@ -19,6 +19,7 @@ from .method.prefixes import (
     Prefix,
     assign,
     exclude_answer,
+    is_guided,
     is_hybrid,
     prefix_length,
     slices_length,
@@ -56,6 +57,20 @@ class RolloutBatch:
     @property
     def prefix_ids(self) -> list[list[int]]:
         return [prefix.ids for prefix in self.prefixes]
+
+    def hybrid(self, device: torch.device) -> torch.Tensor:
+        """Rollouts that got a prefix or a hint, boolean, shape (rollouts,)."""
+        return torch.tensor([bool(ids) for ids in self.given_ids], device=device)
+
+    def sampled_prompts(self, prompts: list[Any]) -> list[Any]:
+        """The prompts with the hints of their rollouts."""
+        rows = zip(prompts, self.prefixes, strict=True)
+        return [prompt if prefix.hint is None else prefix.hint.prompt for prompt, prefix in rows]
+
+    @property
+    def given_ids(self) -> list[list[int]]:
+        """What each rollout gets of a demonstration, in its completion or in its prompt; nothing if it is plain."""
+        return [prefix.given_ids for prefix in self.prefixes]
 
     def prefix_lengths(self, device: torch.device) -> torch.Tensor:
         """Prefix lengths in tokens, shape (rollouts,)."""
@@ -135,7 +150,9 @@ def plan_rollouts(
     """
     assignments = []
     for row, example in enumerate(examples, first_row):
-        if not is_hybrid(row, args.num_generations, args.num_prefix_generations):
+        group = groups_before(step, args) + (rows_before + row) // args.num_generations
+        is_planned = is_hybrid(row, args.num_generations, args.num_prefix_generations)
+        if not (is_planned and is_guided(group, args.prefix_prompt_share)):
             assignments.append(ON_POLICY)
             continue
         problem_bounds = bounds_of_problem(example["prompt"], bounds, args, history)
@@ -149,6 +166,13 @@ def plan_rollouts(
         answer = example.get(args.answer_column) if args.answer_column else None
         assignments.append(assign(found, key, problem_bounds, args.prefix_ratio_distribution, answer))
     return assignments
+
+
+def groups_before(step: int, args: PrefixGRPOConfig) -> int:
+    """Groups of all processes that were generated before the first generation batch of a step."""
+    passes_of_batch = args.steps_per_generation * args.num_iterations
+    batches = -(-step * args.gradient_accumulation_steps // passes_of_batch)
+    return batches * (args.generation_batch_size // args.num_generations)
 
 
 def scheduled_bounds(args: PrefixGRPOConfig, step: int, max_steps: int) -> tuple[float, float]:
@@ -203,7 +227,14 @@ def longest_prefix(
     args: PrefixGRPOConfig, eos_token_id: int, decode: Decode, ids: list[int], answer: object
 ) -> list[int]:
     """The prefix of a demonstration at the highest ratio; empty if it has none at any."""
-    return cut_prefix(ids, Assignment(True, ratio=1.0, answer=answer), args, eos_token_id, decode).ids
+    assignment = Assignment(True, ratio=highest_ratio(args), answer=answer)
+    return cut_prefix(ids, assignment, args, eos_token_id, decode).ids
+
+
+def highest_ratio(args: PrefixGRPOConfig) -> float:
+    """The highest prefix ratio that a rollout of a run may draw, in a stage or before."""
+    is_of_schedule = args.prefix_ratio_distribution == "uniform" and not args.gives_whole_demonstrations
+    return max(args.prefix_ratio_high if is_of_schedule else 1.0, *(args.prefix_stage_ratios or []), 0.0)
 
 
 def cut_demonstration(

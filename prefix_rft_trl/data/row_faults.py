@@ -19,6 +19,10 @@ _FAULTS = {  # kind, what is wrong, and what to do
     "prompt_refused": ("column 'prompt': {note}", ""),
     "no_place_for_thinking": ("column '{column}': {note}", ""),
     "prompt_beyond_model": ("column 'prompt': {note}, more than the model has positions", "Remove the row."),
+    "hint_beyond_model": (
+        "column '{column}': the prompt has {note} with the longest hint from it, more than the model has positions",
+        "Remove the row, or lower `prefix_ratio_high`.",
+    ),
 }
 
 

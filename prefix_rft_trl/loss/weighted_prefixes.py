@@ -45,7 +45,7 @@ class WeightedPrefixes(LeanPasses):
         prefix_mask = prefix_token_mask(lengths, self._loss_mask(outputs))
         all_tokens = self.accelerator.gather(prefix_mask.sum(dim=1))
         shares = prefix_shares(self.args.prefix_token_rule.normalization, all_tokens, self.num_generations)
-        prefix_advantages, advantages = self._advantages(outputs["advantages"], lengths)
+        prefix_advantages, advantages = self._advantages(outputs["advantages"])
         tensors = {
             "prefix_lengths": lengths,
             "prefix_mask": prefix_mask,
@@ -64,15 +64,16 @@ class WeightedPrefixes(LeanPasses):
             tensors["importance_sampling_ratio"] = torch.where(prefix_mask, 1.0, correction)
         return tensors
 
-    def _advantages(self, group_advantages: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _advantages(self, group_advantages: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self.args.prefix_advantage == "group":
             return group_advantages, group_advantages
-        found = self.rollout_batch.rewards, self.accelerator.gather(lengths) > 0, self.num_generations
+        hybrid = self.accelerator.gather(self.rollout_batch.hybrid(group_advantages.device))
+        found = self.rollout_batch.rewards, hybrid, self.num_generations
         prefix_advantages, advantages = on_policy_baseline_advantages(self.args.prefix_advantage, *found)
         # The log holds one generation batch: this replaces the group's advantages, which are not trained on
         self._logs["advantages"].extend(advantages.tolist())
-        process = self.accelerator.process_index
-        return prefix_advantages.view(-1, len(lengths))[process], advantages.view(-1, len(lengths))[process]
+        process, rows = self.accelerator.process_index, len(group_advantages)
+        return prefix_advantages.view(-1, rows)[process], advantages.view(-1, rows)[process]
 
     def _trained_tokens(self, batch: dict[str, Any]) -> torch.Tensor:
         trained = super()._trained_tokens(batch)

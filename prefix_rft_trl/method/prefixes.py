@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,12 @@ def is_hybrid(row: int, num_generations: int, num_prefix_generations: int) -> bo
     return row % num_generations < num_prefix_generations
 
 
+def is_guided(group: int, share: float) -> bool:
+    """Whether a group is among the share of all groups that get demonstrations: evenly spread, and exact."""
+    exact = Fraction(str(share))
+    return math.floor((group + 1) * exact) > math.floor(group * exact)
+
+
 def assign(
     demonstrations: list[dict[str, Any]],
     key: tuple[int, int, int],
@@ -75,19 +82,41 @@ def assign(
 
 
 @dataclass(frozen=True)
-class Prefix:
-    """The tokens that a rollout starts from.
+class Hint:
+    """A prefix that stands in the prompt.
 
     Attributes:
-        ids (`list[int]`): token ids; an empty list makes the rollout on-policy.
-        states_answer (`float`): 1 if they reach into the demonstration's last statement of its answer, 0 if not, NaN
+        ids (`list[int]`): tokens of the demonstration that it was made from.
+        prompt (`str` or `list[dict]`): the prompt with the hint, which the rollout is sampled from.
+        plain_prompt_ids (`list[int]`): token ids of the prompt without it.
+    """
+
+    ids: list[int]
+    prompt: Any
+    plain_prompt_ids: list[int]
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What a rollout gets of a demonstration.
+
+    Attributes:
+        ids (`list[int]`): token ids that its completion starts with; none in an on-policy rollout.
+        states_answer (`float`): 1 if it reaches into the demonstration's last statement of its answer, 0 if not, NaN
             where that cannot be determined.
         share (`float`): of the demonstration's tokens, budget and excluded answer included; NaN without a prefix.
+        hint (`Hint`, *optional*): what its prompt has instead of `ids`.
     """
 
     ids: list[int]
     states_answer: float = math.nan
     share: float = math.nan
+    hint: Hint | None = None
+
+    @property
+    def given_ids(self) -> list[int]:
+        """Tokens of the demonstration, at the start of the completion or in the prompt."""
+        return self.hint.ids if self.hint else self.ids
 
 
 NO_PREFIX = Prefix([])

@@ -4,6 +4,7 @@ from typing import Any
 
 from prefix_rft_trl.sampling.sampler_settings import refuse_sampler_settings
 
+from .placement import check_placement
 from .prefix_lengths import check_prefix_lengths, check_ratio_range, check_whole_demonstrations
 from .sequence_ratios import check_sequence_ratio, check_shared_baseline
 from .token_rules import check_token_rule
@@ -25,6 +26,7 @@ def check_combinations(args: Any) -> None:
         check_prefix_lengths(args)
         refuse_sampler_settings(args)
         check_whole_demonstrations(args)
+        check_placement(args)
     if args.extends_grpo:
         check_token_rule(args)
         check_sequence_ratio(args)
