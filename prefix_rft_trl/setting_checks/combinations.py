@@ -4,6 +4,7 @@ from typing import Any
 
 from prefix_rft_trl.sampling.sampler_settings import refuse_sampler_settings
 
+from .diagnostics import check_gradient_norms
 from .prefix_lengths import check_prefix_lengths, check_ratio_range, check_whole_demonstrations
 from .token_rules import check_token_rule
 
@@ -26,3 +27,4 @@ def check_combinations(args: Any) -> None:
         check_whole_demonstrations(args)
     if args.extends_grpo:
         check_token_rule(args)
+        check_gradient_norms(args)

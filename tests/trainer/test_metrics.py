@@ -23,13 +23,14 @@ def test_token_metrics_without_any_prefix_are_left_out_of_the_log(sampled):
 
 def test_rollout_metrics_are_what_their_names_say():
     rollouts = torch.tensor(
-        [  # planned, prefix length, share, holds the answer, reaches into its statement, completion length
-            [1, 10, 0.2, 1, 0, 50],
-            [1, 30, 0.6, 0, 0, 40],
-            [1, 20, 0.4, NAN, 1, 20],
-            [1, 0, NAN, 0, 1, 7],
-            [0, 0, NAN, 0, NAN, 9],
-            [0, 0, NAN, NAN, NAN, 11],
+        [  # planned, prefix length, share, holds the answer, reaches into its statement, lengths of completion and
+            # demonstration
+            [1, 10, 0.2, 1, 0, 50, 50],
+            [1, 30, 0.6, 0, 0, 40, 50],
+            [1, 20, 0.4, NAN, 1, 20, 35],
+            [1, 0, NAN, 0, 1, 7, NAN],
+            [0, 0, NAN, 0, NAN, 9, NAN],
+            [0, 0, NAN, NAN, NAN, 11, NAN],
         ]
     )
     batch = RolloutBatch([], ratio_bounds=(0.1, 0.9), rewards=torch.tensor([1.0, 0.0, NAN, 1.0, NAN, 0.5]))
@@ -41,6 +42,7 @@ def test_rollout_metrics_are_what_their_names_say():
             "prefix/demonstration_share": 3 / 4,
             "prefix/ratio": 0.4,
             "prefix/length": 20,
+            "prefix/demonstration_length": 45,
             "prefix/tokens": 60 / 6,
             "prefix/holds_answer": 1 / 2,
             "prefix/states_answer": 1 / 3,
@@ -53,7 +55,7 @@ def test_rollout_metrics_are_what_their_names_say():
 
 def test_rollout_metrics_without_hybrid_rollouts_are_left_out_of_the_log():
     batch = RolloutBatch([], ratio_bounds=(0.1, 0.9), rewards=torch.tensor([1.0, 0.0]))
-    found = rollout_metrics(batch, torch.tensor([[0, 0, NAN, 0, NAN, 9], [0, 0, NAN, 0, NAN, 11]]))
+    found = rollout_metrics(batch, torch.tensor([[0, 0, NAN, 0, NAN, 9, NAN], [0, 0, NAN, 0, NAN, 11, NAN]]))
     numbers = {name: value for name, value in found.items() if not math.isnan(value)}
     assert numbers == {
         "prefix/ratio_low": 0.1,
@@ -66,11 +68,11 @@ def test_rollout_metrics_without_hybrid_rollouts_are_left_out_of_the_log():
 
 def test_rollout_rows_describe_each_rollout():
     hybrid = Assignment(planned=True, demonstration={"content": "so it is 42."}, ratio=0.9)
-    batch = RolloutBatch([hybrid, ON_POLICY], prefixes=[Prefix([5, 6, 7], states_answer=0.0, share=0.25), NO_PREFIX])
+    batch = RolloutBatch([hybrid, ON_POLICY], prefixes=[Prefix([5, 6, 7], 0.0, 0.25, 12), NO_PREFIX])
     found = rollout_rows(batch, ["it is 42", ""], ["42", None], [[5, 6, 7, 8], [9]])
     assert found.dtype == torch.float32
-    assert found.tolist()[0] == [1, 3, 0.25, 1, 0, 4]
-    assert found.tolist()[1] == pytest.approx([0, 0, NAN, NAN, NAN, 1], nan_ok=True)
+    assert found.tolist()[0] == [1, 3, 0.25, 1, 0, 4, 12]
+    assert found.tolist()[1] == pytest.approx([0, 0, NAN, NAN, NAN, 1, NAN], nan_ok=True)
 
 
 @pytest.mark.parametrize(
