@@ -83,7 +83,7 @@ def test_measuring_leaves_the_weights_bit_for_bit(make_trainer, settings):
 
 
 def test_a_step_without_prefix_tokens_has_a_norm_of_zero_and_no_cosine(make_trainer):
-    rows = [{"prompt": f"1+{number}=", "completion": None, "solution": "1"} for number in range(15)]
+    rows = [{"prompt": f"1+{number}=", "completion": None, "solution": "1"} for number in range(9)]
     rows.append({"prompt": "1+1=", "completion": "2;#2", "solution": "2"})
     trainer = make_trainer(
         train_dataset=Dataset.from_list(rows), shuffle_dataset=False, max_steps=1, prefix_gradient_norm_steps=1
@@ -100,9 +100,7 @@ def test_a_micro_batch_that_reaches_no_prefix_adds_nothing():
     outputs = weight[None] * torch.tensor([[1.0, 2.0, 3.0]])
     gradients = PrefixGradients([weight, torch.nn.Parameter(torch.ones(1), requires_grad=False)])
     gradients.add(outputs.sum(), [outputs], torch.zeros(1, 3, dtype=torch.bool))
-    accelerator = type(
-        "One", (), {"device": "cpu", "scaler": None, "reduce": lambda self, tensor, reduction: tensor}
-    )()
+    accelerator = SimpleNamespace(device="cpu", scaler=None, reduce=lambda tensor, reduction: tensor)
     weight.grad = torch.tensor([3.0, 0.0, 4.0])
     assert gradients.take_metrics(accelerator) == {NAMES[0]: 0.0, NAMES[1]: 5.0}
     gradients.add(outputs.sum(), [outputs], torch.tensor([[False, True, False]]))
