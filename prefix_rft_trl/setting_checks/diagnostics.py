@@ -9,6 +9,7 @@ def check_gradient_norms(args: Any) -> None:
     if args.prefix_gradient_norm_steps is None:
         return
     is_compiled = args.torch_compile or args.torch_compile_backend or args.torch_compile_mode
+    is_compiled = is_compiled or os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() != "no"
     checkpointing = args.gradient_checkpointing_kwargs if isinstance(args.gradient_checkpointing_kwargs, dict) else {}
     hindrances = {
         "`fsdp` shards the gradients": args.fsdp or _is_set("ACCELERATE_USE_FSDP"),
