@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from prefix_rft_trl.method.prefixes import NO_PREFIX, ON_POLICY, Assignment, Prefix
-from prefix_rft_trl.metrics import holds_answer, rollout_metrics, rollout_rows, token_metrics, token_sums
+from prefix_rft_trl.metrics import (
+    clipped_tokens,
+    holds_answer,
+    rollout_metrics,
+    rollout_rows,
+    token_metrics,
+    token_sums,
+)
 from prefix_rft_trl.rollouts import RolloutBatch
 
 
@@ -19,6 +26,18 @@ def test_token_metrics_without_any_prefix_are_left_out_of_the_log(sampled):
     numbers = {name: value for name, value in found.items() if not math.isnan(value)}
     of_sampled = {"prefix/trained_token_share": 0.0, "policy_entropy": 0.75}
     assert numbers == {"prefix/trained_tokens": 0.0, **(of_sampled if sampled else {})}
+
+
+def test_tokens_beyond_the_bound_that_their_advantage_pushes_to_are_clipped():
+    ratios = torch.tensor([[0.7, 0.85, 1.05, 1.15, 1.25]])
+    logps = ratios.log().expand(3, -1)
+    found = clipped_tokens(logps, torch.zeros(3, 5), torch.tensor([2.0, -2.0, 0.0]), low=0.2, high=0.1)
+    assert found.tolist() == [
+        [False, False, False, True, True],
+        [True, False, False, False, False],
+        [False, False, False, False, False],
+    ]
+    assert not clipped_tokens(logps, None, torch.ones(3), low=0.2, high=0.1).any()
 
 
 def test_rollout_metrics_are_what_their_names_say():
