@@ -228,7 +228,8 @@ class PrefixGRPOConfig(GRPOConfig):
 
         prefix_gradient_norm_steps (`int`, *optional*):
             Optimizer steps between two measurements of the norm of the gradient of prefix tokens and of sampled
-            tokens, each of which takes a further backward pass. By default it is not measured.
+            tokens, each of which takes a further backward pass and one to two further copies of the gradients. By
+            default it is not measured. Not with FSDP or DeepSpeed.
         log_all (`bool`, *optional*, defaults to `False`):
             Whether to print all metrics of each log, as TRL does, and not only those that matter most. Trackers and
             `trainer_state.json` always get all.

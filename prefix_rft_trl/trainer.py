@@ -25,6 +25,7 @@ from .method.demonstrations import Message, demonstration_ids
 from .method.hints import as_hint, hint_source_ids
 from .method.prefixes import NO_PREFIX, Assignment, Prefix
 from .metrics import completion_columns, rollout_metrics, rollout_rows
+from .passes.gradient_norms import GradientNorms
 from .rollouts import RolloutBatch, cut_prefix, plan_batch
 from .run.completions import CompletionsPrinter
 from .run.exact_resume import ExactResume
@@ -38,7 +39,9 @@ from .sampling.server_key import key_sent_to_server
 from .sampling.vllm_server import fail_together
 
 
-class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefixes, GatedGroups, HintedPrompts):
+class PrefixGRPOTrainer(
+    DescribedRun, ExactResume, FiniteRewards, GradientNorms, WeightedPrefixes, GatedGroups, HintedPrompts
+):
     """
     Trainer for Prefix-RFT (Huang et al., 2025, https://huggingface.co/papers/2507.01679).
 

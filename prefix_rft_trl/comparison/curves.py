@@ -53,13 +53,15 @@ class Method:
 
 @dataclass(frozen=True)
 class View:
-    """A figure to draw: its name, title, the keys of both axes, and whether the vertical one goes from 0 to 1."""
+    """A figure to draw: its name, title, the keys of both axes, and whether the vertical one goes from 0 to 1, or
+    ends at 0."""
 
     name: str
     title: str
     x: str
     y: str
     is_share: bool = False
+    is_below_zero: bool = False
 
 
 X_TITLES = {"step": "optimizer steps", "tokens": "tokens generated and trained", "seconds": "seconds of training"}
@@ -71,6 +73,13 @@ VIEWS = (
     View("entropy", "Entropy of the policy, nats", "step", "policy_entropy"),
     View("length", "Length of the answers, tokens", "step", "length"),
     View("prefix", "Length of the prefixes, tokens", "step", "prefix/length"),
+    View(
+        "likelihood",
+        "Log-probability of a demonstration's token, nats",
+        "step",
+        "demonstration_logp",
+        is_below_zero=True,
+    ),
 )
 
 
@@ -175,7 +184,7 @@ def _format_axes(axes: Any, view: View, threshold: float) -> Any | None:
     if view.is_share:
         axes.set_ylim(0, 1)
         return axes.axhline(threshold, color=INK, linestyle=":", linewidth=1)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(**{"top" if view.is_below_zero else "bottom": 0})
     return None
 
 

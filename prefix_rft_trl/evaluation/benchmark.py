@@ -137,9 +137,11 @@ class HeldOutSplit(Benchmark):
 
     Attributes:
         further_rewards (`tuple[Callable, ...]`): rewards whose means are measured on the same answers.
+        demonstrations (`tuple`): prompts and messages whose likelihood is measured, of these problems or of others.
     """
 
     further_rewards: tuple[Callable[..., list[float | None]], ...] = ()
+    demonstrations: tuple[tuple[Any, dict[str, Any]], ...] = field(default=(), repr=False)
 
     def seeds(self, chunk: Chunk) -> list[int]:
         return [chunk.index, *super().seeds(chunk)[1:]]

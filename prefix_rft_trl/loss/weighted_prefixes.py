@@ -14,13 +14,16 @@ from prefix_rft_trl.method.advantages import on_policy_baseline_advantages
 from prefix_rft_trl.method.normalizations import prefix_shares
 from prefix_rft_trl.method.prefixes import token_noise
 from prefix_rft_trl.method.token_weights import prefix_token_mask
-from prefix_rft_trl.metrics import TokenSums, ratio
+from prefix_rft_trl.metrics import TokenSums, clipped_tokens, ratio
 from prefix_rft_trl.passes.lean_passes import LeanPasses
 from prefix_rft_trl.rollouts import RolloutBatch
 from prefix_rft_trl.utils.patching import replaced
 
 from .another_loss import warn_of_another_loss
 from .sampled_alone import all_processes, masks_of_sampled_tokens, without_prefixes
+
+
+CLIPPING_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")  # those whose gradient is 0 beyond PPO's bounds
 
 
 class WeightedPrefixes(LeanPasses):
@@ -117,10 +120,18 @@ class WeightedPrefixes(LeanPasses):
         rule, prefix_mask, detached = self.args.prefix_token_rule, inputs["prefix_mask"], entropies.detach()
         selected = rule.select(inputs.get("prefix_noise", detached), prefix_mask, all_processes(self))
         sampled = self._loss_mask(inputs).bool() & ~prefix_mask
-        self._token_sums.add(prefix_mask, selected, sampled, detached)
+        self._token_sums.add(prefix_mask, selected, sampled, detached, self._clipped_tokens(inputs, logps))
         # `prefix_shares` add up over the generation batch of all processes: scale them to what one loss averages over
         window = self.current_gradient_accumulation_steps / self.args.steps_per_generation
         fraction = window / self.accelerator.num_processes
         logps, entropies, updates = rule.apply(inputs, logps, entropies, selected, self._coefficient, fraction)
         inputs |= updates
         return logps, entropies
+
+    def _clipped_tokens(self, inputs: dict[str, Any], logps: torch.Tensor) -> torch.Tensor | None:
+        """Tokens that would be clipped as prefix tokens; `None` if the loss clips none, or whole sequences."""
+        clips = self.loss_type in CLIPPING_LOSSES and self.importance_sampling_level == "token"
+        if not (clips and self.args.prefix_token_rule.law.keeps_ratio):
+            return None
+        found = logps.detach(), inputs.get("old_per_token_logps"), inputs["prefix_advantages"]
+        return clipped_tokens(*found, self.epsilon_low, self.epsilon_high)

@@ -32,6 +32,7 @@ class Assignment:
         ratio (`float`): fraction of the demonstration that the prefix has; of slices, the probability of each.
         key (`tuple[int, int, int]`): (seed, step, row), which seeds its draws.
         answer: the correct answer, as in the dataset row.
+        index (`int` or `None`): place of the demonstration among those of its prompt that are not empty.
     """
 
     planned: bool = False
@@ -39,6 +40,7 @@ class Assignment:
     ratio: float = math.nan
     key: tuple[int, int, int] = (0, 0, 0)
     answer: object = None
+    index: int | None = None
 
 
 ON_POLICY = Assignment()
@@ -76,9 +78,9 @@ def assign(
     if not demonstrations:
         return LEFT_ON_POLICY
     rng = np.random.default_rng(key)
-    demonstration = demonstrations[rng.integers(len(demonstrations))]
+    index = int(rng.integers(len(demonstrations)))
     ratio = DISTRIBUTIONS[distribution](rng, *ratio_bounds)
-    return Assignment(True, demonstration, ratio, key, answer) if ratio > 0 else LEFT_ON_POLICY
+    return Assignment(True, demonstrations[index], ratio, key, answer, index) if ratio > 0 else LEFT_ON_POLICY
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,14 @@ class Prefix:
         states_answer (`float`): 1 if it reaches into the demonstration's last statement of its answer, 0 if not, NaN
             where that cannot be determined.
         share (`float`): of the demonstration's tokens, budget and excluded answer included; NaN without a prefix.
+        demonstration_length (`float`): tokens of the whole demonstration; NaN without a prefix.
         hint (`Hint`, *optional*): what its prompt has instead of `ids`.
     """
 
     ids: list[int]
     states_answer: float = math.nan
     share: float = math.nan
+    demonstration_length: float = math.nan
     hint: Hint | None = None
 
     @property

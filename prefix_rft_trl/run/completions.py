@@ -15,6 +15,7 @@ from prefix_rft_trl.utils.shared_start import shared_start
 
 
 PREFIX_END = "▌"
+NOT_PRINTED = ("prefix_length", "prefix_characters", "demonstration")  # by their names
 
 Completion = str | list[dict[str, Any]]
 
@@ -78,5 +79,5 @@ def rollout_line(logs: dict[str, Any], row: int) -> str:
     kind = f"hybrid, {given} of {extra['prefix_length']} tokens" if extra.pop("hybrid", False) else "on-policy"
     figures = [f"{name} {values[row]:.2f}" for name, values in logs["rewards"].items() if values[row] is not None]
     figures.append(f"advantage {logs['advantages'][row]:+.2f}")
-    others = [f"{name} {value}" for name, value in extra.items() if name not in ("prefix_length", "prefix_characters")]
+    others = [f"{name} {value}" for name, value in extra.items() if name not in NOT_PRINTED]
     return " · ".join([kind, *figures, *others])

@@ -4,6 +4,7 @@ from typing import Any
 
 from prefix_rft_trl.sampling.sampler_settings import refuse_sampler_settings
 
+from .diagnostics import check_gradient_norms
 from .placement import check_placement
 from .prefix_lengths import check_prefix_lengths, check_ratio_range, check_whole_demonstrations
 from .sequence_ratios import check_sequence_ratio, check_shared_baseline
@@ -31,3 +32,4 @@ def check_combinations(args: Any) -> None:
         check_token_rule(args)
         check_sequence_ratio(args)
         check_shared_baseline(args)
+        check_gradient_norms(args)

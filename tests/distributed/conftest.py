@@ -59,6 +59,8 @@ ACCUMULATION_OF_CROSS_ENTROPY = {
 DDP_RUNS = {
     "group": run(12),
     "on_policy": run(12, prefix_advantage="on_policy"),
+    # Its second step is the first one's again, beyond the bounds for some tokens
+    "measured": accumulating(16, 2, num_iterations=2, max_steps=2, prefix_gradient_norm_steps=1, epsilon=0.01),
     # Of the two processes one has whole demonstrations alone, which fill the budget, and nothing to sample
     "whole": run(
         4, prefix_ratio_schedule="whole", prefix_loss_type="shaped", prefix_top_entropy_quantile=1.0,
@@ -141,6 +143,7 @@ ON_ONE_PROCESS = {
         for name, given in {**ACCUMULATION, **ACCUMULATION_OF_CROSS_ENTROPY}.items()
         if name.startswith("one_by")
     },
+    "measured": {**DDP_RUNS["measured"], "settings": {**DDP_RUNS["measured"]["settings"], **IN_ONE_BATCH}},
 }
 
 

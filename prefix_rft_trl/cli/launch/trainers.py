@@ -323,7 +323,20 @@ def _find_held_out(splits: Any, script_args: Any, training_args: Any, rewards: l
         Sampling(max_new_tokens=script_args.measure_max_new_tokens, batch_size=batch_size),
         template_kwargs=getattr(training_args, "chat_template_kwargs", None),
         further_rewards=tuple(rewards[1:]),
+        demonstrations=_measured_demonstrations(rows, splits, script_args, training_args),
     )
+
+
+def _measured_demonstrations(rows: Any, splits: Any, script_args: Any, training_args: Any) -> tuple[Any, ...]:
+    """Demonstrations of the measured problems or, if they have none, of as many of the first ones to train on."""
+    from prefix_rft_trl.evaluation.demonstration_likelihood import MOST_DEMONSTRATIONS, find_demonstrations
+
+    column, number = training_args.demonstration_column, min(len(rows), MOST_DEMONSTRATIONS)
+    if column == script_args.prompt_column:
+        return ()
+    found = find_demonstrations(rows.take(number), column)
+    trained = _with_prompts(splits, script_args.dataset_train_split, script_args)
+    return tuple(found or find_demonstrations(trained.take(number), column))
 
 
 def _find_eval_benchmarks(script_args: Any, training_args: Any, prompts: list[Any], model: str) -> list[Any]:
@@ -352,14 +365,18 @@ def _find_eval_benchmarks(script_args: Any, training_args: Any, prompts: list[An
 
 def _add_measurements(trainer: Any, held_out: Any, benchmarks: list[Any], measure_steps: int, tokens: Any) -> None:
     from prefix_rft_trl.evaluation import during_training
+    from prefix_rft_trl.evaluation.demonstration_likelihood import DemonstrationLikelihood
     from prefix_rft_trl.run.curve import CurveWriter
 
     if held_out is not None:
         during_training.refuse_sharded_model(trainer, "measure_steps")
         encoded = held_out.encoded(during_training.text_tokenizer(trainer))
+        likelihood = DemonstrationLikelihood(
+            trainer, encoded.demonstrations, encoded.sampling.max_new_tokens, encoded.template_kwargs
+        )
 
         def measure(model: Any) -> dict[str, Any]:
-            return during_training.measure_held_out(trainer, encoded)
+            return during_training.measure_held_out(trainer, encoded) | likelihood.measure()
 
         log = partial(Trainer.log, trainer)  # TRL's would log the metrics of training again
         trainer.add_callback(CurveWriter(trainer.args.output_dir, measure_steps, measure, tokens, log))
