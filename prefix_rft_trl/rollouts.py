@@ -37,6 +37,7 @@ class RolloutBatch:
         step (`int`): optimizer steps done when it was planned; -1 in evaluation.
         index (`int`): generation batches planned earlier in the same step.
         ratio_bounds (`tuple[float, float]`): bounds of the prefix ratio at that step.
+        padding (`int`): rollouts at the end that are there for collective calls alone, and are dropped.
         prefixes (`list[Prefix]`): what each rollout starts from; set when prompts are tokenized.
         rewards (`torch.Tensor`): shape (rollouts of all processes,), NaN where no function gave one; set when scored.
     """
@@ -45,6 +46,7 @@ class RolloutBatch:
     step: int = -1
     index: int = 0
     ratio_bounds: tuple[float, float] = (0.0, 0.0)
+    padding: int = 0
     prefixes: list[Prefix] = field(default_factory=list)
     rewards: torch.Tensor = field(default_factory=lambda: torch.empty(0))
 
@@ -56,6 +58,11 @@ class RolloutBatch:
     @property
     def prefix_ids(self) -> list[list[int]]:
         return [prefix.ids for prefix in self.prefixes]
+
+    @property
+    def complete(self) -> list[bool]:
+        """Whether nothing is sampled after the prefix of a rollout."""
+        return [prefix.is_complete for prefix in self.prefixes]
 
     def prefix_lengths(self, device: torch.device) -> torch.Tensor:
         """Prefix lengths in tokens, shape (rollouts,)."""
@@ -142,13 +149,18 @@ def plan_rollouts(
         if problem_bounds is None:
             assignments.append(LEFT_ON_POLICY)
             continue
-        column = args.demonstration_column
-        found = parse_demonstrations(example.get(column), f"with the prompt {example['prompt']!r:.80}", column)
+        found = demonstrations_of(example, args)
         seed_row = row - row % args.num_generations if args.prefix_shared_in_group else row
         key = (args.seed, step, rows_before + seed_row)
         answer = example.get(args.answer_column) if args.answer_column else None
         assignments.append(assign(found, key, problem_bounds, args.prefix_ratio_distribution, answer))
     return assignments
+
+
+def demonstrations_of(example: dict[str, Any], args: PrefixGRPOConfig) -> list[dict[str, Any]]:
+    """The demonstrations of a dataset row."""
+    column = args.demonstration_column
+    return parse_demonstrations(example.get(column), f"with the prompt {example['prompt']!r:.80}", column)
 
 
 def scheduled_bounds(args: PrefixGRPOConfig, step: int, max_steps: int) -> tuple[float, float]:
@@ -187,7 +199,8 @@ def cut_prefix(
         eos_token_id (`int`): of the policy's tokenizer.
         decode (`Callable`): from ids to text, special tokens included.
     """
-    drawn = cut_demonstration(ids, assignment.ratio, args, eos_token_id, decode)
+    is_whole = args.gives_whole_demonstrations or assignment.is_whole
+    drawn = whole_demonstration(ids, args, eos_token_id) if is_whole else cut_demonstration(ids, assignment.ratio, args, decode)
     if not drawn:
         return NO_PREFIX
     states_answer = math.nan if answer_as_word(assignment.answer) is None else 0.0
@@ -196,7 +209,7 @@ def cut_prefix(
         states_answer = float(len(decode(drawn)) > answer_start)
         if states_answer and args.prefix_exclude_answer:
             drawn, states_answer = exclude_answer(drawn, answer_start, decode), 0.0
-    return Prefix(drawn, states_answer, min(len(drawn) / len(ids), 1.0))
+    return Prefix(drawn, states_answer, min(len(drawn) / len(ids), 1.0), is_whole)
 
 
 def longest_prefix(
@@ -206,17 +219,18 @@ def longest_prefix(
     return cut_prefix(ids, Assignment(True, ratio=1.0, answer=answer), args, eos_token_id, decode).ids
 
 
-def cut_demonstration(
-    ids: list[int], ratio: float, args: PrefixGRPOConfig, eos_token_id: int, decode: Decode
-) -> list[int]:
-    """The first tokens of a demonstration; with the schedule `whole`, all of them and the end of sequence.
+def whole_demonstration(ids: list[int], args: PrefixGRPOConfig, eos_token_id: int) -> list[int]:
+    """A demonstration and its end of sequence; empty where that does not fit the completion budget.
 
-    A whole demonstration that does not fit the completion budget is left out, since a truncated one would be scored
-    as a wrong answer.
+    A truncated one would be scored as a wrong answer.
     """
     assert args.max_completion_length is not None
-    if args.gives_whole_demonstrations:
-        return [*ids, eos_token_id] if 0 < len(ids) < args.max_completion_length else []
+    return [*ids, eos_token_id] if 0 < len(ids) < args.max_completion_length else []
+
+
+def cut_demonstration(ids: list[int], ratio: float, args: PrefixGRPOConfig, decode: Decode) -> list[int]:
+    """The first tokens of a demonstration."""
+    assert args.max_completion_length is not None
     if args.prefix_ratio_distribution == "binomial":
         return ids[: slices_length(ratio, ids, args.max_completion_length, decode)]
     return ids[: prefix_length(ratio, len(ids), args.max_completion_length)]

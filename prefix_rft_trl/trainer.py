@@ -33,10 +33,11 @@ from .sampling.adapter_sync import keep_base_weights
 from .sampling.hybrid import sample_continuations
 from .sampling.server_key import key_sent_to_server
 from .sampling.vllm_server import fail_together
+from .stages.staged_generation import StagedGeneration
 from .utils.patching import replaced
 
 
-class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, LeanPasses):
+class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, LeanPasses, StagedGeneration):
     """
     Trainer for Prefix-RFT (Huang et al., 2025, https://huggingface.co/papers/2507.01679).
 
@@ -161,7 +162,9 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, LeanPasses):
         if not self.num_prefix_generations:
             with fail_together(self.vllm_generation if self.use_vllm else None):
                 return sample(prompt_ids, num_generations)
-        return sample_continuations(self, sample, prompt_ids, self.rollout_batch.prefix_ids, num_generations)
+        batch = self.rollout_batch
+        given = batch.prefix_ids, num_generations, batch.complete, batch.padding
+        return sample_continuations(self, sample, prompt_ids, *given)
 
     # Advantage: one for the prefix and one for the continuation, from the rewards of all processes
 

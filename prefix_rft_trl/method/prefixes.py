@@ -31,6 +31,7 @@ class Assignment:
         ratio (`float`): fraction of the demonstration that the prefix has.
         key (`tuple[int, int, int]`): (seed, step, row), which seeds its draws.
         answer: the correct answer, as in the dataset row.
+        is_whole (`bool`): whether it gets all of the demonstration and its end of sequence, and samples nothing.
     """
 
     planned: bool = False
@@ -38,6 +39,7 @@ class Assignment:
     ratio: float = math.nan
     key: tuple[int, int, int] = (0, 0, 0)
     answer: object = None
+    is_whole: bool = False
 
 
 ON_POLICY = Assignment()
@@ -83,11 +85,13 @@ class Prefix:
         states_answer (`float`): 1 if they reach into the demonstration's last statement of its answer, 0 if not, NaN
             where that cannot be determined.
         share (`float`): of the demonstration's tokens, budget and excluded answer included; NaN without a prefix.
+        is_complete (`bool`): whether nothing is sampled after them.
     """
 
     ids: list[int]
     states_answer: float = math.nan
     share: float = math.nan
+    is_complete: bool = False
 
 
 NO_PREFIX = Prefix([])
