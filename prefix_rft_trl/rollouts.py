@@ -200,7 +200,11 @@ def cut_prefix(
         decode (`Callable`): from ids to text, special tokens included.
     """
     is_whole = args.gives_whole_demonstrations or assignment.is_whole
-    drawn = whole_demonstration(ids, args, eos_token_id) if is_whole else cut_demonstration(ids, assignment.ratio, args, decode)
+    drawn = (
+        whole_demonstration(ids, args, eos_token_id)
+        if is_whole
+        else cut_demonstration(ids, assignment.ratio, args, decode)
+    )
     if not drawn:
         return NO_PREFIX
     states_answer = math.nan if answer_as_word(assignment.answer) is None else 0.0

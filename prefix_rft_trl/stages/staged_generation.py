@@ -118,9 +118,7 @@ class StagedBatch:
         self.rows = len(examples) * self.accelerator.num_processes
         self.first = len(examples) * self.accelerator.process_index
         self.rollouts: list[StagedRollout | None] = [None] * len(examples)
-        self.rewards = torch.full(
-            (self.rows, len(trainer.reward_funcs)), torch.nan, device=self.accelerator.device
-        )
+        self.rewards = torch.full((self.rows, len(trainer.reward_funcs)), torch.nan, device=self.accelerator.device)
         self.decoded = self.extra = 0
         self.resampled: set[int] = set()
         self.filled: set[int] = set()
