@@ -36,7 +36,7 @@ class RolloutBatch:
         assignments (`list[Assignment]`): demonstration and ratio of each rollout.
         step (`int`): optimizer steps done when it was planned; -1 in evaluation.
         index (`int`): generation batches planned earlier in the same step.
-        ratio_bounds (`tuple[float, float]`): bounds of the prefix ratio at that step.
+        ratio_bounds (`tuple[float, float]`): bounds of the prefix ratio at that step; NaN if none is drawn.
         padding (`int`): rollouts at the end that are there for collective calls alone, and are dropped.
         prefixes (`list[Prefix]`): what each rollout starts from; set when prompts are tokenized.
         rewards (`torch.Tensor`): shape (rollouts of all processes,), NaN where no function gave one; set when scored.
@@ -108,7 +108,7 @@ def plan_batch(
     """
     step = state.global_step
     index = previous.index + 1 if previous.step == step else 0
-    bounds = scheduled_bounds(args, step, state.max_steps)
+    bounds = scheduled_bounds(args, step, state.max_steps) if args.num_prefix_generations else (math.nan, math.nan)
     assignments = plan_rollouts(
         examples,
         args,

@@ -5,6 +5,7 @@ from typing import Any
 from prefix_rft_trl.sampling.sampler_settings import refuse_sampler_settings
 
 from .prefix_lengths import check_prefix_lengths, check_ratio_range, check_whole_demonstrations
+from .stages import check_stages
 from .token_rules import check_token_rule
 
 
@@ -20,6 +21,7 @@ def check_combinations(args: Any) -> None:
             "`padding_free=True` leaves out the padding that `pad_to_multiple_of` "
             f"({args.pad_to_multiple_of}) asks for. Remove one of them."
         )
+    check_stages(args)
     if args.uses_prefixes:
         check_prefix_lengths(args)
         refuse_sampler_settings(args)

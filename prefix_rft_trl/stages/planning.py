@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from prefix_rft_trl.method.prefixes import LEFT_ON_POLICY, ON_POLICY, Assignment
+from prefix_rft_trl.method.prefixes import Assignment
 
 
 Key = tuple[int, int, int]
@@ -155,10 +155,8 @@ def stage_assignment(
             demonstration, and of the row itself.
         answer: the correct answer, as in the dataset row.
     """
-    if not ratio:
-        return ON_POLICY
-    if not demonstrations:
-        return LEFT_ON_POLICY
+    if not (ratio and demonstrations):
+        return Assignment(planned=ratio > 0, key=row_key, answer=answer)
     is_whole = ratio == 1
     drawn = int(np.random.default_rng(group_key).integers(len(demonstrations))) + is_whole
     return Assignment(True, demonstrations[drawn % len(demonstrations)], ratio, row_key, answer, is_whole)

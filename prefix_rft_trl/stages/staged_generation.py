@@ -131,7 +131,8 @@ class StagedBatch:
         """Samples the first pass, then each stage that some process needs."""
         groups = self.rows // self.rules.num_generations
         first_rows = self.rules.first_rows(groups)
-        self._fill(first_rows, *self._pass(first_rows, self.planned.assignments.__getitem__))
+        first_rollouts = self._pass(first_rows, self.planned.assignments.__getitem__)
+        self._fill({row: place for place, row in enumerate(first_rows)}, *first_rollouts)
         for index in range(len(self.rules.stages)):
             due = self._groups_of_stage(index)
             rows = self.rules.stage_rows(index, list(range(groups)) if self.rules.divides_groups else due)
@@ -143,12 +144,13 @@ class StagedBatch:
                 is_guided = self.rules.group_of(self.first + own) in guided
                 return self._assignment(index, own) if is_guided else self.planned.assignments[own]
 
-            sampled = self._pass(rows, assigned)
-            filled = self._fill(rows, *sampled)
+            rollouts, rewards = self._pass(rows, assigned)
+            accepted = self.rules.accepted(rows, self._totals(rewards))
+            self._fill(accepted, rollouts, rewards)
             self.resampled |= {*due}
             if not self.rules.divides_groups:
                 self.extra += len(rows)
-                self.filled |= {self.rules.group_of(row) for row in filled}
+                self.filled |= {self.rules.group_of(row) for row in accepted}
 
     def _groups_of_stage(self, index: int) -> list[int]:
         stage, per_process = self.rules.stages[index], len(self.examples)
@@ -246,14 +248,12 @@ class StagedBatch:
         by_row = dict(zip((index for share in shares for index in share), order, strict=True))
         return rollouts, rewards[[by_row[index] for index in range(len(rows))]]
 
-    def _fill(self, rows: list[int], rollouts: dict[int, StagedRollout], rewards: torch.Tensor) -> list[int]:
-        """Puts the rows of a pass in their places; returns those that were filled."""
-        accepted = self.rules.accepted(rows, self._totals(rewards))
-        for row, index in accepted.items():
+    def _fill(self, places: dict[int, int], rollouts: dict[int, StagedRollout], rewards: torch.Tensor) -> None:
+        """Puts rollouts of a pass in their places, which are given as row and index in the pass."""
+        for row, index in places.items():
             self.rewards[row] = rewards[index]
             if index in rollouts:
                 self.rollouts[row - self.first] = rollouts[index]
-        return [*accepted]
 
     # What is logged
 
