@@ -69,6 +69,8 @@ DDP_RUNS = {
         **CROSS_ENTROPY, **{"learning_rate": 1e-5},
     ),
 }  # fmt: skip
+
+
 def staged(ratios: list[float], drawn_by_row: bool = True, **settings: Any) -> dict[str, Any]:
     """A run with stages, of three groups which straddle the processes."""
     given = {"num_prefix_generations": 0, "max_steps": 4, "prefix_success_reward": 0.9, "prefix_selection": "none"}

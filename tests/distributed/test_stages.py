@@ -73,7 +73,9 @@ def test_runs_cover_the_uneven_cases(trained):
     folder = trained("ddp") / "replaces_groups"
     idle = set()
     for first, second, batch in zip(*parts(folder, "rollouts"), rollouts_of(trained("one") / "replaces_groups")):
-        resampled = [group for group in range(3) if all(row["prefix_length"] for row in batch[group * 4 : group * 4 + 4])]
+        resampled = [
+            group for group in range(3) if all(row["prefix_length"] for row in batch[group * 4 : group * 4 + 4])
+        ]
         idle |= {*(["first"] if resampled == [2] else []), *(["second"] if resampled == [0] else [])}
         idle |= {"straddling"} if 1 in resampled else set()
         assert len(first) == len(second) == 6

@@ -39,7 +39,10 @@ def check_prompts(run):
 
 def check_decoded(run, prefix_tokens):
     """Given the tokens that all rows of the calls started with."""
-    assert run.logged("sampling/decoded_tokens") == sum(len(row.ids) for call in run.calls for row in call) - prefix_tokens
+    assert (
+        run.logged("sampling/decoded_tokens")
+        == sum(len(row.ids) for call in run.calls for row in call) - prefix_tokens
+    )
 
 
 def test_ladder_that_replaces_groups(train_staged):
