@@ -200,11 +200,7 @@ def cut_prefix(
         decode (`Callable`): from ids to text, special tokens included.
     """
     is_whole = args.gives_whole_demonstrations or assignment.is_whole
-    drawn = (
-        whole_demonstration(ids, args, eos_token_id)
-        if is_whole
-        else cut_demonstration(ids, assignment.ratio, args, decode)
-    )
+    drawn = cut_demonstration(ids, assignment.ratio, args, eos_token_id, decode, is_whole)
     if not drawn:
         return NO_PREFIX
     states_answer = math.nan if answer_as_word(assignment.answer) is None else 0.0
@@ -223,18 +219,17 @@ def longest_prefix(
     return cut_prefix(ids, Assignment(True, ratio=1.0, answer=answer), args, eos_token_id, decode).ids
 
 
-def whole_demonstration(ids: list[int], args: PrefixGRPOConfig, eos_token_id: int) -> list[int]:
-    """A demonstration and its end of sequence; empty where that does not fit the completion budget.
+def cut_demonstration(
+    ids: list[int], ratio: float, args: PrefixGRPOConfig, eos_token_id: int, decode: Decode, is_whole: bool
+) -> list[int]:
+    """The first tokens of a demonstration, or all of them and the end of sequence.
 
-    A truncated one would be scored as a wrong answer.
+    A whole demonstration that does not fit the completion budget is left out, since a truncated one would be scored
+    as a wrong answer.
     """
     assert args.max_completion_length is not None
-    return [*ids, eos_token_id] if 0 < len(ids) < args.max_completion_length else []
-
-
-def cut_demonstration(ids: list[int], ratio: float, args: PrefixGRPOConfig, decode: Decode) -> list[int]:
-    """The first tokens of a demonstration."""
-    assert args.max_completion_length is not None
+    if is_whole:
+        return [*ids, eos_token_id] if 0 < len(ids) < args.max_completion_length else []
     if args.prefix_ratio_distribution == "binomial":
         return ids[: slices_length(ratio, ids, args.max_completion_length, decode)]
     return ids[: prefix_length(ratio, len(ids), args.max_completion_length)]

@@ -131,7 +131,7 @@ def _check_whole(args: Any) -> None:
     if args.prefix_stage_replaces == "group":
         raise ValueError(
             "`prefix_stage_replaces='group'` with a ratio of 1 makes all rollouts of a group the same demonstration, "
-            "which has no advantage over itself. Lower the ratio, or set `prefix_stage_replaces` to 'rollout' or 'none'."
+            "without an advantage over itself. Lower the ratio, or set `prefix_stage_replaces` to 'rollout' or 'none'."
         )
     if args.prefix_exclude_answer:
         raise ValueError(

@@ -17,7 +17,7 @@ from prefix_rft_trl.rollouts import RolloutBatch, demonstrations_of
 from prefix_rft_trl.run.finite import LARGEST_REWARD
 from prefix_rft_trl.utils.patching import replaced
 
-from .planning import Key, StageRules, other_row, rows_by_process, stage_assignment
+from .stage_rules import Key, StageRules, other_row, rows_by_process, stage_assignment
 
 
 @dataclass

@@ -30,7 +30,8 @@ class StagedRun:
     generation: Any = None
 
     def judge(self, prompts: list[str], completions: list[str], completion_ids: list[list[int]], **others: Any):
-        rewards = [float(zlib.crc32((prompt + text).encode()) % 4 == 0) for prompt, text in zip(prompts, completions)]
+        texts = map("".join, zip(prompts, completions, strict=True))
+        rewards = [float(zlib.crc32(text.encode()) % 4 == 0) for text in texts]
         self.calls.append(list(map(Scored, prompts, completions, completion_ids, rewards)))
         others["log_extra"]("said", list(completions))
         others["log_metric"]("rows_of_call", len(completions))

@@ -66,8 +66,7 @@ def test_ladder_that_replaces_groups(train_staged):
     assert 0 < len(failed) < len(ever) < 6, "some were solved at once, some by a stage, some never"
     assert run.logged("stages/extra_rollouts") == sum(map(len, run.calls[1:]))
     assert run.logged("stages/groups_resampled") == run.logged("stages/groups_replaced") == len(ever)
-    of_group = [lengths for lengths in run.groups(run.generation.prefix_lengths)]
-    assert all(len({*lengths}) == 1 for lengths in of_group)
+    assert all(len({*lengths}) == 1 for lengths in run.groups(run.generation.prefix_lengths))
 
 
 def test_one_rollout_is_replaced(train_staged):
@@ -123,7 +122,7 @@ def test_groups_divided_over_passes(train_staged):
     rows = [row for of in groups for row in of]
     check_end(run, rows, passes=3)
     check_decoded(run, given)
-    assert any(guided[8:]) and not all(guided[8:]) and not all(guided[:4]) and any(guided[:4])
+    assert {*guided[:4]} == {*guided[8:]} == {True, False}
     assert run.logged("stages/extra_rollouts") == run.logged("stages/groups_replaced") == 0
     assert [len(call) for call in run.calls] == [16, 8, 4, 4]
 
@@ -145,7 +144,8 @@ def test_other_problems_for_groups_of_one_reward(train_staged):
             rows[group * 4 : group * 4 + 4] = of
     check_end(run, rows, len(run.calls) - 1)
     check_decoded(run, 0)
-    assert extra == run.logged("stages/extra_rollouts") == 12 and len(run.calls) > 2
+    assert extra == run.logged("stages/extra_rollouts") == 12
+    assert len(run.calls) > 2
     assert all(old != new for old, new in drawn)
     solutions = {row["prompt"]: row["solution"] for row in run.trainer.train_dataset}
     assert all(example["solution"] == solutions[example["prompt"]] for example in run.generation.inputs)

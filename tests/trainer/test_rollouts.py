@@ -93,7 +93,9 @@ def test_number_of_slices_is_binomial(step):
     ids = list(map(ord, text))
     for batch in range(10):
         for of_row in plan(args, problems(200), step=step, rows_before=800 * batch)[::NUM_GENERATIONS]:
-            given_ids = [] if of_row.demonstration is None else cut_demonstration(ids, of_row.ratio, args, 0, text_of)
+            given_ids = (
+                [] if of_row.demonstration is None else cut_demonstration(ids, of_row.ratio, args, 0, text_of, False)
+            )
             counts[len(given_ids) // len(SENTENCES[0]) + (len(given_ids) == len(ids) - 1)] += 1
     p = 0.05 + 0.9 * (1 + math.cos(math.pi * step / 300)) / 2
     expected = {k: 2000 * math.comb(5, k) * p**k * (1 - p) ** (5 - k) for k in range(6)}
@@ -189,7 +191,7 @@ def test_hint_ends_with_a_sentence_or_leaves_one_token_to_sample(parts, ratio, b
     text = "".join(parts)
     assume(len(text) > 1)
     args = settings(prefix_ratio_distribution="binomial", max_completion_length=budget)
-    hint = text_of(cut_demonstration(list(map(ord, text)), ratio, args, 0, text_of))
+    hint = text_of(cut_demonstration(list(map(ord, text)), ratio, args, 0, text_of, False))
     assert text.startswith(hint)
     assert len(hint) <= min(len(text), budget) - 1
     if len(hint) < min(len(text), budget) - 1:
@@ -199,6 +201,6 @@ def test_hint_ends_with_a_sentence_or_leaves_one_token_to_sample(parts, ratio, b
 @given(ids=st.lists(st.integers(2, 99), max_size=30), budget=st.integers(2, 40), ratio=st.floats(0, 1))
 def test_complete_demonstration_has_its_end_of_sequence_or_is_left_out(ids, budget, ratio):
     args = settings(prefix_ratio_schedule="whole", max_completion_length=budget)
-    found = cut_demonstration(ids, ratio, args, 1, text_of)
+    found = cut_demonstration(ids, ratio, args, 1, text_of, args.gives_whole_demonstrations)
     assert found == ([*ids, 1] if 0 < len(ids) < budget else [])
     assert {scheduled_bounds(args, step, 500) for step in (0, 250, 500)} == {(1.0, 1.0)}

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_rft_trl.stages.planning import Stage, StageRules, other_row, rows_by_process, stage_assignment
+from prefix_rft_trl.stages.stage_rules import Stage, StageRules, other_row, rows_by_process, stage_assignment
 
 
 NAN = math.nan
@@ -82,7 +82,7 @@ def test_demonstration_of_a_group_is_the_same_in_every_stage():
         assert MESSAGES.index(whole.demonstration) == (MESSAGES.index(first.demonstration) + 1) % 3
         assert (first.ratio, longer.ratio, whole.ratio) == (0.25, 0.5, 1)
         assert (first.is_whole, longer.is_whole, whole.is_whole) == (False, False, True)
-        assert first.planned and first.key == (3, step, 11) and first.answer == "7"
+        assert (first.planned, first.key, first.answer) == (True, (3, step, 11), "7")
         drawn.add(first.demonstration["content"])
     assert drawn == {*"abc"}
     only = stage_assignment(MESSAGES[:1], 1, (0, 0, 0), (0, 0, 0), None)
