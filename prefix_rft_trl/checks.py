@@ -35,6 +35,7 @@ from .passes import packing_checks
 from .rollouts import longest_prefix
 from .sampling.generate import declared_generation_config, declared_stop_ids
 from .sampling.sampler_settings import refuse_generation_config
+from .setting_checks.stages import refuse_arguments_of_stages
 
 
 logger = get_logger(__name__)
@@ -52,6 +53,7 @@ def check_arguments(*args: Any, **named: Any) -> inspect.BoundArguments:
     given = inspect.signature(GRPOTrainer).bind(*args, **named)
     config, dataset, model = given.arguments["args"], given.arguments.get("train_dataset"), given.arguments["model"]
     is_hybrid = getattr(config, "uses_prefixes", False)
+    refuse_arguments_of_stages(given)
     if is_hybrid:
         refuse_other_generators(given)
         refuse_image_processor(given.arguments.get("processing_class"))

@@ -37,7 +37,8 @@ class RolloutBatch:
         assignments (`list[Assignment]`): demonstration and ratio of each rollout.
         step (`int`): optimizer steps done when it was planned; -1 in evaluation.
         index (`int`): generation batches planned earlier in the same step.
-        ratio_bounds (`tuple[float, float]`): bounds of the prefix ratio at that step.
+        ratio_bounds (`tuple[float, float]`): bounds of the prefix ratio at that step; NaN if none is drawn.
+        padding (`int`): rollouts at the end that are there for collective calls alone, and are dropped.
         prefixes (`list[Prefix]`): what each rollout starts from; set when prompts are tokenized.
         rewards (`torch.Tensor`): shape (rollouts of all processes,), NaN where no function gave one; set when scored.
     """
@@ -46,6 +47,7 @@ class RolloutBatch:
     step: int = -1
     index: int = 0
     ratio_bounds: tuple[float, float] = (0.0, 0.0)
+    padding: int = 0
     prefixes: list[Prefix] = field(default_factory=list)
     rewards: torch.Tensor = field(default_factory=lambda: torch.empty(0))
 
@@ -71,6 +73,11 @@ class RolloutBatch:
     def given_ids(self) -> list[list[int]]:
         """What each rollout gets of a demonstration, in its completion or in its prompt; nothing if it is plain."""
         return [prefix.given_ids for prefix in self.prefixes]
+
+    @property
+    def complete(self) -> list[bool]:
+        """Whether nothing is sampled after the prefix of a rollout."""
+        return [prefix.is_complete for prefix in self.prefixes]
 
     def prefix_lengths(self, device: torch.device) -> torch.Tensor:
         """Prefix lengths in tokens, shape (rollouts,)."""
@@ -116,7 +123,7 @@ def plan_batch(
     """
     step = state.global_step
     index = previous.index + 1 if previous.step == step else 0
-    bounds = scheduled_bounds(args, step, state.max_steps)
+    bounds = scheduled_bounds(args, step, state.max_steps) if args.num_prefix_generations else (math.nan, math.nan)
     assignments = plan_rollouts(
         examples,
         args,
@@ -159,8 +166,7 @@ def plan_rollouts(
         if problem_bounds is None:
             assignments.append(LEFT_ON_POLICY)
             continue
-        column = args.demonstration_column
-        found = parse_demonstrations(example.get(column), f"with the prompt {example['prompt']!r:.80}", column)
+        found = demonstrations_of(example, args)
         seed_row = row - row % args.num_generations if args.prefix_shared_in_group else row
         key = (args.seed, step, rows_before + seed_row)
         answer = example.get(args.answer_column) if args.answer_column else None
@@ -173,6 +179,12 @@ def groups_before(step: int, args: PrefixGRPOConfig) -> int:
     passes_of_batch = args.steps_per_generation * args.num_iterations
     batches = -(-step * args.gradient_accumulation_steps // passes_of_batch)
     return batches * (args.generation_batch_size // args.num_generations)
+
+
+def demonstrations_of(example: dict[str, Any], args: PrefixGRPOConfig) -> list[dict[str, Any]]:
+    """The demonstrations of a dataset row."""
+    column = args.demonstration_column
+    return parse_demonstrations(example.get(column), f"with the prompt {example['prompt']!r:.80}", column)
 
 
 def scheduled_bounds(args: PrefixGRPOConfig, step: int, max_steps: int) -> tuple[float, float]:
@@ -211,6 +223,7 @@ def cut_prefix(
         eos_token_id (`int`): of the policy's tokenizer.
         decode (`Callable`): from ids to text, special tokens included.
     """
+    is_whole = args.gives_whole_demonstrations or assignment.is_whole
     drawn = cut_demonstration(ids, assignment, args, eos_token_id, decode)
     if not drawn:
         return NO_PREFIX
@@ -220,7 +233,7 @@ def cut_prefix(
         states_answer = float(len(decode(drawn)) > answer_start)
         if states_answer and args.prefix_exclude_answer:
             drawn, states_answer = exclude_answer(drawn, answer_start, decode), 0.0
-    return Prefix(drawn, states_answer, min(len(drawn) / len(ids), 1.0), len(ids))
+    return Prefix(drawn, states_answer, min(len(drawn) / len(ids), 1.0), len(ids), is_complete=is_whole)
 
 
 def longest_prefix(
@@ -240,13 +253,13 @@ def highest_ratio(args: PrefixGRPOConfig) -> float:
 def cut_demonstration(
     ids: list[int], assignment: Assignment, args: PrefixGRPOConfig, eos_token_id: int, decode: Decode
 ) -> list[int]:
-    """The first tokens of a demonstration; with the schedule `whole`, all of them and the end of sequence.
+    """The first tokens of a demonstration, or all of them and the end of sequence.
 
     A whole demonstration that does not fit the completion budget is left out, since a truncated one would be scored
     as a wrong answer.
     """
     assert args.max_completion_length is not None
-    if args.gives_whole_demonstrations:
+    if args.gives_whole_demonstrations or assignment.is_whole:
         return [*ids, eos_token_id] if 0 < len(ids) < args.max_completion_length else []
     if args.prefix_ratio_distribution == "binomial":
         return ids[: slices_length(assignment.ratio, ids, args.max_completion_length, decode, assignment.key)]

@@ -37,10 +37,18 @@ from .sampling.adapter_sync import keep_base_weights
 from .sampling.hybrid import sample_continuations
 from .sampling.server_key import key_sent_to_server
 from .sampling.vllm_server import fail_together
+from .stages.staged_generation import StagedGeneration
 
 
 class PrefixGRPOTrainer(
-    DescribedRun, ExactResume, FiniteRewards, GradientNorms, WeightedPrefixes, GatedGroups, HintedPrompts
+    DescribedRun,
+    ExactResume,
+    FiniteRewards,
+    GradientNorms,
+    WeightedPrefixes,
+    GatedGroups,
+    HintedPrompts,
+    StagedGeneration,
 ):
     """
     Trainer for Prefix-RFT (Huang et al., 2025, https://huggingface.co/papers/2507.01679).
@@ -173,7 +181,9 @@ class PrefixGRPOTrainer(
         if not self.extends_grpo:
             with fail_together(self.vllm_generation if self.use_vllm else None):
                 return sample(prompt_ids, num_generations)
-        return sample_continuations(self, sample, prompt_ids, self.rollout_batch.prefix_ids, num_generations)
+        batch = self.rollout_batch
+        given = batch.prefix_ids, num_generations, batch.complete, batch.padding
+        return sample_continuations(self, sample, prompt_ids, *given)
 
     # Advantage: one for the prefix and one for the continuation, from the rewards of all processes
 

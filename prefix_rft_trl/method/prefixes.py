@@ -33,6 +33,7 @@ class Assignment:
         key (`tuple[int, int, int]`): (seed, step, row), which seeds its draws.
         answer: the correct answer, as in the dataset row.
         index (`int` or `None`): place of the demonstration among those of its prompt that are not empty.
+        is_whole (`bool`): whether it gets all of the demonstration and its end of sequence, and samples nothing.
     """
 
     planned: bool = False
@@ -41,6 +42,7 @@ class Assignment:
     key: tuple[int, int, int] = (0, 0, 0)
     answer: object = None
     index: int | None = None
+    is_whole: bool = False
 
 
 ON_POLICY = Assignment()
@@ -109,6 +111,7 @@ class Prefix:
         share (`float`): of the demonstration's tokens, budget and excluded answer included; NaN without a prefix.
         demonstration_length (`float`): tokens of the whole demonstration; NaN without a prefix.
         hint (`Hint`, *optional*): what its prompt has instead of `ids`.
+        is_complete (`bool`): whether nothing is sampled after them.
     """
 
     ids: list[int]
@@ -116,6 +119,7 @@ class Prefix:
     share: float = math.nan
     demonstration_length: float = math.nan
     hint: Hint | None = None
+    is_complete: bool = False
 
     @property
     def given_ids(self) -> list[int]:

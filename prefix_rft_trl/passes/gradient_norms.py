@@ -114,7 +114,7 @@ class GradientNorms(LeanPasses):
             self._token_outputs, self._measured_prefix_mask = [], inputs.get("prefix_mask")
         return super().compute_loss(model, inputs, *args, **named)
 
-    def _get_per_token_logps_and_entropies(self, *args: Any, **named: Any) -> tuple[torch.Tensor | None, ...]:
+    def _get_per_token_logps_and_entropies(self, *args: Any, **named: Any) -> tuple[Any, ...]:
         logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(*args, **named)
         if self._token_outputs is not None:
             outputs = [output for output in (logps, entropies) if output is not None and output.requires_grad]

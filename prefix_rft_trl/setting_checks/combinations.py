@@ -8,6 +8,7 @@ from .diagnostics import check_gradient_norms
 from .placement import check_placement
 from .prefix_lengths import check_prefix_lengths, check_ratio_range, check_whole_demonstrations
 from .sequence_ratios import check_sequence_ratio, check_shared_baseline
+from .stages import check_stages
 from .token_rules import check_token_rule
 
 
@@ -23,6 +24,7 @@ def check_combinations(args: Any) -> None:
             "`padding_free=True` leaves out the padding that `pad_to_multiple_of` "
             f"({args.pad_to_multiple_of}) asks for. Remove one of them."
         )
+    check_stages(args)
     if args.uses_prefixes:
         check_prefix_lengths(args)
         refuse_sampler_settings(args)

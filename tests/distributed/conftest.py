@@ -78,6 +78,27 @@ DDP_RUNS = {
         prefix_loss_coef_schedule="cosine", prefix_loss_convex=True, **SGD,
     ),
 }  # fmt: skip
+
+
+def staged(ratios: list[float], drawn_by_row: bool = True, **settings: Any) -> dict[str, Any]:
+    """A run with stages, of three groups which straddle the processes."""
+    given = {"num_prefix_generations": 0, "max_steps": 4, "prefix_success_reward": 0.9, "prefix_selection": "none"}
+    stages = {"prefix_stage_ratios": ratios, **SGD, "learning_rate": 0.3, **given, **settings}
+    return {**run(12, [True], **stages), "staged": True, "drawn_by_row": drawn_by_row}
+
+
+STAGED_RUNS = {
+    "replaces_groups": staged([0.25, 0.5, 0.75], num_prefix_generations=2, prefix_selection="top_entropy_per_rollout"),
+    "replaces_groups_greedily": staged([0.25, 0.5], False, num_prefix_generations=2),
+    "replaces_a_rollout": staged([0.25, 0.5, 1], prefix_stage_replaces="rollout", prefix_stage_generations=[2, 1, 3]),
+    "divides_groups_greedily": staged(
+        [0.5, 1], False, prefix_stage_replaces="none", prefix_stage_generations=[1, 1],
+        prefix_stage_thresholds=[0.0, 0.4],
+    ),
+    "other_problems": staged(
+        [0, 0], prefix_stage_groups="equal", prefix_stage_prompts="other", prefix_stage_max_rollouts=12,
+    ),
+}  # fmt: skip
 FOUR_STEPS = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 1e-3}
 RESUMING = {
     "unbroken": {**run(12, **FOUR_STEPS), "samples": True},
@@ -125,7 +146,7 @@ def with_and_without_padding() -> dict[str, dict[str, Any]]:
 
 OF_ZERO = {**RUNS, **ACCUMULATION, **ACCUMULATION_OF_CROSS_ENTROPY, **with_and_without_padding()}
 KINDS = {
-    "ddp": {**DDP_RUNS, **RUNS, **with_and_without_padding()},
+    "ddp": {**DDP_RUNS, **RUNS, **STAGED_RUNS, **with_and_without_padding()},
     "fsdp2": {**RUNS, **ACCUMULATION, **RESUMING, **with_and_without_padding()},
     "zero1": {**OF_ZERO, **by_file("zero1")},
     "zero2": {**OF_ZERO, **RESUMING, **by_file("zero2"), **by_file("zero2_offload")},
@@ -138,6 +159,7 @@ IN_ONE_BATCH = {"per_device_train_batch_size": 16, "gradient_accumulation_steps"
 ON_ONE_PROCESS = {
     **DDP_RUNS,
     **RUNS,
+    **STAGED_RUNS,
     **{
         name: {**given, "settings": {**given["settings"], **IN_ONE_BATCH}}
         for name, given in {**ACCUMULATION, **ACCUMULATION_OF_CROSS_ENTROPY}.items()
@@ -150,7 +172,10 @@ ON_ONE_PROCESS = {
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "one_and_two" in metafunc.fixturenames:
         cases = [(kind, name) for kind, runs in KINDS.items() for name in runs if name in ON_ONE_PROCESS]
+        cases = [(kind, name) for kind, name in cases if name not in STAGED_RUNS]
         metafunc.parametrize("one_and_two", cases, ids="-".join, indirect=True)
+    if "staged_one_and_two" in metafunc.fixturenames:
+        metafunc.parametrize("staged_one_and_two", STAGED_RUNS, indirect=True)
 
 
 @pytest.fixture
@@ -158,6 +183,12 @@ def one_and_two(request: pytest.FixtureRequest, trained: Callable[[str], Path]) 
     """The folders of a run on one process and on two."""
     kind, name = request.param
     return trained("one") / name, trained(kind) / name
+
+
+@pytest.fixture
+def staged_one_and_two(request: pytest.FixtureRequest, trained: Callable[[str], Path]) -> tuple[Path, Path]:
+    """As `one_and_two`, of a run with stages."""
+    return trained("one") / request.param, trained("ddp") / request.param
 
 
 @pytest.fixture(scope="session")
