@@ -16,6 +16,7 @@ from trl.trainer.utils import get_config_model_id
 from . import PAPER
 from .checks import check_arguments
 from .config import PrefixGRPOConfig
+from .demonstration_rows.joined_demonstrations import JoinedDemonstrations
 from .loss.gated_groups import GatedGroups
 from .loss.weighted_prefixes import WeightedPrefixes
 from .method.advantages import total_rewards
@@ -35,7 +36,7 @@ from .sampling.server_key import key_sent_to_server
 from .sampling.vllm_server import fail_together
 
 
-class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefixes, GatedGroups):
+class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefixes, GatedGroups, JoinedDemonstrations):
     """
     Trainer for Prefix-RFT (Huang et al., 2025, https://huggingface.co/papers/2507.01679).
 
@@ -65,6 +66,9 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefix
             As for [`~trl.GRPOTrainer`]. `args` defaults to a [`PrefixGRPOConfig`]. `train_dataset` has a column with
             demonstrations, `args.demonstration_column`, besides what the reward functions need. Evaluation never
             starts from a prefix.
+        demonstration_dataset (`Dataset`, *optional*):
+            Demonstrations of other problems, in the same columns, of which each step trains
+            `per_device_demonstration_batch_size` beside each micro-batch of rollouts (CHORD).
 
     Raises:
         ValueError: before a model is loaded, if the dataset has no usable demonstration, a row that cannot be trained
@@ -85,6 +89,7 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefix
         args: GRPOConfig | None = None,
         train_dataset: Dataset | IterableDataset | None = None,
         *others: Any,
+        demonstration_dataset: Dataset | None = None,
         **named: Any,
     ):
         if args is None:
@@ -94,9 +99,11 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefix
         self.rollout_batch = RolloutBatch.on_policy(0)
         if not self.extends_grpo:
             self._tag_names, self._name, self._paper = GRPOTrainer._tag_names, GRPOTrainer._name, GRPOTrainer._paper
-        given = check_arguments(model, reward_funcs, args, train_dataset, *others, **named)
+        rows = train_dataset, *others
+        given = check_arguments(model, reward_funcs, args, *rows, demonstration_dataset=demonstration_dataset, **named)
         with key_sent_to_server(args):
             super().__init__(*given.args, **given.kwargs)
+        self.use_demonstrations(demonstration_dataset)
         print_figures(self)
         keep_base_weights(self.vllm_generation if self.use_vllm else None)
         if self.extends_grpo:

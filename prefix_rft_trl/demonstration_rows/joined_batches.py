@@ -95,9 +95,9 @@ def demonstration_shares(
 ) -> torch.Tensor:
     """The part of the weight 1 that each token of a demonstration has.
 
-    `"tokens"` gives all tokens of an optimizer step the same, `"prompts"` all its demonstrations. They add up to 1 over
-    a generation batch and all processes, in equal parts over its optimizer steps. Where these do not begin with it,
-    the generation batch stands for a step.
+    `"tokens"` gives all tokens of an optimizer step the same, `"prompts"` all its demonstrations. They add up to 1
+    over a generation batch and all processes, in equal parts over its optimizer steps. Where it is not made of whole
+    steps, it stands for one.
 
     Args:
         normalization (`str`): `"tokens"` or `"prompts"`.
@@ -116,7 +116,9 @@ def demonstration_shares(
 
 def _padded(rows: list[list[int]], width: int, filler: int, on_the_left: bool = False) -> torch.Tensor:
     padding = ([filler] * (width - len(row)) for row in rows)
-    return torch.tensor([[*pad, *row] if on_the_left else [*row, *pad] for row, pad in zip(rows, padding, strict=True)])
+    return torch.tensor(
+        [[*pad, *row] if on_the_left else [*row, *pad] for row, pad in zip(rows, padding, strict=True)]
+    )
 
 
 def _widened(tensor: torch.Tensor, width: int, filler: float, on_the_left: bool = False) -> torch.Tensor:
