@@ -8,7 +8,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from prefix_rft_trl.data.row_encoder import RowEncoder
-from prefix_rft_trl.data.row_faults import refuse_faults, share_of
+from prefix_rft_trl.data.row_faults import column_names, refuse_faults, share_of
 from prefix_rft_trl.data.row_scan import RowScan, scan_rows
 
 
@@ -74,9 +74,9 @@ def check_demonstration_rows(dataset: Dataset, args: Any, encoder: RowEncoder | 
     Raises:
         ValueError: naming the row or column that cannot be trained on.
     """
-    column, found = args.demonstration_column, dataset.column_names
     if not len(dataset):
         raise ValueError("`demonstration_dataset` is empty. Fill it, or leave it out.")
+    column, found = args.demonstration_column, column_names(dataset)
     for name, contents in (("prompt", "prompts"), (column, "demonstrations (`demonstration_column`)")):
         if name not in found:
             raise ValueError(

@@ -9,6 +9,7 @@ from datasets import Dataset
 from trl import GRPOTrainer
 
 from prefix_rft_trl.config import PrefixGRPOConfig
+from prefix_rft_trl.data.row_scan import is_transformed
 from prefix_rft_trl.method.demonstrations import Message, parse_demonstrations
 from prefix_rft_trl.method.prefixes import Assignment, token_noise
 from prefix_rft_trl.utils.patching import replaced
@@ -38,7 +39,8 @@ class JoinedDemonstrations(GRPOTrainer):
         self.demonstration_dataset = dataset
         if dataset is not None:
             column = self.args.demonstration_column
-            values = enumerate(row[column] for row in dataset.select_columns(column))
+            rows = dataset if is_transformed(dataset) else dataset.select_columns(column)
+            values = enumerate(value for batch in rows.iter(1_000) for value in batch[column])
             self._demonstrated = [row for row, value in values if parse_demonstrations(value, row, column)]
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:

@@ -32,8 +32,8 @@ def train(folder: Path, kind: str, run: dict[str, Any]) -> None:
         kind (`str`): how the model is expected to be shared out; see `sharding`.
         run (`dict`): `rollouts` of a generation batch, which prompts are `demonstrated`, in turn, and the `settings`;
             whether it `samples`, is `endless` (no rollout ends before its budget), the checkpoint of another run that
-            it `resumes`, what it changes of the `environment`, and, where its completions are drawn instead of
-            generated, which prompts are `live`: their rewards differ.
+            it `resumes`, what it changes of the `environment`, the rows of its `second_dataset`, and, where its
+            completions are drawn instead of generated, which prompts are `live`: their rewards differ.
     """
     folder.mkdir(parents=True, exist_ok=True)
     trainer = make_trainer(folder, kind, run)
@@ -57,12 +57,13 @@ def make_trainer(folder: Path, kind: str, run: dict[str, Any]) -> PrefixGRPOTrai
     if run.get("endless"):
         generation["suppress_tokens"] = [END]
     args = PrefixGRPOConfig(
-        str(folder), num_generations=4, num_prefix_generations=2, use_cpu=True, bf16=False,
+        str(folder), num_generations=4, use_cpu=True, bf16=False,
         gradient_checkpointing=False, report_to="none", logging_steps=1, seed=1, disable_tqdm=True,
         log_completions=True, num_completions_to_print=1, generation_kwargs=generation,
         **{
-            "per_device_train_batch_size": run["rollouts"] // processes, "save_strategy": "no", "max_steps": 1,
-            "max_completion_length": 40, "learning_rate": 1e-3, **run["settings"],
+            "num_prefix_generations": 2, "per_device_train_batch_size": run["rollouts"] // processes,
+            "save_strategy": "no", "max_steps": 1, "max_completion_length": 40, "learning_rate": 1e-3,
+            **run["settings"],
         },
     )  # fmt: skip
     sharding.adapt(args)
@@ -75,7 +76,8 @@ def make_trainer(folder: Path, kind: str, run: dict[str, Any]) -> PrefixGRPOTrai
         with_indices=True,
     )
     trainer_class = DrawnRollouts if "live" in run else PrefixGRPOTrainer
-    trainer = trainer_class(lab.base_model_path(), graded_reward, args, rows)
+    second = lab.load_dataset("demonstrations", run["second_dataset"]) if "second_dataset" in run else None
+    trainer = trainer_class(lab.base_model_path(), graded_reward, args, rows, demonstration_dataset=second)
     assert trainer.accelerator.num_processes == processes
     assert trainer._tokenizer.eos_token_id == END
     return trainer

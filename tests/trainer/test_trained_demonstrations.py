@@ -159,6 +159,15 @@ def test_gradient_is_that_of_grpo_and_of_the_demonstrations(gradients_of, demons
     assert_adds(found, plain, trainer, terms)
 
 
+@pytest.mark.parametrize("settings", [{}, {"loss_type": "vespo"}, {"beta": 0.3, "loss_type": "grpo"}], ids=str)
+def test_correction_for_an_engine_leaves_demonstrations_alone(gradients_of, demonstrations, serve, settings):
+    plain, _ = gradients_of(change=serve, **settings)
+    found, trainer = gradients_of(demonstrations, change=serve, **settings | TRAINED)
+    assert "importance_sampling_ratio" in trainer._buffered_inputs[0]
+    rows = steps_of(demonstration_order(demonstrations, 3), 4, 2)
+    assert_adds(found, plain, trainer, [COEF * term(trainer, part, "tokens") for part in rows])
+
+
 @pytest.mark.parametrize(("law", "normalization"), [*((law, "tokens") for law in LAWS), ("chord_phi", "prompts")])
 def test_laws_and_denominators(gradients_of, demonstrations, law, normalization):
     named = {"prefix_loss_type": law, "prefix_loss_normalization": normalization}
