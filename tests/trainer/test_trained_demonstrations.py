@@ -30,6 +30,10 @@ LAWS = {
 }
 
 
+def reward_by_row(completions, **others):
+    return [row % 3 / 2 for row in range(len(completions))]
+
+
 class Gradients(TrainerCallback):
     def __init__(self):
         self.of_steps = []
@@ -161,8 +165,9 @@ def test_gradient_is_that_of_grpo_and_of_the_demonstrations(gradients_of, demons
 
 @pytest.mark.parametrize("settings", [{}, {"loss_type": "vespo"}, {"beta": 0.3, "loss_type": "grpo"}], ids=str)
 def test_correction_for_an_engine_leaves_demonstrations_alone(gradients_of, demonstrations, serve, settings):
-    plain, _ = gradients_of(change=serve, **settings)
-    found, trainer = gradients_of(demonstrations, change=serve, **settings | TRAINED)
+    settings = {"reward_funcs": reward_by_row, "change": serve, **settings}
+    plain, _ = gradients_of(**settings)
+    found, trainer = gradients_of(demonstrations, **settings | TRAINED)
     assert "importance_sampling_ratio" in trainer._buffered_inputs[0]
     rows = steps_of(demonstration_order(demonstrations, 3), 4, 2)
     assert_adds(found, plain, trainer, [COEF * term(trainer, part, "tokens") for part in rows])
