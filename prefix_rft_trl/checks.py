@@ -30,6 +30,7 @@ from .data.row_faults import (
     shuffle,
 )
 from .data.row_scan import RowScan, scan_rows
+from .demonstration_rows.dataset_checks import check_demonstration_rows, refuse_other_inputs, takes_demonstrations
 from .models.sources import ADAPTER_CONFIG, context_length, positions
 from .passes import packing_checks
 from .rollouts import longest_prefix
@@ -41,8 +42,8 @@ from .setting_checks.stages import refuse_arguments_of_stages
 logger = get_logger(__name__)
 
 
-def check_arguments(*args: Any, **named: Any) -> inspect.BoundArguments:
-    """Checks the arguments of a trainer, and reads every row of its dataset once.
+def check_arguments(*args: Any, demonstration_dataset: Any = None, **named: Any) -> inspect.BoundArguments:
+    """Checks the arguments of a trainer, and reads every row of its datasets once.
 
     Returns:
         `inspect.BoundArguments`: the arguments for [`~trl.GRPOTrainer`], with the processing class of the model.
@@ -60,6 +61,8 @@ def check_arguments(*args: Any, **named: Any) -> inspect.BoundArguments:
         refuse_regional_compilation()
     if getattr(config, "padding_free", False):
         _check_packing(given)
+    if takes_demonstrations(demonstration_dataset, config):
+        _check_demonstrations(demonstration_dataset, given)
     if not isinstance(dataset, (Dataset, IterableDataset)):  # TRL refuses anything else
         return given
     if not is_hybrid:
@@ -164,6 +167,20 @@ def load_processing_class(model: str | PreTrainedModel, args: Any) -> Any:
 def _revision(args: Any) -> str | None:
     kwargs = args.model_init_kwargs
     return kwargs.get("revision") if isinstance(kwargs, dict) else None
+
+
+def _check_demonstrations(dataset: Dataset, given: inspect.BoundArguments) -> None:
+    model, config = given.arguments["model"], given.arguments["args"]
+    refuse_regional_compilation()
+    if given.arguments.get("processing_class") is None:
+        given.arguments["processing_class"] = load_processing_class(model, config)
+    refuse_other_inputs(given.arguments)
+    encoder, processor = None, given.arguments["processing_class"]
+    if processor is not None:
+        source = {"revision": _revision(config)} if isinstance(model, str) else {}
+        stop_ids = declared_stop_ids(model, processor, **source)
+        encoder = RowEncoder(processor, stop_ids, config.chat_template_kwargs, lambda ids, answer: ids)
+    check_demonstration_rows(dataset, config, encoder, _prompt_room(model, config, "max_completion_length"))
 
 
 def _check_columns(found: list[str], args: PrefixGRPOConfig) -> None:

@@ -17,6 +17,7 @@ from trl.trainer.utils import get_config_model_id
 from . import PAPER
 from .checks import check_arguments
 from .config import PrefixGRPOConfig
+from .demonstration_rows.joined_demonstrations import JoinedDemonstrations
 from .loss.gated_groups import GatedGroups
 from .loss.hinted_prompts import HintedPrompts
 from .loss.weighted_prefixes import WeightedPrefixes
@@ -48,6 +49,7 @@ class PrefixGRPOTrainer(
     WeightedPrefixes,
     GatedGroups,
     HintedPrompts,
+    JoinedDemonstrations,
     StagedGeneration,
 ):
     """
@@ -79,6 +81,9 @@ class PrefixGRPOTrainer(
             As for [`~trl.GRPOTrainer`]. `args` defaults to a [`PrefixGRPOConfig`]. `train_dataset` has a column with
             demonstrations, `args.demonstration_column`, besides what the reward functions need. Evaluation never
             starts from a prefix.
+        demonstration_dataset (`Dataset`, *optional*):
+            Demonstrations of other problems, in the same columns, of which each step trains
+            `per_device_demonstration_batch_size` beside each micro-batch of rollouts (CHORD).
 
     Raises:
         ValueError: before a model is loaded, if the dataset has no usable demonstration, a row that cannot be trained
@@ -99,6 +104,7 @@ class PrefixGRPOTrainer(
         args: GRPOConfig | None = None,
         train_dataset: Dataset | IterableDataset | None = None,
         *others: Any,
+        demonstration_dataset: Dataset | None = None,
         **named: Any,
     ):
         if args is None:
@@ -108,9 +114,11 @@ class PrefixGRPOTrainer(
         self.rollout_batch = RolloutBatch.on_policy(0)
         if not self.extends_grpo:
             self._tag_names, self._name, self._paper = GRPOTrainer._tag_names, GRPOTrainer._name, GRPOTrainer._paper
-        given = check_arguments(model, reward_funcs, args, train_dataset, *others, **named)
+        rows = train_dataset, *others
+        given = check_arguments(model, reward_funcs, args, *rows, demonstration_dataset=demonstration_dataset, **named)
         with key_sent_to_server(args):
             super().__init__(*given.args, **given.kwargs)
+        self.use_demonstrations(demonstration_dataset)
         print_figures(self)
         keep_base_weights(self.vllm_generation if self.use_vllm else None)
         if self.extends_grpo:

@@ -52,6 +52,7 @@ class Workload:
         weight, activation (`float`): bytes of a number.
         shards (`int`): devices that share gradients and optimizer.
         has_checkpoints (`bool`): whether activations of a layer are computed again (`gradient_checkpointing`).
+        demonstrations (`int`): of a second dataset in a pass, taken to be as long as completions.
     """
 
     layout: BatchLayout
@@ -70,6 +71,7 @@ class Workload:
     activation: float
     shards: int
     has_checkpoints: bool
+    demonstrations: int = 0
 
     @classmethod
     def from_settings(
@@ -127,6 +129,7 @@ class Workload:
             activation=2.0 if settings.get("bf16", True) or settings.get("fp16") else 4.0,
             shards=shards,
             has_checkpoints=settings.get("gradient_checkpointing", True),
+            demonstrations=settings.get("per_device_demonstration_batch_size", 0),
         )
 
     @property
@@ -195,7 +198,7 @@ def memory(work: Workload, model: ModelSize, device: Device) -> float:
 
 
 def _activations(work: Workload, model: ModelSize) -> float:
-    tokens = work.layout.rows * (work.prompt + work.budget)
+    tokens = (work.layout.rows + work.demonstrations) * (work.prompt + work.budget)
     checkpoints = model.layers * tokens * model.hidden * work.activation
     one_layer = tokens * (10 * model.hidden + 4 * model.intermediate) * work.activation
     of_layers = checkpoints + one_layer if work.has_checkpoints else model.layers * one_layer
@@ -236,8 +239,9 @@ def seconds_to_train(work: Workload, model: ModelSize, device: Device) -> float:
     operations = gradient * layout.trained_positions(work.lengths, work.prompt, work.without_gradient)
     if work.scorings:
         operations += 2 * work.scorings / work.iterations * layout.scored_positions(work.lengths, work.prompt)
-    rows = layout.rows * layout.accumulation
-    return operations * model.parameters * rows / (SHARE_OF_OPERATIONS * device.operations)
+    operations *= layout.rows
+    operations += gradient * work.demonstrations * (work.prompt + work.lengths.mean)
+    return operations * model.parameters * layout.accumulation / (SHARE_OF_OPERATIONS * device.operations)
 
 
 def seconds_of_step(work: Workload, model: ModelSize, device: Device) -> float:

@@ -99,6 +99,23 @@ STAGED_RUNS = {
         [0, 0], prefix_stage_groups="equal", prefix_stage_prompts="other", prefix_stage_max_rollouts=12,
     ),
 }  # fmt: skip
+# 6 demonstrations of a second dataset in a step, of which one process trains 3 in one micro-batch, or 1 in each of 3
+OF_SECOND_DATASET = {"num_prefix_generations": 0, "max_steps": 3, **CROSS_ENTROPY, "prefix_top_entropy_quantile": 1.0}
+SECOND_DATASET = {
+    f"{normalization}_of_{name}": {
+        **accumulating(
+            24,
+            steps,
+            **OF_SECOND_DATASET,
+            prefix_loss_normalization=normalization,
+            loss_type=loss_type,
+            per_device_demonstration_batch_size=3 // steps,
+        ),
+        "second_dataset": 5,
+    }
+    for normalization, loss_type in (("tokens", "dr_grpo"), ("prompts", "dapo"))
+    for name, steps in (("whole", 1), ("cut", 3))
+}
 FOUR_STEPS = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 1e-3}
 RESUMING = {
     "unbroken": {**run(12, **FOUR_STEPS), "samples": True},
@@ -146,8 +163,8 @@ def with_and_without_padding() -> dict[str, dict[str, Any]]:
 
 OF_ZERO = {**RUNS, **ACCUMULATION, **ACCUMULATION_OF_CROSS_ENTROPY, **with_and_without_padding()}
 KINDS = {
-    "ddp": {**DDP_RUNS, **RUNS, **STAGED_RUNS, **with_and_without_padding()},
-    "fsdp2": {**RUNS, **ACCUMULATION, **RESUMING, **with_and_without_padding()},
+    "ddp": {**DDP_RUNS, **RUNS, **STAGED_RUNS, **SECOND_DATASET, **with_and_without_padding()},
+    "fsdp2": {**SECOND_DATASET, **RUNS, **ACCUMULATION, **RESUMING, **with_and_without_padding()},
     "zero1": {**OF_ZERO, **by_file("zero1")},
     "zero2": {**OF_ZERO, **RESUMING, **by_file("zero2"), **by_file("zero2_offload")},
     "zero3": {**OF_ZERO, **by_file("zero3"), **by_file("zero3_offload"), **as_configured("zero3_offload")},
@@ -155,6 +172,7 @@ KINDS = {
 ON_SEVERAL_MACHINES = "zero1"  # two launchers, as on two nodes, with a process each
 
 
+ALL_IN_ONE_PASS = {"gradient_accumulation_steps": 1, "per_device_demonstration_batch_size": 6}
 IN_ONE_BATCH = {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 1}
 ON_ONE_PROCESS = {
     **DDP_RUNS,
@@ -166,6 +184,11 @@ ON_ONE_PROCESS = {
         if name.startswith("one_by")
     },
     "measured": {**DDP_RUNS["measured"], "settings": {**DDP_RUNS["measured"]["settings"], **IN_ONE_BATCH}},
+}
+SECOND_DATASET_ON_ONE = {
+    name: {**given, "settings": {**given["settings"], "per_device_train_batch_size": 24, **ALL_IN_ONE_PASS}}
+    for name, given in SECOND_DATASET.items()
+    if name.endswith("whole")
 }
 
 
@@ -204,7 +227,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], in
         with FileLock(root / f"{kind}.lock"):
             if not said.is_file():
                 folder.mkdir()
-                runs = ON_ONE_PROCESS if kind == "one" else KINDS[kind]
+                runs = {**ON_ONE_PROCESS, **SECOND_DATASET_ON_ONE} if kind == "one" else KINDS[kind]
                 said.write_text(json.dumps(run_together(commands(kind, folder, runs, free_port()))))
         error = json.loads(said.read_text())
         assert error is None, error

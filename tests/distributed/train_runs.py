@@ -33,8 +33,8 @@ def train(folder: Path, kind: str, run: dict[str, Any]) -> None:
         run (`dict`): `rollouts` of a generation batch, which prompts are `demonstrated`, in turn, and the `settings`;
             whether it `samples`, is `endless` (no rollout ends before its budget), is `staged` and so rewarded by its
             texts alone, has its rollouts `drawn_by_row`, the checkpoint of another run that it `resumes`, what it
-            changes of the `environment`, and, where its completions are drawn instead of
-            generated, which prompts are `live`: their rewards differ.
+            changes of the `environment`, the rows of its `second_dataset`, and, where its completions are drawn
+            instead of generated, which prompts are `live`: their rewards differ.
     """
     folder.mkdir(parents=True, exist_ok=True)
     trainer = make_trainer(folder, kind, run)
@@ -64,8 +64,9 @@ def make_trainer(folder: Path, kind: str, run: dict[str, Any]) -> PrefixGRPOTrai
         gradient_checkpointing=False, report_to="none", logging_steps=1, seed=1, disable_tqdm=True,
         log_completions=True, num_completions_to_print=1, generation_kwargs=generation,
         **{
-            "per_device_train_batch_size": run["rollouts"] // processes, "save_strategy": "no", "max_steps": 1,
-            "max_completion_length": 40, "learning_rate": 1e-3, "num_prefix_generations": 2, **run["settings"],
+            "num_prefix_generations": 2, "per_device_train_batch_size": run["rollouts"] // processes,
+            "save_strategy": "no", "max_steps": 1, "max_completion_length": 40, "learning_rate": 1e-3,
+            **run["settings"],
         },
     )  # fmt: skip
     sharding.adapt(args)
@@ -81,7 +82,8 @@ def make_trainer(folder: Path, kind: str, run: dict[str, Any]) -> PrefixGRPOTrai
     if run.get("drawn_by_row"):
         trainer_class = RolloutsDrawnByRow
     reward = text_reward if run.get("staged") else graded_reward
-    trainer = trainer_class(lab.base_model_path(), reward, args, rows)
+    second = lab.load_dataset("demonstrations", run["second_dataset"]) if "second_dataset" in run else None
+    trainer = trainer_class(lab.base_model_path(), reward, args, rows, demonstration_dataset=second)
     assert trainer.accelerator.num_processes == processes
     assert trainer._tokenizer.eos_token_id == END
     return trainer

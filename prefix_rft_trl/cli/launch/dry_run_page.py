@@ -98,6 +98,8 @@ def _data(preview: "StagePreview", lengths: "SampledLengths") -> Iterator[str]:
     yield _about("A prompt with its longest hint" if is_hinted else "A prompt", lengths.prompts)
     if lengths.demonstrations:
         yield _about("A demonstration", lengths.demonstrations)
+    if (second := preview.plan.arguments.get("demonstration_dataset")) is not None:
+        yield f"{values['demonstration_dataset_name']}: {len(second):,} rows of demonstrations beside them."
     if without := preview.plan.without_answer:
         yield without
     if (held_out := preview.plan.held_out) is not None:
@@ -138,6 +140,8 @@ def _steps(preview: "StagePreview") -> Iterator[str]:
             f"A step trains on {prompts:g} {_plural('prompt', prompts)} x {generations} rollouts = {step} rollouts "
             f"({made}). {_hybrids(values, hybrids)}"
         )
+        if beside := values.get("per_device_demonstration_batch_size", 0) * passes * processes:
+            yield f"Beside them it trains {beside} {_plural('demonstration', beside)} of the second dataset."
         if args.generation_batch_size != step:
             yield f"{args.generation_batch_size} rollouts are sampled at a time."
     else:
