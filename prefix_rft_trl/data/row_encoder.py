@@ -6,8 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.method.demonstrations import Message, before_stop, demonstration_ids
-from prefix_rft_trl.method.hints import as_hint, hint_source_ids
-from prefix_rft_trl.method.prefixes import Prefix
 
 from .prompts import Prompt
 
@@ -73,6 +71,8 @@ class RowEncoder:
 
     def _complete(self, prompt: Prompt, message: Message) -> list[int]:
         if self.hint_template is not None:
+            from prefix_rft_trl.method.hints import hint_source_ids
+
             return hint_source_ids(self.tokenizer, message)
         prompt_ids = self.prompt_ids(prompt)
         with self._explain_template():
@@ -80,6 +80,9 @@ class RowEncoder:
 
     def hinted(self, prompt: Prompt, prefix_ids: list[int]) -> list[int]:
         """Ids of a prompt with a prefix as its hint; those of the prompt if there is nothing in it to read."""
+        from prefix_rft_trl.method.hints import as_hint
+        from prefix_rft_trl.method.prefixes import Prefix
+
         assert self.hint_template is not None
         decode = partial(self.tokenizer.decode, skip_special_tokens=True)
         hint = as_hint(Prefix(prefix_ids), prompt, [], self.hint_template, decode).hint

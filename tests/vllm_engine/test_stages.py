@@ -56,5 +56,8 @@ def test_staged_batch(make_trainer, record, kind):
             else:
                 assert prompt + ids in asked_and_said
     assert whole or kind != "divided"
+    # Ratio 1: the policy gives what the engine sampled the probability that the engine gave it
+    differences = [entry["sampling/sampling_logp_difference/max"] for entry in trainer.state.log_history[:1]]
+    assert 0 < differences[0] < 1e-3
     logged = [entry["sampling/decoded_tokens"] for entry in trainer.state.log_history if "loss" in entry]
     assert sum(logged) == sum(len(answer) for _, answer in said)
