@@ -8,6 +8,8 @@ from transformers import PreTrainedModel
 
 from prefix_rft_trl.utils.patching import replaced
 
+from .returned_rows import check_rows
+
 
 @contextmanager
 def limit_new_tokens_per_row(model: PreTrainedModel, budgets: list[int]) -> Iterator[None]:
@@ -56,6 +58,7 @@ def refuse_missing_rows(generate_batch: Callable[..., dict[str, Any]]) -> Callab
                 "Raise `num_blocks` and `max_batch_tokens` in `transformers_continuous_batching_config` (without "
                 "`num_blocks` it takes most of the memory), or set `use_transformers_continuous_batching: false`."
             )
+        check_rows(inputs, [output.prompt_ids for output in outputs.values()], "Continuous batching of transformers")
         return outputs
 
     return checked

@@ -14,6 +14,8 @@ import torch
 from prefix_rft_trl.utils.patching import replaced
 
 from . import continuous_batching, padded, vllm
+from .returned_rows import rows_of_generate_checked, rows_of_vllm_checked
+from .sampler_settings import refuse_settings_in_use
 
 
 Item = TypeVar("Item")
@@ -42,7 +44,13 @@ def sample_continuations(
     Returns:
         `tuple`: completion ids, prefixes included, and their log-probabilities, or `None` if the engine gives none.
         They are NaN for prefix tokens, which TRL treats as a ratio of 1.
+
+    Raises:
+        ValueError: naming a setting of the sampler, changed since the run began, that would lose prefixes.
+        RuntimeError: if an engine does not go on from the rows that it was given.
     """
+    if any(prefixes):
+        refuse_settings_in_use(trainer)
     budget, training = trainer.max_completion_length, trainer.model.training
     rows = [row for row, is_complete in enumerate(complete) if not is_complete]
     requested = pad_to_longest_process(rows, trainer) if may_be_complete(trainer.args) else rows
@@ -88,7 +96,8 @@ def limit_new_tokens(trainer: Any, budgets: list[int], forced: list[list[int]]) 
     `min_new_tokens` is of a completion: a row decodes what is left of it after the prefix in its prompt.
     """
     if trainer.use_vllm:
-        with vllm.limit_new_tokens_per_row(trainer.vllm_generation, budgets):
+        engine = trainer.vllm_generation
+        with vllm.limit_new_tokens_per_row(engine, budgets), rows_of_vllm_checked(engine):
             yield
         return
     model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
@@ -101,6 +110,7 @@ def limit_new_tokens(trainer: Any, budgets: list[int], forced: list[list[int]]) 
     least = [(settings.min_new_tokens or 0) - trainer.max_completion_length + budget for budget in budgets]
     others = [padded.LeastNewTokens(least, trainer.eos_token_ids)] if max(least) > 0 else []
     with (
+        rows_of_generate_checked(model),
         replaced(settings, "min_new_tokens", 0),
         padded.force_prefixes(model, forced, others),
         padded.limit_new_tokens_per_row(model, budgets),

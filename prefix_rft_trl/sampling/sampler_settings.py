@@ -105,9 +105,7 @@ def refuse_generation_config(config: Any, args: Any) -> None:
     """
     if args.use_vllm or args.use_transformers_continuous_batching:  # which do not look into it
         return
-    from transformers import GenerationConfig
-
-    known = {name: value for name, value in vars(config).items() if name in vars(GenerationConfig())}
+    known = _known(config)
     set_by_run = {name for name, value in _generation_kwargs(args).items() if value is not None}
     allowed = (IN_TRANSFORMERS - {"min_new_tokens"}) | BUDGETS | {"eos_token_id"} | set_by_run
     for name, value in _with_effect(known, allowed):
@@ -115,6 +113,41 @@ def refuse_generation_config(config: Any, args: Any) -> None:
             f"The model's generation config has `{name}` ({value!r:.60}), which {_REASON.get(name, _UNKNOWN)}. Remove "
             "it there, or set `num_prefix_generations=0`."
         )
+
+
+def refuse_settings_in_use(trainer: Any) -> None:
+    """Checks what the sampler of a trainer is told now: its settings can be changed after those of the run are read.
+
+    Raises:
+        ValueError: as [`refuse_sampler_settings`].
+    """
+    refuse_sampler_settings(trainer.args)
+    if trainer.use_vllm:
+        owner, given, allowed = "`trainer.vllm_generation.generation_kwargs`", _of_vllm(trainer), IN_VLLM
+    else:
+        stops = trainer.generation_config.eos_token_id
+        stops_are_known = {*(stops if isinstance(stops, list) else [stops])} <= {*trainer.eos_token_ids, None}
+        owner, given = "`trainer.generation_config`", _known(trainer.generation_config)
+        allowed = IN_TRANSFORMERS | BUDGETS | ({"eos_token_id"} if stops_are_known else set())
+    if trainer.use_transformers_continuous_batching:
+        allowed = allowed | {"eos_token_id"}
+    for name, value in _with_effect(given, allowed):
+        raise ValueError(
+            f"{owner} has `{name}` ({value!r:.60}), which {_REASON.get(name, _UNKNOWN)}. Remove it, or set "
+            "`num_prefix_generations=0`."
+        )
+    if model_config := getattr(trainer.accelerator.unwrap_model(trainer.model_wrapped), "generation_config", None):
+        refuse_generation_config(model_config, trainer.args)
+
+
+def _of_vllm(trainer: Any) -> dict[str, Any]:
+    return getattr(trainer.vllm_generation, "generation_kwargs", None) or {}
+
+
+def _known(config: Any) -> dict[str, Any]:
+    from transformers import GenerationConfig
+
+    return {name: value for name, value in vars(config).items() if name in vars(GenerationConfig())}
 
 
 def _generation_kwargs(args: Any) -> dict[str, Any]:
