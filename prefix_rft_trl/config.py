@@ -333,6 +333,11 @@ class PrefixGRPOConfig(GRPOConfig):
         return self.uses_prefixes or bool(self.prefix_stage_ratios) or self.per_device_demonstration_batch_size > 0
 
     @property
+    def needed_demonstration_column(self) -> str | None:
+        """Dataset column that hybrid rollouts start from; `None` if there are none, or they start from another."""
+        return self.demonstration_column if self.uses_prefixes and self.demonstration_source == "dataset" else None
+
+    @property
     def needs_success_history(self) -> bool:
         """Whether the prefix of a problem depends on the policy's success on it so far."""
         return self.prefix_ratio_schedule == "adaptive" or self.prefix_prompts == "failed"

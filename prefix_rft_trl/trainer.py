@@ -21,13 +21,14 @@ from .loss.weighted_prefixes import WeightedPrefixes
 from .method.advantages import total_rewards
 from .method.demonstrations import Message, demonstration_ids
 from .method.prefixes import NO_PREFIX, Assignment, Prefix
+from .method.replay import OwnSuccess
 from .metrics import completion_columns, rollout_metrics, rollout_rows
-from .rollouts import RolloutBatch, cut_prefix, plan_batch
+from .rollouts import RolloutBatch, cut_prefix, cut_success, plan_batch
 from .run.completions import CompletionsPrinter
-from .run.exact_resume import ExactResume
 from .run.finite import FiniteRewards
 from .run.model_card import DescribedRun
 from .run.printed_log import print_figures
+from .run.replaying import ReplaysSuccesses
 from .run.success_history import SuccessHistory
 from .sampling.adapter_sync import keep_base_weights
 from .sampling.hybrid import sample_continuations
@@ -35,7 +36,7 @@ from .sampling.server_key import key_sent_to_server
 from .sampling.vllm_server import fail_together
 
 
-class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefixes, GatedGroups):
+class PrefixGRPOTrainer(DescribedRun, ReplaysSuccesses, FiniteRewards, WeightedPrefixes, GatedGroups):
     """
     Trainer for Prefix-RFT (Huang et al., 2025, https://huggingface.co/papers/2507.01679).
 
@@ -116,7 +117,7 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefix
             self.rollout_batch = RolloutBatch.on_policy(len(inputs))
             return super()._generate_and_score_completions(inputs)
         self.rollout_batch = plan_batch(
-            inputs, self.args, self._success_history, self.state, self.accelerator, previous=self.rollout_batch
+            inputs, self.args, self._success_history, self.state, self.accelerator, self.rollout_batch, self.replay
         )
         return super()._generate_and_score_completions(inputs)
 
@@ -135,6 +136,8 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefix
     def _encode_prefix(self, prompt: Any, prompt_ids: list[int], assignment: Assignment) -> Prefix:
         if assignment.demonstration is None:
             return NO_PREFIX
+        if isinstance(assignment.demonstration, OwnSuccess):
+            return cut_success(assignment.demonstration, assignment, self.args, self._tokenizer.decode)
         ids = self.demonstration_ids(prompt, prompt_ids, assignment.demonstration)
         return cut_prefix(ids, assignment, self.args, self._tokenizer.eos_token_id, self._tokenizer.decode)
 

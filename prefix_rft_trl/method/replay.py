@@ -132,7 +132,7 @@ def read_attempts(
         counted = [row for row in rows if on_policy[row] or replayed[row]]
         if not any(on_policy[row] for row in rows):
             continue
-        bucket = bucket_of_attempt(sum(bool(solved[row]) for row in counted), len(counted), num_generations)
+        bucket = bucket_of_attempt(sum(bool(solved[row] or replayed[row]) for row in counted), len(counted), num_generations)
         is_stored = 0 < bucket < num_generations
         successes = [row for row in rows if is_stored and on_policy[row] and solved[row] and finished[row]]
         attempts.append(Attempt(problems[start], bucket, successes))

@@ -4,7 +4,8 @@ Every process holds the whole bank and makes every draw, so that both are the sa
 the model are divided among the processes, each of which makes as many: sharded models call each other in each.
 """
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ class ReplaysSuccesses(ExactResume):
     _get_per_token_logps_and_entropies: Any
     _replayed: list[OwnSuccess | None]
 
+    @property
+    def replay(self) -> Callable[..., list[OwnSuccess | None]] | None:
+        """What replays successes (`rollouts.plan_batch`), if there is a bank."""
+        return None if self.success_bank is None else partial(self._replay_successes, self.success_bank)
+
     @cached_property
     def success_bank(self) -> SuccessBank | None:
         if not (getattr(self.args, "uses_prefixes", False) and self.args.demonstration_source == "own"):
@@ -58,25 +64,21 @@ class ReplaysSuccesses(ExactResume):
 
     # Before sampling: groups get a problem of the bank in place of their own
 
-    def replay_successes(
-        self, inputs: list[dict[str, Any]], guided_groups: list[int], keys: list[tuple[int, int, int]]
+    def _replay_successes(
+        self, bank: SuccessBank, inputs: list[dict[str, Any]], seeds: dict[int, tuple[int, int, int]]
     ) -> list[OwnSuccess | None]:
         """Replaces the rows of groups by those of problems in the bank.
 
         Args:
             inputs (`list[dict]`): rows of this process; they are replaced in place.
-            guided_groups (`list[int]`): index of each group that may be replaced, among those of all processes.
-            keys (`list[tuple[int, int, int]]`): what seeds the draw of each of them (`draw_problems`).
+            seeds (`dict[int, tuple[int, int, int]]`): from the index of each group that may be replaced, among those
+                of all processes, to what seeds its draw (`draw_problems`).
 
         Returns:
             `list[OwnSuccess | None]`: what each row of this process may start from.
         """
-        bank = self.success_bank
-        assert bank is not None
-        drawn = draw_problems(bank.buckets, self.num_generations, keys)
-        problems = {
-            group: bank.problems[key] for group, key in zip(guided_groups, drawn, strict=True) if key is not None
-        }
+        drawn = draw_problems(bank.buckets, self.num_generations, seeds.values())
+        problems = {group: bank.problems[key] for group, key in zip(seeds, drawn, strict=True) if key is not None}
         chosen = self._most_certain_successes(problems)
         first_row = self.accelerator.process_index * len(inputs)
         groups = [row // self.num_generations for row in range(first_row, first_row + len(inputs))]
@@ -118,10 +120,21 @@ class ReplaysSuccesses(ExactResume):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         outputs = super()._generate_and_score_completions(inputs)
         if self.success_bank is not None and self.model.training:
+            outputs["demonstration_logps"] = self._demonstration_logps(outputs["completion_mask"])
             self._remember_successes(self.success_bank, inputs, outputs)
             sizes = {"problems": len(self.success_bank.problems), "successes": self.success_bank.num_successes}
             self._append_metrics({f"bank/{name}": float(size) for name, size in sizes.items()})
         return outputs
+
+    def _demonstration_logps(self, completion_mask: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities of prefix tokens when they were sampled, 0 elsewhere, shape (rows, tokens)."""
+        dtypes = [success.logps.dtype for success in self._replayed if success is not None]
+        values = torch.zeros(completion_mask.shape, dtype=dtypes[0] if dtypes else torch.float32)
+        rows = zip(self.rollout_batch.assignments, self.rollout_batch.prefixes, strict=True)
+        for row, (assignment, prefix) in enumerate(rows):
+            if prefix.ids:
+                values[row, : len(prefix.ids)] = assignment.demonstration.logps[: len(prefix.ids)]
+        return values.to(completion_mask.device)
 
     def _remember_successes(self, bank: SuccessBank, inputs: list[dict[str, Any]], outputs: dict[str, Any]) -> None:
         lengths = outputs["completion_mask"].sum(dim=1)
@@ -191,21 +204,14 @@ class ReplaysSuccesses(ExactResume):
             return []
         filler = torch.tensor(self.eos_token_ids[:1])
         filled = [*rows, *[(filler, filler)] * (most - len(rows))]
-        multiple = {"pad_to_multiple_of": self.pad_to_multiple_of}
-        sides = [[row[0].long() for row in filled], [row[1].long() for row in filled]]
-        prompts, completions = (
-            pad(ids, self.pad_id, side, **multiple) for ids, side in zip(sides, ("left", "right"), strict=True)
-        )
-        masks = [
-            pad([torch.ones_like(row) for row in ids], 0, side, **multiple)
-            for ids, side in zip(sides, ("left", "right"), strict=True)
-        ]
+        prompt_ids, prompt_mask = self._padded([prompt for prompt, _ in filled], "left")
+        completion_ids, completion_mask = self._padded([completion for _, completion in filled], "right")
         with torch.no_grad(), disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
             logps, found, _ = self._get_per_token_logps_and_entropies(
                 self.model,
-                torch.cat([prompts, completions], dim=1).to(device),
-                torch.cat(masks, dim=1).to(device),
-                completions.size(1),
+                torch.cat([prompt_ids, completion_ids], dim=1),
+                torch.cat([prompt_mask, completion_mask], dim=1),
+                completion_ids.size(1),
                 batch_size=self.args.per_device_train_batch_size,
                 compute_entropy=entropies,
             )
@@ -213,6 +219,15 @@ class ReplaysSuccesses(ExactResume):
             (logps[row, : len(ids)], found[row, : len(ids)] if entropies else None)
             for row, (_, ids) in enumerate(rows)
         ]
+
+    def _padded(self, rows: list[torch.Tensor], side: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids and mask of rows of different lengths, each of shape (rows, tokens)."""
+        both = [row.long() for row in rows], [torch.ones_like(row, dtype=torch.long) for row in rows]
+        ids, mask = (
+            pad(tensors, value, side, pad_to_multiple_of=self.pad_to_multiple_of).to(self.accelerator.device)
+            for tensors, value in zip(both, (self._tokenizer.pad_token_id, 0), strict=True)
+        )
+        return ids, mask
 
 
 def _kept(tensor: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from typing import Any
 
 from prefix_rft_trl.sampling.sampler_settings import refuse_sampler_settings
 
+from .own_successes import check_own_successes
 from .prefix_lengths import check_prefix_lengths, check_ratio_range, check_whole_demonstrations
 from .token_rules import check_token_rule
 
@@ -24,5 +25,6 @@ def check_combinations(args: Any) -> None:
         check_prefix_lengths(args)
         refuse_sampler_settings(args)
         check_whole_demonstrations(args)
+        check_own_successes(args)
     if args.extends_grpo:
         check_token_rule(args)

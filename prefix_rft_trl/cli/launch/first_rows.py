@@ -58,8 +58,7 @@ class FirstRows:
             self.tokenizer, declared_stop_ids(model, self.tokenizer), getattr(args, "chat_template_kwargs", None)
         )
         self._samples = hasattr(args, "num_generations")
-        is_hybrid = getattr(args, "num_prefix_generations", not self._samples)
-        self._column = (args.demonstration_column if self._samples else "completion") if is_hybrid else None
+        self._column = args.needed_demonstration_column if self._samples else "completion"
 
     @property
     def prompt(self) -> list[int]:
