@@ -179,9 +179,7 @@ def groups_before(step: int, args: PrefixGRPOConfig) -> int:
     return batches * (args.generation_batch_size // args.num_generations)
 
 
-def guided_groups(
-    args: PrefixGRPOConfig, step: int, rows_before: int, rows: int
-) -> dict[int, tuple[int, int, int]]:
+def guided_groups(args: PrefixGRPOConfig, step: int, rows_before: int, rows: int) -> dict[int, tuple[int, int, int]]:
     """Groups of a generation batch that get demonstrations: from the index of each to what seeds its draw.
 
     Args:

@@ -78,7 +78,7 @@ def assign(
     if not demonstrations:
         return LEFT_ON_POLICY
     rng = np.random.default_rng(key)
-    demonstration = demonstrations[rng.integers(len(demonstrations))]
+    demonstration = demonstrations[int(rng.integers(len(demonstrations)))]
     ratio = DISTRIBUTIONS[distribution](rng, *ratio_bounds)
     return Assignment(True, demonstration, ratio, key, answer) if ratio > 0 else LEFT_ON_POLICY
 

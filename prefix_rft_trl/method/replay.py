@@ -1,13 +1,12 @@
 """Own successes as demonstrations (ExGRPO): which problem of a bank is trained again, and with which success.
 
 A problem is in the bucket of the number of its group's rollouts that solved it on its last attempt. Drawn is a bucket
-first, by the normal density of that number around half of the group with a deviation of 1 over the buckets that hold a
-problem, then one of its problems, each as likely as the others. Of the successes of the problem the one that the policy
-of now is most certain of is trained: the lowest mean entropy over its own tokens (the authors' code averages over the
-padding of another row, and takes short ones).
+first, by the normal density of that number around half of the group with a deviation of 1, over the buckets that hold
+a problem; then one of its problems, each as likely as the others. Of the successes of the problem the one that the
+policy of now is most certain of is trained: the lowest mean entropy over its own tokens (the authors' code averages
+over the padding of another row, and so takes short ones).
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -79,11 +78,6 @@ def draw_problems(
     return drawn
 
 
-def mean_entropy(entropies: torch.Tensor, tokens: int) -> float:
-    """Mean over the first tokens of a row that is padded on the right, in nats; infinite without any."""
-    return entropies[:tokens].double().mean().item() if tokens else math.inf
-
-
 def most_certain(mean_entropies: Sequence[float]) -> int:
     """Index of the success with the lowest mean entropy; of equals the last, which was sampled last."""
     return min(reversed(range(len(mean_entropies))), key=lambda index: mean_entropies[index])
@@ -132,7 +126,9 @@ def read_attempts(
         counted = [row for row in rows if on_policy[row] or replayed[row]]
         if not any(on_policy[row] for row in rows):
             continue
-        bucket = bucket_of_attempt(sum(bool(solved[row] or replayed[row]) for row in counted), len(counted), num_generations)
+        bucket = bucket_of_attempt(
+            sum(bool(solved[row] or replayed[row]) for row in counted), len(counted), num_generations
+        )
         is_stored = 0 < bucket < num_generations
         successes = [row for row in rows if is_stored and on_policy[row] and solved[row] and finished[row]]
         attempts.append(Attempt(problems[start], bucket, successes))

@@ -15,7 +15,7 @@ from accelerate.utils import gather_object
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import pad
 
-from prefix_rft_trl.method.replay import OwnSuccess, draw_problems, mean_entropy, most_certain, read_attempts
+from prefix_rft_trl.method.replay import OwnSuccess, draw_problems, most_certain, read_attempts
 
 from .exact_resume import ExactResume
 from .success_bank import BANK_FILE, SolvedProblem, SuccessBank
@@ -23,7 +23,6 @@ from .success_history import problem_key
 
 
 logger = get_logger(__name__)
-Scored = tuple[torch.Tensor, torch.Tensor | None]  # log-probabilities and entropies of a completion's tokens
 
 
 class ReplaysSuccesses(ExactResume):
@@ -100,7 +99,7 @@ class ReplaysSuccesses(ExactResume):
         ]
         own = candidates[self.accelerator.process_index :: self.accelerator.num_processes]
         rows = [(problems[group].prompt_ids, problems[group].successes[index].ids) for group, index in own]
-        entropies = [mean_entropy(entropies, len(entropies)) for _, entropies in self._score(rows, entropies=True)]
+        entropies = [of_tokens.double().mean().item() for of_tokens in self._score(rows, entropies=True)]
         scores = dict(gather_object(list(zip(own, entropies, strict=True))))
         return {
             group: problem.successes[
@@ -150,9 +149,7 @@ class ReplaysSuccesses(ExactResume):
         stored = self._completions([row for attempt in attempts for row in attempt.successes], outputs, lengths)
         first_row = self.accelerator.process_index * len(inputs)
         own_rows = range(first_row, first_row + len(inputs))
-        examples = {
-            row: inputs[row - first_row] for attempt in attempts if (row := attempt.successes[0]) in own_rows
-        }
+        examples = {row: inputs[row - first_row] for attempt in attempts if (row := attempt.successes[0]) in own_rows}
         found = dict(gather_object([(row, (examples.get(row), *completion)) for row, completion in stored.items()]))
         for attempt in attempts:
             example, prompt_ids, *_ = found[attempt.successes[0]]
@@ -162,11 +159,11 @@ class ReplaysSuccesses(ExactResume):
     def _facts_of_rows(
         self, inputs: list[dict[str, Any]], outputs: dict[str, Any], lengths: torch.Tensor
     ) -> torch.Tensor:
-        """Of each row its problem, and whether it has no prefix, is a whole success, and has ended; shape (rows, 4)."""
+        """Each row's problem, and whether it has no prefix, is a whole success, and has ended; shape (rows, 4)."""
         ids, whole = outputs["completion_ids"], self.args.gives_whole_demonstrations
         facts = []
         for row, (prefix, length) in enumerate(zip(self.rollout_batch.prefix_ids, lengths.tolist(), strict=True)):
-            has_ended = length > 1 and ids[row, length - 1].item() in self.eos_token_ids  # of one token nothing is left
+            has_ended = length > 1 and ids[row, length - 1].item() in self.eos_token_ids
             facts.append([problem_key(inputs[row]["prompt"]), not prefix, bool(prefix) and whole, has_ended])
         return torch.tensor(facts, device=self.accelerator.device)
 
@@ -186,17 +183,17 @@ class ReplaysSuccesses(ExactResume):
         if (old := outputs.get("old_per_token_logps")) is not None:
             logps = [old[row - first_row, : len(ids)] for row, (_, ids) in found.items()]
         else:
-            logps = [logps for logps, _ in self._score(list(found.values()))]
+            logps = self._score(list(found.values()))
         return {row: (*ids, _kept(logps)) for (row, ids), logps in zip(found.items(), logps, strict=True)}
 
-    def _score(self, rows: list[tuple[torch.Tensor, torch.Tensor]], entropies: bool = False) -> list[Scored]:
+    def _score(self, rows: list[tuple[torch.Tensor, torch.Tensor]], entropies: bool = False) -> list[torch.Tensor]:
         """Passes prompts and completions through the policy of now, without a gradient.
 
         Every process calls it, each with its own rows, and makes as many passes as the others.
 
         Returns:
-            `list[tuple]`: of each row the log-probabilities of its completion, shape (tokens,), and, if asked for,
-            their entropies.
+            `list[torch.Tensor]`: of each row the log-probabilities of its completion's tokens or, if asked for, their
+            entropies, shape (tokens,).
         """
         device = self.accelerator.device
         most = int(self.accelerator.gather(torch.tensor([len(rows)], device=device)).max())
@@ -215,10 +212,8 @@ class ReplaysSuccesses(ExactResume):
                 batch_size=self.args.per_device_train_batch_size,
                 compute_entropy=entropies,
             )
-        return [
-            (logps[row, : len(ids)], found[row, : len(ids)] if entropies else None)
-            for row, (_, ids) in enumerate(rows)
-        ]
+        scores = found if entropies else logps
+        return [scores[row, : len(completion)] for row, (_, completion) in enumerate(rows)]
 
     def _padded(self, rows: list[torch.Tensor], side: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and mask of rows of different lengths, each of shape (rows, tokens)."""

@@ -70,7 +70,7 @@ class FirstRows:
         """The first hybrid rollout of the first step, of SFT the first demonstration; `None` if there is none."""
         for place, row in enumerate(self._first_step() if self._column else ()):
             assignment = self._assignment(place, row)
-            if assignment.demonstration is None:
+            if not isinstance(assignment.demonstration, dict):
                 continue
             ids = self._demonstration(row, assignment.demonstration)
             end = self.tokenizer.eos_token_id
