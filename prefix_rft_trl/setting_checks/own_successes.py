@@ -22,11 +22,6 @@ def check_own_successes(args: Any) -> None:
             "`prefix_prompts='failed'` is for problems without a success, and `demonstration_source='own'` gives "
             "prefixes to those that have one. Set `prefix_prompts='all'`."
         )
-    if args.num_generations < 2:
-        raise ValueError(
-            f"`demonstration_source='own'` stores problems that some rollouts of a group solve and some do not, and "
-            f"`num_generations` is {args.num_generations}. Raise it; ExGRPO's is 8."
-        )
     others = {
         "prefix_placement": args.prefix_placement if args.prefix_placement != "completion" else None,
         "prefix_stage_ratios": args.prefix_stage_ratios,
