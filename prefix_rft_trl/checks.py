@@ -184,7 +184,7 @@ def _check_demonstrations(dataset: Dataset, given: inspect.BoundArguments) -> No
 
 
 def _check_columns(found: list[str], args: PrefixGRPOConfig) -> None:
-    refuse_columns(found, args.demonstration_column)
+    refuse_columns(found, args.needed_demonstration_column)
     if images := {"image", "images"} & {*found}:
         raise ValueError(
             f"Hybrid rollouts are spliced from text, and the training dataset has a column '{images.pop()}'. Remove "
@@ -239,7 +239,7 @@ def _check_rows(dataset: Dataset | IterableDataset, args: PrefixGRPOConfig, mode
         encoder = RowEncoder(processor, stop_ids, args.chat_template_kwargs, cut, hint_template)
     scan = scan_rows(
         dataset,
-        args.demonstration_column,
+        args.needed_demonstration_column,
         encoder,
         answer_column=args.answer_column,
         excludes_answer=args.prefix_exclude_answer,
@@ -249,7 +249,8 @@ def _check_rows(dataset: Dataset | IterableDataset, args: PrefixGRPOConfig, mode
     refuse_faults(scan, args.demonstration_column)
     if args.gives_whole_demonstrations and encoder is not None:
         _check_shortest_fits(scan, args, encoder)
-    _refuse_plain_grpo(scan, args)
+    if args.needed_demonstration_column is not None:
+        _refuse_plain_grpo(scan, args)
     _check_enough_rows(scan.rows if scan.is_complete else None, args)
     if encoder is not None:
         _warn_of_left_out(scan, args)

@@ -78,14 +78,18 @@ class PrefixGRPOConfig(GRPOConfig):
 
         demonstration_source (`str`, *optional*, defaults to `"dataset"`):
             Where the demonstrations of hybrid rollouts come from: `demonstration_column` (`"dataset"`), or a bank of
-            rollouts that solved their problem earlier in the run (`"own"`). A group with one of them trains the
-            problem that it solves (ExGRPO).
+            rollouts that solved their problem earlier in the run (`"own"`, ExGRPO). A group with one of them trains
+            the problem that it solves in place of its own: one that some of its rollouts solved on its last attempt,
+            and some did not. A problem that all solved leaves the bank for ever. With `prefix_loss_type="shaped"` pi
+            is then divided by its value when the success was sampled.
         own_successes_start (`float`, *optional*, defaults to `0.0`):
-            Share of solved rollouts of a step above which successes are stored and replayed. ExGRPO: 0.35.
+            Share of solved rollouts of a generation batch above which successes are stored and, from then on,
+            replayed. ExGRPO: 0.35.
         own_successes_max_problems (`int`, *optional*, defaults to `10000`):
             Problems in the bank; the oldest leave first.
         own_successes_per_problem (`int`, *optional*, defaults to `8`):
-            Successes of a problem in the bank; the oldest leave first.
+            Successes of a problem in the bank; the oldest leave first. Replayed is the one with the lowest mean
+            entropy under the policy of now, for which each is passed through the model once.
         per_device_demonstration_batch_size (`int`, *optional*, defaults to `0`):
             Demonstrations of the trainer's `demonstration_dataset` that each micro-batch on each device has besides
             its rollouts. They have no reward and are in no group (CHORD).
@@ -334,6 +338,11 @@ class PrefixGRPOConfig(GRPOConfig):
     def extends_grpo(self) -> bool:
         """Whether anything but plain GRPO is asked for."""
         return self.uses_prefixes or bool(self.prefix_stage_ratios) or self.per_device_demonstration_batch_size > 0
+
+    @property
+    def needed_demonstration_column(self) -> str | None:
+        """Dataset column that hybrid rollouts start from; `None` if there are none, or they start from another."""
+        return self.demonstration_column if self.uses_prefixes and self.demonstration_source == "dataset" else None
 
     @property
     def needs_success_history(self) -> bool:

@@ -1,6 +1,7 @@
 """A generation batch: which rollouts are hybrid, from which demonstration, their prefixes and their rewards."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,9 +25,14 @@ from .method.prefixes import (
     prefix_length,
     slices_length,
 )
+from .method.replay import OwnSuccess
 from .method.schedules import adaptive_bounds, ratio_bounds
 from .rewards.answers import answer_as_word, last_statement
 from .run.success_history import SuccessHistory, problem_key
+
+
+# From examples, which it replaces in place, and the seeds of the groups that may be replaced, to each one's success
+Replay = Callable[[list[dict[str, Any]], dict[int, tuple[int, int, int]]], list[OwnSuccess | None]]
 
 
 @dataclass
@@ -112,6 +118,7 @@ def plan_batch(
     state: TrainerState,
     accelerator: Accelerator,
     previous: RolloutBatch,
+    replay: Replay | None = None,
 ) -> RolloutBatch:
     """Plans the rollouts of one process.
 
@@ -120,10 +127,14 @@ def plan_batch(
         args, history: settings, and the success of each problem so far.
         state, accelerator: step of the run, and this process among all.
         previous (`RolloutBatch`): the batch planned before, so that a second one in the same step draws anew.
+        replay (`Callable`, *optional*): replaces examples by problems that were solved before, and gives the success
+            of each rollout (`run.replaying`).
     """
     step = state.global_step
     index = previous.index + 1 if previous.step == step else 0
     bounds = scheduled_bounds(args, step, state.max_steps) if args.num_prefix_generations else (math.nan, math.nan)
+    rows = accelerator.num_processes * len(examples)
+    successes = replay(examples, guided_groups(args, step, index * rows, rows)) if replay else None
     assignments = plan_rollouts(
         examples,
         args,
@@ -131,7 +142,8 @@ def plan_batch(
         step,
         bounds,
         first_row=accelerator.process_index * len(examples),
-        rows_before=index * accelerator.num_processes * len(examples),
+        rows_before=index * rows,
+        successes=successes,
     )
     return RolloutBatch(assignments, step, index, bounds)
 
@@ -144,6 +156,7 @@ def plan_rollouts(
     bounds: tuple[float, float],
     first_row: int,
     rows_before: int,
+    successes: list[OwnSuccess | None] | None = None,
 ) -> list[Assignment]:
     """Draws a demonstration and a ratio for each hybrid rollout.
 
@@ -154,6 +167,7 @@ def plan_rollouts(
         bounds (`tuple[float, float]`): bounds of the prefix ratio at this step.
         first_row (`int`): index of the first rollout among those of all processes.
         rows_before (`int`): rollouts generated earlier in this step, over all processes.
+        successes (`list[OwnSuccess | None]`, *optional*): of each rollout, with `demonstration_source="own"`.
     """
     assignments = []
     for row, example in enumerate(examples, first_row):
@@ -166,7 +180,11 @@ def plan_rollouts(
         if problem_bounds is None:
             assignments.append(LEFT_ON_POLICY)
             continue
-        found = demonstrations_of(example, args)
+        found: list[Any]
+        if args.demonstration_source == "own":
+            found = [success] if successes and (success := successes[row - first_row]) else []
+        else:
+            found = demonstrations_of(example, args)
         seed_row = row - row % args.num_generations if args.prefix_shared_in_group else row
         key = (args.seed, step, rows_before + seed_row)
         answer = example.get(args.answer_column) if args.answer_column else None
@@ -179,6 +197,23 @@ def groups_before(step: int, args: PrefixGRPOConfig) -> int:
     passes_of_batch = args.steps_per_generation * args.num_iterations
     batches = -(-step * args.gradient_accumulation_steps // passes_of_batch)
     return batches * (args.generation_batch_size // args.num_generations)
+
+
+def guided_groups(args: PrefixGRPOConfig, step: int, rows_before: int, rows: int) -> dict[int, tuple[int, int, int]]:
+    """Groups of a generation batch that get demonstrations: from the index of each to what seeds its draw.
+
+    Args:
+        args: the settings.
+        step (`int`): optimizer steps done so far.
+        rows_before (`int`): rollouts generated earlier in this step, over all processes.
+        rows (`int`): rollouts of the batch, over all processes.
+    """
+    earlier, of_step = groups_before(step, args), rows_before // args.num_generations
+    return {
+        group: (args.seed, step, of_step + group)
+        for group in range(rows // args.num_generations)
+        if is_guided(earlier + of_step + group, args.prefix_prompt_share)
+    }
 
 
 def demonstrations_of(example: dict[str, Any], args: PrefixGRPOConfig) -> list[dict[str, Any]]:
@@ -234,6 +269,12 @@ def cut_prefix(
         if states_answer and args.prefix_exclude_answer:
             drawn, states_answer = exclude_answer(drawn, answer_start, decode), 0.0
     return Prefix(drawn, states_answer, min(len(drawn) / len(ids), 1.0), len(ids), is_complete=is_whole)
+
+
+def cut_success(success: OwnSuccess, assignment: Assignment, args: PrefixGRPOConfig, decode: Decode) -> Prefix:
+    """Cuts the prefix of a rollout from an own success; its end of sequence is part of the whole alone."""
+    *ids, end = success.ids.tolist()
+    return cut_prefix(ids, assignment, args, end, decode)
 
 
 def longest_prefix(

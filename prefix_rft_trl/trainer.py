@@ -25,14 +25,15 @@ from .method.advantages import total_rewards
 from .method.demonstrations import Message, demonstration_ids
 from .method.hints import as_hint, hint_source_ids
 from .method.prefixes import NO_PREFIX, Assignment, Prefix
+from .method.replay import OwnSuccess
 from .metrics import completion_columns, rollout_metrics, rollout_rows
 from .passes.gradient_norms import GradientNorms
-from .rollouts import RolloutBatch, cut_prefix, plan_batch
+from .rollouts import RolloutBatch, cut_prefix, cut_success, plan_batch
 from .run.completions import CompletionsPrinter
-from .run.exact_resume import ExactResume
 from .run.finite import FiniteRewards
 from .run.model_card import DescribedRun
 from .run.printed_log import print_figures
+from .run.replaying import ReplaysSuccesses
 from .run.success_history import SuccessHistory
 from .sampling.adapter_sync import keep_base_weights
 from .sampling.hybrid import sample_continuations
@@ -43,7 +44,7 @@ from .stages.staged_generation import StagedGeneration
 
 class PrefixGRPOTrainer(
     DescribedRun,
-    ExactResume,
+    ReplaysSuccesses,
     FiniteRewards,
     GradientNorms,
     WeightedPrefixes,
@@ -138,7 +139,7 @@ class PrefixGRPOTrainer(
             self.rollout_batch = RolloutBatch.on_policy(len(inputs))
             return super()._generate_and_score_completions(inputs)
         self.rollout_batch = plan_batch(
-            inputs, self.args, self._success_history, self.state, self.accelerator, previous=self.rollout_batch
+            inputs, self.args, self._success_history, self.state, self.accelerator, self.rollout_batch, self.replay
         )
         return super()._generate_and_score_completions(inputs)
 
@@ -159,6 +160,8 @@ class PrefixGRPOTrainer(
     def _encode_prefix(self, prompt: Any, prompt_ids: list[int], assignment: Assignment) -> Prefix:
         if assignment.demonstration is None:
             return NO_PREFIX
+        if isinstance(assignment.demonstration, OwnSuccess):
+            return cut_success(assignment.demonstration, assignment, self.args, self._tokenizer.decode)
         ids = self.demonstration_ids(prompt, prompt_ids, assignment.demonstration)
         prefix = cut_prefix(ids, assignment, self.args, self._tokenizer.eos_token_id, self._tokenizer.decode)
         if self.args.prefix_placement == "completion":

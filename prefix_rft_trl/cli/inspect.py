@@ -95,6 +95,8 @@ def _parse(recipe: Recipe) -> tuple[Any, Any, Any]:
             "no prefix to show: with `prefix_placement: prompt` demonstrations are hints in the prompt, of which no "
             "token is trained. `prefix-rft train --config RECIPE.yaml --dry_run` shows the first."
         )
+    if training_args.demonstration_source == "own":
+        raise _no_prefix("`demonstration_source: own`, whose successes are in a run's checkpoints")
     return script_args, training_args, model_args
 
 

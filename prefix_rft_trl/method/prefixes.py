@@ -6,7 +6,7 @@ one process and on many, and after a resume.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .replay import OwnSuccess
 from .schedules import DISTRIBUTIONS, MAX_SLICES, draw_binomial
 
 
@@ -28,7 +29,8 @@ class Assignment:
 
     Attributes:
         planned (`bool`): whether it is one of the `num_prefix_generations` rollouts of its group.
-        demonstration (`dict` or `None`): the message it starts from; `None` makes it an on-policy rollout.
+        demonstration (`dict`, `OwnSuccess` or `None`): the message, or the completion of its own, that it starts
+            from; `None` makes it an on-policy rollout.
         ratio (`float`): fraction of the demonstration that the prefix has; of slices, the probability of each.
         key (`tuple[int, int, int]`): (seed, step, row), which seeds its draws.
         answer: the correct answer, as in the dataset row.
@@ -37,7 +39,7 @@ class Assignment:
     """
 
     planned: bool = False
-    demonstration: dict[str, Any] | None = None
+    demonstration: dict[str, Any] | OwnSuccess | None = None
     ratio: float = math.nan
     key: tuple[int, int, int] = (0, 0, 0)
     answer: object = None
@@ -61,7 +63,7 @@ def is_guided(group: int, share: float) -> bool:
 
 
 def assign(
-    demonstrations: list[dict[str, Any]],
+    demonstrations: Sequence[dict[str, Any] | OwnSuccess],
     key: tuple[int, int, int],
     ratio_bounds: tuple[float, float],
     distribution: str = "uniform",
@@ -70,7 +72,7 @@ def assign(
     """Draws one of a prompt's demonstrations, and the prefix ratio of the rollout.
 
     Args:
-        demonstrations (`list[dict]`): those of the prompt; without any the rollout stays on-policy.
+        demonstrations (`Sequence[dict | OwnSuccess]`): those of the prompt; without any the rollout stays on-policy.
         key (`tuple[int, int, int]`): seed of the run, optimizer steps done so far, and index of the rollout among all
             that are generated in this step, over all processes.
         ratio_bounds (`tuple[float, float]`): bounds of the ratio's distribution at this step.

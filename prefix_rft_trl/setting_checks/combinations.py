@@ -6,6 +6,7 @@ from prefix_rft_trl.sampling.sampler_settings import refuse_sampler_settings
 
 from .demonstration_batches import check_demonstration_batches
 from .diagnostics import check_gradient_norms
+from .own_successes import check_own_successes
 from .placement import check_placement
 from .prefix_lengths import check_prefix_lengths, check_ratio_range, check_whole_demonstrations
 from .sequence_ratios import check_sequence_ratio, check_shared_baseline
@@ -31,6 +32,7 @@ def check_combinations(args: Any) -> None:
         refuse_sampler_settings(args)
         check_whole_demonstrations(args)
         check_placement(args)
+        check_own_successes(args)
     check_demonstration_batches(args)
     if args.extends_grpo:
         check_token_rule(args)

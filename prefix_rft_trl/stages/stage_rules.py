@@ -159,7 +159,8 @@ def stage_assignment(
         return Assignment(planned=ratio > 0, key=row_key, answer=answer)
     is_whole = ratio == 1
     drawn = int(np.random.default_rng(group_key).integers(len(demonstrations))) + is_whole
-    return Assignment(True, demonstrations[drawn % len(demonstrations)], ratio, row_key, answer, is_whole)
+    index = drawn % len(demonstrations)
+    return Assignment(True, demonstrations[index], ratio, row_key, answer, index, is_whole)
 
 
 def other_row(group_key: Key, index: int, rows: int) -> int:

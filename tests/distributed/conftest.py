@@ -116,6 +116,16 @@ SECOND_DATASET = {
     for normalization, loss_type in (("tokens", "dr_grpo"), ("prompts", "dapo"))
     for name, steps in (("whole", 1), ("cut", 3))
 }
+# Replayed are the first group, of one process, and the last, of the other; then the one that both have a part of
+OWN_SUCCESSES = {
+    "own": {
+        **run(
+            12, demonstration_source="own", prefix_prompt_share=0.5, prefix_ratio_schedule="whole", max_steps=5,
+            prefix_loss_type="shaped", prefix_top_entropy_quantile=1.0, prefix_success_reward=0.3, **SGD,
+        ),
+        "live": [True],
+    },
+}  # fmt: skip
 FOUR_STEPS = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 1e-3}
 RESUMING = {
     "unbroken": {**run(12, **FOUR_STEPS), "samples": True},
@@ -163,11 +173,17 @@ def with_and_without_padding() -> dict[str, dict[str, Any]]:
 
 OF_ZERO = {**RUNS, **ACCUMULATION, **ACCUMULATION_OF_CROSS_ENTROPY, **with_and_without_padding()}
 KINDS = {
-    "ddp": {**DDP_RUNS, **RUNS, **STAGED_RUNS, **SECOND_DATASET, **with_and_without_padding()},
-    "fsdp2": {**SECOND_DATASET, **RUNS, **ACCUMULATION, **RESUMING, **with_and_without_padding()},
+    "ddp": {**DDP_RUNS, **RUNS, **STAGED_RUNS, **SECOND_DATASET, **OWN_SUCCESSES, **with_and_without_padding()},
+    "fsdp2": {**SECOND_DATASET, **RUNS, **OWN_SUCCESSES, **ACCUMULATION, **RESUMING, **with_and_without_padding()},
     "zero1": {**OF_ZERO, **by_file("zero1")},
     "zero2": {**OF_ZERO, **RESUMING, **by_file("zero2"), **by_file("zero2_offload")},
-    "zero3": {**OF_ZERO, **by_file("zero3"), **by_file("zero3_offload"), **as_configured("zero3_offload")},
+    "zero3": {
+        **OF_ZERO,
+        **OWN_SUCCESSES,
+        **by_file("zero3"),
+        **by_file("zero3_offload"),
+        **as_configured("zero3_offload"),
+    },
 }
 ON_SEVERAL_MACHINES = "zero1"  # two launchers, as on two nodes, with a process each
 
@@ -178,6 +194,7 @@ ON_ONE_PROCESS = {
     **DDP_RUNS,
     **RUNS,
     **STAGED_RUNS,
+    **OWN_SUCCESSES,
     **{
         name: {**given, "settings": {**given["settings"], **IN_ONE_BATCH}}
         for name, given in {**ACCUMULATION, **ACCUMULATION_OF_CROSS_ENTROPY}.items()

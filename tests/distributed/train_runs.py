@@ -93,13 +93,14 @@ class DrawnRollouts(PrefixGRPOTrainer):
     """Continues each prefix by so many tokens as are drawn: no time goes into generation, and lengths differ."""
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
-        draws = random.Random(f"{self._step} {self.accelerator.process_index}")
-        lengths = [int(draws.lognormvariate(1.5, 1)) for _ in prompt_ids]
-        drawn = [[draws.randrange(2, 19) for _ in range(length)] + [END] for length in lengths]
-        prefixes = self.rollout_batch.prefix_ids
-        return [
-            [*prefix, *ids][: self.max_completion_length] for prefix, ids in zip(prefixes, drawn, strict=True)
-        ], None
+        first_row = self.accelerator.process_index * len(prompt_ids)
+        rows = enumerate(self.rollout_batch.prefix_ids, first_row)
+        return [[*prefix, *self.draw(row, prefix)][: self.max_completion_length] for row, prefix in rows], None
+
+    def draw(self, row: int, prefix: list[int]) -> list[int]:
+        draws = random.Random(f"{self._step} {row}")
+        is_whole = prefix[-1:] == [END]
+        return [] if is_whole else [*draws.choices(range(2, 19), k=int(draws.lognormvariate(1.5, 1))), END]
 
 
 class RolloutsDrawnByRow(PrefixGRPOTrainer):

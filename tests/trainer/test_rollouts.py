@@ -36,6 +36,7 @@ def settings(**named):
         "prefix_ratio_decay_steps": None,
         "max_completion_length": 1000,
         "answer_column": "solution",
+        "demonstration_source": "dataset",
         "prefix_exclude_answer": False,
     }
     given = defaults | named

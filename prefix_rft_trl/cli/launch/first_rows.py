@@ -66,8 +66,7 @@ class FirstRows:
             args.prefix_hint_template if self._has_hints else None,
         )
         self._samples = hasattr(args, "num_generations")
-        is_hybrid = getattr(args, "num_prefix_generations", not self._samples)
-        self._column = (args.demonstration_column if self._samples else "completion") if is_hybrid else None
+        self._column = args.needed_demonstration_column if self._samples else "completion"
 
     @property
     def prompt(self) -> list[int]:
@@ -79,7 +78,7 @@ class FirstRows:
         """The first hybrid rollout of the first step, of SFT the first demonstration; `None` if there is none."""
         for place, row in enumerate(self._first_step() if self._column else ()):
             assignment = self._assignment(place, row)
-            if assignment.demonstration is None:
+            if not isinstance(assignment.demonstration, dict):
                 continue
             ids = self._demonstration(row, assignment.demonstration)
             end = self.tokenizer.eos_token_id

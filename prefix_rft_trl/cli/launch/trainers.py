@@ -169,9 +169,7 @@ def _prepare(
 ) -> PreparedTraining:
     """A training with its measurements. Raises their faults, as the model is not loaded yet."""
     script_args, training_args, model_args = settings
-    if getattr(training_args, "num_prefix_generations", 1) and training_args.demonstration_column == (
-        script_args.prompt_column
-    ):
+    if _demonstration_column(training_args) == script_args.prompt_column:
         raise UserError(
             f"`prompt_column` and `demonstration_column` are both '{script_args.prompt_column}', so each prompt would "
             "be trained as its own demonstration. Set one of them."
@@ -223,10 +221,14 @@ def splits_of(script_args: Any, training_args: Any = None) -> Any:
     columns = {"prompt_column": script_args.prompt_column, "demonstration_column": "none"}
     if training_args is not None:
         columns["answer_column"] = getattr(training_args, "answer_column", None)
-        if getattr(training_args, "num_prefix_generations", 1):
-            columns["demonstration_column"] = training_args.demonstration_column
+        columns["demonstration_column"] = _demonstration_column(training_args) or "none"
     say = _say if training_args is not None and training_args.process_index == 0 else None
     return load_splits(*source, settings=vars(script_args), columns=columns, say=say)
+
+
+def _demonstration_column(training_args: Any) -> str | None:
+    """The column with the demonstrations; `None` if they are not needed."""
+    return getattr(training_args, "needed_demonstration_column", training_args.demonstration_column)
 
 
 def _say(text: str) -> None:
