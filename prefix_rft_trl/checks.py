@@ -51,7 +51,7 @@ def check_arguments(*args: Any, **named: Any) -> inspect.BoundArguments:
     """
     given = inspect.signature(GRPOTrainer).bind(*args, **named)
     config, dataset, model = given.arguments["args"], given.arguments.get("train_dataset"), given.arguments["model"]
-    is_hybrid = getattr(config, "num_prefix_generations", 0) > 0
+    is_hybrid = getattr(config, "uses_prefixes", False)
     if is_hybrid:
         refuse_other_generators(given)
         refuse_image_processor(given.arguments.get("processing_class"))
@@ -337,12 +337,3 @@ def _warn_of_long_prompts(scan: RowScan, args: Any) -> None:
             f"({args.max_completion_length:,}) of the model's positions (first: row {found.first}, {found.note}). "
             "Remove them, or lower it."
         )
-
-
-def warn_of_another_loss(trainer_class: str) -> None:
-    """Warns that the loss of a subclass leaves out the weights of prefix tokens."""
-    logger.warning(
-        f"The loss of {trainer_class} does not pass through `PrefixGRPOTrainer._compute_loss`: `prefix_selection` and "
-        "`prefix_loss_type` have no effect, and every prefix token is trained like a sampled one, unless that loss "
-        "reads `inputs['prefix_mask']`. Call `super()._compute_loss(model, inputs)` in it."
-    )

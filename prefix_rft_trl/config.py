@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from trl import GRPOConfig
 
 from .method.advantages import ESTIMATORS
+from .method.coefficients import COEFFICIENT_SCHEDULES, Coefficient
+from .method.normalizations import NORMALIZATIONS
 from .method.schedules import DISTRIBUTIONS, SCHEDULES
-from .method.token_weights import PREFIX_LOSSES, PREFIX_WEIGHTS, SELECTIONS, PrefixTokenRule
-from .sampling.sampler_settings import refuse_sampler_settings
+from .method.selections import SELECTIONS
+from .method.token_laws import TOKEN_LAWS
+from .method.token_weights import PrefixTokenRule
+from .setting_checks.combinations import check_combinations
 from .utils.deepspeed import refuse_old_deepspeed
 from .utils.documented import documented
 from .utils.loss_kernels import refuse_cpu_without_kernels
@@ -19,9 +23,16 @@ PREFIX_CHOICES = {
     "prefix_ratio_schedule": tuple(SCHEDULES),
     "prefix_advantage": tuple(ESTIMATORS),
     "prefix_selection": tuple(SELECTIONS),
-    "prefix_loss_type": tuple(PREFIX_LOSSES),
+    "prefix_loss_type": tuple(TOKEN_LAWS),
+    "prefix_loss_normalization": NORMALIZATIONS,
+    "prefix_loss_coef_schedule": tuple(COEFFICIENT_SCHEDULES),
     "prefix_ratio_distribution": tuple(DISTRIBUTIONS),
     "prefix_prompts": ("all", "failed"),
+    "prefix_placement": ("completion", "prompt"),
+    "demonstration_source": ("dataset", "own"),
+    "prefix_stage_groups": ("failed", "equal"),
+    "prefix_stage_replaces": ("group", "rollout", "none"),
+    "prefix_stage_prompts": ("same", "other"),
 }
 
 
@@ -51,14 +62,67 @@ class PrefixGRPOConfig(GRPOConfig):
         prefix_prompts (`str`, *optional*, defaults to `"all"`):
             Prompts that get hybrid rollouts: `"all"` (paper), or `"failed"`, those that were tried before and that no
             on-policy rollout has solved so far.
+        prefix_prompt_share (`float`, *optional*, defaults to `1.0`):
+            Share of the prompts that get hybrid rollouts; the groups of the others are plain. POPE, ExGRPO: 0.5.
         prefix_success_reward (`float`, *optional*, defaults to `1.0`):
-            Minimum reward of a rollout that counts as a success, for `prefix_prompts="failed"` and
-            `prefix_ratio_schedule="adaptive"`.
+            Minimum reward of a rollout that counts as a success, for `prefix_prompts="failed"`,
+            `prefix_ratio_schedule="adaptive"`, `prefix_gate`, stages and own successes.
         answer_column (`str`, *optional*, defaults to `"solution"`):
             Dataset column with the correct answer, for the metrics `prefix/holds_answer` and `prefix/states_answer`
             and for `prefix_exclude_answer`. On the command line, rewards get it as `solution` where the dataset has no
             column of that name. The metrics do without it; for `prefix_exclude_answer` a missing column is an error,
             and `None` says that demonstrations state their answers in a box or after a marker.
+
+        > Parameters that control where demonstrations come from
+
+        demonstration_source (`str`, *optional*, defaults to `"dataset"`):
+            Where the demonstrations of hybrid rollouts come from: `demonstration_column` (`"dataset"`), or a bank of
+            rollouts that solved their problem earlier in the run (`"own"`). A group with one of them trains the
+            problem that it solves (ExGRPO).
+        own_successes_start (`float`, *optional*, defaults to `0.0`):
+            Share of solved rollouts of a step above which successes are stored and replayed. ExGRPO: 0.35.
+        own_successes_max_problems (`int`, *optional*, defaults to `10000`):
+            Problems in the bank; the oldest leave first.
+        own_successes_per_problem (`int`, *optional*, defaults to `8`):
+            Successes of a problem in the bank; the oldest leave first.
+        per_device_demonstration_batch_size (`int`, *optional*, defaults to `0`):
+            Demonstrations of the trainer's `demonstration_dataset` that each micro-batch on each device has besides
+            its rollouts. They have no reward and are in no group (CHORD).
+
+        > Parameters that control where the prefix stands
+
+        prefix_placement (`str`, *optional*, defaults to `"completion"`):
+            Where the prefix stands: at the start of the completion (`"completion"`), or in the prompt as a hint
+            (`"prompt"`), by `prefix_hint_template`. A hint is no part of the completion and is not trained.
+        prefix_hint_template (`str`, *optional*, defaults to `"{prompt}\n\n## Hint\n{hint}"`):
+            Prompt with a hint, of the last message of the user where prompts are messages.
+        prefix_hint_in_loss (`bool`, *optional*, defaults to `True`):
+            Whether the loss sees the prompt with its hint, which was sampled from. With `False` it sees the plain
+            prompt, and the ratio to the policy behind the hint corrects for it, within the clip of the loss.
+
+        > Parameters that control stages, the further samples of a group in the same step
+
+        prefix_stage_ratios (`list[float]`, *optional*):
+            Prefix ratio of each stage: 0 samples once more without a prefix, 1 takes the whole demonstration with the
+            end of sequence. GHPO: 0.25, 0.5, 0.75. By default there are no stages.
+        prefix_stage_thresholds (`list[float]`, *optional*):
+            For each stage the highest share of solved rollouts at which a group takes part in it. Defaults to 0:
+            groups without a success.
+        prefix_stage_generations (`list[int]`, *optional*):
+            Rollouts of a group in each stage. Defaults to the whole group, and to 1 with
+            `prefix_stage_replaces="rollout"`; with `"none"` it has no default.
+        prefix_stage_replaces (`str`, *optional*, defaults to `"group"`):
+            What the rollouts of a stage replace: the whole group (`"group"`; GHPO, BREAD), the first rollout, by the
+            first of them that is a success (`"rollout"`; Scaf-GRPO), or nothing (`"none"`; TRAPO): then they are some
+            of the `num_generations`, sampled after the others, without a prefix above the threshold.
+        prefix_stage_groups (`str`, *optional*, defaults to `"failed"`):
+            Groups that take part in a stage: those at or below its threshold (`"failed"`), or those with one reward
+            (`"equal"`; DAPO's dynamic sampling).
+        prefix_stage_prompts (`str`, *optional*, defaults to `"same"`):
+            Whether a stage samples the prompt of the group (`"same"`), or another one of the dataset (`"other"`).
+        prefix_stage_max_rollouts (`int`, *optional*):
+            Most rollouts that stages sample in addition to a generation batch, over all processes. By default all
+            that they ask for.
 
         > Parameters that control the length of the prefix
 
@@ -99,18 +163,44 @@ class PrefixGRPOConfig(GRPOConfig):
             all processes (`"top_entropy"`, paper) or within each hybrid rollout (`"top_entropy_per_rollout"`).
             `"bottom_entropy"`, `"random"` and `"none"`, which leaves prefixes as context only, are the paper's
             ablations.
-        prefix_top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
-            Fraction of the prefix tokens that is trained; 1.0 trains all of them. Paper: 0.2.
+        prefix_top_entropy_quantile (`float`, *optional*):
+            Fraction of the prefix tokens that is trained; 1.0 trains all of them. Paper: 0.2, the default of the loss
+            types `"ppo"`, `"ppo_unclipped"`, `"shaped"` and `"cross_entropy"`; the others have none.
         prefix_loss_type (`str`, *optional*, defaults to `"ppo"`):
-            Weight of the prefix tokens that are trained: `"ppo"` (paper, Eq. 3) leaves them to `loss_type`, clip
-            included, like sampled tokens; `"ppo_unclipped"` (authors' code) is advantage times ratio; `"shaped"` is
-            LUFFY's A * pi * gamma / (pi + gamma)^2. `"cross_entropy"` ignores the advantage: `prefix_loss_coef` times
-            the tokens' cross-entropy, summed and divided by the number of prefix tokens, is added to the loss (UFT, RL
-            with SFT loss).
+            Weight of the prefix tokens that are trained. With the advantage A of their rollout: `"ppo"` (paper, Eq. 3)
+            leaves them to `loss_type`, clip included, like sampled tokens; `"ppo_unclipped"` (authors' code) is A
+            times ratio; `"shaped"` is LUFFY's A * pi * gamma / (pi + gamma)^2. Without it, for `prefix_loss_coef`
+            times a weighted cross-entropy: `"cross_entropy"` is 1 (UFT, HPT, RL with SFT loss), `"dft"` is pi,
+            `"chord_phi"` is pi * (1 - pi), `"trust_region"` is min(1, pi / gamma) (TRAPO).
+        prefix_loss_normalization (`str`, *optional*):
+            What the sum over prefix tokens is divided by: `"tokens"`, the prefix tokens of the optimizer step;
+            `"prompts"`, for a mean over the tokens of each prefix, then over the prompts of the step; `"loss"`, what
+            `loss_type` divides by. All processes count. Defaults to `"loss"` for the loss types with an advantage, and
+            to `"tokens"` for the others.
         prefix_shaping_gamma (`float`, *optional*, defaults to `0.1`):
-            Gamma of `"shaped"`: the probability at which its weight is largest. LUFFY: 0.1.
-        prefix_loss_coef (`float`, *optional*, defaults to `0.001`):
-            Coefficient of `"cross_entropy"`. UFT: 0.001.
+            Gamma of `"shaped"`, the probability at which its weight is largest (LUFFY: 0.1), and of `"trust_region"`,
+            the probability above which its weight is 1 (TRAPO: 0.1).
+        prefix_loss_coef (`float`, *optional*):
+            Coefficient of the weight of prefix tokens. Defaults to 1 for the loss types with an advantage and to
+            0.001 for `"cross_entropy"` (UFT); the others have no default.
+        prefix_loss_coef_schedule (`str`, *optional*, defaults to `"constant"`):
+            How the coefficient goes from `prefix_loss_coef` to `prefix_loss_coef_end` after its warm-up: `"linear"`,
+            `"cosine"` (CHORD), or not at all.
+        prefix_loss_coef_end (`float`, *optional*):
+            Last coefficient of a schedule. Defaults to 0. CHORD: 0.05.
+        prefix_loss_coef_decay_steps (`int`, *optional*):
+            Optimizer steps from the end of the warm-up to `prefix_loss_coef_end`. Defaults to the rest of the run.
+            CHORD: 200.
+        prefix_loss_coef_warmup_steps (`int`, *optional*, defaults to `0`):
+            Optimizer steps in which the coefficient rises linearly from 0.
+        prefix_loss_convex (`bool`, *optional*, defaults to `False`):
+            Whether sampled tokens get 1 minus the coefficient as theirs (CHORD), which is at most 1 then.
+        prefix_gate (`float`, *optional*):
+            Highest share of a group's on-policy rollouts that succeed in this step at which its prefix tokens are
+            trained. Above it its hybrid rollouts leave the loss, the mean of the group and the counts of tokens. HPT:
+            0. By default there is no gate. `prefix_prompts="failed"` looks at earlier steps.
+        prefix_gate_drops_rollouts (`bool`, *optional*, defaults to `False`):
+            Whether the on-policy rollouts leave the loss where the gate is open (HPT, SuperRL).
 
         > Parameters that control what a training step computes
 
@@ -134,6 +224,9 @@ class PrefixGRPOConfig(GRPOConfig):
 
         > Parameters that control logging
 
+        prefix_gradient_norm_steps (`int`, *optional*):
+            Optimizer steps between two measurements of the norm of the gradient of prefix tokens and of sampled
+            tokens, each of which takes a further backward pass. By default it is not measured.
         log_all (`bool`, *optional*, defaults to `False`):
             Whether to print all metrics of each log, as TRL does, and not only those that matter most. Trackers and
             `trainer_state.json` always get all.
@@ -154,8 +247,27 @@ class PrefixGRPOConfig(GRPOConfig):
     demonstration_column: str = "completion"
     prefix_shared_in_group: bool = False
     prefix_prompts: str = "all"
+    prefix_prompt_share: float = 1.0
     prefix_success_reward: float = 1.0
     answer_column: str | None = "solution"
+
+    demonstration_source: str = "dataset"
+    own_successes_start: float = 0.0
+    own_successes_max_problems: int = 10_000
+    own_successes_per_problem: int = 8
+    per_device_demonstration_batch_size: int = 0
+
+    prefix_placement: str = "completion"
+    prefix_hint_template: str = "{prompt}\n\n## Hint\n{hint}"
+    prefix_hint_in_loss: bool = True
+
+    prefix_stage_ratios: list[float] | None = None
+    prefix_stage_thresholds: list[float] | None = None
+    prefix_stage_generations: list[int] | None = None
+    prefix_stage_replaces: str = "group"
+    prefix_stage_groups: str = "failed"
+    prefix_stage_prompts: str = "same"
+    prefix_stage_max_rollouts: int | None = None
 
     prefix_ratio_schedule: str = "cosine"
     prefix_ratio_distribution: str = "uniform"
@@ -166,16 +278,25 @@ class PrefixGRPOConfig(GRPOConfig):
 
     prefix_advantage: str = "group"
     prefix_selection: str = "top_entropy"
-    prefix_top_entropy_quantile: float = 0.2
+    prefix_top_entropy_quantile: float | None = None
     prefix_loss_type: str = "ppo"
+    prefix_loss_normalization: str | None = None
     prefix_shaping_gamma: float = 0.1
-    prefix_loss_coef: float = 0.001
+    prefix_loss_coef: float | None = None
+    prefix_loss_coef_schedule: str = "constant"
+    prefix_loss_coef_end: float | None = None
+    prefix_loss_coef_decay_steps: int | None = None
+    prefix_loss_coef_warmup_steps: int = 0
+    prefix_loss_convex: bool = False
+    prefix_gate: float | None = None
+    prefix_gate_drops_rollouts: bool = False
 
     trim_padding: bool = True
     group_rollouts_by_length: bool = True
     skip_zero_weight_rollouts: bool = True
     padding_free: bool = False
 
+    prefix_gradient_norm_steps: int | None = None
     log_all: bool = False
 
     loss_type: str = "dr_grpo"
@@ -199,14 +320,17 @@ class PrefixGRPOConfig(GRPOConfig):
         if self.prefix_ratio_schedule == "uniform":  # its old name
             self.prefix_ratio_schedule = "constant"
         check_settings(PrefixGRPOConfig, vars(self), GRPO_CHOICES | PREFIX_CHOICES)
-        self._check_prefix_settings()
-        if self.padding_free and str(self.pad_to_multiple_of).lower() not in ("auto", "none", "null"):
-            raise ValueError(
-                "`padding_free=True` leaves out the padding that `pad_to_multiple_of` "
-                f"({self.pad_to_multiple_of}) asks for. Remove one of them."
-            )
-        if self.num_prefix_generations:
-            self._check_combinations()
+        check_combinations(self)
+
+    @property
+    def uses_prefixes(self) -> bool:
+        """Whether a rollout may start from a demonstration."""
+        return self.num_prefix_generations > 0 or any(self.prefix_stage_ratios or [])
+
+    @property
+    def extends_grpo(self) -> bool:
+        """Whether anything but plain GRPO is asked for."""
+        return self.uses_prefixes or bool(self.prefix_stage_ratios) or self.per_device_demonstration_batch_size > 0
 
     @property
     def needs_success_history(self) -> bool:
@@ -219,76 +343,22 @@ class PrefixGRPOConfig(GRPOConfig):
 
     @property
     def prefix_token_rule(self) -> PrefixTokenRule:
+        """How prefix tokens are trained, with the defaults of `prefix_loss_type` where settings are left out."""
+        law = TOKEN_LAWS[self.prefix_loss_type]
+        coef = law.coef if self.prefix_loss_coef is None else self.prefix_loss_coef
+        quantile = law.quantile if self.prefix_top_entropy_quantile is None else self.prefix_top_entropy_quantile
         return PrefixTokenRule(
-            self.prefix_selection,
-            self.prefix_top_entropy_quantile,
-            self.prefix_loss_type,
-            self.prefix_loss_coef,
-            self.prefix_shaping_gamma,
+            law=law,
+            selection=self.prefix_selection,
+            quantile=1.0 if quantile is None else quantile,  # of `prefix_selection="none"`, which needs none
+            gamma=self.prefix_shaping_gamma,
+            normalization=self.prefix_loss_normalization or law.normalization,
+            coefficient=Coefficient(
+                1.0 if coef is None else coef,  # which `check` has refused
+                self.prefix_loss_coef_end or 0.0,
+                self.prefix_loss_coef_schedule,
+                self.prefix_loss_coef_warmup_steps,
+                self.prefix_loss_coef_decay_steps,
+            ),
+            is_convex=self.prefix_loss_convex,
         )
-
-    def _check_prefix_settings(self) -> None:
-        if self.prefix_top_entropy_quantile == 0:
-            raise ValueError("`prefix_top_entropy_quantile=0` trains no prefix token: set `prefix_selection='none'`.")
-        if self.prefix_ratio_low > self.prefix_ratio_high:
-            raise ValueError(
-                f"`prefix_ratio_low` ({self.prefix_ratio_low}) is above `prefix_ratio_high` "
-                f"({self.prefix_ratio_high}). Swap them."
-            )
-        if self.prefix_ratio_high == 0:
-            raise ValueError("`prefix_ratio_high=0` gives no prefix to any rollout: set `num_prefix_generations=0`.")
-        if not 0 <= self.num_prefix_generations <= self.num_generations:
-            raise ValueError(
-                f"`num_prefix_generations` ({self.num_prefix_generations}) must be from 0 to "
-                f"`num_generations` ({self.num_generations})."
-            )
-
-    def _check_combinations(self) -> None:
-        if self.prefix_advantage == "dr_grpo_prefix_v2" and self.num_prefix_generations == self.num_generations:
-            raise ValueError(
-                "`prefix_advantage='dr_grpo_prefix_v2'` learns nothing when all rollouts of a group are hybrid: its "
-                f"advantages are all 0. Set `num_prefix_generations` ({self.num_prefix_generations}) below "
-                f"`num_generations` ({self.num_generations}), or another `prefix_advantage`."
-            )
-        if self.max_completion_length is None or self.max_completion_length < 2:
-            raise ValueError(
-                f"`max_completion_length` ({self.max_completion_length}) fits no prefix: it takes at least 2 tokens, "
-                "one of the demonstration and one that is sampled. Raise it, or set `num_prefix_generations=0`."
-            )
-        refuse_sampler_settings(self)
-        is_scaled = self.scale_rewards not in ("none", False)
-        if self.prefix_advantage != "group" and (
-            is_scaled or self.multi_objective_aggregation != "sum_then_normalize"
-        ):
-            raise ValueError(
-                f"`prefix_advantage='{self.prefix_advantage}'` is reward minus a baseline, without any scaling: it "
-                "needs `scale_rewards='none'` and `multi_objective_aggregation='sum_then_normalize'`, found "
-                f"{self.scale_rewards!r} and {self.multi_objective_aggregation!r}."
-            )
-        if self.prefix_ratio_distribution == "binomial" and self.prefix_ratio_schedule in ("adaptive", "whole"):
-            raise ValueError(
-                "`prefix_ratio_distribution='binomial'` draws slices with the lower bound of a schedule as "
-                f"probability, which `prefix_ratio_schedule='{self.prefix_ratio_schedule}'` does not have. Set it to "
-                "'cosine', 'linear' or 'constant'."
-            )
-        if self.gives_whole_demonstrations and self.num_prefix_generations == self.num_generations:
-            raise ValueError(
-                "`prefix_ratio_schedule='whole'` with `num_prefix_generations` equal to `num_generations` "
-                f"({self.num_generations}) samples nothing. Lower `num_prefix_generations`, or use TRL's `SFTTrainer`."
-            )
-        if self.gives_whole_demonstrations and self.prefix_exclude_answer:
-            raise ValueError(
-                "`prefix_ratio_schedule='whole'` gives demonstrations up to their end, answer included, so "
-                "`prefix_exclude_answer` cannot exclude it. Remove that setting, or set `prefix_ratio_schedule` "
-                "to 'cosine', 'linear', 'constant' or 'adaptive'."
-            )
-        if PREFIX_WEIGHTS.get(self.prefix_loss_type) is not None and (
-            self.loss_type in ("cispo", "vespo") or self.importance_sampling_level != "token"
-        ):
-            raise ValueError(
-                f"`prefix_loss_type='{self.prefix_loss_type}'` gives each prefix token its own weight, but "
-                f"`loss_type='{self.loss_type}'` with `importance_sampling_level='{self.importance_sampling_level}'` "
-                "multiplies it by another one. Set `prefix_loss_type='ppo'`, which leaves prefix tokens to the loss, "
-                "or a token-level loss, such as `loss_type='dr_grpo'` with "
-                "`importance_sampling_level='token'`."
-            )

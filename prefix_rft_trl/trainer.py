@@ -2,7 +2,7 @@
 
 A demonstration is read (`method.demonstrations`), assigned to a rollout and cut (`rollouts`, `method.prefixes`),
 continued by the policy (`sampling`), scored by the reward functions, given an advantage (`method.advantages`), and
-turned into a loss (`method.token_weights`). This file says when, those modules say how.
+turned into a loss (`loss`, `method.token_weights`). This file says when, those modules say how.
 """
 
 from typing import Any
@@ -14,14 +14,14 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import get_config_model_id
 
 from . import PAPER
-from .checks import check_arguments, warn_of_another_loss
+from .checks import check_arguments
 from .config import PrefixGRPOConfig
-from .method.advantages import on_policy_baseline_advantages, total_rewards
+from .loss.gated_groups import GatedGroups
+from .loss.weighted_prefixes import WeightedPrefixes
+from .method.advantages import total_rewards
 from .method.demonstrations import Message, demonstration_ids
-from .method.prefixes import NO_PREFIX, Assignment, Prefix, token_noise
-from .method.token_weights import prefix_token_mask
-from .metrics import TokenSums, completion_columns, ratio, rollout_metrics, rollout_rows
-from .passes.lean_passes import LeanPasses
+from .method.prefixes import NO_PREFIX, Assignment, Prefix
+from .metrics import completion_columns, rollout_metrics, rollout_rows
 from .rollouts import RolloutBatch, cut_prefix, plan_batch
 from .run.completions import CompletionsPrinter
 from .run.exact_resume import ExactResume
@@ -33,10 +33,9 @@ from .sampling.adapter_sync import keep_base_weights
 from .sampling.hybrid import sample_continuations
 from .sampling.server_key import key_sent_to_server
 from .sampling.vllm_server import fail_together
-from .utils.patching import replaced
 
 
-class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, LeanPasses):
+class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefixes, GatedGroups):
     """
     Trainer for Prefix-RFT (Huang et al., 2025, https://huggingface.co/papers/2507.01679).
 
@@ -78,7 +77,6 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, LeanPasses):
     _tag_names = ["trl", "grpo", "prefix-rft"]
     _name = "Prefix-RFT"
     _paper = PAPER
-    _has_weighted_prefixes = False
 
     def __init__(
         self,
@@ -92,36 +90,35 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, LeanPasses):
         if args is None:
             name = model if isinstance(model, str) else get_config_model_id(model.config)
             args = PrefixGRPOConfig(f"{name.split('/')[-1]}-Prefix-RFT")
-        self.num_prefix_generations = getattr(args, "num_prefix_generations", 0)
-        self.rollout_batch, self._token_sums = RolloutBatch.on_policy(0), TokenSums()
-        if not self.num_prefix_generations:
+        self.extends_grpo = getattr(args, "extends_grpo", False)
+        self.rollout_batch = RolloutBatch.on_policy(0)
+        if not self.extends_grpo:
             self._tag_names, self._name, self._paper = GRPOTrainer._tag_names, GRPOTrainer._name, GRPOTrainer._paper
         given = check_arguments(model, reward_funcs, args, train_dataset, *others, **named)
         with key_sent_to_server(args):
             super().__init__(*given.args, **given.kwargs)
         print_figures(self)
         keep_base_weights(self.vllm_generation if self.use_vllm else None)
-        if self.num_prefix_generations:
+        if self.extends_grpo:
             self.add_callback(SuccessHistory())
             if self.log_completions:
                 self.add_callback(CompletionsPrinter(self))
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        own = [self.args.demonstration_column, self.args.answer_column] if self.num_prefix_generations else []
+        own = [self.args.demonstration_column, self.args.answer_column] if self.extends_grpo else []
         self._signature_columns += [name for name in own if name and name not in self._signature_columns]
 
     # Group: which rollouts are hybrid, and from which demonstration
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        if not (self.num_prefix_generations and self.model.training):
+        if not (self.extends_grpo and self.model.training):
             self.rollout_batch = RolloutBatch.on_policy(len(inputs))
             return super()._generate_and_score_completions(inputs)
         self.rollout_batch = plan_batch(
             inputs, self.args, self._success_history, self.state, self.accelerator, previous=self.rollout_batch
         )
-        outputs = super()._generate_and_score_completions(inputs)
-        return outputs | self._prefix_tensors(outputs)
+        return super()._generate_and_score_completions(inputs)
 
     @property
     def _success_history(self) -> SuccessHistory:  # looked up, since a resume may replace it
@@ -131,7 +128,7 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, LeanPasses):
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], Any, dict[str, Any]]:
         prompt_ids, images, multimodal_fields = super()._tokenize_prompts(prompts)
-        rows = zip(prompts, prompt_ids, self.rollout_batch.assignments, strict=self.num_prefix_generations > 0)
+        rows = zip(prompts, prompt_ids, self.rollout_batch.assignments, strict=self.extends_grpo)
         self.rollout_batch.prefixes = [self._encode_prefix(*row) for row in rows]
         return prompt_ids, images, multimodal_fields
 
@@ -158,7 +155,7 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, LeanPasses):
         def sample(prompts: list[list[int]], generations: int):
             return generate(prompts, images, multimodal_fields, generations, has_tool_images)
 
-        if not self.num_prefix_generations:
+        if not self.extends_grpo:
             with fail_together(self.vllm_generation if self.use_vllm else None):
                 return sample(prompt_ids, num_generations)
         return sample_continuations(self, sample, prompt_ids, self.rollout_batch.prefix_ids, num_generations)
@@ -166,10 +163,10 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, LeanPasses):
     # Advantage: one for the prefix and one for the continuation, from the rewards of all processes
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list) -> torch.Tensor:
-        if self.num_prefix_generations:
+        if self.extends_grpo:
             self.rollout_batch.check_completions(completion_ids_list)
         rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        if self.num_prefix_generations:
+        if self.extends_grpo:
             batch, device = self.rollout_batch, self.accelerator.device
             batch.rewards = total_rewards(rewards_per_func, self.reward_weights.to(device))
             prefix_texts = self._tokenizer.batch_decode(batch.prefix_ids, skip_special_tokens=True)
@@ -183,78 +180,3 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, LeanPasses):
                 settings = self.num_generations, self.args.prefix_success_reward, self.accelerator
                 self._success_history.remember_rollouts(prompts, batch.prefix_ids, batch.rewards, *settings)
         return rewards_per_func
-
-    def _prefix_tensors(self, outputs: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """Tensors about prefixes that the loss reads, each of shape (rollouts, ...), in addition to TRL's."""
-        lengths = self.rollout_batch.prefix_lengths(self.accelerator.device)
-        prefix_mask = prefix_token_mask(lengths, outputs["completion_mask"])
-        prefix_advantages, advantages = self._advantages(outputs["advantages"], lengths)
-        tensors = {
-            "prefix_lengths": lengths,
-            "prefix_mask": prefix_mask,
-            "prefix_advantages": prefix_advantages,
-            "advantages": advantages,
-            "num_prefix_tokens": self.accelerator.gather(prefix_mask.sum()).sum(),
-        }
-        total_advantage = self.accelerator.reduce((prefix_advantages[:, None] * prefix_mask).sum(), reduction="sum")
-        self._append_metrics({"prefix/advantage": ratio(total_advantage.item(), tensors["num_prefix_tokens"].item())})
-        if self.args.prefix_selection == "random":
-            tensors["prefix_noise"] = token_noise(self.rollout_batch.assignments, lengths, prefix_mask.size(1))
-        if (correction := outputs.get("importance_sampling_ratio")) is not None:
-            # It corrects for the engine that sampled the continuation, so prefix tokens are neither scaled nor dropped
-            tensors["importance_sampling_ratio"] = torch.where(prefix_mask, 1.0, correction)
-        return tensors
-
-    def _advantages(self, group_advantages: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.args.prefix_advantage == "group":
-            return group_advantages, group_advantages
-        found = self.rollout_batch.rewards, self.accelerator.gather(lengths) > 0, self.num_generations
-        prefix_advantages, advantages = on_policy_baseline_advantages(self.args.prefix_advantage, *found)
-        # The log holds one generation batch: this replaces the group's advantages, which are not trained on
-        self._logs["advantages"].extend(advantages.tolist())
-        process = self.accelerator.process_index
-        return prefix_advantages.view(-1, len(lengths))[process], advantages.view(-1, len(lengths))[process]
-
-    def _trained_tokens(self, batch: dict[str, Any]) -> torch.Tensor:
-        trained = super()._trained_tokens(batch)
-        return self.args.prefix_token_rule.trained_tokens(batch, trained) if "prefix_mask" in batch else trained
-
-    # Clipping, ratio and loss: TRL's loss, with a weight for each prefix token. The weights need the entropies of the
-    # loss's forward pass, and TRL reads the advantages after that pass, so they are set in between.
-
-    def training_step(self, *args: Any, **named: Any) -> torch.Tensor:
-        loss = super().training_step(*args, **named)
-        if self.num_prefix_generations and self.accelerator.sync_gradients:
-            rollouts = self._train_batch_size * self.current_gradient_accumulation_steps
-            self._append_metrics(self._token_sums.take_metrics(self.accelerator, rollouts))
-            if not self._has_weighted_prefixes:
-                warn_of_another_loss(type(self).__name__)
-            self._has_weighted_prefixes = True  # one warning is enough
-        return loss
-
-    def _compute_loss(self, model, inputs: dict[str, Any]) -> torch.Tensor:
-        if "prefix_mask" not in inputs:
-            return super()._compute_loss(model, inputs)
-        inputs, forward = inputs | {"prefix_loss": 0.0}, self._get_per_token_logps_and_entropies
-
-        def forward_and_weight(*args, **kwargs):
-            logps, entropies, aux_loss = forward(*args, **kwargs)
-            return *self._apply_prefix_weights(inputs, logps, entropies), aux_loss
-
-        with replaced(self, "_get_per_token_logps_and_entropies", forward_and_weight):
-            return super()._compute_loss(model, inputs) + inputs["prefix_loss"]
-
-    def _apply_prefix_weights(
-        self, inputs: dict[str, Any], logps: torch.Tensor, entropies: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        self._has_weighted_prefixes = True
-        rule, prefix_mask, detached = self.args.prefix_token_rule, inputs["prefix_mask"], entropies.detach()
-        selected = rule.select(inputs.get("prefix_noise", detached), prefix_mask, self.get_high_entropy_mask)
-        sampled = inputs["completion_mask"].bool() & ~prefix_mask
-        self._token_sums.add(prefix_mask, selected, sampled, detached)
-        # `num_prefix_tokens` spans the generation batch of all processes: scale it to what one loss averages over
-        window = self.current_gradient_accumulation_steps / self.args.steps_per_generation
-        fraction = window / self.accelerator.num_processes
-        logps, entropies, updates = rule.apply(inputs, logps, entropies, selected, fraction)
-        inputs |= updates
-        return logps, entropies

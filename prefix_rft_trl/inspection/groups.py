@@ -12,7 +12,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from prefix_rft_trl.method.schedules import MAX_SLICES
-from prefix_rft_trl.method.token_weights import CROSS_ENTROPY, prefix_token_mask
+from prefix_rft_trl.method.token_weights import prefix_token_mask
 from prefix_rft_trl.rollouts import scheduled_bounds
 from prefix_rft_trl.utils.shared_start import shared_start
 
@@ -190,7 +190,8 @@ def _hybrid_record(
     if length < len(rollout.demonstration_ids):
         demonstration_scores = _score(trainer, rollout.prompt_ids, rollout.demonstration_ids)
         rest = _tokens(trainer, rollout.prompt_ids, rollout.demonstration_ids, demonstration_scores)[length:]
-    advantage = None if trainer.args.prefix_loss_type == CROSS_ENTROPY else rollout.prefix_advantage
+    takes_advantage = trainer.args.prefix_token_rule.law.takes_advantage
+    advantage = rollout.prefix_advantage if takes_advantage else None
     return HybridRollout(tokens[:length], tokens[length:], rest, rollout.reward, advantage, rollout.advantage)
 
 
@@ -230,10 +231,10 @@ def _settings(trainer: "PrefixGRPOTrainer") -> tuple[tuple[str, str], ...]:
         ("share of the demonstration", _prefix_share(trainer)),
         (
             "tokens kept",
-            f"{args.prefix_selection}, quantile {args.prefix_top_entropy_quantile:g} of all that are shown",
+            f"{args.prefix_selection}, quantile {args.prefix_token_rule.quantile:g} of all that are shown",
         ),
         ("weight, advantage", f"{args.prefix_loss_type}, {args.prefix_advantage}"),
-        ("rollouts", f"{trainer.num_prefix_generations} hybrid of {trainer.num_generations}"),
+        ("rollouts", f"{trainer.args.num_prefix_generations} hybrid of {trainer.num_generations}"),
         ("temperature", f"{trainer.temperature:g}"),
         ("seed", str(args.seed)),
     )

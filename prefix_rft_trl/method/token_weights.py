@@ -1,21 +1,23 @@
-"""Weights beta on prefix tokens: which of them are trained, and with what weight.
+"""Weights beta on the tokens of demonstrations, so that a policy-gradient loss of TRL trains them.
 
 Every update is a weighted sum of score functions. On sampled tokens the weight is that of the loss type. On prefix
-tokens it is
+tokens it is a product of small tables, over a denominator D:
 
-    beta_t = selected_t * weight(advantage, ratio_t, probability_t)
+    beta_t = c(step) * gate(group) * selected_t * w(A, r_t, pi_t) / D
 
-where `selected` is the entropy clipping (`SELECTIONS`) and `weight` a function in `PREFIX_WEIGHTS`. A cross-entropy
-with a constant coefficient (UFT, and reinforcement learning with an SFT loss) is a separate term of the loss.
+with c from `coefficients`, the gate from `gates` (a closed one has taken the token out of the prefix mask), `selected`
+from `selections`, w from `token_laws`, A from `advantages`, and D from `normalizations`. The methods that join
+demonstrations and reward differ in the entries that they take.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
-
-HighEntropyMask = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
+from .coefficients import Coefficient
+from .selections import SELECTIONS, HighEntropyMask
+from .token_laws import TokenFacts, TokenLaw
 
 
 def prefix_token_mask(prefix_lengths: torch.Tensor, completion_mask: torch.Tensor) -> torch.Tensor:
@@ -32,141 +34,32 @@ def prefix_token_mask(prefix_lengths: torch.Tensor, completion_mask: torch.Tenso
     return (positions < prefix_lengths.unsqueeze(1)) & completion_mask.bool()
 
 
-def top_entropy(
-    entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
-) -> torch.Tensor:
-    """The paper's entropy clipping: one threshold for all prefix tokens of a forward batch, over all processes."""
-    return high_entropy_mask(entropies.float(), prefix_mask, 1 - quantile)  # TRL's threshold is in float32
-
-
-def top_entropy_per_rollout(
-    entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
-) -> torch.Tensor:
-    """One threshold per hybrid rollout, so that the selection does not depend on the micro-batches."""
-    prefix_entropies = entropies.float().masked_fill(~prefix_mask, torch.nan)
-    thresholds = torch.nanquantile(prefix_entropies, 1 - quantile, dim=1, keepdim=True)
-    return (prefix_entropies >= thresholds) & prefix_mask
-
-
-def bottom_entropy(
-    entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
-) -> torch.Tensor:
-    """The tokens with the lowest entropy (the paper's ablation)."""
-    return high_entropy_mask(-entropies.float(), prefix_mask, 1 - quantile)
-
-
-def no_token(
-    entropies: torch.Tensor, prefix_mask: torch.Tensor, quantile: float, high_entropy_mask: HighEntropyMask
-) -> torch.Tensor:
-    """None: prefixes are context only (the paper's ablation)."""
-    return torch.zeros_like(prefix_mask)
-
-
-Selection = Callable[[torch.Tensor, torch.Tensor, float, HighEntropyMask], torch.Tensor]
-SELECTIONS: dict[str, Selection] = {
-    "top_entropy": top_entropy,
-    "top_entropy_per_rollout": top_entropy_per_rollout,
-    "bottom_entropy": bottom_entropy,
-    "random": top_entropy,  # of noise that is passed in place of the entropies
-    "none": no_token,
-}
-
-
-def unclipped_ppo(
-    advantages: torch.Tensor, ratios: torch.Tensor, probabilities: torch.Tensor, gamma: float
-) -> torch.Tensor:
-    """A * r: the policy gradient of the surrogate without its clip."""
-    return advantages * ratios
-
-
-def shaped(advantages: torch.Tensor, ratios: torch.Tensor, probabilities: torch.Tensor, gamma: float) -> torch.Tensor:
-    """A * pi * gamma / (pi + gamma)^2: the gradient of A * pi / (pi + gamma), the shaped ratio of LUFFY.
-
-    The policy that wrote the demonstration is taken to be certain of each of its tokens, so the ratio is pi itself.
-    The weight is largest where pi = gamma.
-    """
-    return advantages * probabilities * gamma / (probabilities + gamma) ** 2
-
-
-Weight = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
-# None leaves prefix tokens to the loss type, which treats them like sampled ones (paper, Eq. 3).
-PREFIX_WEIGHTS: dict[str, Weight | None] = {"ppo": None, "ppo_unclipped": unclipped_ppo, "shaped": shaped}
-CROSS_ENTROPY = "cross_entropy"
-PREFIX_LOSSES = (*PREFIX_WEIGHTS, CROSS_ENTROPY)
-
-
-def cross_entropy(logps: torch.Tensor, selected: torch.Tensor, normalizer: torch.Tensor | float) -> torch.Tensor:
-    """- sum of log pi over the selected prefix tokens, divided by the normalizer.
-
-    Args:
-        logps (`torch.Tensor`): shape (batch, tokens), of the policy that is trained.
-        selected (`torch.Tensor`): boolean, same shape.
-        normalizer (`torch.Tensor` or `float`): number of prefix tokens that the mean is over.
-
-    Returns:
-        `torch.Tensor`: a scalar, in nats a token.
-    """
-    return -(logps * selected).sum() / normalizer
-
-
-def apply_prefix_weights(
-    prefix_loss_type: str,
-    logps: torch.Tensor,
-    old_logps: torch.Tensor | None,
-    advantages: torch.Tensor,
-    prefix_advantages: torch.Tensor,
-    prefix_mask: torch.Tensor,
-    selected: torch.Tensor,
-    gamma: float,
-) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-    """Makes a policy-gradient loss give each prefix token the weight beta, and leaves all other tokens alone.
-
-    A loss whose gradient is `A * r * grad log pi` inside its clip range gives a token the weight beta when its
-    advantage is beta and its ratio 1, hence the old log-probabilities that are returned. Tokens that are not selected
-    carry no gradient in any term of the loss; they stay in the context and in the normalizer.
-
-    Args:
-        prefix_loss_type (`str`): name in `PREFIX_LOSSES`. `"cross_entropy"` is not part of this loss: select nothing.
-        logps (`torch.Tensor`): shape (batch, tokens), of the policy that is trained.
-        old_logps (`torch.Tensor` or `None`): same shape, of the policy at sampling time; `None` if unchanged.
-        advantages (`torch.Tensor`): shape (batch,), of sampled tokens.
-        prefix_advantages (`torch.Tensor`): shape (batch,), of prefix tokens.
-        prefix_mask (`torch.Tensor`): boolean, shape (batch, tokens).
-        selected (`torch.Tensor`): boolean, same shape, the prefix tokens that are trained.
-        gamma (`float`): probability at which the shaped weight is largest.
-
-    Returns:
-        `tuple`: log-probabilities, old log-probabilities (or `None`) and advantages, each (batch, tokens).
-    """
-    detached = logps.detach()
-    beta = prefix_advantages.unsqueeze(1).expand_as(detached)
-    weight = PREFIX_WEIGHTS.get(prefix_loss_type)
-    if weight is not None:
-        ratios = torch.ones_like(detached) if old_logps is None else torch.exp(detached - old_logps)
-        beta = weight(beta, ratios, detached.exp(), gamma)
-        if old_logps is not None:
-            old_logps = torch.where(prefix_mask, detached, old_logps)
-    token_advantages = torch.where(prefix_mask, beta * selected, advantages.unsqueeze(1))
-    return torch.where(prefix_mask & ~selected, detached, logps), old_logps, token_advantages
-
-
 @dataclass(frozen=True)
 class PrefixTokenRule:
-    """Entropy clipping and weight of prefix tokens, applied to one forward batch.
+    """Selection and weight of prefix tokens, applied to one forward batch.
 
     Attributes:
+        law (`TokenLaw`): w.
         selection (`str`): name in `SELECTIONS`.
         quantile (`float`): fraction of prefix tokens that is selected.
-        loss_type (`str`): name in `PREFIX_LOSSES`.
-        coef (`float`): coefficient of `"cross_entropy"`.
-        gamma (`float`): probability at which the weight of `"shaped"` is largest.
+        gamma (`float`): constant of `"shaped"` and `"trust_region"`.
+        normalization (`str`): name in `NORMALIZATIONS`. With `"loss"` prefix tokens are part of the policy-gradient
+            loss, otherwise of a term of their own.
+        coefficient (`Coefficient`): c.
+        is_convex (`bool`): whether sampled tokens have the coefficient 1 - c.
     """
 
+    law: TokenLaw
     selection: str
     quantile: float
-    loss_type: str
-    coef: float
     gamma: float
+    normalization: str
+    coefficient: Coefficient
+    is_convex: bool = False
+
+    @property
+    def is_in_policy_loss(self) -> bool:
+        return self.normalization == "loss"
 
     def select(
         self, scores: torch.Tensor, prefix_mask: torch.Tensor, high_entropy_mask: HighEntropyMask
@@ -190,10 +83,10 @@ class PrefixTokenRule:
             batch (`Mapping`): with `prefix_mask` and `prefix_advantages`.
             trained (`torch.Tensor`): boolean, shape (batch, tokens), those that the policy loss alone trains.
         """
-        is_trained = batch["prefix_advantages"] != 0
-        if self.loss_type == CROSS_ENTROPY:
-            is_trained = torch.full_like(is_trained, self.coef != 0)
-        return torch.where(batch["prefix_mask"], is_trained[:, None] & (self.selection != "none"), trained)
+        has_weight = batch["prefix_advantages"] != 0
+        if not self.law.takes_advantage:
+            has_weight = torch.ones_like(has_weight)
+        return torch.where(batch["prefix_mask"], has_weight[:, None] & (self.selection != "none"), trained)
 
     def apply(
         self,
@@ -201,41 +94,62 @@ class PrefixTokenRule:
         logps: torch.Tensor,
         entropies: torch.Tensor,
         selected: torch.Tensor,
+        coefficient: float,
         fraction: float,
     ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor | None]]:
         """Prepares a batch for TRL's loss, so that its gradient has the weight beta on prefix tokens.
 
+        A loss whose gradient is `A * r * grad log pi` inside its clip range gives a token the weight beta when its
+        advantage is beta and its ratio 1, hence the old log-probabilities that are returned. Tokens that are not
+        selected carry no gradient in any term of the loss; they stay in the context and in the normalizer.
+
         Args:
-            batch (`Mapping`): with `prefix_mask`, `prefix_advantages`, `advantages`, `num_prefix_tokens` and, if the
-                policy has changed since sampling, `old_per_token_logps`.
+            batch (`Mapping`): with `prefix_mask`, `prefix_advantages`, `prefix_shares`, `advantages` and, if the
+                policy has changed since sampling, `old_per_token_logps`; with `demonstration_logps`, shape (batch,
+                tokens), if the author of a demonstration was not certain of each token.
             logps, entropies (`torch.Tensor`): shape (batch, tokens), of the policy that is trained.
             selected (`torch.Tensor`): boolean, same shape, from [`select`].
-            fraction (`float`): part of the generation batch that one loss averages over.
+            coefficient (`float`): c of this step.
+            fraction (`float`): part of the generation batch, to which `prefix_shares` add up, that one loss covers.
 
         Returns:
             `tuple`: log-probabilities and entropies for the loss, and entries to update the batch with, `prefix_loss`,
             a separate loss term, among them.
         """
+        prefix_mask, old_logps = batch["prefix_mask"], batch.get("old_per_token_logps")
+        detached, beta = logps.detach(), coefficient * self.weights(batch, logps)
         prefix_loss = torch.zeros((), device=logps.device)
-        if self.loss_type == CROSS_ENTROPY:
-            normalizer = batch["num_prefix_tokens"].clamp(min=1) * fraction
-            prefix_loss = self.coef * cross_entropy(logps, selected, normalizer)
+        if not self.is_in_policy_loss:
+            shares = batch["prefix_shares"].unsqueeze(1)
+            prefix_loss = -(logps * torch.where(selected & prefix_mask, beta * shares, 0.0)).sum() / fraction
             selected = torch.zeros_like(selected)  # in the policy-gradient loss the prefix is context
-        prefix_mask = batch["prefix_mask"]
-        logps, old_logps, advantages = apply_prefix_weights(
-            self.loss_type,
-            logps,
-            batch.get("old_per_token_logps"),
-            batch["advantages"],
-            batch["prefix_advantages"],
-            prefix_mask,
-            selected,
-            self.gamma,
-        )
+        if old_logps is not None and not self.law.keeps_ratio:
+            old_logps = torch.where(prefix_mask, detached, old_logps)
+        of_sampled = batch["advantages"].unsqueeze(1)
+        if self.is_convex:
+            of_sampled = of_sampled * (1 - coefficient)
         # TRL's entropy bonus then trains the same tokens as the rest of the loss
-        entropies = torch.where(prefix_mask & ~selected, entropies.detach(), entropies)
+        is_context = prefix_mask & ~selected
         return (
-            logps,
-            entropies,
-            {"old_per_token_logps": old_logps, "advantages": advantages, "prefix_loss": prefix_loss},
+            torch.where(is_context, detached, logps),
+            torch.where(is_context, entropies.detach(), entropies),
+            {
+                "old_per_token_logps": old_logps,
+                "advantages": torch.where(prefix_mask, torch.where(selected, beta, 0.0), of_sampled),
+                "prefix_loss": prefix_loss,
+            },
+        )
+
+    def weights(self, batch: Mapping[str, torch.Tensor], logps: torch.Tensor) -> torch.Tensor:
+        """The weight w of each token as if it were a demonstration's, shape (batch, tokens), without a gradient."""
+        logps, old_logps = logps.detach(), batch.get("old_per_token_logps")
+        authors = batch.get("demonstration_logps")
+        return self.law.weight(
+            TokenFacts(
+                advantages=batch["prefix_advantages"].unsqueeze(1).expand_as(logps),
+                ratios=torch.ones_like(logps) if old_logps is None else torch.exp(logps - old_logps),
+                probabilities=logps.exp(),
+                author_ratios=logps.exp() if authors is None else torch.exp(logps - authors),
+                gamma=self.gamma,
+            )
         )

@@ -72,7 +72,7 @@ class ExactResume(RunningTotals):
         place = torch.load(file, weights_only=True, map_location=self.accelerator.device.type) if file.exists() else {}
         if all(gather_object([place.get("layout") == self._layout])):
             self._step, batch = place["micro_step"], place["generation_batch"]
-            self._buffered_inputs = None if batch is None else [_with_prefix_mask(inputs) for inputs in batch]
+            self._buffered_inputs = None if batch is None else [_with_entries_of_today(inputs) for inputs in batch]
             self._metrics["train"].update(place.get("metrics", {}))  # of 0.6.0
             return
         self._step, self._buffered_inputs = self.state.global_step * self.args.gradient_accumulation_steps, None
@@ -90,11 +90,13 @@ def replay_shuffles(sampler: Any, epochs: int) -> None:
             torch.randperm(sampler.num_samples, generator=sampler.generator)
 
 
-def _with_prefix_mask(inputs: dict[str, Any]) -> dict[str, Any]:
-    """The mask that a checkpoint of 0.6.0 lacks, from the prefix lengths that it has."""
-    if "prefix_lengths" not in inputs or "prefix_mask" in inputs:
+def _with_entries_of_today(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The entries about prefixes that a checkpoint of 0.6.0 to 0.11.0 lacks, from those that it has."""
+    if "prefix_lengths" not in inputs or "prefix_shares" in inputs:
         return inputs
-    return {**inputs, "prefix_mask": prefix_token_mask(inputs["prefix_lengths"], inputs["completion_mask"])}
+    shares = (1.0 / inputs["num_prefix_tokens"].clamp(min=1)).expand(len(inputs["prefix_lengths"]))
+    mask = prefix_token_mask(inputs["prefix_lengths"], inputs["completion_mask"])
+    return {"prefix_mask": mask, **inputs, "prefix_shares": shares}
 
 
 def _place_file(checkpoint: Path, process: int) -> Path:

@@ -32,14 +32,16 @@ RANGES = {
             measure_steps learning_rate warmup_steps weight_decay adam_epsilon dataloader_num_workers eval_delay
             eval_steps neftune_noise_alpha router_aux_loss_coef top_k beta epsilon epsilon_high entropy_coef_delta
             entropy_target num_completions_to_print max_grad_norm vllm_importance_sampling_clip_min
-            vespo_k_pos vespo_lambda_pos vespo_k_neg vespo_lambda_neg""",
+            vespo_k_pos vespo_lambda_pos vespo_k_neg vespo_lambda_neg prefix_loss_coef_end
+            prefix_loss_coef_warmup_steps per_device_demonstration_batch_size""",
         "at least 1": """
             per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps ddp_timeout
             save_total_limit dataloader_prefetch_factor ddp_bucket_cap_mb eval_accumulation_steps
             torch_empty_cache_steps pad_to_multiple_of num_generations_eval max_completion_length
             generation_batch_size steps_per_generation vllm_tensor_parallel_size vllm_max_model_length num_iterations
             ref_model_sync_steps max_tool_calling_iterations max_length dataset_num_proc lora_r lora_alpha
-            prefix_ratio_decay_steps measure_rows measure_max_new_tokens max_new_tokens
+            prefix_ratio_decay_steps prefix_loss_coef_decay_steps prefix_gradient_norm_steps prefix_stage_max_rollouts
+            own_successes_max_problems own_successes_per_problem measure_rows measure_max_new_tokens max_new_tokens
             eval_num_samples eval_num_problems""",
         "at least 2": "num_generations",
         "above 0": """
@@ -48,8 +50,8 @@ RANGES = {
             vllm_importance_sampling_clip_max vllm_importance_sampling_cap""",
         "from 0 to 1": """
             min_p ref_model_mixup_alpha top_entropy_quantile prefix_ratio_low prefix_ratio_high
-            prefix_top_entropy_quantile lab_corrupted_share lab_demonstrated_share""",
-        "above 0 and at most 1": "top_p vllm_gpu_memory_utilization",
+            prefix_top_entropy_quantile prefix_gate own_successes_start lab_corrupted_share lab_demonstrated_share""",
+        "above 0 and at most 1": "top_p vllm_gpu_memory_utilization prefix_prompt_share",
         "at least 0 and below 1": "adam_beta1 adam_beta2 label_smoothing_factor lora_dropout test_share",
         "-1, or at least 1": "max_steps",
         "from 0 to 4294967295": "seed data_seed test_seed",

@@ -17,7 +17,7 @@ import sharding
 import torch
 
 from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, lab
-from prefix_rft_trl.method import token_weights as imitation
+from prefix_rft_trl.method import selections as imitation
 
 
 END = 1  # token id of the lab's end of sequence

@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from prefix_rft_trl.method.token_weights import (
-    PREFIX_LOSSES,
-    PrefixTokenRule,
-    apply_prefix_weights,
-    prefix_token_mask,
-    top_entropy_per_rollout,
-)
+from prefix_rft_trl.method.coefficients import Coefficient
+from prefix_rft_trl.method.selections import top_entropy_per_rollout
+from prefix_rft_trl.method.token_laws import TOKEN_LAWS
+from prefix_rft_trl.method.token_weights import PrefixTokenRule, prefix_token_mask
+
+
+def rule_of(name, **settings):
+    law = TOKEN_LAWS[name]
+    return PrefixTokenRule(
+        law, "top_entropy", 0.2, 0.1, settings.pop("normalization", law.normalization), Coefficient(1.0), **settings
+    )
 
 
 def test_prefix_mask_covers_the_first_tokens_and_no_padding():
@@ -37,18 +41,22 @@ def test_dropped_prefix_tokens_do_not_move_a_sequence_ratio():
     signs = torch.tensor([1.0, -1.0], dtype=torch.float64)
     dropped, prefix = torch.arange(15) < 5, torch.arange(15) < 10
     # Beyond the prefix a selection means nothing, so whatever it says there must change nothing
-    weighed, old_logps, advantages = apply_prefix_weights(
-        "ppo", logps, logps.detach() - log_ratios, 0.7 * signs, 1.3 * signs, prefix, ~dropped, gamma=0.1
-    )
-    ratios = torch.exp((weighed - old_logps).mean(dim=1, keepdim=True))
-    found = torch.autograd.grad(-(ratios * advantages).sum(), logps)[0]
+    batch = {
+        "prefix_mask": prefix.expand(2, -1),
+        "prefix_advantages": 1.3 * signs,
+        "advantages": 0.7 * signs,
+        "old_per_token_logps": logps.detach() - log_ratios,
+    }
+    weighed, _, updates = rule_of("ppo").apply(batch, logps, logps.detach(), ~dropped.expand(2, -1), 1.0, 1.0)
+    ratios = torch.exp((weighed - updates["old_per_token_logps"]).mean(dim=1, keepdim=True))
+    found = torch.autograd.grad(-(ratios * updates["advantages"]).sum(), logps)[0]
     step = math.exp(log_ratios.mean()) * (5 * 1.3 + 5 * 0.7) / 15
     torch.testing.assert_close(found, -step * signs.unsqueeze(1) * ~dropped)
 
 
-@pytest.mark.parametrize("loss_type", PREFIX_LOSSES)
-def test_trained_tokens_stay_on_their_device(loss_type):
-    rule = PrefixTokenRule("top_entropy", 0.2, loss_type, 0.001, 0.1)
+@pytest.mark.parametrize("name", TOKEN_LAWS)
+def test_trained_tokens_stay_on_their_device(name):
+    rule = rule_of(name)
     tokens = torch.ones(2, 3, dtype=torch.bool, device="meta")
     batch = {"prefix_mask": tokens, "prefix_advantages": torch.ones(2, device="meta")}
     assert rule.trained_tokens(batch, tokens).device.type == "meta"

@@ -224,7 +224,7 @@ def assert_loss_is_trls() -> Callable[[GRPOTrainer], None]:
     def select(args: Any, inputs: dict[str, Any], entropies: torch.Tensor, prefix: torch.Tensor) -> torch.Tensor:
         scores = inputs["prefix_noise"] if args.prefix_selection == "random" else entropies.detach().float()
         scores = -scores if args.prefix_selection == "bottom_entropy" else scores
-        share, selected = 1 - args.prefix_top_entropy_quantile, torch.zeros_like(prefix)
+        share, selected = 1 - args.prefix_token_rule.quantile, torch.zeros_like(prefix)
         if args.prefix_selection == "top_entropy_per_rollout":
             for row in range(len(prefix)):
                 if prefix[row].any():

@@ -33,7 +33,7 @@ def test_defaults_are_those_of_the_papers(make_config):
         "prefix_ratio_decay_steps": None,
         "prefix_advantage": "group",
         "prefix_selection": "top_entropy",
-        "prefix_top_entropy_quantile": 0.2,
+        "prefix_top_entropy_quantile": None,
         "prefix_loss_type": "ppo",
         "prefix_shared_in_group": False,
         "prefix_prompts": "all",
@@ -50,9 +50,11 @@ def test_defaults_are_those_of_the_papers(make_config):
         "answer_column": "solution",
         "prefix_exclude_answer": False,
         "prefix_shaping_gamma": 0.1,  # of LUFFY
-        "prefix_loss_coef": 0.001,  # of UFT
+        "prefix_loss_coef": None,
     }
     assert {name: getattr(config, name) for name in expected} == expected
+    assert config.prefix_token_rule.quantile == 0.2
+    assert config.prefix_token_rule.coefficient.peak == 1.0
 
 
 def test_only_the_documented_defaults_depart_from_trls():

@@ -26,7 +26,8 @@ from trl.kernels import chunked_logprob
 from trl.trainer import utils
 
 from prefix_rft_trl import PrefixGRPOConfig, PrefixGRPOTrainer, lab
-from prefix_rft_trl.method.token_weights import PREFIX_LOSSES, SELECTIONS
+from prefix_rft_trl.method.selections import SELECTIONS
+from prefix_rft_trl.method.token_laws import TOKEN_LAWS
 from prefix_rft_trl.utils.loss_kernels import INTERPRETER
 
 
@@ -118,7 +119,10 @@ def largest_tensor(folder: Path, all_logits: bool = False, **settings: Any) -> t
 @pytest.mark.parametrize(
     "settings",
     [
-        *({"prefix_loss_type": name} for name in PREFIX_LOSSES),
+        *(
+            {"prefix_loss_type": name, "prefix_loss_coef": 0.1, "prefix_top_entropy_quantile": 0.2}
+            for name in TOKEN_LAWS
+        ),
         *({"prefix_selection": name} for name in SELECTIONS),
         {"beta": 0.1, "entropy_coef": 0.1, "top_entropy_quantile": 0.5},
         {"bf16": True, "prefix_loss_type": "shaped"},

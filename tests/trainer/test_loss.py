@@ -78,7 +78,7 @@ def expected_loss(args, logps, entropies, inputs):
     ranked = inputs["prefix_noise"] if args.prefix_selection == "random" else entropies
     selected = set()
     if args.prefix_selection != "none":
-        selected = selected_tokens(args.prefix_selection, args.prefix_top_entropy_quantile, ranked, lengths)
+        selected = selected_tokens(args.prefix_selection, args.prefix_token_rule.quantile, ranked, lengths)
     old_logps, ref_logps = inputs.get("old_per_token_logps"), inputs.get("ref_per_token_logps")
     policy, kl, bonus = torch.zeros(()), torch.zeros(()), torch.zeros(())
     for row, position in inputs["completion_mask"].nonzero().tolist():

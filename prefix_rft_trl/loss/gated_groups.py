@@ -1,0 +1,49 @@
+"""Groups whose demonstration is trained or not by what they have sampled in this step."""
+
+from typing import Any
+
+import torch
+from trl import GRPOTrainer
+
+from prefix_rft_trl.config import PrefixGRPOConfig
+from prefix_rft_trl.method.advantages import total_rewards
+from prefix_rft_trl.method.gates import rollouts_that_leave
+from prefix_rft_trl.rollouts import RolloutBatch
+from prefix_rft_trl.run.success_history import success_rates
+
+
+class GatedGroups(GRPOTrainer):
+    """Mixin for a [`~trl.GRPOTrainer`] with the settings `prefix_gate` and `prefix_gate_drops_rollouts`.
+
+    A rollout that leaves is masked in the loss, not in attention. A hybrid one has no reward any more, as one that no
+    function could score, so it is not in the mean of its group.
+    """
+
+    args: PrefixGRPOConfig
+    rollout_batch: RolloutBatch
+    _leaves: torch.Tensor | None = None  # rollouts of this process
+
+    def _calculate_rewards(self, *args: Any) -> torch.Tensor:
+        rewards = super()._calculate_rewards(*args)
+        self._leaves = None
+        gate = getattr(self.args, "prefix_gate", None)
+        if gate is None or not self.model.training:
+            return rewards
+        hybrid = self.accelerator.gather(self.rollout_batch.prefix_lengths(rewards.device)) > 0
+        totals = total_rewards(rewards, self.reward_weights.to(rewards.device))
+        rates = success_rates(totals, hybrid, self.num_generations, self.args.prefix_success_reward)
+        demonstrations, sampled = rollouts_that_leave(rates, hybrid, gate, self.args.prefix_gate_drops_rollouts)
+        self._metrics["train"]["prefix/gate_open"].append(1 - (demonstrations.sum() / hybrid.sum()).item())
+        self._leaves = (demonstrations | sampled).view(self.accelerator.num_processes, -1)[
+            self.accelerator.process_index
+        ]
+        return rewards.masked_fill(demonstrations.unsqueeze(1), torch.nan)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        outputs = super()._generate_and_score_completions(inputs)
+        if self._leaves is None or not self.model.training:
+            return outputs
+        tool_mask = outputs.get("tool_mask", torch.ones_like(outputs["completion_mask"]))
+        tool_mask = tool_mask.masked_fill(self._leaves.unsqueeze(1), 0)
+        tokens = (outputs["completion_mask"] * tool_mask).sum()
+        return outputs | {"tool_mask": tool_mask, "num_items_in_batch": self.accelerator.gather(tokens).sum()}
