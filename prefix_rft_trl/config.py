@@ -112,9 +112,9 @@ class PrefixGRPOConfig(GRPOConfig):
             Rollouts of a group in each stage. Defaults to the whole group, and to 1 with
             `prefix_stage_replaces="rollout"`; with `"none"` it has no default.
         prefix_stage_replaces (`str`, *optional*, defaults to `"group"`):
-            What the rollouts of a stage replace: the whole group (`"group"`; GHPO, BREAD), the first rollout, by the
-            first of them that is a success (`"rollout"`; Scaf-GRPO), or nothing (`"none"`; TRAPO): then they are some
-            of the `num_generations`, sampled after the others, without a prefix above the threshold.
+            What the rollouts of a stage replace: with `"group"` the whole group (GHPO, BREAD); with `"rollout"` the
+            first of the group, by the first of them that is a success (Scaf-GRPO); with `"none"` nothing (TRAPO): they
+            are some of the `num_generations`, sampled after the others, without a prefix above the threshold.
         prefix_stage_groups (`str`, *optional*, defaults to `"failed"`):
             Groups that take part in a stage: those at or below its threshold (`"failed"`), or those with one reward
             (`"equal"`; DAPO's dynamic sampling).
