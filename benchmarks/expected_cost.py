@@ -43,18 +43,12 @@ def estimate(settings: dict[str, Any], gpu: Device, gpus: int, demonstrations: i
         passes = settings["num_train_epochs"]
         length = f"{passes} {'pass' if passes == 1 else 'passes'} over {demonstrations:,} demonstrations"
     used = memory(work, model, gpu) / GB
+    without_stages = " without its stages" if settings.get("prefix_stage_ratios") else ""  # they depend on the rewards
     return [
-        f"{used:.0f} of {gpu.memory / GB:.0f} GB a GPU, {of_step:.3g} s a step{left_out(settings)}, "
+        f"{used:.0f} of {gpu.memory / GB:.0f} GB a GPU, {of_step:.3g} s a step{without_stages}, "
         f"{of_step * steps / 3600:.2g} hours for {length}",
         work.assumptions,
     ]
-
-
-def left_out(settings: dict[str, Any]) -> str:
-    """What a step does besides, and the estimate leaves out."""
-    if settings.get("prefix_stage_ratios"):
-        return " without its stages"
-    return " without further demonstrations" if settings.get("per_device_demonstration_batch_size") else ""
 
 
 def trainings(recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
