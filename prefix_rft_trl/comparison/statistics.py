@@ -188,7 +188,8 @@ def _stage_budget(settings: dict[str, Any]) -> Budget | None:
     rollouts = rows // settings.get("num_iterations", 1)
     prompts = rollouts // settings.get("num_generations", 8)
     is_complete = settings.get("prefix_ratio_schedule") == "whole"
-    complete = prompts * settings.get("num_prefix_generations", 1) if is_complete else 0
+    guided = round(prompts * settings.get("prefix_prompt_share", 1.0)) if is_complete else 0
+    complete = guided * settings.get("num_prefix_generations", 1)
     further = passes * settings.get("per_device_demonstration_batch_size", 0)
     return Budget(prompts, rollouts - complete, complete + further)
 

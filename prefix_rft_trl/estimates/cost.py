@@ -26,7 +26,6 @@ SHARE_OF_BANDWIDTH = 0.5  # that decoding reaches, assumed
 OVERHEAD_OF_STEP = 0.004  # seconds of vLLM's decoding step beside reading memory, assumed
 OVERHEAD_OF_LAYER = 0.0008  # and of `generate`, which starts each operation from Python, assumed
 LOGITS_TILE = (4096, 32768)  # tokens and vocabulary, of TRL's fused LM head, in three copies
-WITHOUT_ADVANTAGE = ("cross_entropy", "dft", "chord_phi", "trust_region")  # laws that train a prefix whatever its reward
 WEIGHT_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 
 
@@ -170,7 +169,7 @@ def _left_out(settings: Mapping[str, Any]) -> float:
     skips = settings.get("skip_zero_weight_rollouts", True)
     if not skips or settings.get("beta") or not _has_policy_loss_alone(settings):
         return 0.0
-    needs_prefixes = settings.get("prefix_loss_type") in WITHOUT_ADVANTAGE
+    needs_prefixes = settings.get("prefix_loss_type") == "cross_entropy"
     needs_prefixes = needs_prefixes or settings.get("prefix_advantage", "group").startswith("dr_grpo")
     hybrids = settings.get("num_prefix_generations", 1) if needs_prefixes else 0
     return 1 - hybrids / settings.get("num_generations", 8)
