@@ -16,7 +16,8 @@ from prefix_rft_trl.utils.recipe_files import FOLDER
 DOCS = Path(__file__).parents[1]
 TABLE = Path(__file__).with_name("methods.yaml")
 TEMPLATE = Path(__file__).with_name("methods_template.md")
-COLUMNS = {"a": "a", "w": "w", "select": "select", "gate": "gate", "c": "c", "D": "D", "rows": "rows", "alpha": "α"}
+ALPHA, BETA = "\u03b1", "\u03b2"
+COLUMNS = {"a": "a", "w": "w", "select": "select", "gate": "gate", "c": "c", "D": "D", "rows": "rows", "alpha": ALPHA}
 DIVISORS = {
     "tokens": "the demonstration tokens of the step",
     "prompts": "the tokens of each demonstration, then the prompts of the step",
@@ -74,10 +75,10 @@ def sources(method: Method) -> list[str]:
 
 def equation(method: Method) -> str:
     """Both weights, and what those of the demonstration are divided by."""
-    given = [("sampled tokens", "α", method.get("alpha")), ("tokens of y*", "β", method.get("beta"))]
+    given = [("sampled tokens", ALPHA, method.get("alpha")), ("tokens of y*", BETA, method.get("beta"))]
     lines = [f"{tokens:15} {symbol} = {weight}" for tokens, symbol, weight in given if weight is not None]
     if divisor := method["row"]["D"]:
-        lines.append(f"{'divisor of β':15} D = {DIVISORS[divisor]}")
+        lines.append(f"{f'divisor of {BETA}':15} D = {DIVISORS[divisor]}")
     return "```\n{}\n```".format("\n".join(lines))
 
 
@@ -96,10 +97,11 @@ def recipe_link(path: Path) -> str:
 def settings_table(settings: dict[str, dict[str, Any]]) -> str:
     """Settings with their sources; one column of values where no recipe differs from another."""
     kinds = ["published", "lab"] if any("published" in given for given in settings.values()) else ["value"]
-    rows = [
-        [name_cell(name), *(value_cell(given.get("all", given.get("lab" if kind == "value" else kind))) for kind in kinds), str(given["source"])]
-        for name, given in settings.items()
-    ]
+
+    def cells(given: dict[str, Any]) -> list[str]:
+        return [value_cell(given.get("all", given.get("lab" if kind == "value" else kind))) for kind in kinds]
+
+    rows = [[name_cell(name), *cells(given), given["source"]] for name, given in settings.items()]
     return markdown_table(["setting", *kinds, "source"], rows)
 
 

@@ -11,14 +11,14 @@ import yaml
 from prefix_rft_trl import PrefixGRPOConfig
 from prefix_rft_trl.cli.launch.inheritance import read_with_bases
 from prefix_rft_trl.sft import DemonstrationSFTConfig
-from prefix_rft_trl.utils.recipe_files import FOLDER
+from prefix_rft_trl.utils.recipe_files import FOLDER, recipe_names
 
 
 DOCS = Path(__file__).parents[2] / "docs"
 METHODS: dict[str, dict[str, Any]] = yaml.safe_load((DOCS / "site" / "methods.yaml").read_text())
 WITH_SETTINGS = {name: method["settings"] for name, method in METHODS.items() if "settings" in method}
 FOLDERS = {"lab": "lab", "qwen2.5-math-7b": "published"}
-RECIPES = [(folder, name) for folder in FOLDERS for name in WITH_SETTINGS if (FOLDER / folder / f"{name}.yaml").is_file()]
+RECIPES = [(folder, name) for folder in FOLDERS for name in WITH_SETTINGS if f"{folder}/{name}" in recipe_names()]
 PLAIN = {"lab": "grpo", "qwen2.5-math-7b": "rft"}  # the recipes that have no method's settings
 # Where a run writes, how a step fits its machine, and what its name says
 NOT_OF_THE_METHOD = {"output_dir", "trainer", "per_device_train_batch_size", "gradient_accumulation_steps"}
@@ -48,8 +48,8 @@ def test_a_changed_table_changes_its_pages(page, monkeypatch, capsys):
 
 def test_every_method_has_a_recipe_in_the_lab_and_every_recipe_there_a_method():
     assert {path.stem for path in (FOLDER / "lab").glob("*.yaml")} - {"comparison"} == set(METHODS)
-    published = {name for name, settings in WITH_SETTINGS.items() if any("published" in one for one in settings.values())}
-    assert published <= {path.stem for path in (FOLDER / "qwen2.5-math-7b").glob("*.yaml")}
+    published = [name for name, given in WITH_SETTINGS.items() if any("published" in one for one in given.values())]
+    assert {f"qwen2.5-math-7b/{name}" for name in published} <= set(recipe_names())
 
 
 def own_settings(folder: str, name: str) -> dict[str, Any]:
