@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import matplotlib.figure
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from prefix_rft_trl.comparison import curves, drawing
@@ -45,6 +46,16 @@ def test_a_figure_has_each_method_in_its_colour(comparison, apart):
     for method in methods(comparison):
         assert f"stroke: {method.style.colour}" in drawn
     assert drawn.count("fill-opacity: 0.14") == 3
+
+
+@pytest.mark.parametrize(("number", "columns"), [(16, 2), (17, 3)])
+def test_many_methods_have_smaller_panels(comparison, monkeypatch, number, columns):
+    shown = [replace(methods(comparison)[1], label=f"Method {place}") for place in range(number)]
+    figure = Figure(layout="constrained")
+    monkeypatch.setattr(curves, "drawn", lambda draw: draw(figure))
+    curves.draw(shown, curves.ACCURACY, 0.8, apart=True)
+    assert [panel.get_title() for panel in figure.axes] == [method.label for method in shown]
+    assert figure.axes[0].get_subplotspec().get_gridspec().ncols == columns
 
 
 def test_one_seed_is_drawn_without_a_band(comparison):
