@@ -196,7 +196,7 @@ def cut_prefix(
         states_answer = float(len(decode(drawn)) > answer_start)
         if states_answer and args.prefix_exclude_answer:
             drawn, states_answer = exclude_answer(drawn, answer_start, decode), 0.0
-    return Prefix(drawn, states_answer, min(len(drawn) / len(ids), 1.0), demonstration_length=len(ids))
+    return Prefix(drawn, states_answer, min(len(drawn) / len(ids), 1.0), len(ids))
 
 
 def longest_prefix(
