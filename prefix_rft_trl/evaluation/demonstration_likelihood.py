@@ -18,7 +18,7 @@ MOST_DEMONSTRATIONS = 256
 TOKENS_PER_PASS = 8192  # padding included; a longer demonstration has a pass of its own
 
 
-class EncodedDemonstration(NamedTuple):
+class ScoredDemonstration(NamedTuple):
     """Token ids of a demonstration and of the prompt before it."""
 
     prompt_ids: list[int]
@@ -87,7 +87,7 @@ class DemonstrationLikelihood:
         logp, tokens = accelerator.reduce(total.to(accelerator.device, torch.float32), reduction="sum").tolist()
         return {"demonstration_logp": logp / tokens}
 
-    def _sum_of_logps(self, demonstrations: list[EncodedDemonstration]) -> float:
+    def _sum_of_logps(self, demonstrations: list[ScoredDemonstration]) -> float:
         width = max(demonstration.width for demonstration in demonstrations)
         rows = [[*prompt_ids, *ids] for prompt_ids, ids in demonstrations]
         device = self.trainer.accelerator.device
@@ -108,15 +108,15 @@ class DemonstrationLikelihood:
         return total
 
 
-def _encode(encoder: RowEncoder, demonstrations: Sequence[tuple[Any, Message]]) -> Iterator[EncodedDemonstration]:
+def _encode(encoder: RowEncoder, demonstrations: Sequence[tuple[Any, Message]]) -> Iterator[ScoredDemonstration]:
     for prompt, message in demonstrations:
         with suppress(ValueError):
-            yield EncodedDemonstration(encoder.prompt_ids(prompt), encoder.demonstration(prompt, message)[0])
+            yield ScoredDemonstration(encoder.prompt_ids(prompt), encoder.demonstration(prompt, message)[0])
 
 
-def _passes(demonstrations: list[EncodedDemonstration]) -> list[list[EncodedDemonstration]]:
+def _passes(demonstrations: list[ScoredDemonstration]) -> list[list[ScoredDemonstration]]:
     """Demonstrations of similar length together, the longest first, at most `TOKENS_PER_PASS` in a pass."""
-    passes: list[list[EncodedDemonstration]] = []
+    passes: list[list[ScoredDemonstration]] = []
     for demonstration in sorted(demonstrations, key=lambda one: -one.width):
         if passes and (len(passes[-1]) + 1) * passes[-1][0].width <= TOKENS_PER_PASS:
             passes[-1].append(demonstration)

@@ -16,6 +16,9 @@ from prefix_rft_trl.utils.patching import replaced
 from .lean_passes import LeanPasses
 
 
+ROUNDING = 1e-6  # of a difference of gradients in float32
+
+
 class PrefixGradients:
     """Sum of the gradients of prefix tokens over the micro-batches of a step: a further copy of the gradients.
 
@@ -65,12 +68,12 @@ class PrefixGradients:
 
 
 def _norms(prefix_square: float, sampled_square: float, product: float) -> dict[str, float]:
-    """Norms and cosine, without what is not finite or, where one of the gradients is 0, not defined."""
+    """Norms and cosine, without what is not finite or, where one of the gradients is 0 to rounding, not defined."""
     norms = math.sqrt(prefix_square), math.sqrt(sampled_square)
     metrics = {
         "prefix/gradient_norm": norms[0],
         "prefix/gradient_norm_sampled": norms[1],
-        "prefix/gradient_cosine": product / (norms[0] * norms[1]) if all(norms) else math.nan,
+        "prefix/gradient_cosine": product / (norms[0] * norms[1]) if min(norms) > ROUNDING * max(norms) else math.nan,
     }
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 

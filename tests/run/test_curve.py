@@ -9,11 +9,10 @@ from transformers import TrainerCallback
 from transformers.integrations import integration_utils
 
 from prefix_rft_trl import PrefixGRPOTrainer
-from prefix_rft_trl import trainer as trainer_module
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.comparison.curves import VIEWS, Method, Style, draw
 from prefix_rft_trl.comparison.results import Run
-from prefix_rft_trl.method import token_weights
+from prefix_rft_trl.method.token_weights import PrefixTokenRule
 from prefix_rft_trl.run import CurveWriter, curve, is_finished, read_curve
 from prefix_rft_trl.sft import CountingSFTTrainer
 
@@ -47,7 +46,7 @@ def counted(monkeypatch) -> list[tuple[str, int, float]]:
         PrefixGRPOTrainer._generate_and_score_completions,
         PrefixGRPOTrainer.compute_loss,
         CountingSFTTrainer.compute_loss,
-        token_weights.apply_prefix_weights,
+        PrefixTokenRule.apply,
     )
 
     def sampled_tokens(batch) -> int:
@@ -60,11 +59,10 @@ def counted(monkeypatch) -> list[tuple[str, int, float]]:
         found.append(("generated", trainer.state.global_step, sampled_tokens(outputs)))
         return outputs
 
-    def note_selected(*args):
+    def note_selected(rule, batch, logps, entropies, selected, *others):
         nonlocal selected_prefix_tokens
-        prefix_mask, selected = args[5:7]
-        selected_prefix_tokens = int((prefix_mask & selected).sum())
-        return weigh(*args)
+        selected_prefix_tokens = int((batch["prefix_mask"] & selected).sum())
+        return weigh(rule, batch, logps, entropies, selected, *others)
 
     def count_grpo(trainer, model, inputs, *args, **named):
         nonlocal selected_prefix_tokens
@@ -78,8 +76,7 @@ def counted(monkeypatch) -> list[tuple[str, int, float]]:
         found.append(("trained", trainer.state.global_step, int((inputs["labels"] != -100).sum())))
         return sft_loss(trainer, model, inputs, *args, **named)
 
-    for module in (trainer_module, token_weights):
-        monkeypatch.setattr(module, "apply_prefix_weights", note_selected, raising=False)
+    monkeypatch.setattr(PrefixTokenRule, "apply", note_selected)
     monkeypatch.setattr(PrefixGRPOTrainer, "_generate_and_score_completions", count_generated)
     monkeypatch.setattr(PrefixGRPOTrainer, "compute_loss", count_grpo)
     monkeypatch.setattr(CountingSFTTrainer, "compute_loss", count_sft)
