@@ -1,9 +1,13 @@
 """Trainings with stages, and beside them what they should have done, computed from what was scored."""
 
+from types import SimpleNamespace
+
 import pytest
+import torch
 from datasets import Dataset
 
 from prefix_rft_trl import lab
+from prefix_rft_trl.run.curve import grpo_tokens
 
 
 def check_end(run, rows, passes):
@@ -176,6 +180,64 @@ def test_stage_that_no_group_needs_is_left_out(train_staged):
     assert len(run.calls) == len(run.sampled) == 1
     assert run.logged("stages/groups_resampled") == 0
     assert run.logged("sampling/decoded_tokens") == sum(map(len, run.generation.completion_ids))
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        {},
+        {
+            "use_transformers_continuous_batching": True,
+            "transformers_continuous_batching_config": {"num_blocks": 64, "max_batch_tokens": 64},
+        },
+    ],
+    ids=["generate", "continuous batching"],
+)
+def test_every_sampled_token_is_what_the_policy_says_next(make_trainer, record, engine):
+    """So the first update has ratio 1 under the prompt that is trained on (GHPO's code trains behind another)."""
+    trainer = make_trainer(
+        reward_funcs=lambda completions, **others: [0.0] * len(completions), prefix_stage_ratios=[0.25, 0.6],
+        num_prefix_generations=0, learning_rate=0.0, generation_kwargs={"do_sample": False}, max_steps=1, **engine,
+    )  # fmt: skip
+    generations = record(trainer)
+    trainer.train()
+    outputs, lengths = generations[0].outputs, generations[0].prefix_lengths
+    assert min(lengths) > 0
+    for row, (ids, length) in enumerate(zip(generations[0].completion_ids, lengths, strict=True)):
+        prompt = outputs["prompt_ids"][row][outputs["prompt_mask"][row].bool()].tolist()
+        logits = trainer.model(torch.tensor([prompt + ids])).logits[0]
+        assert ids[length:] == logits.argmax(-1)[len(prompt) + length - 1 : -1].tolist()
+
+
+def test_curve_counts_what_stages_decode():
+    args = SimpleNamespace(
+        gradient_accumulation_steps=1, steps_per_generation=1, num_iterations=1, per_device_train_batch_size=8,
+        world_size=2, generation_batch_size=16,
+    )  # fmt: skip
+    logs = {"completions/mean_length": 10.0, "prefix/tokens": 4.0, "prefix/trained_tokens": 1.0}
+    before = {"step": 3, "generated_tokens": 5.0, "trained_tokens": 7.0}
+    assert grpo_tokens(args)(logs, before, 5) == (5 + 6 * 32, 7 + 7 * 32)
+    assert grpo_tokens(args)({**logs, "sampling/decoded_tokens": 300.0}, before, 5) == (5 + 300 * 2, 7 + 7 * 32)
+
+
+@pytest.mark.parametrize(
+    ("others", "settings", "says"),
+    [
+        ({"rollout_func": print}, {"prefix_stage_ratios": [0]}, "`rollout_func` takes over generation, so no group"),
+        (
+            {},
+            {
+                "prefix_stage_ratios": [0], "prefix_stage_prompts": "other",
+                "train_dataset": lab.load_dataset("train", 16).to_iterable_dataset(),
+            },
+            "which a streamed dataset does not have",
+        ),
+        ({"processing_class": SimpleNamespace()}, {"prefix_stage_ratios": [0]}, "Stages sample text"),
+    ],
+)  # fmt: skip
+def test_arguments_that_leave_no_stages(make_trainer, others, settings, says):
+    with pytest.raises(ValueError, match=says):
+        make_trainer(num_prefix_generations=0, others=others, **settings)
 
 
 def test_evaluation_has_no_stages(make_trainer):
