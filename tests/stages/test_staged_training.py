@@ -182,31 +182,34 @@ def test_stage_that_no_group_needs_is_left_out(train_staged):
     assert run.logged("sampling/decoded_tokens") == sum(map(len, run.generation.completion_ids))
 
 
-@pytest.mark.parametrize(
-    "engine",
-    [
-        {},
-        {
-            "use_transformers_continuous_batching": True,
-            "transformers_continuous_batching_config": {"num_blocks": 64, "max_batch_tokens": 64},
-        },
-    ],
-    ids=["generate", "continuous batching"],
-)
-def test_every_sampled_token_is_what_the_policy_says_next(make_trainer, record, engine):
-    """So the first update has ratio 1 under the prompt that is trained on (GHPO's code trains behind another)."""
-    trainer = make_trainer(
-        reward_funcs=lambda completions, **others: [0.0] * len(completions), prefix_stage_ratios=[0.25, 0.6],
-        num_prefix_generations=0, learning_rate=0.0, generation_kwargs={"do_sample": False}, max_steps=1, **engine,
+CONTINUOUS_BATCHING = {
+    "use_transformers_continuous_batching": True,
+    "transformers_continuous_batching_config": {"num_blocks": 64, "max_batch_tokens": 64},
+}
+
+
+@pytest.mark.parametrize("engine", [{}, CONTINUOUS_BATCHING], ids=["generate", "continuous batching"])
+@pytest.mark.parametrize("place", ["completion", "prompt"])
+def test_every_sampled_token_is_what_the_policy_says_next(train_staged, place, engine):
+    """So the first update has ratio 1 under the prompt that is trained on. In GHPO's code a group that a stage has
+    solved is trained behind its plain prompt if another group still fails."""
+    if engine and place == "prompt":
+        pytest.skip("places do not depend on engines")
+    run = train_staged(
+        prefix_stage_ratios=[0.25, 0.6], learning_rate=0.0, generation_kwargs={"do_sample": False},
+        prefix_placement=place, **engine,
     )  # fmt: skip
-    generations = record(trainer)
-    trainer.train()
-    outputs, lengths = generations[0].outputs, generations[0].prefix_lengths
-    assert min(lengths) > 0
-    for row, (ids, length) in enumerate(zip(generations[0].completion_ids, lengths, strict=True)):
+    outputs, given = run.generation.outputs, []
+    rows = zip(run.generation.inputs, run.generation.completion_ids, run.generation.prefix_lengths, strict=True)
+    for row, (example, ids, length) in enumerate(rows):
         prompt = outputs["prompt_ids"][row][outputs["prompt_mask"][row].bool()].tolist()
-        logits = trainer.model(torch.tensor([prompt + ids])).logits[0]
+        logits = run.trainer.model(torch.tensor([prompt + ids])).logits[0]
         assert ids[length:] == logits.argmax(-1)[len(prompt) + length - 1 : -1].tolist()
+        added = len(prompt) - len(run.trainer._tokenizer(example["prompt"])["input_ids"])
+        given.append((length + added) / len(example["completion"]))
+    shares = {round(share, 1) for share in given}
+    assert len(run.calls) == 3
+    assert len(shares) >= 3, "groups were left as they were, and replaced by either stage"
 
 
 def test_curve_counts_what_stages_decode():
