@@ -1,9 +1,13 @@
 """Trainings with stages, and beside them what they should have done, computed from what was scored."""
 
+from types import SimpleNamespace
+
 import pytest
+import torch
 from datasets import Dataset
 
 from prefix_rft_trl import lab
+from prefix_rft_trl.run.curve import grpo_tokens
 
 
 def check_end(run, rows, passes):
@@ -176,6 +180,67 @@ def test_stage_that_no_group_needs_is_left_out(train_staged):
     assert len(run.calls) == len(run.sampled) == 1
     assert run.logged("stages/groups_resampled") == 0
     assert run.logged("sampling/decoded_tokens") == sum(map(len, run.generation.completion_ids))
+
+
+CONTINUOUS_BATCHING = {
+    "use_transformers_continuous_batching": True,
+    "transformers_continuous_batching_config": {"num_blocks": 64, "max_batch_tokens": 64},
+}
+
+
+@pytest.mark.parametrize("engine", [{}, CONTINUOUS_BATCHING], ids=["generate", "continuous batching"])
+@pytest.mark.parametrize("place", ["completion", "prompt"])
+def test_every_sampled_token_is_what_the_policy_says_next(train_staged, place, engine):
+    """So the first update has ratio 1 under the prompt that is trained on. In GHPO's code a group that a stage has
+    solved is trained behind its plain prompt if another group still fails."""
+    if engine and place == "prompt":
+        pytest.skip("places do not depend on engines")
+    run = train_staged(
+        prefix_stage_ratios=[0.25, 0.6], learning_rate=0.0, generation_kwargs={"do_sample": False},
+        prefix_placement=place, **engine,
+    )  # fmt: skip
+    outputs, given = run.generation.outputs, []
+    rows = zip(run.generation.inputs, run.generation.completion_ids, run.generation.prefix_lengths, strict=True)
+    for row, (example, ids, length) in enumerate(rows):
+        prompt = outputs["prompt_ids"][row][outputs["prompt_mask"][row].bool()].tolist()
+        logits = run.trainer.model(torch.tensor([prompt + ids])).logits[0]
+        assert ids[length:] == logits.argmax(-1)[len(prompt) + length - 1 : -1].tolist()
+        added = len(prompt) - len(run.trainer._tokenizer(example["prompt"])["input_ids"])
+        given.append((length + added) / len(example["completion"]))
+    shares = {round(share, 1) for share in given}
+    assert len(run.calls) == 3
+    assert len(shares) >= 3, "groups were left as they were, and replaced by either stage"
+
+
+def test_curve_counts_what_stages_decode():
+    args = SimpleNamespace(
+        gradient_accumulation_steps=1, steps_per_generation=1, num_iterations=1, per_device_train_batch_size=8,
+        world_size=2, generation_batch_size=16,
+    )  # fmt: skip
+    logs = {"completions/mean_length": 10.0, "prefix/tokens": 4.0, "prefix/trained_tokens": 1.0}
+    before = {"step": 3, "generated_tokens": 5.0, "trained_tokens": 7.0}
+    assert grpo_tokens(args)(logs, before, 5) == (5 + 6 * 32, 7 + 7 * 32)
+    assert grpo_tokens(args)({**logs, "sampling/decoded_tokens": 300.0}, before, 5) == (5 + 300 * 2, 7 + 7 * 32)
+
+
+@pytest.mark.parametrize(
+    ("others", "settings", "says"),
+    [
+        ({"rollout_func": print}, {"prefix_stage_ratios": [0]}, "`rollout_func` takes over generation, so no group"),
+        (
+            {},
+            {
+                "prefix_stage_ratios": [0], "prefix_stage_prompts": "other",
+                "train_dataset": lab.load_dataset("train", 16).to_iterable_dataset(),
+            },
+            "which a streamed dataset does not have",
+        ),
+        ({"processing_class": SimpleNamespace()}, {"prefix_stage_ratios": [0]}, "Stages sample text"),
+    ],
+)  # fmt: skip
+def test_arguments_that_leave_no_stages(make_trainer, others, settings, says):
+    with pytest.raises(ValueError, match=says):
+        make_trainer(num_prefix_generations=0, others=others, **settings)
 
 
 def test_evaluation_has_no_stages(make_trainer):

@@ -160,6 +160,28 @@ def test_equal_budgets_share_a_request(make_server_trainer, record, asked):
     assert sorted(request["max_tokens"] for request, _ in asked) == sorted({BUDGET - length for length in lengths})
 
 
+def test_staged_batch(make_server_trainer, record, asked):
+    """Each pass asks for rows of its own, one completion for each, and all that is said is counted."""
+    stages = {"prefix_stage_ratios": [0.25, 1], "prefix_stage_replaces": "none", "prefix_stage_generations": [1, 1]}
+    trainer = make_server_trainer(
+        num_prefix_generations=0, max_completion_length=40, prefix_success_reward=2, generation_kwargs=GREEDY, **stages
+    )
+    generations = record(trainer)
+    trainer.train()
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(lab.base_model_path()), trainer.processing_class
+    (generation,) = generations
+    for row, (example, ids) in enumerate(zip(generation.inputs, generation.completion_ids, strict=True)):
+        demonstration = tokenizer(example["completion"])["input_ids"]
+        if row % 4 == 3:
+            assert ids == [*demonstration, tokenizer.eos_token_id]
+            continue
+        prefix = demonstration[: len(demonstration) // 4] if row % 4 == 2 else []
+        prompt_ids = tokenizer(example["prompt"])["input_ids"] + prefix
+        assert ids == prefix + greedy_ids(model, prompt_ids, 40 - len(prefix))
+    decoded = sum(len(choice["token_ids"]) for _, choices in asked for choice in choices)
+    assert trainer.state.log_history[0]["sampling/decoded_tokens"] == decoded
+
+
 class KillAfter(TrainerCallback):
     def __init__(self, server: Server) -> None:
         self.server = server
