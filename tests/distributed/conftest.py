@@ -59,6 +59,11 @@ ACCUMULATION_OF_CROSS_ENTROPY = {
 DDP_RUNS = {
     "group": run(12),
     "on_policy": run(12, prefix_advantage="on_policy"),
+    # In the first step one group of three has hints, and its hybrid rows are all of the first process
+    "hints": run(
+        12, [True], prefix_placement="prompt", prefix_hint_in_loss=False, prefix_prompt_share=0.5, max_steps=2,
+        **{**SGD, "learning_rate": 0.1},
+    ),
     # Of the two processes one has whole demonstrations alone, which fill the budget, and nothing to sample
     "whole": run(
         4, prefix_ratio_schedule="whole", prefix_loss_type="shaped", prefix_top_entropy_quantile=1.0,
@@ -68,13 +73,6 @@ DDP_RUNS = {
         12, prefix_ratio_schedule="adaptive", prefix_shared_in_group=True, prefix_success_reward=0.2, max_steps=3,
         **CROSS_ENTROPY, **{"learning_rate": 1e-5},
     ),
-}  # fmt: skip
-# In the first step one group of three has hints, and its hybrid rows are all of the first process
-HINTS = {
-    "hints": run(
-        12, [True], prefix_placement="prompt", prefix_hint_in_loss=False, prefix_prompt_share=0.5, max_steps=2,
-        **{**SGD, "learning_rate": 0.1},
-    )
 }  # fmt: skip
 FOUR_STEPS = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 1e-3}
 RESUMING = {
@@ -123,7 +121,7 @@ def with_and_without_padding() -> dict[str, dict[str, Any]]:
 
 OF_ZERO = {**RUNS, **ACCUMULATION, **ACCUMULATION_OF_CROSS_ENTROPY, **with_and_without_padding()}
 KINDS = {
-    "ddp": {**DDP_RUNS, **RUNS, **HINTS, **with_and_without_padding()},
+    "ddp": {**DDP_RUNS, **RUNS, **with_and_without_padding()},
     "fsdp2": {**RUNS, **ACCUMULATION, **RESUMING, **with_and_without_padding()},
     "zero1": {**OF_ZERO, **by_file("zero1")},
     "zero2": {**OF_ZERO, **RESUMING, **by_file("zero2"), **by_file("zero2_offload")},
@@ -136,7 +134,6 @@ IN_ONE_BATCH = {"per_device_train_batch_size": 16, "gradient_accumulation_steps"
 ON_ONE_PROCESS = {
     **DDP_RUNS,
     **RUNS,
-    **HINTS,
     **{
         name: {**given, "settings": {**given["settings"], **IN_ONE_BATCH}}
         for name, given in {**ACCUMULATION, **ACCUMULATION_OF_CROSS_ENTROPY}.items()
@@ -148,7 +145,6 @@ ON_ONE_PROCESS = {
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "one_and_two" in metafunc.fixturenames:
         cases = [(kind, name) for kind, runs in KINDS.items() for name in runs if name in ON_ONE_PROCESS]
-        cases = [case for case in cases if case[1] not in HINTS]  # which have no prefix tokens
         metafunc.parametrize("one_and_two", cases, ids="-".join, indirect=True)
 
 
