@@ -59,11 +59,6 @@ ACCUMULATION_OF_CROSS_ENTROPY = {
 DDP_RUNS = {
     "group": run(12),
     "on_policy": run(12, prefix_advantage="on_policy"),
-    # In the first step one group of three has hints, and its hybrid rows are all of the first process
-    "hints": run(
-        12, [True], prefix_placement="prompt", prefix_hint_in_loss=False, prefix_prompt_share=0.5, max_steps=2,
-        **{**SGD, "learning_rate": 0.1},
-    ),
     # Of the two processes one has whole demonstrations alone, which fill the budget, and nothing to sample
     "whole": run(
         4, prefix_ratio_schedule="whole", prefix_loss_type="shaped", prefix_top_entropy_quantile=1.0,
@@ -73,6 +68,13 @@ DDP_RUNS = {
         12, prefix_ratio_schedule="adaptive", prefix_shared_in_group=True, prefix_success_reward=0.2, max_steps=3,
         **CROSS_ENTROPY, **{"learning_rate": 1e-5},
     ),
+}  # fmt: skip
+# In the first step one group of three has hints, and its hybrid rows are all of the first process
+HINTS = {
+    "hints": run(
+        12, [True], prefix_placement="prompt", prefix_hint_in_loss=False, prefix_prompt_share=0.5, max_steps=2,
+        **{**SGD, "learning_rate": 0.1},
+    )
 }  # fmt: skip
 FOUR_STEPS = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 1e-3}
 RESUMING = {
@@ -128,6 +130,7 @@ KINDS = {
     "zero3": {**OF_ZERO, **by_file("zero3"), **by_file("zero3_offload"), **as_configured("zero3_offload")},
 }
 ON_SEVERAL_MACHINES = "zero1"  # two launchers, as on two nodes, with a process each
+KINDS["ddp"] |= HINTS
 
 
 IN_ONE_BATCH = {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 1}
@@ -181,6 +184,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], in
 def start(base_model: str) -> dict[str, torch.Tensor]:
     """The weights that every run starts from."""
     return AutoModelForCausalLM.from_pretrained(base_model).double().state_dict()
+
+
+@pytest.fixture
+def hints_on_one(tmp_path: Path) -> Path:
+    """The folder of the run with hints on one process, which has no tokens of prefixes to compare."""
+    error = run_together(commands("one", tmp_path, HINTS, 0))
+    assert error is None, error
+    return tmp_path / "hints"
 
 
 @pytest.fixture
