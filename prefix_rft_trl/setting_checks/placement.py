@@ -53,15 +53,10 @@ def _check_template(template: str) -> None:
 
 
 def _check_hint_lengths(args: Any) -> None:
-    found = None
     if args.gives_whole_demonstrations:
-        found = "`prefix_ratio_schedule='whole'`"
-    elif 1.0 in (args.prefix_stage_ratios or []):
-        found = f"`prefix_stage_ratios` ({args.prefix_stage_ratios})"
-    if found:
         raise ValueError(
-            f"{found} with `prefix_placement='prompt'` would show the policy a whole solution, which it only had to "
-            "copy. Give a part of it, or set `prefix_placement='completion'`."
+            "`prefix_ratio_schedule='whole'` with `prefix_placement='prompt'` would show the policy a whole solution, "
+            "which it only had to copy. Give a part of it, or set `prefix_placement='completion'`."
         )
 
 

@@ -126,6 +126,13 @@ OWN_SUCCESSES = {
         "live": [True],
     },
 }  # fmt: skip
+# In the first step one group of three has hints, and its hybrid rows are all of the first process
+HINTS = {
+    "hints": run(
+        12, [True], prefix_placement="prompt", prefix_hint_in_loss=False, prefix_prompt_share=0.5, max_steps=2,
+        **{**SGD, "learning_rate": 0.1},
+    )
+}  # fmt: skip
 FOUR_STEPS = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 1e-3}
 RESUMING = {
     "unbroken": {**run(12, **FOUR_STEPS), "samples": True},
@@ -186,6 +193,7 @@ KINDS = {
     },
 }
 ON_SEVERAL_MACHINES = "zero1"  # two launchers, as on two nodes, with a process each
+KINDS["ddp"] |= HINTS
 
 
 ALL_IN_ONE_PASS = {"gradient_accumulation_steps": 1, "per_device_demonstration_batch_size": 6}
@@ -257,6 +265,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], in
 def start(base_model: str) -> dict[str, torch.Tensor]:
     """The weights that every run starts from."""
     return AutoModelForCausalLM.from_pretrained(base_model).double().state_dict()
+
+
+@pytest.fixture
+def hints_on_one(tmp_path: Path) -> Path:
+    """The folder of the run with hints on one process, which has no tokens of prefixes to compare."""
+    error = run_together(commands("one", tmp_path, HINTS, 0))
+    assert error is None, error
+    return tmp_path / "hints"
 
 
 @pytest.fixture

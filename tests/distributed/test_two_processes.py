@@ -35,16 +35,20 @@ def hybrid_rows(of_process: list[dict]) -> int:
     return sum(row["prefix_length"] > 0 for row in of_process)
 
 
+def assert_same_rollouts(one: list[dict], two: list[dict]) -> None:
+    for alone, shared in zip(one, two, strict=True):
+        assert alone | {"of_prefix": 0, "of_continuation": 0} == shared | {"of_prefix": 0, "of_continuation": 0}
+        assert shared["of_prefix"] == pytest.approx(alone["of_prefix"], abs=1e-6)
+        assert shared["of_continuation"] == pytest.approx(alone["of_continuation"], abs=1e-6)
+
+
 def test_rollouts_and_advantages_are_the_same(one_and_two):
     one, two = (flat(rollouts_of(folder)) for folder in one_and_two)
     assert len(one) == len(two)
     # Half of the places of a group are hybrid, of those that have a demonstration
     assert 2 <= hybrid_rows(one) <= len(one) / 2
     assert any(row["of_prefix"] != 0 for row in one if row["prefix_length"])
-    for alone, shared in zip(one, two, strict=True):
-        assert alone | {"of_prefix": 0, "of_continuation": 0} == shared | {"of_prefix": 0, "of_continuation": 0}
-        assert shared["of_prefix"] == pytest.approx(alone["of_prefix"], abs=1e-6)
-        assert shared["of_continuation"] == pytest.approx(alone["of_continuation"], abs=1e-6)
+    assert_same_rollouts(one, two)
 
 
 def test_trained_prefix_tokens_are_the_same(one_and_two):
@@ -80,6 +84,22 @@ def test_final_weights_are_the_same(one_and_two, start):
     one, two = map(weights_of, one_and_two)
     assert distance(one, start) > 1e-3
     assert distance(one, two) <= 1e-4 * distance(one, start)
+
+
+def test_hints_are_those_of_one_process(trained, hints_on_one, start):
+    folders = [hints_on_one, trained("ddp") / "hints"]
+    assert_same_rollouts(*(flat(rollouts_of(folder)) for folder in folders))
+    shown = ["prompt", "completion", "prefix_length"]
+    one, two = (
+        pd.concat(map(pd.read_parquet, sorted((folder / "completions").glob("*.parquet"))))[shown]
+        for folder in folders
+    )
+    pd.testing.assert_frame_equal(one, two)
+    guided = [group % 2 == 1 and row < 2 for group in range(6) for row in range(4)]
+    assert two["prefix_length"].gt(0).tolist() == guided
+    weights = list(map(weights_of, folders))
+    assert distance(weights[0], start) > 1e-3
+    assert distance(*weights) <= 1e-4 * distance(weights[0], start)
 
 
 def test_completions_table_has_the_rows_of_both(one_and_two):
