@@ -28,6 +28,17 @@ def work(settings, **others):
     return Workload.from_settings(settings, **others)
 
 
+def test_demonstrations_of_a_second_dataset_pass_beside_the_rollouts(cost):
+    model = cost.MODELS["Qwen/Qwen2.5-Math-7B"]
+    plain, both = work(SETTINGS), work({**SETTINGS, "per_device_demonstration_batch_size": 1})
+    tokens = 64 * (plain.prompt + plain.lengths.mean)
+    seconds = 8 * 7.62e9 * tokens / (0.35 * GPU.operations)
+    assert seconds_to_train(both, model, GPU) - seconds_to_train(plain, model, GPU) == pytest.approx(seconds, rel=1e-2)
+    in_vllm = (work({**VLLM, "per_device_demonstration_batch_size": number}) for number in (0, 1))
+    without, beside = (memory(found, model, GPU) for found in in_vllm)
+    assert beside > without
+
+
 def test_gpus_share_the_optimizer_states_and_vllm_reserves_its_share_unless_activations_need_more(cost):
     model = cost.MODELS["Qwen/Qwen2.5-Math-7B"]
     without = memory(work(VLLM, shards=8), model, GPU)

@@ -241,6 +241,15 @@ def test_log_of_the_rollouts_is_that_of_grpo(gradients_of, demonstrations):
     assert of_both[0]["prefix/trained_tokens"] == sum(tokens) / 8
 
 
+def test_pass_of_demonstrations_alone_does_not_lower_the_figures_of_the_rollouts(make_trainer):
+    others = {"demonstration_dataset": lab.load_dataset("demonstrations", 5)}
+    trainer = make_trainer(others=others, **PLAIN, **TRAINED | {"per_device_demonstration_batch_size": 4})
+    trainer.train()
+    assert any(batch["prefix_lengths"].all() for batch in trainer._buffered_inputs)
+    for log in trainer.state.log_history[:2]:
+        assert log["entropy"] == pytest.approx(log["policy_entropy"])
+
+
 def test_conversations_are_trained_in_the_chat_template(make_trainer, chat_model, as_message, demonstrations):
     rows = [row for row in demonstrations if row["completion"]]
     conversations = {
