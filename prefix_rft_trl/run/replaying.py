@@ -34,7 +34,7 @@ class ReplaysSuccesses(ExactResume):
     rollout_batch: Any
     num_generations: int
     pad_to_multiple_of: int | None
-    _pending_extra_logs: dict[str, list[Any]]
+    _log_completion_extra: Any
     _append_metrics: Any
     _get_per_token_logps_and_entropies: Any
     _replayed: list[OwnSuccess | None]
@@ -113,7 +113,7 @@ class ReplaysSuccesses(ExactResume):
     def _calculate_rewards(self, inputs: Any, *others: Any) -> torch.Tensor:
         if self.success_bank is not None:
             is_replayed = [success is not None for success in self._replayed] if self.model.training else []
-            self._pending_extra_logs["replayed"].extend(is_replayed or [False] * len(inputs))
+            self._log_completion_extra("replayed", is_replayed or [False] * len(inputs))
         return super()._calculate_rewards(inputs, *others)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
