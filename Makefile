@@ -50,6 +50,7 @@ benchmark: $(VENV)/installed
 
 docs: $(VENV)/installed-docs
 	$(BIN)/python docs/site/settings_page.py
+	$(BIN)/python docs/site/methods_page.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -12,8 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from prefix_rft_trl.cli.launch.inheritance import read_with_bases
 from prefix_rft_trl.estimates.completion_lengths import LengthDistribution
 from prefix_rft_trl.estimates.cost import GB, MEAN_SHARE, WITHOUT_GRADIENT, Workload, memory, seconds_of_step
 from prefix_rft_trl.estimates.devices import GPUS, Device
@@ -41,10 +40,12 @@ def estimate(settings: dict[str, Any], gpu: Device, gpus: int, demonstrations: i
         steps, length = settings["max_steps"], f"{settings['max_steps']} steps"
     else:
         steps = settings["num_train_epochs"] * demonstrations / (work.layout.rows * work.layout.accumulation * gpus)
-        length = f"{settings['num_train_epochs']} passes over {demonstrations:,} demonstrations"
+        passes = settings["num_train_epochs"]
+        length = f"{passes} {'pass' if passes == 1 else 'passes'} over {demonstrations:,} demonstrations"
     used = memory(work, model, gpu) / GB
+    without_stages = " without its stages" if settings.get("prefix_stage_ratios") else ""  # they depend on the rewards
     return [
-        f"{used:.0f} of {gpu.memory / GB:.0f} GB a GPU, {of_step:.3g} s a step, "
+        f"{used:.0f} of {gpu.memory / GB:.0f} GB a GPU, {of_step:.3g} s a step{without_stages}, "
         f"{of_step * steps / 3600:.2g} hours for {length}",
         work.assumptions,
     ]
@@ -57,7 +58,7 @@ def trainings(recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def report(path: Path, gpu: Device, gpus: int, demonstrations: int, **assumed: Any) -> list[str]:
     """Two lines for each training of a recipe."""
-    recipe = yaml.safe_load(find_recipe_file(path).read_text(encoding="utf-8"))
+    recipe = read_with_bases(find_recipe_file(path))[0]
     return [
         ": ".join(filter(None, (name, line)))
         for name, settings in trainings(recipe).items()

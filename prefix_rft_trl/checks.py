@@ -30,18 +30,20 @@ from .data.row_faults import (
     shuffle,
 )
 from .data.row_scan import RowScan, scan_rows
+from .demonstration_rows.dataset_checks import check_demonstration_rows, refuse_other_inputs, takes_demonstrations
 from .models.sources import ADAPTER_CONFIG, context_length, positions
 from .passes import packing_checks
 from .rollouts import longest_prefix
 from .sampling.generate import declared_generation_config, declared_stop_ids
 from .sampling.sampler_settings import refuse_generation_config
+from .setting_checks.stages import refuse_arguments_of_stages
 
 
 logger = get_logger(__name__)
 
 
-def check_arguments(*args: Any, **named: Any) -> inspect.BoundArguments:
-    """Checks the arguments of a trainer, and reads every row of its dataset once.
+def check_arguments(*args: Any, demonstration_dataset: Any = None, **named: Any) -> inspect.BoundArguments:
+    """Checks the arguments of a trainer, and reads every row of its datasets once.
 
     Returns:
         `inspect.BoundArguments`: the arguments for [`~trl.GRPOTrainer`], with the processing class of the model.
@@ -52,12 +54,15 @@ def check_arguments(*args: Any, **named: Any) -> inspect.BoundArguments:
     given = inspect.signature(GRPOTrainer).bind(*args, **named)
     config, dataset, model = given.arguments["args"], given.arguments.get("train_dataset"), given.arguments["model"]
     is_hybrid = getattr(config, "uses_prefixes", False)
+    refuse_arguments_of_stages(given)
     if is_hybrid:
         refuse_other_generators(given)
         refuse_image_processor(given.arguments.get("processing_class"))
         refuse_regional_compilation()
     if getattr(config, "padding_free", False):
         _check_packing(given)
+    if takes_demonstrations(demonstration_dataset, config):
+        _check_demonstrations(demonstration_dataset, given)
     if not isinstance(dataset, (Dataset, IterableDataset)):  # TRL refuses anything else
         return given
     if not is_hybrid:
@@ -164,8 +169,22 @@ def _revision(args: Any) -> str | None:
     return kwargs.get("revision") if isinstance(kwargs, dict) else None
 
 
+def _check_demonstrations(dataset: Dataset, given: inspect.BoundArguments) -> None:
+    model, config = given.arguments["model"], given.arguments["args"]
+    refuse_regional_compilation()
+    if given.arguments.get("processing_class") is None:
+        given.arguments["processing_class"] = load_processing_class(model, config)
+    refuse_other_inputs(given.arguments)
+    encoder, processor = None, given.arguments["processing_class"]
+    if processor is not None:
+        source = {"revision": _revision(config)} if isinstance(model, str) else {}
+        stop_ids = declared_stop_ids(model, processor, **source)
+        encoder = RowEncoder(processor, stop_ids, config.chat_template_kwargs, lambda ids, answer: ids)
+    check_demonstration_rows(dataset, config, encoder, _prompt_room(model, config, "max_completion_length"))
+
+
 def _check_columns(found: list[str], args: PrefixGRPOConfig) -> None:
-    refuse_columns(found, args.demonstration_column)
+    refuse_columns(found, args.needed_demonstration_column)
     if images := {"image", "images"} & {*found}:
         raise ValueError(
             f"Hybrid rollouts are spliced from text, and the training dataset has a column '{images.pop()}'. Remove "
@@ -216,10 +235,11 @@ def _check_rows(dataset: Dataset | IterableDataset, args: PrefixGRPOConfig, mode
     if processor is not None:
         stop_ids = declared_stop_ids(model, processor, **source)
         cut = partial(longest_prefix, args, processor.eos_token_id, processor.decode)
-        encoder = RowEncoder(processor, stop_ids, args.chat_template_kwargs, cut)
+        hint_template = args.prefix_hint_template if args.prefix_placement == "prompt" else None
+        encoder = RowEncoder(processor, stop_ids, args.chat_template_kwargs, cut, hint_template)
     scan = scan_rows(
         dataset,
-        args.demonstration_column,
+        args.needed_demonstration_column,
         encoder,
         answer_column=args.answer_column,
         excludes_answer=args.prefix_exclude_answer,
@@ -229,7 +249,8 @@ def _check_rows(dataset: Dataset | IterableDataset, args: PrefixGRPOConfig, mode
     refuse_faults(scan, args.demonstration_column)
     if args.gives_whole_demonstrations and encoder is not None:
         _check_shortest_fits(scan, args, encoder)
-    _refuse_plain_grpo(scan, args)
+    if args.needed_demonstration_column is not None:
+        _refuse_plain_grpo(scan, args)
     _check_enough_rows(scan.rows if scan.is_complete else None, args)
     if encoder is not None:
         _warn_of_left_out(scan, args)
@@ -336,4 +357,10 @@ def _warn_of_long_prompts(scan: RowScan, args: Any) -> None:
             f"{share_of(found.rows, scan)} have a prompt that leaves less than `max_completion_length` "
             f"({args.max_completion_length:,}) of the model's positions (first: row {found.first}, {found.note}). "
             "Remove them, or lower it."
+        )
+    if found := scan.counts.get("hint_too_long"):
+        logger.warning(
+            f"{share_of(found.rows, scan)} have a prompt that leaves less than `max_completion_length` "
+            f"({args.max_completion_length:,}) of the model's positions with the longest hint (first: row "
+            f"{found.first}, {found.note}). Lower it or `prefix_ratio_high`, or remove them."
         )

@@ -63,7 +63,8 @@ class PrefixGRPOConfig(GRPOConfig):
             Prompts that get hybrid rollouts: `"all"` (paper), or `"failed"`, those that were tried before and that no
             on-policy rollout has solved so far.
         prefix_prompt_share (`float`, *optional*, defaults to `1.0`):
-            Share of the prompts that get hybrid rollouts; the groups of the others are plain. POPE, ExGRPO: 0.5.
+            Share of the prompts that get hybrid rollouts, evenly spread over the groups that are sampled; the others
+            are plain. POPE, ExGRPO: 0.5.
         prefix_success_reward (`float`, *optional*, defaults to `1.0`):
             Minimum reward of a rollout that counts as a success, for `prefix_prompts="failed"`,
             `prefix_ratio_schedule="adaptive"`, `prefix_gate`, stages and own successes.
@@ -77,14 +78,18 @@ class PrefixGRPOConfig(GRPOConfig):
 
         demonstration_source (`str`, *optional*, defaults to `"dataset"`):
             Where the demonstrations of hybrid rollouts come from: `demonstration_column` (`"dataset"`), or a bank of
-            rollouts that solved their problem earlier in the run (`"own"`). A group with one of them trains the
-            problem that it solves (ExGRPO).
+            rollouts that solved their problem earlier in the run (`"own"`, ExGRPO). A group with one of them trains
+            the problem that it solves in place of its own: one that some of its rollouts solved on its last attempt,
+            and some did not. A problem that all solved leaves the bank for ever. With `prefix_loss_type="shaped"` pi
+            is then divided by its value when the success was sampled.
         own_successes_start (`float`, *optional*, defaults to `0.0`):
-            Share of solved rollouts of a step above which successes are stored and replayed. ExGRPO: 0.35.
+            Share of solved rollouts of a generation batch above which successes are stored and, from then on,
+            replayed. ExGRPO: 0.35.
         own_successes_max_problems (`int`, *optional*, defaults to `10000`):
             Problems in the bank; the oldest leave first.
         own_successes_per_problem (`int`, *optional*, defaults to `8`):
-            Successes of a problem in the bank; the oldest leave first.
+            Successes of a problem in the bank; the oldest leave first. Replayed is the one with the lowest mean
+            entropy under the policy of now, for which each is passed through the model once.
         per_device_demonstration_batch_size (`int`, *optional*, defaults to `0`):
             Demonstrations of the trainer's `demonstration_dataset` that each micro-batch on each device has besides
             its rollouts. They have no reward and are in no group (CHORD).
@@ -95,7 +100,8 @@ class PrefixGRPOConfig(GRPOConfig):
             Where the prefix stands: at the start of the completion (`"completion"`), or in the prompt as a hint
             (`"prompt"`), by `prefix_hint_template`. A hint is no part of the completion and is not trained.
         prefix_hint_template (`str`, *optional*, defaults to `"{prompt}\n\n## Hint\n{hint}"`):
-            Prompt with a hint, of the last message of the user where prompts are messages.
+            Prompt with a hint, of the user's last message where prompts are messages: `{prompt}` and `{hint}` once
+            each; other braces are text.
         prefix_hint_in_loss (`bool`, *optional*, defaults to `True`):
             Whether the loss sees the prompt with its hint, which was sampled from. With `False` it sees the plain
             prompt, and the ratio to the policy behind the hint corrects for it, within the clip of the loss.
@@ -112,9 +118,9 @@ class PrefixGRPOConfig(GRPOConfig):
             Rollouts of a group in each stage. Defaults to the whole group, and to 1 with
             `prefix_stage_replaces="rollout"`; with `"none"` it has no default.
         prefix_stage_replaces (`str`, *optional*, defaults to `"group"`):
-            What the rollouts of a stage replace: the whole group (`"group"`; GHPO, BREAD), the first rollout, by the
-            first of them that is a success (`"rollout"`; Scaf-GRPO), or nothing (`"none"`; TRAPO): then they are some
-            of the `num_generations`, sampled after the others, without a prefix above the threshold.
+            What the rollouts of a stage replace: with `"group"` the whole group (GHPO, BREAD); with `"rollout"` the
+            first of the group, by the first of them that is a success (Scaf-GRPO); with `"none"` nothing (TRAPO): they
+            are some of the `num_generations`, sampled after the others, without a prefix above the threshold.
         prefix_stage_groups (`str`, *optional*, defaults to `"failed"`):
             Groups that take part in a stage: those at or below its threshold (`"failed"`), or those with one reward
             (`"equal"`; DAPO's dynamic sampling).
@@ -226,7 +232,8 @@ class PrefixGRPOConfig(GRPOConfig):
 
         prefix_gradient_norm_steps (`int`, *optional*):
             Optimizer steps between two measurements of the norm of the gradient of prefix tokens and of sampled
-            tokens, each of which takes a further backward pass. By default it is not measured.
+            tokens, each of which takes a further backward pass and one to two further copies of the gradients. By
+            default it is not measured. Not with FSDP or DeepSpeed.
         log_all (`bool`, *optional*, defaults to `False`):
             Whether to print all metrics of each log, as TRL does, and not only those that matter most. Trackers and
             `trainer_state.json` always get all.
@@ -331,6 +338,11 @@ class PrefixGRPOConfig(GRPOConfig):
     def extends_grpo(self) -> bool:
         """Whether anything but plain GRPO is asked for."""
         return self.uses_prefixes or bool(self.prefix_stage_ratios) or self.per_device_demonstration_batch_size > 0
+
+    @property
+    def needed_demonstration_column(self) -> str | None:
+        """Dataset column that hybrid rollouts start from; `None` if there are none, or they start from another."""
+        return self.demonstration_column if self.uses_prefixes and self.demonstration_source == "dataset" else None
 
     @property
     def needs_success_history(self) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -16,6 +17,7 @@ def token_sums(
     selected: torch.Tensor,
     sampled_mask: torch.Tensor,
     entropies: torch.Tensor,
+    clipped: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Sums over the tokens of a forward batch, to be added up over a step and its processes for [`token_metrics`].
 
@@ -23,6 +25,7 @@ def token_sums(
         prefix_mask, selected, sampled_mask (`torch.Tensor`): boolean, shape (batch, tokens): prefix tokens, those of
             them that are trained, and tokens that the policy sampled.
         entropies (`torch.Tensor`): shape (batch, tokens), in nats.
+        clipped (`torch.Tensor`, *optional*): [`clipped_tokens`], if the loss clips prefix tokens.
     """
     return torch.stack(
         [
@@ -32,6 +35,7 @@ def token_sums(
             (entropies * selected).sum(),
             (entropies * (prefix_mask & ~selected)).sum(),
             (entropies * sampled_mask).sum(),
+            entropies.new_tensor(math.nan) if clipped is None else (clipped & selected).sum(),
         ]
     ).float()
 
@@ -43,15 +47,33 @@ def token_metrics(sums: torch.Tensor, rollouts: int) -> dict[str, float]:
         sums (`torch.Tensor`): [`token_sums`] of the step, over all processes.
         rollouts (`int`): of the step, over all processes.
     """
-    prefix, selected, sampled, entropy_selected, entropy_others, entropy_sampled = sums.tolist()
+    prefix, selected, sampled, entropy_selected, entropy_others, entropy_sampled, clipped = sums.tolist()
     return {
         "prefix/trained_token_share": ratio(selected, selected + sampled),
         "prefix/trained_tokens": ratio(selected, rollouts),
         "prefix/kept_share": ratio(selected, prefix),
+        "prefix/clip_ratio": ratio(clipped, selected),
         "prefix/entropy_kept": ratio(entropy_selected, selected),
         "prefix/entropy_dropped": ratio(entropy_others, prefix - selected),
         "policy_entropy": ratio(entropy_sampled, sampled),
     }
+
+
+def clipped_tokens(
+    logps: torch.Tensor, old_logps: torch.Tensor | None, advantages: torch.Tensor, low: float, high: float
+) -> torch.Tensor:
+    """Tokens whose ratio PPO's loss clips, so that they carry no gradient, boolean, shape (batch, tokens).
+
+    Args:
+        logps (`torch.Tensor`): shape (batch, tokens), of the policy that is trained.
+        old_logps (`torch.Tensor` or `None`): same shape, of the policy at sampling time; `None` if unchanged.
+        advantages (`torch.Tensor`): shape (batch,).
+        low, high (`float`): how far the ratio may be below and above 1.
+    """
+    if old_logps is None:
+        return torch.zeros_like(logps, dtype=torch.bool)
+    ratios, signs = torch.exp(logps.detach() - old_logps), advantages.sign().unsqueeze(1)
+    return ((ratios < 1 - low) & (signs < 0)) | ((ratios > 1 + high) & (signs > 0))
 
 
 class TokenSums:
@@ -60,9 +82,9 @@ class TokenSums:
     def __init__(self) -> None:
         self._sums: torch.Tensor | None = None
 
-    def add(self, *masks_and_entropies: torch.Tensor) -> None:
+    def add(self, *tokens: torch.Tensor | None) -> None:
         """Adds the [`token_sums`] of a forward batch."""
-        sums = token_sums(*masks_and_entropies)
+        sums = token_sums(*tokens)
         self._sums = sums if self._sums is None else self._sums + sums
 
     def take_metrics(self, accelerator: Accelerator, rollouts: int) -> dict[str, float]:
@@ -81,17 +103,19 @@ class TokenSums:
 def rollout_rows(
     batch: RolloutBatch, prefix_texts: Sequence[str], answers: Sequence[object], completion_ids: Sequence[list[int]]
 ) -> torch.Tensor:
-    """The input of [`rollout_metrics`] for the rollouts of one process, shape (rollouts, 6), float32."""
+    """The input of [`rollout_metrics`] for the rollouts of one process, shape (rollouts, 8), float32."""
     columns = zip(batch.assignments, batch.prefixes, prefix_texts, answers, completion_ids, strict=True)
     return torch.tensor(
         [
             [
                 assignment.planned,
-                len(prefix.ids),
+                len(prefix.given_ids),
                 prefix.share,
                 holds_answer(text, answer),
                 prefix.states_answer,
                 len(ids),
+                len(prefix.ids),
+                prefix.demonstration_length,
             ]
             for assignment, prefix, text, answer, ids in columns
         ]
@@ -100,13 +124,21 @@ def rollout_rows(
 
 def completion_columns(
     batch: RolloutBatch, completions: Sequence[Completion], prefix_texts: Sequence[str]
-) -> dict[str, list[bool] | list[int]]:
-    """Columns of the logged completions of one process: whether hybrid, and prefix length in tokens and characters."""
-    lengths = [len(prefix.ids) for prefix in batch.prefixes]
+) -> dict[str, list[Any]]:
+    """Columns of the logged completions of one process: whether hybrid, the prefix's length in tokens and characters,
+    and the place of its demonstration among those of the prompt.
+
+    Tokens of a hint count, which stands in the prompt: characters are those at the start of the completion.
+    """
+    lengths = [len(prefix.given_ids) for prefix in batch.prefixes]
+    prefix_texts = ["" if prefix.hint else text for prefix, text in zip(batch.prefixes, prefix_texts, strict=True)]
     return {
         "hybrid": [length > 0 for length in lengths],
         "prefix_length": lengths,
         "prefix_characters": [prefix_characters(*pair) for pair in zip(completions, prefix_texts, strict=True)],
+        "demonstration": [
+            assignment.index if length else None for assignment, length in zip(batch.assignments, lengths, strict=True)
+        ],
     }
 
 
@@ -115,12 +147,13 @@ def rollout_metrics(batch: RolloutBatch, rows: torch.Tensor) -> dict[str, float]
 
     Args:
         batch (`RolloutBatch`): with the rewards of all processes.
-        rows (`torch.Tensor`): [`rollout_rows`] of all processes, shape (rollouts, 6): whether a hybrid rollout was
-            planned, prefix length in tokens (0 without a prefix), its share of the demonstration's tokens, whether it
-            contains the right answer, whether it reaches into the demonstration's last statement of one (both NaN
-            where that cannot be determined), and completion length in tokens, prefix included.
+        rows (`torch.Tensor`): [`rollout_rows`] of all processes, shape (rollouts, 8): whether a hybrid rollout was
+            planned, length in tokens of its prefix or hint (0 without one), its share of the demonstration's tokens,
+            whether it contains the right answer, whether it reaches into the demonstration's last statement of one
+            (both NaN where that cannot be determined), completion length in tokens, those of a prefix in it, and those
+            of the demonstration (NaN without a prefix).
     """
-    planned, lengths, shares, holds, states, completion_lengths = rows.unbind(dim=1)
+    planned, lengths, shares, holds, states, completion_lengths, tokens, demonstration_lengths = rows.unbind(dim=1)
     hybrid, rewards = lengths > 0, batch.rewards
     low, high = batch.ratio_bounds
     return {
@@ -129,7 +162,8 @@ def rollout_metrics(batch: RolloutBatch, rows: torch.Tensor) -> dict[str, float]
         "prefix/demonstration_share": _mean(hybrid[planned > 0]),
         "prefix/ratio": _mean(shares[hybrid]),
         "prefix/length": _mean(lengths[hybrid]),
-        "prefix/tokens": _mean(lengths),
+        "prefix/demonstration_length": _mean(demonstration_lengths[hybrid]),
+        "prefix/tokens": _mean(tokens),
         "prefix/holds_answer": _mean(holds[hybrid]),
         "prefix/states_answer": _mean(states[hybrid]),
         "prefix/reward_hybrid": _mean(rewards[hybrid]),

@@ -1,6 +1,7 @@
 """A generation batch: which rollouts are hybrid, from which demonstration, their prefixes and their rewards."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,13 +20,19 @@ from .method.prefixes import (
     Prefix,
     assign,
     exclude_answer,
+    is_guided,
     is_hybrid,
     prefix_length,
     slices_length,
 )
+from .method.replay import OwnSuccess
 from .method.schedules import adaptive_bounds, ratio_bounds
 from .rewards.answers import answer_as_word, last_statement
 from .run.success_history import SuccessHistory, problem_key
+
+
+# From examples, which it replaces in place, and the seeds of the groups that may be replaced, to each one's success
+Replay = Callable[[list[dict[str, Any]], dict[int, tuple[int, int, int]]], list[OwnSuccess | None]]
 
 
 @dataclass
@@ -36,7 +43,8 @@ class RolloutBatch:
         assignments (`list[Assignment]`): demonstration and ratio of each rollout.
         step (`int`): optimizer steps done when it was planned; -1 in evaluation.
         index (`int`): generation batches planned earlier in the same step.
-        ratio_bounds (`tuple[float, float]`): bounds of the prefix ratio at that step.
+        ratio_bounds (`tuple[float, float]`): bounds of the prefix ratio at that step; NaN if none is drawn.
+        padding (`int`): rollouts at the end that are there for collective calls alone, and are dropped.
         prefixes (`list[Prefix]`): what each rollout starts from; set when prompts are tokenized.
         rewards (`torch.Tensor`): shape (rollouts of all processes,), NaN where no function gave one; set when scored.
     """
@@ -45,6 +53,7 @@ class RolloutBatch:
     step: int = -1
     index: int = 0
     ratio_bounds: tuple[float, float] = (0.0, 0.0)
+    padding: int = 0
     prefixes: list[Prefix] = field(default_factory=list)
     rewards: torch.Tensor = field(default_factory=lambda: torch.empty(0))
 
@@ -56,6 +65,25 @@ class RolloutBatch:
     @property
     def prefix_ids(self) -> list[list[int]]:
         return [prefix.ids for prefix in self.prefixes]
+
+    def hybrid(self, device: torch.device) -> torch.Tensor:
+        """Rollouts that got a prefix or a hint, boolean, shape (rollouts,)."""
+        return torch.tensor([bool(ids) for ids in self.given_ids], device=device)
+
+    def sampled_prompts(self, prompts: list[Any]) -> list[Any]:
+        """The prompts with the hints of their rollouts."""
+        rows = zip(prompts, self.prefixes, strict=True)
+        return [prompt if prefix.hint is None else prefix.hint.prompt for prompt, prefix in rows]
+
+    @property
+    def given_ids(self) -> list[list[int]]:
+        """What each rollout gets of a demonstration, in its completion or in its prompt; nothing if it is plain."""
+        return [prefix.given_ids for prefix in self.prefixes]
+
+    @property
+    def complete(self) -> list[bool]:
+        """Whether nothing is sampled after the prefix of a rollout."""
+        return [prefix.is_complete for prefix in self.prefixes]
 
     def prefix_lengths(self, device: torch.device) -> torch.Tensor:
         """Prefix lengths in tokens, shape (rollouts,)."""
@@ -90,6 +118,7 @@ def plan_batch(
     state: TrainerState,
     accelerator: Accelerator,
     previous: RolloutBatch,
+    replay: Replay | None = None,
 ) -> RolloutBatch:
     """Plans the rollouts of one process.
 
@@ -98,10 +127,14 @@ def plan_batch(
         args, history: settings, and the success of each problem so far.
         state, accelerator: step of the run, and this process among all.
         previous (`RolloutBatch`): the batch planned before, so that a second one in the same step draws anew.
+        replay (`Callable`, *optional*): replaces examples by problems that were solved before, and gives the success
+            of each rollout (`run.replaying`).
     """
     step = state.global_step
     index = previous.index + 1 if previous.step == step else 0
-    bounds = scheduled_bounds(args, step, state.max_steps)
+    bounds = scheduled_bounds(args, step, state.max_steps) if args.num_prefix_generations else (math.nan, math.nan)
+    rows = accelerator.num_processes * len(examples)
+    successes = replay(examples, guided_groups(args, step, index * rows, rows)) if replay else None
     assignments = plan_rollouts(
         examples,
         args,
@@ -109,7 +142,8 @@ def plan_batch(
         step,
         bounds,
         first_row=accelerator.process_index * len(examples),
-        rows_before=index * accelerator.num_processes * len(examples),
+        rows_before=index * rows,
+        successes=successes,
     )
     return RolloutBatch(assignments, step, index, bounds)
 
@@ -122,6 +156,7 @@ def plan_rollouts(
     bounds: tuple[float, float],
     first_row: int,
     rows_before: int,
+    successes: list[OwnSuccess | None] | None = None,
 ) -> list[Assignment]:
     """Draws a demonstration and a ratio for each hybrid rollout.
 
@@ -132,23 +167,59 @@ def plan_rollouts(
         bounds (`tuple[float, float]`): bounds of the prefix ratio at this step.
         first_row (`int`): index of the first rollout among those of all processes.
         rows_before (`int`): rollouts generated earlier in this step, over all processes.
+        successes (`list[OwnSuccess | None]`, *optional*): of each rollout, with `demonstration_source="own"`.
     """
     assignments = []
     for row, example in enumerate(examples, first_row):
-        if not is_hybrid(row, args.num_generations, args.num_prefix_generations):
+        group = groups_before(step, args) + (rows_before + row) // args.num_generations
+        is_planned = is_hybrid(row, args.num_generations, args.num_prefix_generations)
+        if not (is_planned and is_guided(group, args.prefix_prompt_share)):
             assignments.append(ON_POLICY)
             continue
         problem_bounds = bounds_of_problem(example["prompt"], bounds, args, history)
         if problem_bounds is None:
             assignments.append(LEFT_ON_POLICY)
             continue
-        column = args.demonstration_column
-        found = parse_demonstrations(example.get(column), f"with the prompt {example['prompt']!r:.80}", column)
+        found: list[Any]
+        if args.demonstration_source == "own":
+            found = [success] if successes and (success := successes[row - first_row]) else []
+        else:
+            found = demonstrations_of(example, args)
         seed_row = row - row % args.num_generations if args.prefix_shared_in_group else row
         key = (args.seed, step, rows_before + seed_row)
         answer = example.get(args.answer_column) if args.answer_column else None
         assignments.append(assign(found, key, problem_bounds, args.prefix_ratio_distribution, answer))
     return assignments
+
+
+def groups_before(step: int, args: PrefixGRPOConfig) -> int:
+    """Groups of all processes that were generated before the first generation batch of a step."""
+    passes_of_batch = args.steps_per_generation * args.num_iterations
+    batches = -(-step * args.gradient_accumulation_steps // passes_of_batch)
+    return batches * (args.generation_batch_size // args.num_generations)
+
+
+def guided_groups(args: PrefixGRPOConfig, step: int, rows_before: int, rows: int) -> dict[int, tuple[int, int, int]]:
+    """Groups of a generation batch that get demonstrations: from the index of each to what seeds its draw.
+
+    Args:
+        args: the settings.
+        step (`int`): optimizer steps done so far.
+        rows_before (`int`): rollouts generated earlier in this step, over all processes.
+        rows (`int`): rollouts of the batch, over all processes.
+    """
+    earlier, of_step = groups_before(step, args), rows_before // args.num_generations
+    return {
+        group: (args.seed, step, of_step + group)
+        for group in range(rows // args.num_generations)
+        if is_guided(earlier + of_step + group, args.prefix_prompt_share)
+    }
+
+
+def demonstrations_of(example: dict[str, Any], args: PrefixGRPOConfig) -> list[dict[str, Any]]:
+    """The demonstrations of a dataset row."""
+    column = args.demonstration_column
+    return parse_demonstrations(example.get(column), f"with the prompt {example['prompt']!r:.80}", column)
 
 
 def scheduled_bounds(args: PrefixGRPOConfig, step: int, max_steps: int) -> tuple[float, float]:
@@ -187,6 +258,7 @@ def cut_prefix(
         eos_token_id (`int`): of the policy's tokenizer.
         decode (`Callable`): from ids to text, special tokens included.
     """
+    is_whole = args.gives_whole_demonstrations or assignment.is_whole
     drawn = cut_demonstration(ids, assignment, args, eos_token_id, decode)
     if not drawn:
         return NO_PREFIX
@@ -196,26 +268,39 @@ def cut_prefix(
         states_answer = float(len(decode(drawn)) > answer_start)
         if states_answer and args.prefix_exclude_answer:
             drawn, states_answer = exclude_answer(drawn, answer_start, decode), 0.0
-    return Prefix(drawn, states_answer, min(len(drawn) / len(ids), 1.0))
+    return Prefix(drawn, states_answer, min(len(drawn) / len(ids), 1.0), len(ids), is_complete=is_whole)
+
+
+def cut_success(success: OwnSuccess, assignment: Assignment, args: PrefixGRPOConfig, decode: Decode) -> Prefix:
+    """Cuts the prefix of a rollout from an own success; its end of sequence is part of the whole alone."""
+    *ids, end = success.ids.tolist()
+    return cut_prefix(ids, assignment, args, end, decode)
 
 
 def longest_prefix(
     args: PrefixGRPOConfig, eos_token_id: int, decode: Decode, ids: list[int], answer: object
 ) -> list[int]:
     """The prefix of a demonstration at the highest ratio; empty if it has none at any."""
-    return cut_prefix(ids, Assignment(True, ratio=1.0, answer=answer), args, eos_token_id, decode).ids
+    assignment = Assignment(True, ratio=highest_ratio(args), answer=answer)
+    return cut_prefix(ids, assignment, args, eos_token_id, decode).ids
+
+
+def highest_ratio(args: PrefixGRPOConfig) -> float:
+    """The highest prefix ratio that a rollout of a run may draw, in a stage or before."""
+    is_of_schedule = args.prefix_ratio_distribution == "uniform" and not args.gives_whole_demonstrations
+    return max(args.prefix_ratio_high if is_of_schedule else 1.0, *(args.prefix_stage_ratios or []), 0.0)
 
 
 def cut_demonstration(
     ids: list[int], assignment: Assignment, args: PrefixGRPOConfig, eos_token_id: int, decode: Decode
 ) -> list[int]:
-    """The first tokens of a demonstration; with the schedule `whole`, all of them and the end of sequence.
+    """The first tokens of a demonstration, or all of them and the end of sequence.
 
     A whole demonstration that does not fit the completion budget is left out, since a truncated one would be scored
     as a wrong answer.
     """
     assert args.max_completion_length is not None
-    if args.gives_whole_demonstrations:
+    if args.gives_whole_demonstrations or assignment.is_whole:
         return [*ids, eos_token_id] if 0 < len(ids) < args.max_completion_length else []
     if args.prefix_ratio_distribution == "binomial":
         return ids[: slices_length(assignment.ratio, ids, args.max_completion_length, decode, assignment.key)]

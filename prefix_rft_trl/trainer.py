@@ -5,6 +5,7 @@ continued by the policy (`sampling`), scored by the reward functions, given an a
 turned into a loss (`loss`, `method.token_weights`). This file says when, those modules say how.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,26 +17,42 @@ from trl.trainer.utils import get_config_model_id
 from . import PAPER
 from .checks import check_arguments
 from .config import PrefixGRPOConfig
+from .demonstration_rows.joined_demonstrations import JoinedDemonstrations
 from .loss.gated_groups import GatedGroups
+from .loss.hinted_prompts import HintedPrompts
 from .loss.weighted_prefixes import WeightedPrefixes
 from .method.advantages import total_rewards
 from .method.demonstrations import Message, demonstration_ids
+from .method.hints import as_hint, hint_source_ids
 from .method.prefixes import NO_PREFIX, Assignment, Prefix
+from .method.replay import OwnSuccess
 from .metrics import completion_columns, rollout_metrics, rollout_rows
-from .rollouts import RolloutBatch, cut_prefix, plan_batch
+from .passes.gradient_norms import GradientNorms
+from .rollouts import RolloutBatch, cut_prefix, cut_success, plan_batch
 from .run.completions import CompletionsPrinter
-from .run.exact_resume import ExactResume
 from .run.finite import FiniteRewards
 from .run.model_card import DescribedRun
 from .run.printed_log import print_figures
+from .run.replaying import ReplaysSuccesses
 from .run.success_history import SuccessHistory
 from .sampling.adapter_sync import keep_base_weights
 from .sampling.hybrid import sample_continuations
 from .sampling.server_key import key_sent_to_server
 from .sampling.vllm_server import fail_together
+from .stages.staged_generation import StagedGeneration
 
 
-class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefixes, GatedGroups):
+class PrefixGRPOTrainer(
+    DescribedRun,
+    ReplaysSuccesses,
+    FiniteRewards,
+    GradientNorms,
+    WeightedPrefixes,
+    GatedGroups,
+    HintedPrompts,
+    JoinedDemonstrations,
+    StagedGeneration,
+):
     """
     Trainer for Prefix-RFT (Huang et al., 2025, https://huggingface.co/papers/2507.01679).
 
@@ -65,6 +82,9 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefix
             As for [`~trl.GRPOTrainer`]. `args` defaults to a [`PrefixGRPOConfig`]. `train_dataset` has a column with
             demonstrations, `args.demonstration_column`, besides what the reward functions need. Evaluation never
             starts from a prefix.
+        demonstration_dataset (`Dataset`, *optional*):
+            Demonstrations of other problems, in the same columns, of which each step trains
+            `per_device_demonstration_batch_size` beside each micro-batch of rollouts (CHORD).
 
     Raises:
         ValueError: before a model is loaded, if the dataset has no usable demonstration, a row that cannot be trained
@@ -85,6 +105,7 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefix
         args: GRPOConfig | None = None,
         train_dataset: Dataset | IterableDataset | None = None,
         *others: Any,
+        demonstration_dataset: Dataset | None = None,
         **named: Any,
     ):
         if args is None:
@@ -94,9 +115,11 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefix
         self.rollout_batch = RolloutBatch.on_policy(0)
         if not self.extends_grpo:
             self._tag_names, self._name, self._paper = GRPOTrainer._tag_names, GRPOTrainer._name, GRPOTrainer._paper
-        given = check_arguments(model, reward_funcs, args, train_dataset, *others, **named)
+        rows = train_dataset, *others
+        given = check_arguments(model, reward_funcs, args, *rows, demonstration_dataset=demonstration_dataset, **named)
         with key_sent_to_server(args):
             super().__init__(*given.args, **given.kwargs)
+        self.use_demonstrations(demonstration_dataset)
         print_figures(self)
         keep_base_weights(self.vllm_generation if self.use_vllm else None)
         if self.extends_grpo:
@@ -116,7 +139,7 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefix
             self.rollout_batch = RolloutBatch.on_policy(len(inputs))
             return super()._generate_and_score_completions(inputs)
         self.rollout_batch = plan_batch(
-            inputs, self.args, self._success_history, self.state, self.accelerator, previous=self.rollout_batch
+            inputs, self.args, self._success_history, self.state, self.accelerator, self.rollout_batch, self.replay
         )
         return super()._generate_and_score_completions(inputs)
 
@@ -124,22 +147,33 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefix
     def _success_history(self) -> SuccessHistory:  # looked up, since a resume may replace it
         return next(callback for callback in self.callback_handler.callbacks if isinstance(callback, SuccessHistory))
 
-    # Length: each demonstration is encoded after its prompt and cut to its prefix
+    # Length: each demonstration is encoded after its prompt and cut to its prefix, which may go into the prompt
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], Any, dict[str, Any]]:
-        prompt_ids, images, multimodal_fields = super()._tokenize_prompts(prompts)
-        rows = zip(prompts, prompt_ids, self.rollout_batch.assignments, strict=self.extends_grpo)
-        self.rollout_batch.prefixes = [self._encode_prefix(*row) for row in rows]
-        return prompt_ids, images, multimodal_fields
+        tokenized = super()._tokenize_prompts(prompts)
+        rows = zip(prompts, tokenized[0], self.rollout_batch.assignments, strict=self.extends_grpo)
+        self.rollout_batch.prefixes = prefixes = [self._encode_prefix(*row) for row in rows]
+        if not any(prefix.hint for prefix in prefixes):
+            return tokenized
+        return super()._tokenize_prompts(self.rollout_batch.sampled_prompts(prompts))
 
     def _encode_prefix(self, prompt: Any, prompt_ids: list[int], assignment: Assignment) -> Prefix:
         if assignment.demonstration is None:
             return NO_PREFIX
+        if isinstance(assignment.demonstration, OwnSuccess):
+            return cut_success(assignment.demonstration, assignment, self.args, self._tokenizer.decode)
         ids = self.demonstration_ids(prompt, prompt_ids, assignment.demonstration)
-        return cut_prefix(ids, assignment, self.args, self._tokenizer.eos_token_id, self._tokenizer.decode)
+        prefix = cut_prefix(ids, assignment, self.args, self._tokenizer.eos_token_id, self._tokenizer.decode)
+        if self.args.prefix_placement == "completion":
+            return prefix
+        decode = partial(self._tokenizer.decode, skip_special_tokens=True)
+        return as_hint(prefix, prompt, prompt_ids, self.args.prefix_hint_template, decode)
 
     def demonstration_ids(self, prompt: Any, prompt_ids: list[int], message: Message) -> list[int]:
-        """Token ids of a demonstration as the continuation of a prompt, in the chat template of this run."""
+        """Token ids of a demonstration as the continuation of a prompt, in the chat template of this run, or as the
+        text that hints are cut from."""
+        if self.args.prefix_placement == "prompt":
+            return hint_source_ids(self._tokenizer, message, self.eos_token_ids)
         template_kwargs = {"chat_template": self.chat_template, **self.chat_template_kwargs}
         return demonstration_ids(
             self._tokenizer, prompt, prompt_ids, message, stop_ids=self.eos_token_ids, **template_kwargs
@@ -158,7 +192,9 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefix
         if not self.extends_grpo:
             with fail_together(self.vllm_generation if self.use_vllm else None):
                 return sample(prompt_ids, num_generations)
-        return sample_continuations(self, sample, prompt_ids, self.rollout_batch.prefix_ids, num_generations)
+        batch = self.rollout_batch
+        given = batch.prefix_ids, num_generations, batch.complete, batch.padding
+        return sample_continuations(self, sample, prompt_ids, *given)
 
     # Advantage: one for the prefix and one for the continuation, from the rewards of all processes
 
@@ -169,7 +205,7 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefix
         if self.extends_grpo:
             batch, device = self.rollout_batch, self.accelerator.device
             batch.rewards = total_rewards(rewards_per_func, self.reward_weights.to(device))
-            prefix_texts = self._tokenizer.batch_decode(batch.prefix_ids, skip_special_tokens=True)
+            prefix_texts = self._tokenizer.batch_decode(batch.given_ids, skip_special_tokens=True)
             for name, values in completion_columns(batch, completions, prefix_texts).items():
                 self._log_completion_extra(name, values)
             if self.model.training:
@@ -178,5 +214,5 @@ class PrefixGRPOTrainer(DescribedRun, ExactResume, FiniteRewards, WeightedPrefix
                 self._append_metrics(rollout_metrics(batch, self.accelerator.gather(rows)))
             if self.model.training and self.args.needs_success_history:
                 settings = self.num_generations, self.args.prefix_success_reward, self.accelerator
-                self._success_history.remember_rollouts(prompts, batch.prefix_ids, batch.rewards, *settings)
+                self._success_history.remember_rollouts(prompts, batch.given_ids, batch.rewards, *settings)
         return rewards_per_func

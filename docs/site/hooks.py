@@ -16,7 +16,7 @@ from mkdocs.structure.pages import Page
 BEFORE_CODE = 200  # the priority of inline code is lower, and would take the backticks between the dollars
 NAME_IN_TABLE = re.compile(r"(?<=<code>)[^<\s]*_[^<\s]*(?=</code>)")
 TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
-LINK_OUT_OF_DOCS = re.compile(r"\[([^\[\]]+)\]\(\.\./([^\s()]+)\)")
+LINK = re.compile(r"\[([^\[\]]+)\]\((\.\./[^\s()]+)\)")
 # The converter takes these for variables, or for operators with space on both sides
 SPACING = {
     "<mi>&#x0007E;</mi>": "<mo>&#x0223C;</mo>",
@@ -39,10 +39,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     They are written as HTML, since mkdocs would warn of a Markdown link to a file that is no page.
     """
-    if "/" in page.file.src_uri:
-        return markdown
-    root = f"{config.repo_url.rstrip('/')}/blob/main/" if config.repo_url else "../"
-    return LINK_OUT_OF_DOCS.sub(rf'<a href="{root}\2">\1</a>', markdown)
+    up = "../" * (page.file.src_uri.count("/") + 1)
+    root = f"{config.repo_url.rstrip('/')}/blob/main/" if config.repo_url else up
+
+    def out_of_docs(link: re.Match[str]) -> str:
+        text, target = link.groups()
+        return f'<a href="{root}{target.removeprefix(up)}">{text}</a>' if target.startswith(up) else link[0]
+
+    return LINK.sub(out_of_docs, markdown)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:

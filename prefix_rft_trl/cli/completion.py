@@ -15,7 +15,9 @@ Print what makes a shell complete the commands, their flags and the names of rec
 
   eval "$(prefix-rft completion bash)"       in ~/.bashrc
   eval "$(prefix-rft completion zsh)"        in ~/.zshrc, after compinit"""
-HELP = [("data", "check"), ("recipes", "show"), ("recipes", "copy"), ("recipes", "model")]  # of parts of a command
+HELP = [  # of parts of a command
+    ("data", "check"), ("data", "sample"), ("recipes", "show"), ("recipes", "copy"), ("recipes", "model"),
+]  # fmt: skip
 FLAG = re.compile(r"(?<![\w-])--[a-z]\w*")
 SCRIPT = """\
 _prefix_rft() {{

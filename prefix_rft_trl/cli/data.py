@@ -1,4 +1,4 @@
-"""`prefix-rft data`: convert a dataset into `prompt`, `completion` and `solution`; `prefix-rft data check`."""
+"""`prefix-rft data`: convert a dataset into `prompt`, `completion` and `solution`; `data check`; `data sample`."""
 
 import argparse
 import sys
@@ -35,7 +35,8 @@ was kept, dropped and appended, and why. Defaults are the paper's.
 sources:
 {sources}
 
-`prefix-rft data check` checks any dataset before it is trained on."""
+`prefix-rft data check` checks any dataset before it is trained on;
+`prefix-rft data sample` makes demonstrations from a model's own answers."""
 
 EPILOG = """\
   prefix-rft data gsm8k --output data/gsm8k.parquet
@@ -64,6 +65,10 @@ def run(argv: list[str]) -> int:
         from .data_check import run as check
 
         return check(argv[1:])
+    if argv[:1] == ["sample"]:
+        from .data_sample import run as sample
+
+        return sample(argv[1:])
     arguments = make_parser().parse_args(current_flags(argv, OLD_FLAGS))
     source = _find_source(arguments.source)
     if arguments.input:
@@ -137,8 +142,8 @@ def _add_source_options(group: argparse._ArgumentGroup) -> None:
 
 def _find_source(name: str) -> KnownSource:
     if name not in SOURCES:
-        known, hint = ", ".join(SOURCES), nearest(name, [*SOURCES, "check"])
-        raise UserError(f"there is no source {name!r}.{hint} Known: {known}; and `check`.")
+        known, hint = ", ".join(SOURCES), nearest(name, [*SOURCES, "check", "sample"])
+        raise UserError(f"there is no source {name!r}.{hint} Known: {known}; and `check` and `sample`.")
     return SOURCES[name]
 
 

@@ -218,7 +218,15 @@ def _measure(arguments: argparse.Namespace, settings: Settings) -> "TokenMeasure
         settings.get("chat_template_kwargs"),
         declared_stop_ids(model, tokenizer),
         _longest_prefix(settings, tokenizer),
+        _hint_template(settings),
     )
+
+
+def _hint_template(settings: Settings) -> str | None:
+    from prefix_rft_trl.config import PrefixGRPOConfig
+
+    is_in_prompt = settings.get("prefix_placement") == "prompt"
+    return settings.get("prefix_hint_template", PrefixGRPOConfig.prefix_hint_template) if is_in_prompt else None
 
 
 def _longest_prefix(settings: Settings, tokenizer: Any) -> "LongestPrefix":
@@ -227,7 +235,14 @@ def _longest_prefix(settings: Settings, tokenizer: Any) -> "LongestPrefix":
 
     if settings.get("trainer") == "sft":
         return lambda ids, answer: ids
-    names = ("max_completion_length", "prefix_ratio_distribution", "prefix_ratio_schedule", "prefix_exclude_answer")
+    names = (
+        "max_completion_length",
+        "prefix_ratio_distribution",
+        "prefix_ratio_schedule",
+        "prefix_ratio_high",
+        "prefix_stage_ratios",
+        "prefix_exclude_answer",
+    )
     cut = {name: settings.get(name, getattr(PrefixGRPOConfig, name)) for name in names}
     whole = cut.pop("prefix_ratio_schedule") == "whole"
     args: Any = SimpleNamespace(**cut, gives_whole_demonstrations=whole)

@@ -3,21 +3,18 @@
 import argparse
 import json
 import sys
-from collections.abc import Container, Mapping
-from dataclasses import fields
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.data.benchmarks import BENCHMARKS
 from prefix_rft_trl.evaluation.sampling import EvalOverrides, Sampling
-from prefix_rft_trl.utils.documented import parameter_texts
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.files import check_writable_folder
 from prefix_rft_trl.utils.lazy import quick_imports
 from prefix_rft_trl.utils.tables import print_sentence, print_table
 
-from .flags import command_parser, read_dict
+from .flags import command_parser
+from .sampling_flags import add_engine, add_settings, read_engine, read_overrides
 
 
 if TYPE_CHECKING:
@@ -73,47 +70,13 @@ def _parser() -> argparse.ArgumentParser:
 
     sampling = parser.add_argument_group("sampling")
     defaults = {"num_samples": "32 for AIME and AMC, else 1", "max_new_tokens": "the run's, or 8192"}
-    _add_settings(sampling, Sampling, defaults | {"batch_size": "256; with vLLM 2048"})
+    add_settings(sampling, Sampling, defaults | {"batch_size": "256; with vLLM 2048"})
     sampling.add_argument("--k", type=int, nargs="+", metavar="K", help="values of k in the table (8, 64, 512 and n)")
     asking = parser.add_argument_group("problems and verifier, by default as in the run that made the model")
-    _add_settings(asking, EvalOverrides, leave_out={"sampling", *defaults})
+    add_settings(asking, EvalOverrides, leave_out={"sampling", *defaults})
 
-    engine = parser.add_argument_group("engine")
-    engine.add_argument("--backend", choices=("vllm", "transformers"), help="(vllm where it is installed)")
-    engine.add_argument("--dtype", help="dtype of the weights (float32 on a CPU, auto on a GPU)")
-    engine.add_argument("--tensor_parallel_size", type=int, default=1, metavar="N", help="GPUs that share a model (1)")
-    engine.add_argument(
-        "--data_parallel_size", type=int, default=1, metavar="N", help="processes that share the samples (1)"
-    )
-    engine.add_argument(
-        "--vllm_kwargs",
-        type=partial(read_dict, "vllm_kwargs"),
-        default={},
-        metavar="JSON",
-        help="further arguments of vLLM's LLM",
-    )
+    add_engine(parser)
     return parser
-
-
-def _add_settings(
-    group: argparse._ArgumentGroup, settings: type, defaults: Mapping[str, str] = {}, leave_out: Container[str] = ()
-) -> None:
-    """A flag for each setting of a dataclass, with its text in the docstring as help."""
-    docstrings = [parent.__doc__ or "" for parent in reversed(settings.__mro__[:-1])]
-    texts = {name: text for docstring in docstrings for name, text in parameter_texts(docstring).items()}
-    for field in fields(settings):
-        if field.name in leave_out:
-            continue
-        default = defaults.get(field.name, field.default)
-        text = texts[field.name].rstrip(".") + ("" if default is None else f" ({default})")
-        hint = get_type_hints(settings)[field.name]
-        kind = next(iter(get_args(hint)), hint)  # that of an optional setting
-        if kind is bool:
-            group.add_argument(f"--{field.name}", action=argparse.BooleanOptionalAction, help=text)
-        else:
-            is_plain = kind in (int, float, str)
-            read = kind if is_plain else partial(read_dict, field.name)
-            group.add_argument(f"--{field.name}", type=read, metavar="VALUE" if is_plain else "JSON", help=text)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -124,9 +87,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         from prefix_rft_trl.models.sources import find_models
 
     arguments.lab_level = arguments.lab_level or _lab_level(arguments.model)
-    engine = _engine(arguments)
-    engine.check_gpus()
-    overrides = _overrides(arguments, engine)
+    engine = read_engine(arguments)
+    overrides = read_overrides(arguments, engine)
     sources = find_models(arguments.model, arguments.base_model, arguments.lab_level)
     check_writable_folder(arguments.output_dir)
     prepared = {source.name: _prepare(source, arguments.benchmarks, overrides, engine) for source in sources}
@@ -147,23 +109,6 @@ def _lab_level(models: list[str]) -> str:
     if len(levels) > 1:
         raise UserError("the models were trained on different levels of the lab. Set the level to ask: --lab_level.")
     return next(iter(levels), "easy")
-
-
-def _engine(arguments: argparse.Namespace) -> "Engine":
-    from prefix_rft_trl.evaluation.engines import Engine
-
-    return Engine(**{field.name: getattr(arguments, field.name) for field in fields(Engine)})
-
-
-def _overrides(arguments: argparse.Namespace, engine: "Engine") -> EvalOverrides:
-    given = vars(arguments)
-    if given["batch_size"] is None:  # vLLM fills its own batches, and waits for the last answer of a chunk
-        given["batch_size"] = 2048 if engine.uses_vllm else 256
-    sampling = Sampling(
-        **{field.name: given[field.name] for field in fields(Sampling) if given[field.name] is not None}
-    )
-    names = {field.name for field in fields(EvalOverrides)} & given.keys()
-    return EvalOverrides(**{name: given[name] for name in names}, sampling=sampling)
 
 
 def _prepare(

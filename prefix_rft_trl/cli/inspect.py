@@ -90,6 +90,13 @@ def _parse(recipe: Recipe) -> tuple[Any, Any, Any]:
         script_args, training_args, model_args = split_launcher_flags(recipe)[1].parse()
     if not training_args.num_prefix_generations:
         raise _no_prefix("`num_prefix_generations: 0`")
+    if training_args.prefix_placement == "prompt":
+        raise UserError(
+            "no prefix to show: with `prefix_placement: prompt` demonstrations are hints in the prompt, of which no "
+            "token is trained. `prefix-rft train --config RECIPE.yaml --dry_run` shows the first."
+        )
+    if training_args.demonstration_source == "own":
+        raise _no_prefix("`demonstration_source: own`, whose successes are in a run's checkpoints")
     return script_args, training_args, model_args
 
 

@@ -18,7 +18,7 @@ COMMANDS = {
     "lab": "see Prefix-RFT solve in a few minutes what plain GRPO cannot, on this machine's CPU",
     "recipes": "list the recipes that come with the package, show or copy one, or make its model",
     "init": "write recipes for your own file: it looks at its columns, rows and lengths",
-    "data": "convert a dataset into prompts, demonstrations and answers, or check one",
+    "data": "convert a dataset into prompts, demonstrations and answers, check or make one",
     "train": "train a model from a recipe, on one process or many",
     "compare": "train recipes with several seeds and report them side by side, with error bars",
     "eval": "evaluate models on benchmarks: avg@n, pass@k, majority vote, paired differences",

@@ -32,8 +32,8 @@ from .launch.recipe_secrets import secrets_in_environment
 WIDTH = 80
 
 INPUTS = (
-    "model_name_or_path", "dataset_name", "dataset_test_file", "resume_from_checkpoint", "chat_template_path",
-    "deepspeed", "fsdp_config",
+    "model_name_or_path", "dataset_name", "dataset_test_file", "demonstration_dataset_name", "resume_from_checkpoint",
+    "chat_template_path", "deepspeed", "fsdp_config",
 )  # fmt: skip
 USAGE = """\
 usage: prefix-rft train [--config RECIPE.yaml] [--SETTING VALUE ...]

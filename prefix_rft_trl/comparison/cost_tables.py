@@ -1,5 +1,6 @@
 """Tables of what runs have cost: complete, until an accuracy, and by their settings."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from .rendering import MISSING, ReportTable, format_count, format_seconds, format_tokens, join_words
@@ -8,6 +9,7 @@ from .statistics import Budget, Cost, Summary, budget
 
 
 TOKENS = ("tokens generated", "tokens trained")
+MOST_NAMED = 4  # of the rows with the same number of steps
 Summaries = Sequence[tuple[str, Experiment, Summary | None]]  # by label
 
 
@@ -71,7 +73,10 @@ def different_steps(table: ResultTable) -> str:
     steps = {row.label: runs[0].curve[-1]["step"] for row in table.rows if (runs := row.experiments[0].measured_runs)}
     if len(set(steps.values())) < 2:
         return ""
-    return f"Steps, those of all stages together: {join_words([f'{label} {n:,}' for label, n in steps.items()])}."
+    usual, rows = Counter(steps.values()).most_common(1)[0]
+    others = [f"{label} {n:,}" for label, n in steps.items() if n != usual or rows <= MOST_NAMED]
+    rest = [f"all others {usual:,}"] if rows > MOST_NAMED else []
+    return f"Steps, those of all stages together: {join_words(others + rest)}."
 
 
 def _costs_to_threshold(summary: Summary | None) -> list[str]:

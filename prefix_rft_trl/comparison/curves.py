@@ -17,8 +17,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SOLID, DASHED, DOTTED, MIXED = "-", (0, (5, 1.5)), (0, (1.6, 1.2)), (0, (6, 1.5, 1.5, 1.5))
 DASHES: tuple[Any, ...] = (DASHED, SOLID, DOTTED, MIXED, SOLID, DOTTED, SOLID, DASHED)
 MAX_TOGETHER = len(COLOURS)  # curves that can be told apart in one figure
-PANEL_COLUMNS = 2
-LEGEND_WIDTH, TITLE_WIDTH = 26, 36  # characters
+MANY_PANELS = 16  # above, they are smaller
+LEGEND_WIDTH = 26  # characters
 CAPTION = (
     "Curves: the mean over seeds. Bands: the 95% interval over seeds alone (Student's t, of a share within 0 and 1); "
     "a single seed has none. Dots at the end of a curve: one for each seed. A method has one colour and mark in all "
@@ -53,24 +53,34 @@ class Method:
 
 @dataclass(frozen=True)
 class View:
-    """A figure to draw: its name, title, the keys of both axes, and whether the vertical one goes from 0 to 1."""
+    """A figure to draw: its name, title, the keys of both axes, and whether the vertical one goes from 0 to 1, or
+    ends at 0."""
 
     name: str
     title: str
     x: str
     y: str
     is_share: bool = False
+    is_below_zero: bool = False
 
 
 X_TITLES = {"step": "optimizer steps", "tokens": "tokens generated and trained", "seconds": "seconds of training"}
 ACCURACY = View("accuracy", "Accuracy over steps", "step", "accuracy", is_share=True)
+ACCURACY_OVER_TOKENS = View("accuracy-tokens", "Accuracy over tokens", "tokens", "accuracy", is_share=True)
+VIEWS_APART = (ACCURACY, ACCURACY_OVER_TOKENS)  # of more methods than fit in one figure
 VIEWS = (
-    ACCURACY,
-    View("accuracy-tokens", "Accuracy over tokens", "tokens", "accuracy", is_share=True),
+    *VIEWS_APART,
     View("accuracy-seconds", "Accuracy over time", "seconds", "accuracy", is_share=True),
     View("entropy", "Entropy of the policy, nats", "step", "policy_entropy"),
     View("length", "Length of the answers, tokens", "step", "length"),
     View("prefix", "Length of the prefixes, tokens", "step", "prefix/length"),
+    View(
+        "likelihood",
+        "Log-probability of a demonstration's token, nats",
+        "step",
+        "demonstration_logp",
+        is_below_zero=True,
+    ),
 )
 
 
@@ -128,17 +138,18 @@ def _draw_together(figure: Any, curves: Curves, view: View, threshold: float) ->
 
 
 def _draw_apart(figure: Any, curves: Curves, view: View, threshold: float) -> None:
-    rows = -(-len(curves) // PANEL_COLUMNS)
-    figure.set_size_inches(WIDTH, 0.4 + 1.6 * rows)
-    panels = list(figure.subplots(rows, PANEL_COLUMNS, sharex=True, sharey=True, squeeze=False).flat)
+    columns, height, title_width = (2, 1.6, 36) if len(curves) <= MANY_PANELS else (3, 1.35, 24)
+    rows = -(-len(curves) // columns)
+    figure.set_size_inches(WIDTH, 0.4 + height * rows)
+    panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for number, (panel, (method, curve)) in enumerate(zip(panels, curves, strict=False)):
         for _, line in curves:
             panel.plot([x.mean for x, _ in line], [y.mean for _, y in line], color=RULE, linewidth=1)
         _draw_curve(panel, method, curve, view)
         _format_axes(panel, view, threshold)
-        panel.set_title(wrapped(method.label, TITLE_WIDTH), fontsize=9, fontweight="normal")
+        panel.set_title(wrapped(method.label, title_width), fontsize=9, fontweight="normal")
         panel.set_xlabel("")
-        panel.tick_params(labelbottom=number + PANEL_COLUMNS >= len(curves))
+        panel.tick_params(labelbottom=number + columns >= len(curves))
     for panel in panels[len(curves) :]:
         panel.remove()
     figure.suptitle(view.title, x=0.02, ha="left", fontsize=11, fontweight="bold")
@@ -175,7 +186,7 @@ def _format_axes(axes: Any, view: View, threshold: float) -> Any | None:
     if view.is_share:
         axes.set_ylim(0, 1)
         return axes.axhline(threshold, color=INK, linestyle=":", linewidth=1)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(**{"top" if view.is_below_zero else "bottom": 0})
     return None
 
 

@@ -184,7 +184,7 @@ def _curves(table: ResultTable, threshold: float, styles: Styles, prefix: str) -
             curves.draw(methods, view, threshold, apart=not together),
             _describe_curves(methods, view),
         )
-        for view in (curves.VIEWS if together else [curves.ACCURACY])
+        for view in (curves.VIEWS if together else curves.VIEWS_APART)
     ]
 
 

@@ -179,13 +179,21 @@ def _stage_settings(settings: dict[str, Any], stage: str) -> dict[str, Any]:
 
 def _stage_budget(settings: dict[str, Any]) -> Budget | None:
     steps, batch = settings.get("max_steps", -1), settings.get("per_device_train_batch_size")
-    if steps < 1 or batch is None:
+    if steps < 1 or batch is None or _depends_on_rewards(settings):
         return None
-    rows = steps * batch * settings.get("gradient_accumulation_steps", 1)
+    passes = steps * settings.get("gradient_accumulation_steps", 1)
+    rows = passes * batch
     if settings.get("trainer") == "sft":
         return Budget(0, 0, rows)
     rollouts = rows // settings.get("num_iterations", 1)
     prompts = rollouts // settings.get("num_generations", 8)
     is_complete = settings.get("prefix_ratio_schedule") == "whole"
-    complete = prompts * settings.get("num_prefix_generations", 1) if is_complete else 0
-    return Budget(prompts, rollouts - complete, complete)
+    guided = round(prompts * settings.get("prefix_prompt_share", 1.0)) if is_complete else 0
+    complete = guided * settings.get("num_prefix_generations", 1)
+    further = passes * settings.get("per_device_demonstration_batch_size", 0)
+    return Budget(prompts, rollouts - complete, complete + further)
+
+
+def _depends_on_rewards(settings: dict[str, Any]) -> bool:
+    """Whether what is sampled depends on what was solved: further samples of a group, or own successes."""
+    return bool(settings.get("prefix_stage_ratios")) or settings.get("demonstration_source") == "own"

@@ -171,6 +171,29 @@ def text_key(text: str) -> int:
     return stable_hash(" ".join(text.split()).casefold())
 
 
+def leave_out_held_out(demonstrations: "Dataset", held_out: "Dataset") -> "Dataset":
+    """The rows of a second dataset without those whose prompt is held out, which are counted in a warning.
+
+    Raises:
+        UserError: if none is left.
+    """
+    keys = {prompt_key(prompt) for prompt in held_out["prompt"]} - {None}
+    left = [row for row, prompt in enumerate(demonstrations["prompt"]) if prompt_key(prompt) not in keys]
+    if len(left) == len(demonstrations):
+        return demonstrations
+    if not left:
+        raise UserError(
+            f"all {len(demonstrations):,} problems of `demonstration_dataset_name` are held out, and training on them "
+            "would spoil the measurements. Name other problems, or set `measure_steps: 0`."
+        )
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        logger.warning(
+            f"{len(demonstrations) - len(left):,} of {len(demonstrations):,} problems of "
+            "`demonstration_dataset_name` are held out, and are not trained on."
+        )
+    return demonstrations.select(left)
+
+
 def leave_out_trained(held_out: "Dataset", trained: Any, column: str) -> "Dataset":
     """The held-out rows without those whose prompt is trained on, which are counted in a warning.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.method.demonstrations import Message, before_stop, demonstration_ids
@@ -24,6 +25,7 @@ class RowEncoder:
         template_kwargs (`dict`, *optional*): further arguments of the chat template.
         longest_prefix (`Callable`): from a demonstration's ids and the row's answer to its longest possible prefix; by
             default all but the last id.
+        hint_template (`str`, *optional*): by which a prefix stands in the prompt; by default it is in the completion.
     """
 
     def __init__(
@@ -32,10 +34,12 @@ class RowEncoder:
         stop_ids: Iterable[int],
         template_kwargs: dict[str, Any] | None = None,
         longest_prefix: LongestPrefix = lambda ids, answer: ids[:-1],
+        hint_template: str | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.stop_ids = tuple(stop_ids)
         self.longest_prefix = longest_prefix
+        self.hint_template = hint_template
         self._template_kwargs = template_kwargs or {}
         self._last: tuple[Any, list[int]] = (None, [])
 
@@ -60,12 +64,33 @@ class RowEncoder:
         Raises:
             ValueError: as `prompt_ids`, and if the template has no room for the demonstration's thinking.
         """
-        prompt_ids = self.prompt_ids(prompt)
-        with self._explain_template():
-            complete = demonstration_ids(self.tokenizer, prompt, prompt_ids, message, **self._template_kwargs)
+        complete = self._complete(prompt, message)
         ids = before_stop(complete, self.stop_ids)
         lost = [token for token in complete[len(ids) :] if token not in self.stop_ids]
         return ids, bool(lost and self.tokenizer.decode(lost, skip_special_tokens=True).strip())
+
+    def _complete(self, prompt: Prompt, message: Message) -> list[int]:
+        if self.hint_template is not None:
+            from prefix_rft_trl.method.hints import hint_source_ids
+
+            return hint_source_ids(self.tokenizer, message)
+        prompt_ids = self.prompt_ids(prompt)
+        with self._explain_template():
+            return demonstration_ids(self.tokenizer, prompt, prompt_ids, message, **self._template_kwargs)
+
+    def hinted(self, prompt: Prompt, prefix_ids: list[int]) -> list[int]:
+        """Ids of a prompt with a prefix as its hint; those of the prompt if there is nothing in it to read."""
+        from prefix_rft_trl.method.hints import as_hint
+        from prefix_rft_trl.method.prefixes import Prefix
+
+        assert self.hint_template is not None
+        decode = partial(self.tokenizer.decode, skip_special_tokens=True)
+        hint = as_hint(Prefix(prefix_ids), prompt, [], self.hint_template, decode).hint
+        return self.prompt_ids(prompt if hint is None else hint.prompt)
+
+    def longest_hinted(self, prompt: Prompt, message: Message, answer: object) -> list[int]:
+        """Ids of a prompt with the longest hint that a demonstration gives."""
+        return self.hinted(prompt, self.longest_prefix(self.demonstration(prompt, message)[0], answer))
 
     @property
     def stop_texts(self) -> list[str]:

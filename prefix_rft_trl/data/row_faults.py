@@ -19,6 +19,10 @@ _FAULTS = {  # kind, what is wrong, and what to do
     "prompt_refused": ("column 'prompt': {note}", ""),
     "no_place_for_thinking": ("column '{column}': {note}", ""),
     "prompt_beyond_model": ("column 'prompt': {note}, more than the model has positions", "Remove the row."),
+    "hint_beyond_model": (
+        "column '{column}': the prompt has {note} with the longest hint from it, more than the model has positions",
+        "Remove the row, or lower `prefix_ratio_high`.",
+    ),
 }
 
 
@@ -53,11 +57,13 @@ def column_names(dataset: "Dataset | IterableDataset") -> list[str]:
     return list(first)
 
 
-def refuse_columns(found: list[str], column: str) -> None:
-    """Raises a ValueError, with the columns there are, if prompts or demonstrations have none of their own."""
+def refuse_columns(found: list[str], column: str | None) -> None:
+    """Raises a ValueError, with the columns there are, if prompts, or demonstrations if there are any, have none."""
     columns = f"its columns are: {', '.join(found)}"
     if "prompt" not in found:
         raise ValueError(f"The training dataset has no column 'prompt'; {columns}.")
+    if column is None:
+        return
     if column not in found:
         raise ValueError(
             f"The training dataset has no column '{column}' for the demonstrations; {columns}. Set "

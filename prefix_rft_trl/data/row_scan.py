@@ -166,7 +166,7 @@ class _Scanner:
             kind, reason = fault_of_form
             return self.scan.add(kind, row, reason)
         if self._encoder is not None and self._prompt_room is not None:
-            self._check_prompt_fits(row, prompt, self._prompt_room)
+            self._check_prompt_fits(row, prompt, found, answer)
         if column is None:
             return None
         if not found:
@@ -221,21 +221,29 @@ class _Scanner:
             return "no_place_for_thinking", str(error)
         return None
 
-    def _check_prompt_fits(self, row: int, prompt: Any, room: int) -> None:
+    def _check_prompt_fits(self, row: int, prompt: Any, found: list[Message], answer: Any) -> None:
+        """With the longest hint, if demonstrations become hints."""
         assert self._encoder is not None
+        assert self._prompt_room is not None
+        room, template = self._prompt_room, self._encoder.hint_template
         form, texts = prompt_form(prompt), prompt_texts(prompt)
         if form not in self._added:  # tokens of the template, and some that a tokenizer may add to a text
             self._added[form] = len(self._encoder.prompt_ids(prompt)) + 8
+        if template is not None:
+            texts = [*texts, template, *(message["content"] for message in found)]
         room_for_texts = room - self._added[form]
         if 4 * sum(map(len, texts)) <= room_for_texts:  # a character has at most 4 bytes, and a token at least one
             return
         if sum(len(text.encode()) for text in texts) <= room_for_texts:
             return
-        length = len(self._encoder.prompt_ids(prompt))
-        if length >= room + (self._completion_budget or 0):
-            self.scan.add("prompt_beyond_model", row, f"{length:,} tokens")
-        elif length > room:
-            self.scan.add("prompt_too_long", row, f"{length:,} tokens, {room:,} fit")
+        lengths = {"prompt": len(self._encoder.prompt_ids(prompt))}
+        if template is not None and found:
+            lengths["hint"] = max(len(self._encoder.longest_hinted(prompt, message, answer)) for message in found)
+        for kind, length in lengths.items():
+            if length >= room + (self._completion_budget or 0):
+                self.scan.add(f"{kind}_beyond_model", row, f"{length:,} tokens")
+            elif length > room:
+                self.scan.add(f"{kind}_too_long", row, f"{length:,} tokens, {room:,} fit")
 
 
 def is_transformed(dataset: Any) -> bool:

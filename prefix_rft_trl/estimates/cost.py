@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prefix_rft_trl.method.token_laws import TOKEN_LAWS
+
 from .batch_layout import BatchLayout
 from .completion_lengths import LengthDistribution
 from .devices import Device
@@ -50,6 +52,7 @@ class Workload:
         weight, activation (`float`): bytes of a number.
         shards (`int`): devices that share gradients and optimizer.
         has_checkpoints (`bool`): whether activations of a layer are computed again (`gradient_checkpointing`).
+        demonstrations (`int`): of a second dataset in a pass, taken to be as long as completions.
     """
 
     layout: BatchLayout
@@ -68,6 +71,7 @@ class Workload:
     activation: float
     shards: int
     has_checkpoints: bool
+    demonstrations: int = 0
 
     @classmethod
     def from_settings(
@@ -125,6 +129,7 @@ class Workload:
             activation=2.0 if settings.get("bf16", True) or settings.get("fp16") else 4.0,
             shards=shards,
             has_checkpoints=settings.get("gradient_checkpointing", True),
+            demonstrations=settings.get("per_device_demonstration_batch_size", 0),
         )
 
     @property
@@ -169,7 +174,7 @@ def _left_out(settings: Mapping[str, Any]) -> float:
     skips = settings.get("skip_zero_weight_rollouts", True)
     if not skips or settings.get("beta") or not _has_policy_loss_alone(settings):
         return 0.0
-    needs_prefixes = settings.get("prefix_loss_type") == "cross_entropy"
+    needs_prefixes = not TOKEN_LAWS[settings.get("prefix_loss_type", "ppo")].takes_advantage
     needs_prefixes = needs_prefixes or settings.get("prefix_advantage", "group").startswith("dr_grpo")
     hybrids = settings.get("num_prefix_generations", 1) if needs_prefixes else 0
     return 1 - hybrids / settings.get("num_generations", 8)
@@ -193,7 +198,7 @@ def memory(work: Workload, model: ModelSize, device: Device) -> float:
 
 
 def _activations(work: Workload, model: ModelSize) -> float:
-    tokens = work.layout.rows * (work.prompt + work.budget)
+    tokens = (work.layout.rows + work.demonstrations) * (work.prompt + work.budget)
     checkpoints = model.layers * tokens * model.hidden * work.activation
     one_layer = tokens * (10 * model.hidden + 4 * model.intermediate) * work.activation
     of_layers = checkpoints + one_layer if work.has_checkpoints else model.layers * one_layer
@@ -234,8 +239,9 @@ def seconds_to_train(work: Workload, model: ModelSize, device: Device) -> float:
     operations = gradient * layout.trained_positions(work.lengths, work.prompt, work.without_gradient)
     if work.scorings:
         operations += 2 * work.scorings / work.iterations * layout.scored_positions(work.lengths, work.prompt)
-    rows = layout.rows * layout.accumulation
-    return operations * model.parameters * rows / (SHARE_OF_OPERATIONS * device.operations)
+    operations *= layout.rows
+    operations += gradient * work.demonstrations * (work.prompt + work.lengths.mean)
+    return operations * model.parameters * layout.accumulation / (SHARE_OF_OPERATIONS * device.operations)
 
 
 def seconds_of_step(work: Workload, model: ModelSize, device: Device) -> float:

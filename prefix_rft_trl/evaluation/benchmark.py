@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from prefix_rft_trl.rewards.registry import answer_finder, is_registered, name_of_reward
 from prefix_rft_trl.rewards.verification.equivalence import LONGEST
@@ -11,20 +12,24 @@ from prefix_rft_trl.rewards.verification.normal_form import normal_form
 from prefix_rft_trl.sampling.generate import encode_prompts
 from prefix_rft_trl.utils.hashing import stable_hash
 
-from .samples import Sample
-from .sampling import Chunk, Loaded, Place, Sampling
+from .samples import LikelySample, Sample, SampleFolder
+from .sampling import Chunk, LikelihoodSampler, Loaded, Place, Sampling
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
+THINKING_MARKS = ("<think>", "</think>", "[THINK]", "[/THINK]")
+
+
 class Answer(NamedTuple):
-    """Token ids and text of an answer, and whether the budget has cut it off."""
+    """Token ids and text of an answer, whether the budget has cut it off, and its log-probability if asked."""
 
     ids: list[int]
     text: str
     is_truncated: bool
+    log_probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class Benchmark:
         reward_kwargs (`dict`, *optional*): what the reward was made with, to be recorded.
         prompting (`dict`, *optional*): the settings that the prompts were made by, to be recorded.
         prompt_ids (`list[list[int]]`, *optional*): the prompts in a model's tokens (`encoded`).
+        for_training (`bool`): whether the answers are to be trained on: they keep their thinking marks, lose the mark
+            that ends them, and have their likelihood ([`LikelySample`]).
     """
 
     name: str
@@ -52,6 +59,11 @@ class Benchmark:
     reward_kwargs: dict[str, Any] | None = None
     prompting: dict[str, Any] = field(default_factory=dict)
     prompt_ids: list[list[int]] = field(default_factory=list, repr=False)
+    for_training: bool = False
+
+    def samples_in(self, folder: Path) -> SampleFolder:
+        """Its samples in the folder of a model."""
+        return SampleFolder(folder / self.name, LikelySample if self.for_training else Sample)
 
     @property
     def verifier(self) -> str:
@@ -76,6 +88,9 @@ class Benchmark:
     def sample(self, model: Loaded, chunk: Chunk) -> list[Answer]:
         """A model's answers."""
         prompts = [self.prompt_ids[place.problem] for place in chunk.places]
+        if self.for_training:
+            likely = cast(LikelihoodSampler, model.sampler).with_likelihoods(prompts, self.sampling, self.seeds(chunk))
+            return [_demonstrating(model, ids, log_probability) for ids, log_probability in likely]
         answers = model.sampler(prompts, self.sampling, self.seeds(chunk))
         texts = model.tokenizer.batch_decode(answers, skip_special_tokens=True)
         return [
@@ -94,14 +109,12 @@ class Benchmark:
         ids = [answer.ids for answer in answers]
         rewards = self.reward(prompts=prompts, completions=completions, completion_ids=ids, **columns)
         return [
-            Sample(
+            _sample(
+                answer,
                 problem=place.problem,
                 sample=place.sample,
-                text=answer.text,
                 answer=self._final_answer(answer.text),
                 reward=float(reward) if reward is not None and math.isfinite(reward) else None,
-                tokens=len(answer.ids),
-                is_truncated=answer.is_truncated,
             )
             for place, answer, reward in zip(chunk.places, answers, rewards, strict=True)
         ]
@@ -127,6 +140,22 @@ class Benchmark:
         return None if found is None else normal_form(str(found)[:LONGEST]) or None
 
 
+def _sample(answer: Answer, /, **scored: Any) -> Sample:
+    known = {"text": answer.text, "tokens": len(answer.ids), "is_truncated": answer.is_truncated, **scored}
+    if answer.log_probability is None:
+        return Sample(**known)
+    return LikelySample(**known, log_probability=answer.log_probability)
+
+
+def _demonstrating(model: Loaded, ids: list[int], log_probability: float) -> Answer:
+    """An answer as a demonstration has it: without the token that ended it, and with its thinking marks."""
+    ends, tokenizer = bool(ids) and ids[-1] in model.stop_ids, model.tokenizer
+    marks = {*tokenizer.convert_tokens_to_ids([*THINKING_MARKS])} - {tokenizer.unk_token_id}
+    left_out = {*tokenizer.all_special_ids} - marks
+    kept = [token for token in ids[: len(ids) - ends] if token not in left_out]
+    return Answer(ids, tokenizer.decode(kept, skip_special_tokens=False), not ends, log_probability)
+
+
 @dataclass(frozen=True)
 class HeldOutSplit(Benchmark):
     """
@@ -137,9 +166,11 @@ class HeldOutSplit(Benchmark):
 
     Attributes:
         further_rewards (`tuple[Callable, ...]`): rewards whose means are measured on the same answers.
+        demonstrations (`tuple`): prompts and messages whose likelihood is measured, of these problems or of others.
     """
 
     further_rewards: tuple[Callable[..., list[float | None]], ...] = ()
+    demonstrations: tuple[tuple[Any, dict[str, Any]], ...] = field(default=(), repr=False)
 
     def seeds(self, chunk: Chunk) -> list[int]:
         return [chunk.index, *super().seeds(chunk)[1:]]

@@ -15,7 +15,6 @@ from prefix_rft_trl.utils.shared_memory import check_semaphores
 
 from .benchmark import Benchmark
 from .engines import Engine
-from .samples import SampleFolder
 from .sampling import Chunk
 
 
@@ -61,7 +60,7 @@ def _wait(shares: list[Future], missing: Share, folder: Path, on_progress: OnPro
         share.done() and share.exception() for share in shares
     ):
         time.sleep(0.2)
-        is_written = [SampleFolder(folder / benchmark.name).has(chunk) for benchmark, chunk in missing]
+        is_written = [benchmark.samples_in(folder).has(chunk) for benchmark, chunk in missing]
         on_progress(sum(len(part[1].places) for part, done in zip(missing, is_written, strict=True) if done))
         missing = [part for part, done in zip(missing, is_written, strict=True) if not done]
     for share in sorted(shares, key=Future.done, reverse=True):
@@ -99,5 +98,5 @@ def _sample_share(source: ModelSource, share: Share, folder: Path, engine: Engin
     model = engine.load(source)
     for benchmark, chunk in share:
         samples = benchmark.score(chunk, benchmark.sample(model, chunk))
-        SampleFolder(folder / benchmark.name).write(chunk, samples)
+        benchmark.samples_in(folder).write(chunk, samples)
         on_progress(len(samples))

@@ -63,12 +63,37 @@ def find_benchmarks(
 
 
 def _find(name: str, overrides: EvalOverrides, run: RunSettings, tokenizer: Any) -> Benchmark:
-    title = name if name in BENCHMARKS or name == LAB else Path(name).stem
     chosen = overrides.merged_with(run).merged_with(LAB_DEFAULTS if name == LAB else AnswerSettings())
     chosen = chosen.merged_with(replace(DEFAULTS, conversational=bool(tokenizer.chat_template)))
     rows = _load_problems(name, chosen)
     if chosen.num_problems is not None:
         rows = rows.select(range(min(chosen.num_problems, len(rows))))
+    num_samples = chosen.num_samples or SAMPLES_OF_PAPER.get(title_of(name), 1)
+    return asked_benchmark(name, rows, replace(chosen, num_samples=num_samples), overrides, run, tokenizer)
+
+
+def title_of(name: str) -> str:
+    return name if name in BENCHMARKS or name == LAB else Path(name).stem
+
+
+def asked_benchmark(
+    name: str, rows: "Dataset", chosen: EvalOverrides, overrides: EvalOverrides, run: RunSettings, tokenizer: Any
+) -> Benchmark:
+    """
+    The benchmark of problems, with the prompts that a model is asked with.
+
+    Args:
+        name (`str`): that the problems were found by.
+        rows (`Dataset`): the problems as `prompt`, text or messages, with what the reward reads.
+        chosen (`EvalOverrides`): all settings, complete.
+        overrides (`EvalOverrides`): what the user has set of them.
+        run (`RunSettings`): settings of the run that made the model.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]): the model's.
+
+    Raises:
+        ValueError: for an instruction where prompts are messages, or a reward that is unknown or lacks a column.
+    """
+    title = title_of(name)
     if (overrides.instruction or overrides.system_prompt) and not isinstance(rows[0]["prompt"], str):
         given = "instruction" if overrides.instruction else "system_prompt"
         raise ValueError(f"The prompts of {name} are messages, which no `{given}` is put into. Leave it out.")
@@ -88,7 +113,7 @@ def _find(name: str, overrides: EvalOverrides, run: RunSettings, tokenizer: Any)
         reward,
         replace(
             chosen.sampling,
-            num_samples=chosen.num_samples or SAMPLES_OF_PAPER.get(title, 1),
+            num_samples=cast(int, chosen.num_samples),
             max_new_tokens=cast(int, chosen.max_new_tokens),
         ),
         chosen.chat_template_kwargs,
@@ -128,8 +153,8 @@ def _load_problems(name: str, chosen: EvalOverrides) -> "Dataset":
         rows = pick_split(splits, chosen.dataset_split or (HELD_OUT if HELD_OUT in splits else next(iter(splits))))
     problem = _column(rows, name, chosen.prompt_column, problems, "problems", "--prompt_column")
     answer = _column(rows, name, chosen.answer_column, answers, "right answers", "--answer_column")
-    _check_problems(name, problem, list(rows[problem]))
-    return _copy_column(_copy_column(rows, problem, "prompt"), answer, "solution")
+    check_problems(name, problem, list(rows[problem]))
+    return copy_column(copy_column(rows, problem, "prompt"), answer, "solution")
 
 
 def _held_out_by_share(name: str, chosen: EvalOverrides) -> "Dataset":
@@ -165,7 +190,7 @@ def _column(rows: "Dataset", name: str, given: str | None, known: list[str], con
     return found
 
 
-def _check_problems(name: str, column: str, problems: list[Any]) -> None:
+def check_problems(name: str, column: str, problems: list[Any]) -> None:
     if not problems:
         raise ValueError(f"{name} has no problems.")
     kind = list if isinstance(problems[0], list) else str
@@ -175,7 +200,7 @@ def _check_problems(name: str, column: str, problems: list[Any]) -> None:
             raise ValueError(f"{name}, row {row}: its {column} is {problem!r:.80} instead of {wanted}.")
 
 
-def _copy_column(rows: "Dataset", column: str, name: str) -> "Dataset":
+def copy_column(rows: "Dataset", column: str, name: str) -> "Dataset":
     """Copies a column to another name, in place of the one that has it: a reward may read it by its own."""
     if column == name:
         return rows

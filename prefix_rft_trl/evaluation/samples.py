@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from prefix_rft_trl.utils.files import ParquetSink, atomic_file
 
@@ -32,11 +33,24 @@ class Sample:
     is_truncated: bool
 
 
-class SampleFolder:
-    """The samples of a model for a benchmark, in a folder of their own."""
+@dataclass(frozen=True)
+class LikelySample(Sample):
+    """
+    A scored answer with its likelihood.
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    Attributes:
+        log_probability (`float`): mean log-probability of a token, the one that ends the answer too, under the model
+            at temperature 1.
+    """
+
+    log_probability: float
+
+
+class SampleFolder:
+    """The samples of a model for a benchmark, of one kind, in a folder of their own."""
+
+    def __init__(self, folder: Path, kind: type[Sample] = Sample):
+        self.folder, self.kind = folder, kind
 
     def write(self, chunk: Chunk, samples: Iterable[Sample]) -> None:
         import pyarrow as pa  # type: ignore[import-untyped]
@@ -44,6 +58,7 @@ class SampleFolder:
 
         types = {"problem": pa.int32(), "sample": pa.int32(), "text": pa.string(), "answer": pa.string()}
         types |= {"reward": pa.float64(), "tokens": pa.int32(), "is_truncated": pa.bool_()}
+        types |= {"log_probability": pa.float64()} if "log_probability" in self._columns else {}
         rows = pa.Table.from_pylist([asdict(sample) for sample in samples], pa.schema(types))
         with atomic_file(self._file(chunk)) as partial, ParquetSink(partial) as sink:
             pq.write_table(rows, sink, write_page_checksum=True)
@@ -70,16 +85,20 @@ class SampleFolder:
             places = map(Place, found["problem"].to_pylist(), found["sample"].to_pylist())
         except (pa.ArrowException, OSError, KeyError):
             return False
-        return found.column_names == [field.name for field in fields(Sample)] and tuple(places) == chunk.places
+        return found.column_names == self._columns and tuple(places) == chunk.places
 
-    def read(self, chunks: Iterable[Chunk]) -> Iterator[Sample]:
-        """The samples without their texts, which scores do not need and which fill most of the disk."""
+    def read(self, chunks: Iterable[Chunk], with_texts: bool = False) -> Iterator[Any]:
+        """The samples, by default without their texts, which scores do not need and which fill most of the disk."""
         import pyarrow.parquet as pq
 
-        columns = [field.name for field in fields(Sample) if field.name != "text"]
+        columns = [name for name in self._columns if name != "text" or with_texts]
         for chunk in chunks:
             for row in pq.read_table(self._file(chunk), columns=columns).to_pylist():
-                yield Sample(**row, text="")
+                yield self.kind(**{"text": "", **row})
+
+    @property
+    def _columns(self) -> list[str]:
+        return [field.name for field in fields(self.kind)]
 
     def _file(self, chunk: Chunk) -> Path:
         return self.folder / f"samples-{chunk.index:06d}.parquet"

@@ -101,10 +101,21 @@ class Chunk:
     places: tuple[Place, ...]
 
 
+LikelyAnswer = tuple[list[int], float]  # token ids and mean log-probability
+
+
 class Sampler(Protocol):
     """Gives each prompt one answer: token ids, with the token that ended it if one did."""
 
     def __call__(self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]) -> list[list[int]]: ...
+
+
+class LikelihoodSampler(Sampler, Protocol):
+    """A sampler that also gives each answer with the mean log-probability of its tokens at temperature 1."""
+
+    def with_likelihoods(
+        self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]
+    ) -> list[LikelyAnswer]: ...
 
 
 class Loaded(NamedTuple):

@@ -35,7 +35,7 @@ LEVELS = {"easy": Level(operands=6, base_model="base_model"), "hard": Level(oper
 ANSWER_MARK = "#"
 STEP_END = ";"
 SPLIT_SIZE = 512
-_SPLIT_SEEDS = {"train": 20250702, "test": 20250703}
+_SPLIT_SEEDS = {"train": 20250702, "test": 20250703, "demonstrations": 20250704}
 _PROBLEM = re.compile(r"^[0-9](?:[-+*][0-9])+=$", re.MULTILINE)
 _OPERATIONS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
 
@@ -111,7 +111,8 @@ def load_dataset(
     """The problems of a split with their demonstrations.
 
     Args:
-        split (`str`, *optional*, defaults to `"train"`): `"train"` or `"test"`; no problem is in both.
+        split (`str`, *optional*, defaults to `"train"`): `"train"`, `"test"`, or `"demonstrations"`, a second dataset;
+            no problem is in two of them.
         size (`int`, *optional*): number of problems; defaults to 512. A smaller split is the start of a larger one.
         level (`str`, *optional*, defaults to `"easy"`): `"easy"`, six digits, or `"hard"`, eight.
         style (`str`, *optional*, defaults to `"worked"`): `"worked"` demonstrations have each step as the base model
@@ -156,7 +157,8 @@ def load_dataset(
 
 
 def _prompts(split: str, size: int | None, level: str) -> list[str]:
-    taken = set() if split == "train" else set(_prompts("train", None, level))
+    earlier = [*_SPLIT_SEEDS][: [*_SPLIT_SEEDS].index(split)] if split in _SPLIT_SEEDS else []
+    taken = {prompt for name in earlier for prompt in _prompts(name, None, level)}
     prompts: list[str] = []
     rng = random.Random(_choose("split", split, _SPLIT_SEEDS))
     operands = _choose("level", level, LEVELS).operands

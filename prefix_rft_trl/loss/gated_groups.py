@@ -29,7 +29,7 @@ class GatedGroups(GRPOTrainer):
         gate = getattr(self.args, "prefix_gate", None)
         if gate is None or not self.model.training:
             return rewards
-        hybrid = self.accelerator.gather(self.rollout_batch.prefix_lengths(rewards.device)) > 0
+        hybrid = self.accelerator.gather(self.rollout_batch.hybrid(rewards.device))
         totals = total_rewards(rewards, self.reward_weights.to(rewards.device))
         rates = success_rates(totals, hybrid, self.num_generations, self.args.prefix_success_reward)
         demonstrations, sampled = rollouts_that_leave(rates, hybrid, gate, self.args.prefix_gate_drops_rollouts)

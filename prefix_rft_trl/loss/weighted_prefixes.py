@@ -14,13 +14,16 @@ from prefix_rft_trl.method.advantages import on_policy_baseline_advantages
 from prefix_rft_trl.method.normalizations import prefix_shares
 from prefix_rft_trl.method.prefixes import token_noise
 from prefix_rft_trl.method.token_weights import prefix_token_mask
-from prefix_rft_trl.metrics import TokenSums, ratio
+from prefix_rft_trl.metrics import TokenSums, clipped_tokens, ratio
 from prefix_rft_trl.passes.lean_passes import LeanPasses
 from prefix_rft_trl.rollouts import RolloutBatch
 from prefix_rft_trl.utils.patching import replaced
 
 from .another_loss import warn_of_another_loss
 from .sampled_alone import all_processes, masks_of_sampled_tokens, without_prefixes
+
+
+CLIPPING_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")  # those whose gradient is 0 beyond PPO's bounds
 
 
 class WeightedPrefixes(LeanPasses):
@@ -45,7 +48,7 @@ class WeightedPrefixes(LeanPasses):
         prefix_mask = prefix_token_mask(lengths, self._loss_mask(outputs))
         all_tokens = self.accelerator.gather(prefix_mask.sum(dim=1))
         shares = prefix_shares(self.args.prefix_token_rule.normalization, all_tokens, self.num_generations)
-        prefix_advantages, advantages = self._advantages(outputs["advantages"], lengths)
+        prefix_advantages, advantages = self._advantages(outputs["advantages"])
         tensors = {
             "prefix_lengths": lengths,
             "prefix_mask": prefix_mask,
@@ -64,15 +67,16 @@ class WeightedPrefixes(LeanPasses):
             tensors["importance_sampling_ratio"] = torch.where(prefix_mask, 1.0, correction)
         return tensors
 
-    def _advantages(self, group_advantages: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _advantages(self, group_advantages: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self.args.prefix_advantage == "group":
             return group_advantages, group_advantages
-        found = self.rollout_batch.rewards, self.accelerator.gather(lengths) > 0, self.num_generations
+        hybrid = self.accelerator.gather(self.rollout_batch.hybrid(group_advantages.device))
+        found = self.rollout_batch.rewards, hybrid, self.num_generations
         prefix_advantages, advantages = on_policy_baseline_advantages(self.args.prefix_advantage, *found)
         # The log holds one generation batch: this replaces the group's advantages, which are not trained on
         self._logs["advantages"].extend(advantages.tolist())
-        process = self.accelerator.process_index
-        return prefix_advantages.view(-1, len(lengths))[process], advantages.view(-1, len(lengths))[process]
+        process, rows = self.accelerator.process_index, len(group_advantages)
+        return prefix_advantages.view(-1, rows)[process], advantages.view(-1, rows)[process]
 
     def _trained_tokens(self, batch: dict[str, Any]) -> torch.Tensor:
         trained = super()._trained_tokens(batch)
@@ -83,10 +87,16 @@ class WeightedPrefixes(LeanPasses):
         if self.extends_grpo and self.accelerator.sync_gradients:
             rollouts = self._train_batch_size * self.current_gradient_accumulation_steps
             self._append_metrics(self._token_sums.take_metrics(self.accelerator, rollouts))
+            if self.args.prefix_token_rule.coefficient.changes:
+                self._append_metrics({"prefix/coefficient": self._coefficient})
             if not self._has_weighted_prefixes:
                 warn_of_another_loss(type(self).__name__)
             self._has_weighted_prefixes = True  # one warning is enough
         return loss
+
+    @property
+    def _coefficient(self) -> float:
+        return self.args.prefix_token_rule.coefficient.at(self.state.global_step, self.state.max_steps)
 
     def _compute_loss(self, model, inputs: dict[str, Any]) -> torch.Tensor:
         if "prefix_mask" not in inputs:
@@ -110,11 +120,18 @@ class WeightedPrefixes(LeanPasses):
         rule, prefix_mask, detached = self.args.prefix_token_rule, inputs["prefix_mask"], entropies.detach()
         selected = rule.select(inputs.get("prefix_noise", detached), prefix_mask, all_processes(self))
         sampled = self._loss_mask(inputs).bool() & ~prefix_mask
-        self._token_sums.add(prefix_mask, selected, sampled, detached)
-        coefficient = rule.coefficient.at(self.state.global_step, self.state.max_steps)
+        self._token_sums.add(prefix_mask, selected, sampled, detached, self._clipped_tokens(inputs, logps))
         # `prefix_shares` add up over the generation batch of all processes: scale them to what one loss averages over
         window = self.current_gradient_accumulation_steps / self.args.steps_per_generation
         fraction = window / self.accelerator.num_processes
-        logps, entropies, updates = rule.apply(inputs, logps, entropies, selected, coefficient, fraction)
+        logps, entropies, updates = rule.apply(inputs, logps, entropies, selected, self._coefficient, fraction)
         inputs |= updates
         return logps, entropies
+
+    def _clipped_tokens(self, inputs: dict[str, Any], logps: torch.Tensor) -> torch.Tensor | None:
+        """Tokens that would be clipped as prefix tokens; `None` if the loss clips none, or whole sequences."""
+        clips = self.loss_type in CLIPPING_LOSSES and self.importance_sampling_level == "token"
+        if not (clips and self.args.prefix_token_rule.law.keeps_ratio):
+            return None
+        found = logps.detach(), inputs.get("old_per_token_logps"), inputs["prefix_advantages"]
+        return clipped_tokens(*found, self.epsilon_low, self.epsilon_high)

@@ -31,6 +31,10 @@ class Coefficient:
     warmup_steps: int = 0
     decay_steps: int | None = None
 
+    @property
+    def changes(self) -> bool:
+        return self.schedule != "constant" or self.warmup_steps > 0
+
     def at(self, step: int, max_steps: int) -> float:
         """The coefficient of an optimizer step.
 

@@ -6,13 +6,15 @@ one process and on many, and after a resume.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import torch
 
+from .replay import OwnSuccess
 from .schedules import DISTRIBUTIONS, MAX_SLICES, draw_binomial
 
 
@@ -27,17 +29,22 @@ class Assignment:
 
     Attributes:
         planned (`bool`): whether it is one of the `num_prefix_generations` rollouts of its group.
-        demonstration (`dict` or `None`): the message it starts from; `None` makes it an on-policy rollout.
+        demonstration (`dict`, `OwnSuccess` or `None`): the message, or the completion of its own, that it starts
+            from; `None` makes it an on-policy rollout.
         ratio (`float`): fraction of the demonstration that the prefix has; of slices, the probability of each.
         key (`tuple[int, int, int]`): (seed, step, row), which seeds its draws.
         answer: the correct answer, as in the dataset row.
+        index (`int` or `None`): place of the demonstration among those of its prompt that are not empty.
+        is_whole (`bool`): whether it gets all of the demonstration and its end of sequence, and samples nothing.
     """
 
     planned: bool = False
-    demonstration: dict[str, Any] | None = None
+    demonstration: dict[str, Any] | OwnSuccess | None = None
     ratio: float = math.nan
     key: tuple[int, int, int] = (0, 0, 0)
     answer: object = None
+    index: int | None = None
+    is_whole: bool = False
 
 
 ON_POLICY = Assignment()
@@ -49,8 +56,14 @@ def is_hybrid(row: int, num_generations: int, num_prefix_generations: int) -> bo
     return row % num_generations < num_prefix_generations
 
 
+def is_guided(group: int, share: float) -> bool:
+    """Whether a group is among the share of all groups that get demonstrations: evenly spread, and exact."""
+    exact = Fraction(str(share))
+    return math.floor((group + 1) * exact) > math.floor(group * exact)
+
+
 def assign(
-    demonstrations: list[dict[str, Any]],
+    demonstrations: Sequence[dict[str, Any] | OwnSuccess],
     key: tuple[int, int, int],
     ratio_bounds: tuple[float, float],
     distribution: str = "uniform",
@@ -59,7 +72,7 @@ def assign(
     """Draws one of a prompt's demonstrations, and the prefix ratio of the rollout.
 
     Args:
-        demonstrations (`list[dict]`): those of the prompt; without any the rollout stays on-policy.
+        demonstrations (`Sequence[dict | OwnSuccess]`): those of the prompt; without any the rollout stays on-policy.
         key (`tuple[int, int, int]`): seed of the run, optimizer steps done so far, and index of the rollout among all
             that are generated in this step, over all processes.
         ratio_bounds (`tuple[float, float]`): bounds of the ratio's distribution at this step.
@@ -69,25 +82,51 @@ def assign(
     if not demonstrations:
         return LEFT_ON_POLICY
     rng = np.random.default_rng(key)
-    demonstration = demonstrations[rng.integers(len(demonstrations))]
+    index = int(rng.integers(len(demonstrations)))
     ratio = DISTRIBUTIONS[distribution](rng, *ratio_bounds)
-    return Assignment(True, demonstration, ratio, key, answer) if ratio > 0 else LEFT_ON_POLICY
+    return Assignment(True, demonstrations[index], ratio, key, answer, index) if ratio > 0 else LEFT_ON_POLICY
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A prefix that stands in the prompt.
+
+    Attributes:
+        ids (`list[int]`): tokens of the demonstration that it was made from.
+        prompt (`str` or `list[dict]`): the prompt with the hint, which the rollout is sampled from.
+        plain_prompt_ids (`list[int]`): token ids of the prompt without it.
+    """
+
+    ids: list[int]
+    prompt: Any
+    plain_prompt_ids: list[int]
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """The tokens that a rollout starts from.
+    """What a rollout gets of a demonstration.
 
     Attributes:
-        ids (`list[int]`): token ids; an empty list makes the rollout on-policy.
-        states_answer (`float`): 1 if they reach into the demonstration's last statement of its answer, 0 if not, NaN
+        ids (`list[int]`): token ids that its completion starts with; none in an on-policy rollout.
+        states_answer (`float`): 1 if it reaches into the demonstration's last statement of its answer, 0 if not, NaN
             where that cannot be determined.
         share (`float`): of the demonstration's tokens, budget and excluded answer included; NaN without a prefix.
+        demonstration_length (`float`): tokens of the whole demonstration; NaN without a prefix.
+        hint (`Hint`, *optional*): what its prompt has instead of `ids`.
+        is_complete (`bool`): whether nothing is sampled after them.
     """
 
     ids: list[int]
     states_answer: float = math.nan
     share: float = math.nan
+    demonstration_length: float = math.nan
+    hint: Hint | None = None
+    is_complete: bool = False
+
+    @property
+    def given_ids(self) -> list[int]:
+        """Tokens of the demonstration, at the start of the completion or in the prompt."""
+        return self.hint.ids if self.hint else self.ids
 
 
 NO_PREFIX = Prefix([])

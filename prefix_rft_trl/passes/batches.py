@@ -33,5 +33,5 @@ def without_tokens(batch: dict[str, Any], rows: torch.Tensor) -> dict[str, Any]:
     Args:
         rows (`torch.Tensor`): boolean, shape (rows,).
     """
-    per_token = ("completion_mask", "prefix_mask", "old_per_token_logps")
+    per_token = ("completion_mask", "prefix_mask", "old_per_token_logps", "demonstration_logps")
     return batch | {name: batch[name].masked_fill(rows[:, None], 0) for name in per_token if name in batch}

@@ -15,6 +15,7 @@ from prefix_rft_trl.utils.shared_start import shared_start
 
 
 PREFIX_END = "▌"
+NOT_PRINTED = ("prefix_length", "prefix_characters", "demonstration")  # by their names
 
 Completion = str | list[dict[str, Any]]
 
@@ -74,8 +75,9 @@ def print_rollouts(logs: dict[str, Any], step: int, number: int | None) -> None:
 def rollout_line(logs: dict[str, Any], row: int) -> str:
     """`hybrid, prefix of 12 tokens · exact_answer_reward 1.00 · advantage +0.88`."""
     extra = {name: values[row] for name, values in logs["extra"].items()}
-    kind = f"hybrid, prefix of {extra['prefix_length']} tokens" if extra.pop("hybrid", False) else "on-policy"
+    given = "prefix" if extra.get("prefix_characters") else "hint"
+    kind = f"hybrid, {given} of {extra['prefix_length']} tokens" if extra.pop("hybrid", False) else "on-policy"
     figures = [f"{name} {values[row]:.2f}" for name, values in logs["rewards"].items() if values[row] is not None]
     figures.append(f"advantage {logs['advantages'][row]:+.2f}")
-    others = [f"{name} {value}" for name, value in extra.items() if name not in ("prefix_length", "prefix_characters")]
+    others = [f"{name} {value}" for name, value in extra.items() if name not in NOT_PRINTED]
     return " · ".join([kind, *figures, *others])

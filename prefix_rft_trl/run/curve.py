@@ -132,9 +132,11 @@ def grpo_tokens(args: Any) -> TokenCounter:
     def count(logs: dict[str, Any], before: dict[str, Any], step: int) -> tuple[float, float]:
         sampled = logs["completions/mean_length"] - logs.get("prefix/tokens", 0.0)
         trained = sampled + logs.get("prefix/trained_tokens", 0.0)
-        rollouts = args.generation_batch_size * (generation_batches(step) - generation_batches(before["step"]))
+        batches = generation_batches(step) - generation_batches(before["step"])
+        # Stages decode more than what is trained on
+        decoded = logs.get("sampling/decoded_tokens", sampled * args.generation_batch_size)
         return (
-            before["generated_tokens"] + sampled * rollouts,
+            before["generated_tokens"] + decoded * batches,
             before["trained_tokens"] + trained * rollouts_per_step * (step - before["step"]),
         )
 

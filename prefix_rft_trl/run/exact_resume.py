@@ -59,6 +59,8 @@ class ExactResume(RunningTotals):
         """The settings that make up a micro-step and a generation batch; both change with any of them."""
         names = ("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation")
         settings = {name: getattr(self.args, name) for name in (*names, "num_iterations", "num_generations")}
+        demonstrations = getattr(self.args, "per_device_demonstration_batch_size", 0)
+        settings |= {"per_device_demonstration_batch_size": demonstrations} if demonstrations else {}
         return {"num_processes": self.accelerator.num_processes, **settings}
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:

@@ -16,7 +16,7 @@ from prefix_rft_trl.utils.renamed import current_settings
 from .settings import FINGERPRINT, read_run_settings
 
 
-MODEL, DATASET, STAGE = "model", "dataset", "stage"
+MODEL, DATASET, DEMONSTRATIONS, STAGE = "model", "dataset", "demonstration_dataset", "stage"
 # Where a run writes, what it logs, how often it saves, and with which processes it does so: not what it trains
 IGNORED_PREFIXES = ("logging_", "log_", "save_", "hub_", "trackio_", "ddp_", "vllm_server_")
 IGNORED = {
@@ -30,8 +30,9 @@ IGNORED = {
 # A checkpoint of another model, dataset, trainer, adapter or optimizer cannot be resumed
 IDENTITY_PREFIXES = ("lab_", "lora_", "bnb_", "load_in_")
 IDENTITY = {
-    MODEL, DATASET, "trainer", "model_changes", "reasoning_gym", "dataset_train_split", "test_share", "test_seed",
-    "prompt_column", "demonstration_column", "use_peft", "use_rslora", "use_dora", "use_bnb_nested_quant", "optim",
+    MODEL, DATASET, DEMONSTRATIONS, "demonstration_dataset_split", "trainer", "model_changes", "reasoning_gym",
+    "dataset_train_split", "test_share", "test_seed", "prompt_column", "demonstration_column", "use_peft",
+    "use_rslora", "use_dora", "use_bnb_nested_quant", "optim",
 }  # fmt: skip
 MOST_CHANGES = 5
 
@@ -86,9 +87,11 @@ class RunFingerprint:
         if "model_name_or_path" in given:
             model = {"name": f"the model of stage '{stage_before}'"} if stage_before else _model(given)
             sources[MODEL] = model
-        if "dataset_name" in given:
-            sources[DATASET] = _dataset(given)
-        named = {"model_name_or_path", "model_revision", "dataset_name", "dataset_config"}
+        named = {"model_name_or_path", "model_revision"}
+        for dataset in (DATASET, DEMONSTRATIONS):
+            if given.get(f"{dataset}_name"):
+                sources[dataset] = _dataset(str(given[f"{dataset}_name"]), given.get(f"{dataset}_config"))
+            named |= {f"{dataset}_name", f"{dataset}_config"}
         others = {name: _plain(value) for name, value in given.items() if name not in named and is_of_training(name)}
         settings = {**sources, **({STAGE: stage} if stage else {}), **others}
         return cls(redacted(json.loads(json.dumps(settings, default=str))))
@@ -127,8 +130,7 @@ def _model(given: Mapping[str, Any]) -> dict[str, str]:
     return {"name": name if revision in (None, "main") else f"{name} at {revision}"}
 
 
-def _dataset(given: Mapping[str, Any]) -> dict[str, str]:
-    name, config = str(given["dataset_name"]), given.get("dataset_config")
+def _dataset(name: str, config: Any) -> dict[str, str]:
     path, is_made_here = Path(name).expanduser(), name == LAB or name.startswith(NAME_PREFIX)
     inside = [path] if is_made_here or path.is_file() else _data_files(path)
     files = [] if is_made_here else [file for file in inside if file.is_file()]

@@ -43,6 +43,7 @@ def identify_run(trainer: Any) -> Identity:
             "base of the adapter": adapter and describe_values(weight for _, weight in weights),
             "optimizer": _kind_of_optimizer(getattr(optimizer, "value", optimizer)),
             "dataset": describe_rows(trainer.train_dataset),
+            "demonstration dataset": describe_rows(getattr(trainer, "demonstration_dataset", None)),
         }
     )
 

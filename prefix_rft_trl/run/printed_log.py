@@ -12,7 +12,7 @@ FIGURES = (
     "loss", "reward", "reward_std", "prefix/reward_hybrid", "prefix/reward_on_policy", "prefix/advantage",
     "prefix/ratio", "prefix/trained_tokens", "completions/mean_length", "completions/clipped_ratio",
     "policy_entropy", "entropy", "kl", "mean_token_accuracy", "trained_tokens", "grad_norm", "learning_rate",
-    "step_time", "accuracy", "length", "train_runtime", "train_loss",
+    "step_time", "accuracy", "length", "demonstration_logp", "train_runtime", "train_loss",
 )  # fmt: skip
 ACCURACY = "eval_accuracy"
 

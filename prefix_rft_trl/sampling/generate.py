@@ -86,14 +86,18 @@ def sampling_with(config: GenerationConfig, model: PreTrainedModel) -> Iterator[
         model.train(training)
 
 
-def generate_ids(model: PreTrainedModel, prompts: list[list[int]]) -> list[list[int]]:
-    """Token ids of one answer to each prompt, in a single batch, with the token that ended it."""
+def generate_ids(model: PreTrainedModel, prompts: list[list[int]], processors: Any = None) -> list[list[int]]:
+    """Token ids of one answer to each prompt, in a single batch, with the token that ended it.
+
+    Args:
+        processors ([`~transformers.LogitsProcessorList`], *optional*): what changes the scores of the next token.
+    """
     config = model.generation_config
     longest = max(map(len, prompts))
     pad = config.eos_token_id[0] if config.pad_token_id is None else config.pad_token_id
     ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts], device=model.device)
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
-    sampled = model.generate(input_ids=ids, attention_mask=mask)[:, longest:].cpu()
+    sampled = model.generate(input_ids=ids, attention_mask=mask, logits_processor=processors)[:, longest:].cpu()
     return [_until_stop(answer, config.eos_token_id) for answer in sampled]
 
 

@@ -28,6 +28,8 @@ def sample_continuations(
     prompt_ids: list[list[int]],
     prefixes: list[list[int]],
     num_generations: int,
+    complete: list[bool],
+    padding: int = 0,
 ) -> Sampled:
     """Samples the continuation of each row's prefix, with whichever engine the trainer uses.
 
@@ -36,6 +38,8 @@ def sample_continuations(
         sample (`Callable`): maps prompt ids and generations per prompt to completion ids and log-probabilities.
         prompt_ids, prefixes (`list[list[int]]`): token ids of each row.
         num_generations (`int`): rows that share a prompt.
+        complete (`list[bool]`): whether nothing follows the prefix of a row.
+        padding (`int`): rows at the end of which no more than a token is needed.
 
     Returns:
         `tuple`: completion ids, prefixes included, and their log-probabilities, or `None` if the engine gives none.
@@ -48,16 +52,21 @@ def sample_continuations(
     if any(prefixes):
         refuse_settings_in_use(trainer)
     budget, training = trainer.max_completion_length, trainer.model.training
-    rows = rows_to_sample(prefixes, trainer.args.gives_whole_demonstrations)
-    requested = pad_to_longest_process(rows, trainer) if trainer.args.gives_whole_demonstrations else rows
+    rows = [row for row, is_complete in enumerate(complete) if not is_complete]
+    requested = pad_to_longest_process(rows, trainer) if may_be_complete(trainer.args) else rows
+    if not requested:
+        unknown = [[math.nan] * len(prefix) for prefix in prefixes]
+        return prefixes, unknown if trainer.use_vllm else None
     prompts = [prompt_ids[row] for row in requested]
     given = [prefixes[row] for row in rows] + [[]] * (len(requested) - len(rows))
+    is_needed = [row < len(prefixes) - padding for row in rows] + [False] * (len(requested) - len(rows))
     forced: list[list[int]] = []
     if not (trainer.use_vllm or trainer.use_transformers_continuous_batching):
         given, forced = padded.split_at_padding(prompts, given)
     # A vLLM server samples a group from the group's first prompt. The prompts of a hybrid group differ, so each is
     # requested as a group of its own.
-    with limit_new_tokens(trainer, [budget - len(prefix) for prefix in given], forced):
+    budgets = [budget - len(prefix) if needed else 1 for prefix, needed in zip(given, is_needed, strict=True)]
+    with limit_new_tokens(trainer, budgets, forced):
         ids, logps = sample(prepend(prompts, given), 1 if training else num_generations)
     trainer.model.train(training)  # continuous batching turns training mode on, and an evaluation would use prefixes
     completions = put_back(rows, prepend(given, ids, budget), prefixes)
@@ -68,16 +77,13 @@ def sample_continuations(
     return completions, logps
 
 
-def rows_to_sample(prefixes: list[list[int]], prefixes_are_complete: bool) -> list[int]:
-    """Rows that need sampling: all of them, or those without a prefix where each prefix is a whole demonstration."""
-    return [row for row, prefix in enumerate(prefixes) if not (prefixes_are_complete and prefix)]
+def may_be_complete(args: Any) -> bool:
+    """Whether some row may be a whole demonstration."""
+    return args.gives_whole_demonstrations or 1 in (args.prefix_stage_ratios or ())
 
 
 def pad_to_longest_process(rows: list[int], trainer: Any) -> list[int]:
-    """Repeats row 0 until every process has the same number of rows, as the collective calls of engines require.
-
-    There is always a row to sample, since each group has a rollout without a prefix.
-    """
+    """Repeats row 0 until every process has the same number of rows, as the collective calls of engines require."""
     number = torch.tensor([len(rows)], device=trainer.accelerator.device)
     most = int(trainer.accelerator.gather(number).max())
     return rows + [0] * (most - len(rows))

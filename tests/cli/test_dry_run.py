@@ -73,6 +73,18 @@ def test_the_first_rollout_and_the_files_are_those_of_the_training(dry, lab_reci
         assert re.sub(r"-\d+$", "-STEP", name) in named, name
 
 
+def test_the_first_hint_is_that_of_the_training(dry, lab_recipe):
+    settings = {"prefix_placement": "prompt", "prefix_hint_template": "{hint}{prompt}", "prefix_prompt_share": 0.5}
+    settings |= {"prefix_top_entropy_quantile": None, "log_completions": True}
+    page = dry(**settings)
+    assert main(["train", "--config", str(lab_recipe(**SMALL, **settings))]) == 0
+    (table,) = Path("run/completions").glob("*.parquet")
+    first = next(row for row in parquet.read_table(table).to_pylist() if row["hybrid"])
+    assert quoted(page.partition("First hybrid rollout")[2], "prompt") == first["prompt"]
+    assert re.search(rf"at most 24 tokens; the prompt has a hint of\s+{first['prefix_length']} of", page)
+    assert "Of the rollouts of 0.5 of the prompts, 1 has a hint" in " ".join(page.split())
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -4,9 +4,10 @@ from dataclasses import replace
 from io import BytesIO
 from xml.etree import ElementTree
 
-import matplotlib
+import matplotlib.figure
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from prefix_rft_trl.comparison import curves, drawing
@@ -47,6 +48,16 @@ def test_a_figure_has_each_method_in_its_colour(comparison, apart):
     assert drawn.count("fill-opacity: 0.14") == 3
 
 
+@pytest.mark.parametrize(("number", "columns"), [(16, 2), (17, 3)])
+def test_many_methods_have_smaller_panels(comparison, monkeypatch, number, columns):
+    shown = [replace(methods(comparison)[1], label=f"Method {place}") for place in range(number)]
+    figure = Figure(layout="constrained")
+    monkeypatch.setattr(curves, "drawn", lambda draw: draw(figure))
+    curves.draw(shown, curves.ACCURACY, 0.8, apart=True)
+    assert [panel.get_title() for panel in figure.axes] == [method.label for method in shown]
+    assert figure.axes[0].get_subplotspec().get_gridspec().ncols == columns
+
+
 def test_one_seed_is_drawn_without_a_band(comparison):
     single = [replace(method, runs=method.runs[:1]) for method in methods(comparison)]
     drawn = curves.draw(single, curves.ACCURACY, 0.8).svg
@@ -59,6 +70,18 @@ def test_a_quantity_that_no_method_logged_is_not_drawn(comparison):
     assert curves.draw(rft, prefix, 0.8) is None
     assert curves.draw(methods(comparison), prefix, 0.8) is not None
     assert curves.draw([], curves.ACCURACY, 0.8) is None
+
+
+def test_the_axis_of_log_probabilities_ends_at_0_and_shows_them(comparison):
+    view = next(view for view in curves.VIEWS if view.y == "demonstration_logp")
+    axes = matplotlib.figure.Figure().subplots()
+    axes.plot([0, 1], [-1.0, -0.2])
+    curves._format_axes(axes, view, 0.8)
+    assert axes.get_ylim()[0] < -1
+    assert axes.get_ylim()[1] == 0
+    cost = {"generated_tokens": 0, "trained_tokens": 0}
+    lines = [{"step": step, "demonstration_logp": -1.0 / (1 + step), **cost} for step in (0, 10)]
+    assert curves.draw([curves.Method("x", curves.Style.numbered(0), [Run(0, lines)])], view, 0.8) is not None
 
 
 def test_tokens_on_an_axis_are_those_generated_and_trained():

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from prefix_rft_trl.comparison.cost_tables import different_steps
 from prefix_rft_trl.comparison.report import print_summary, write_report
 from prefix_rft_trl.comparison.results import Comparison, Experiment, ResultRow, ResultTable, Run
 
@@ -103,7 +104,11 @@ def test_of_many_experiments_only_what_is_unusual_is_listed_and_each_has_a_panel
     found = table_rows(text, "### Settings")
     assert found["row 0"] == ["as most"]
     assert found["row 9"] == ["`selection` random, no `rate`"]
-    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"table1-accuracy", "table1-final"}
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
+        "table1-accuracy",
+        "table1-accuracy-tokens",
+        "table1-final",
+    }
 
 
 @pytest.mark.parametrize(("keep", "final"), [(0, "-"), (1, r"0\.\d{3}"), (2, r"0\.\d+ \(0\.\d+ to 0\.\d+\)")])
@@ -205,6 +210,13 @@ def test_steps_that_differ_are_said_and_answers_that_were_all_cut_off(comparison
     text = written(comparison, tmp_path)
     assert "Steps, those" not in text
     assert "cut off" not in text
+
+
+def test_a_number_of_steps_that_many_rows_have_is_said_once(comparison):
+    first = comparison.tables[0]
+    many = [replace(row, label=f"{row.label} {n}") for n in range(3) for row in first.rows[1:]]
+    changed = with_lines(replace(comparison, tables=[replace(first, rows=[first.rows[0], *many])]), "SFT")
+    assert different_steps(changed.tables[0]).endswith("together: SFT 110 and all others 120.")
 
 
 @pytest.mark.parametrize(("share", "cell", "warns"), [(0.0, "0%", False), (0.08, "8%", False), (0.34, "34%", True)])

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from prefix_rft_trl.cli.launch.inheritance import read_with_bases
 from prefix_rft_trl.comparison.jobs import jobs_for
 from prefix_rft_trl.comparison.spec import Specification, Trial, read_specification
 
@@ -172,8 +173,9 @@ def test_an_error_in_the_stages_names_the_recipe(stages):
 
 @pytest.fixture(scope="module")
 def lab() -> Specification:
-    loaded = {path: yaml.safe_load(path.read_text()) for path in LAB.glob("*.yaml")}
-    return read_specification(loaded, loaded.pop(LAB / "comparison.yaml"), 5, {})
+    contents = yaml.safe_load((LAB / "comparison.yaml").read_text())
+    recipes = {path: read_with_bases(path)[0] for path in LAB.glob("*.yaml") if path.stem != "comparison"}
+    return read_specification(recipes, contents, 5, {})
 
 
 def rows_of(found: Specification, title: str) -> list[list[Trial]]:
@@ -193,9 +195,23 @@ def test_the_labs_tables_have_the_shares_of_their_titles_with_three_seeds(lab):
 def test_the_lab_tries_as_many_learning_rates_for_each_method(lab):
     swept = rows_of(lab, "Learning rate")
     methods = {row[0].path.stem for _, row in lab.tables[0].rows}
-    assert {row[0].path.stem for row in swept} == methods - {"sft"}  # swept as a stage
+    assert methods == {path.stem for path in LAB.glob("*.yaml")} - {"comparison"}
+    assert {row[0].path.stem for row in swept} == methods
     assert all(len(row) == len({trial.name for trial in row}) == 3 for row in swept)
     assert len({trial.seeds for row in swept for trial in row}) == 1
+
+
+def test_the_lab_tries_as_many_coefficients_for_each_method_of_another_paper_that_has_one(lab):
+    given = {row[0].path.stem for _, row in lab.tables[0].rows if "prefix_loss_coef" in row[0].settings}
+    elsewhere = {"rl_with_sft_loss", "uft", "relift"}  # four for the baselines; ReLIFT's is SuperRL's
+    swept = [*rows_of(lab, "Coefficients"), *rows_of(lab, "Share of SFT")]
+    assert {row[0].path.stem for row in swept} == given - elsewhere
+    assert all(len(row) == len({trial.name for trial in row}) == 3 for row in swept)
+
+
+def test_the_lab_takes_little_more_than_an_hour_on_two_cores(lab):
+    runs = {(trial.name, seed) for trial in lab.trials for seed in range(trial.seeds)}
+    assert len(runs) < 320  # of some 25 s each
 
 
 def test_the_lab_compares_every_recipe_and_each_ablation_is_a_trial_of_its_own(lab):

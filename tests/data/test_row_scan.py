@@ -28,7 +28,7 @@ def rows_of(completions, prompts=None):
 def encoder_of(byte_tokenizer):
     """An encoder of a tokenizer that merges what is frequent; with `excludes` a prefix ends before its answer."""
 
-    def make(excludes: bool = False, **others) -> RowEncoder:
+    def make(excludes: bool = False, hint_template: str | None = None, **others) -> RowEncoder:
         tokenizer = byte_tokenizer([LONG] * 4, ["<end>"], pad_token="<end>", eos_token="<end>", **others)
 
         def longest(ids, answer):
@@ -38,7 +38,7 @@ def encoder_of(byte_tokenizer):
                 drawn = drawn[:-1]
             return drawn
 
-        return RowEncoder(tokenizer, [tokenizer.eos_token_id], None, longest)
+        return RowEncoder(tokenizer, [tokenizer.eos_token_id], None, longest, hint_template)
 
     return make
 
@@ -103,6 +103,23 @@ def test_a_prompt_is_too_long_to_the_token(encoder_of, room, too_long):
     )
     assert scan.number("prompt_too_long") == len(too_long)
     assert not too_long or scan.counts["prompt_too_long"].first == too_long[0]
+
+
+@pytest.mark.parametrize(
+    ("room", "found"),
+    [
+        (30, {}),
+        (29, {"hint_too_long": 1}),
+        (21, {"hint_too_long": 1}),
+        (20, {"hint_too_long": 2}),
+        (9, {"hint_too_long": 1, "hint_beyond_model": 1, "prompt_too_long": 2}),
+    ],
+)
+def test_a_prompt_is_too_long_with_its_hint_to_the_token(encoder_of, room, found):
+    rows = rows_of(["1" * 10, "1" * 19], ["7" * 10] * 2)  # with a template of 2: 10 + 2 + 9, and 10 + 2 + 18
+    encoder = encoder_of(hint_template="{prompt}: {hint}")
+    scan = scan_rows(rows, "completion", encoder, completion_budget=20, prompt_room=room)
+    assert {kind: count.rows for kind, count in scan.counts.items()} == found
 
 
 def test_lengths_are_of_an_even_sample(encoder_of):

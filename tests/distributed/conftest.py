@@ -59,6 +59,8 @@ ACCUMULATION_OF_CROSS_ENTROPY = {
 DDP_RUNS = {
     "group": run(12),
     "on_policy": run(12, prefix_advantage="on_policy"),
+    # Its second step is the first one's again, beyond the bounds for some tokens
+    "measured": accumulating(16, 2, num_iterations=2, max_steps=2, prefix_gradient_norm_steps=1, epsilon=0.01),
     # Of the two processes one has whole demonstrations alone, which fill the budget, and nothing to sample
     "whole": run(
         4, prefix_ratio_schedule="whole", prefix_loss_type="shaped", prefix_top_entropy_quantile=1.0,
@@ -68,6 +70,61 @@ DDP_RUNS = {
         12, prefix_ratio_schedule="adaptive", prefix_shared_in_group=True, prefix_success_reward=0.2, max_steps=3,
         **CROSS_ENTROPY, **{"learning_rate": 1e-5},
     ),
+    # HPT's gate, open in some groups; and the terms and coefficients of its kind
+    "gated": run(
+        12, prefix_advantage="on_policy", prefix_loss_type="cross_entropy", prefix_loss_coef=0.5,
+        prefix_loss_normalization="prompts", prefix_top_entropy_quantile=1.0, prefix_gate=0.0,
+        prefix_gate_drops_rollouts=True, prefix_success_reward=0.9, loss_type="dapo", max_steps=3,
+        prefix_loss_coef_schedule="cosine", prefix_loss_convex=True, **SGD,
+    ),
+}  # fmt: skip
+
+
+def staged(ratios: list[float], drawn_by_row: bool = True, **settings: Any) -> dict[str, Any]:
+    """A run with stages, of three groups which straddle the processes."""
+    given = {"num_prefix_generations": 0, "max_steps": 4, "prefix_success_reward": 0.9, "prefix_selection": "none"}
+    stages = {"prefix_stage_ratios": ratios, **SGD, "learning_rate": 0.3, **given, **settings}
+    return {**run(12, [True], **stages), "staged": True, "drawn_by_row": drawn_by_row}
+
+
+STAGED_RUNS = {
+    "replaces_groups": staged([0.25, 0.5, 0.75], num_prefix_generations=2, prefix_selection="top_entropy_per_rollout"),
+    "replaces_groups_greedily": staged([0.25, 0.5], False, num_prefix_generations=2),
+    "replaces_a_rollout": staged([0.25, 0.5, 1], prefix_stage_replaces="rollout", prefix_stage_generations=[2, 1, 3]),
+    "divides_groups_greedily": staged(
+        [0.5, 1], False, prefix_stage_replaces="none", prefix_stage_generations=[1, 1],
+        prefix_stage_thresholds=[0.0, 0.4],
+    ),
+    "other_problems": staged(
+        [0, 0], prefix_stage_groups="equal", prefix_stage_prompts="other", prefix_stage_max_rollouts=12,
+    ),
+}  # fmt: skip
+# 6 demonstrations of a second dataset in a step, of which one process trains 3 in one micro-batch, or 1 in each of 3
+OF_SECOND_DATASET = {"num_prefix_generations": 0, "max_steps": 3, **CROSS_ENTROPY, "prefix_top_entropy_quantile": 1.0}
+SECOND_DATASET = {
+    f"{normalization}_of_{name}": {
+        **accumulating(
+            24,
+            steps,
+            **OF_SECOND_DATASET,
+            prefix_loss_normalization=normalization,
+            loss_type=loss_type,
+            per_device_demonstration_batch_size=3 // steps,
+        ),
+        "second_dataset": 5,
+    }
+    for normalization, loss_type in (("tokens", "dr_grpo"), ("prompts", "dapo"))
+    for name, steps in (("whole", 1), ("cut", 3))
+}
+# Replayed are the first group, of one process, and the last, of the other; then the one that both have a part of
+OWN_SUCCESSES = {
+    "own": {
+        **run(
+            12, demonstration_source="own", prefix_prompt_share=0.5, prefix_ratio_schedule="whole", max_steps=5,
+            prefix_loss_type="shaped", prefix_top_entropy_quantile=1.0, prefix_success_reward=0.3, **SGD,
+        ),
+        "live": [True],
+    },
 }  # fmt: skip
 FOUR_STEPS = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 1e-3}
 RESUMING = {
@@ -116,31 +173,49 @@ def with_and_without_padding() -> dict[str, dict[str, Any]]:
 
 OF_ZERO = {**RUNS, **ACCUMULATION, **ACCUMULATION_OF_CROSS_ENTROPY, **with_and_without_padding()}
 KINDS = {
-    "ddp": {**DDP_RUNS, **RUNS, **with_and_without_padding()},
-    "fsdp2": {**RUNS, **ACCUMULATION, **RESUMING, **with_and_without_padding()},
+    "ddp": {**DDP_RUNS, **RUNS, **STAGED_RUNS, **SECOND_DATASET, **OWN_SUCCESSES, **with_and_without_padding()},
+    "fsdp2": {**SECOND_DATASET, **RUNS, **OWN_SUCCESSES, **ACCUMULATION, **RESUMING, **with_and_without_padding()},
     "zero1": {**OF_ZERO, **by_file("zero1")},
     "zero2": {**OF_ZERO, **RESUMING, **by_file("zero2"), **by_file("zero2_offload")},
-    "zero3": {**OF_ZERO, **by_file("zero3"), **by_file("zero3_offload"), **as_configured("zero3_offload")},
+    "zero3": {
+        **OF_ZERO,
+        **OWN_SUCCESSES,
+        **by_file("zero3"),
+        **by_file("zero3_offload"),
+        **as_configured("zero3_offload"),
+    },
 }
 ON_SEVERAL_MACHINES = "zero1"  # two launchers, as on two nodes, with a process each
 
 
+ALL_IN_ONE_PASS = {"gradient_accumulation_steps": 1, "per_device_demonstration_batch_size": 6}
 IN_ONE_BATCH = {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 1}
 ON_ONE_PROCESS = {
     **DDP_RUNS,
     **RUNS,
+    **STAGED_RUNS,
+    **OWN_SUCCESSES,
     **{
         name: {**given, "settings": {**given["settings"], **IN_ONE_BATCH}}
         for name, given in {**ACCUMULATION, **ACCUMULATION_OF_CROSS_ENTROPY}.items()
         if name.startswith("one_by")
     },
+    "measured": {**DDP_RUNS["measured"], "settings": {**DDP_RUNS["measured"]["settings"], **IN_ONE_BATCH}},
+}
+SECOND_DATASET_ON_ONE = {
+    name: {**given, "settings": {**given["settings"], "per_device_train_batch_size": 24, **ALL_IN_ONE_PASS}}
+    for name, given in SECOND_DATASET.items()
+    if name.endswith("whole")
 }
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "one_and_two" in metafunc.fixturenames:
         cases = [(kind, name) for kind, runs in KINDS.items() for name in runs if name in ON_ONE_PROCESS]
+        cases = [(kind, name) for kind, name in cases if name not in STAGED_RUNS]
         metafunc.parametrize("one_and_two", cases, ids="-".join, indirect=True)
+    if "staged_one_and_two" in metafunc.fixturenames:
+        metafunc.parametrize("staged_one_and_two", STAGED_RUNS, indirect=True)
 
 
 @pytest.fixture
@@ -148,6 +223,12 @@ def one_and_two(request: pytest.FixtureRequest, trained: Callable[[str], Path]) 
     """The folders of a run on one process and on two."""
     kind, name = request.param
     return trained("one") / name, trained(kind) / name
+
+
+@pytest.fixture
+def staged_one_and_two(request: pytest.FixtureRequest, trained: Callable[[str], Path]) -> tuple[Path, Path]:
+    """As `one_and_two`, of a run with stages."""
+    return trained("one") / request.param, trained("ddp") / request.param
 
 
 @pytest.fixture(scope="session")
@@ -163,7 +244,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], in
         with FileLock(root / f"{kind}.lock"):
             if not said.is_file():
                 folder.mkdir()
-                runs = ON_ONE_PROCESS if kind == "one" else KINDS[kind]
+                runs = {**ON_ONE_PROCESS, **SECOND_DATASET_ON_ONE} if kind == "one" else KINDS[kind]
                 said.write_text(json.dumps(run_together(commands(kind, folder, runs, free_port()))))
         error = json.loads(said.read_text())
         assert error is None, error

@@ -31,18 +31,21 @@ def train(folder: Path, kind: str, run: dict[str, Any]) -> None:
         folder (`Path`): where it is written.
         kind (`str`): how the model is expected to be shared out; see `sharding`.
         run (`dict`): `rollouts` of a generation batch, which prompts are `demonstrated`, in turn, and the `settings`;
-            whether it `samples`, is `endless` (no rollout ends before its budget), the checkpoint of another run that
-            it `resumes`, what it changes of the `environment`, and, where its completions are drawn instead of
-            generated, which prompts are `live`: their rewards differ.
+            whether it `samples`, is `endless` (no rollout ends before its budget), is `staged` and so rewarded by its
+            texts alone, has its rollouts `drawn_by_row`, the checkpoint of another run that it `resumes`, what it
+            changes of the `environment`, the rows of its `second_dataset`, and, where its completions are drawn
+            instead of generated, which prompts are `live`: their rewards differ.
     """
     folder.mkdir(parents=True, exist_ok=True)
     trainer = make_trainer(folder, kind, run)
     recorded, kept = record_rollouts(trainer), record_kept_tokens()
+    CALLS.clear()
     trainer.train(resume_from_checkpoint=run.get("resumes") and str(folder.parent / run["resumes"]))
     sharding.check(trainer, kind)
     rank = trainer.accelerator.process_index
     (folder / f"rollouts-{rank}.json").write_text(json.dumps(recorded))
     (folder / f"kept-{rank}.json").write_text(json.dumps(kept))
+    (folder / f"calls-{rank}.json").write_text(json.dumps(CALLS))
     (folder / f"memory-{rank}.json").write_text(json.dumps(trainer._success_history.state()))
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # whole, from all processes
     if rank == 0:
@@ -57,12 +60,13 @@ def make_trainer(folder: Path, kind: str, run: dict[str, Any]) -> PrefixGRPOTrai
     if run.get("endless"):
         generation["suppress_tokens"] = [END]
     args = PrefixGRPOConfig(
-        str(folder), num_generations=4, num_prefix_generations=2, use_cpu=True, bf16=False,
+        str(folder), num_generations=4, use_cpu=True, bf16=False,
         gradient_checkpointing=False, report_to="none", logging_steps=1, seed=1, disable_tqdm=True,
         log_completions=True, num_completions_to_print=1, generation_kwargs=generation,
         **{
-            "per_device_train_batch_size": run["rollouts"] // processes, "save_strategy": "no", "max_steps": 1,
-            "max_completion_length": 40, "learning_rate": 1e-3, **run["settings"],
+            "num_prefix_generations": 2, "per_device_train_batch_size": run["rollouts"] // processes,
+            "save_strategy": "no", "max_steps": 1, "max_completion_length": 40, "learning_rate": 1e-3,
+            **run["settings"],
         },
     )  # fmt: skip
     sharding.adapt(args)
@@ -75,7 +79,11 @@ def make_trainer(folder: Path, kind: str, run: dict[str, Any]) -> PrefixGRPOTrai
         with_indices=True,
     )
     trainer_class = DrawnRollouts if "live" in run else PrefixGRPOTrainer
-    trainer = trainer_class(lab.base_model_path(), graded_reward, args, rows)
+    if run.get("drawn_by_row"):
+        trainer_class = RolloutsDrawnByRow
+    reward = text_reward if run.get("staged") else graded_reward
+    second = lab.load_dataset("demonstrations", run["second_dataset"]) if "second_dataset" in run else None
+    trainer = trainer_class(lab.base_model_path(), reward, args, rows, demonstration_dataset=second)
     assert trainer.accelerator.num_processes == processes
     assert trainer._tokenizer.eos_token_id == END
     return trainer
@@ -85,13 +93,36 @@ class DrawnRollouts(PrefixGRPOTrainer):
     """Continues each prefix by so many tokens as are drawn: no time goes into generation, and lengths differ."""
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
-        draws = random.Random(f"{self._step} {self.accelerator.process_index}")
-        lengths = [int(draws.lognormvariate(1.5, 1)) for _ in prompt_ids]
-        drawn = [[draws.randrange(2, 19) for _ in range(length)] + [END] for length in lengths]
-        prefixes = self.rollout_batch.prefix_ids
-        return [
-            [*prefix, *ids][: self.max_completion_length] for prefix, ids in zip(prefixes, drawn, strict=True)
-        ], None
+        first_row = self.accelerator.process_index * len(prompt_ids)
+        rows = enumerate(self.rollout_batch.prefix_ids, first_row)
+        return [[*prefix, *self.draw(row, prefix)][: self.max_completion_length] for row, prefix in rows], None
+
+    def draw(self, row: int, prefix: list[int]) -> list[int]:
+        draws = random.Random(f"{self._step} {row}")
+        is_whole = prefix[-1:] == [END]
+        return [] if is_whole else [*draws.choices(range(2, 19), k=int(draws.lognormvariate(1.5, 1))), END]
+
+
+class RolloutsDrawnByRow(PrefixGRPOTrainer):
+    """Continues each prompt by tokens that are drawn from what it starts with and the key of its row."""
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
+        batch, completions = self.rollout_batch, []
+        for ids, prefix, assignment in zip(prompt_ids, batch.prefix_ids, batch.assignments, strict=True):
+            draws = random.Random(f"{self._step} {ids} {prefix} {assignment.key}")
+            drawn = [draws.randrange(2, 19) for _ in range(draws.randrange(1, 9))]
+            completions.append([*prefix, *drawn, END][: self.max_completion_length])
+        return completions, None
+
+
+CALLS: list[list[list[int]]] = []  # of `text_reward`, the completions
+
+
+def text_reward(prompts: list[str], completions: list[str], completion_ids: list[list[int]], **kwargs: Any):
+    """Depends on nothing but prompt and completion: a stage scores them in another order on other processes."""
+    CALLS.append(completion_ids)
+    kwargs["log_extra"]("said", completions)
+    return [sum(map(ord, prompt + text)) % 7 / 6 for prompt, text in zip(prompts, completions, strict=True)]
 
 
 def graded_reward(completions: list[str], live: list[bool], **kwargs: Any) -> list[float]:

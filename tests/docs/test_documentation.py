@@ -29,6 +29,7 @@ from prefix_rft_trl.cli.train import USAGE
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += sorted((ROOT / "docs" / "methods").glob("*.md"))
 README_HEADINGS = """Install, Quickstart, Your own data, Use it in your script, Train from a recipe, Data and rewards,
 Scale, Evaluate, Compare, Limitations"""
 SMALL_RECIPES = ["gsm8k", "lab", "quickstart"]

@@ -28,6 +28,10 @@ class StandIn:
     def __call__(self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]) -> list[list[int]]:
         return [self._answer(self.tokenizer.decode(prompt)) for prompt in prompts]
 
+    def with_likelihoods(self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]) -> Any:
+        """Longer answers are the more likely ones."""
+        return [(ids, -1 / len(ids)) for ids in self(prompts, sampling, seeds)]
+
     def _answer(self, prompt: str) -> list[int]:
         text, ends = self.answer_of(prompt, self.asked[prompt])
         self.asked[prompt] += 1

@@ -6,11 +6,9 @@ from prefix_rft_trl.method.token_laws import TOKEN_LAWS
 from prefix_rft_trl.method.token_weights import PrefixTokenRule, prefix_token_mask
 
 
-def rule_of(name, **settings):
+def rule_of(name):
     law = TOKEN_LAWS[name]
-    return PrefixTokenRule(
-        law, "top_entropy", 0.2, 0.1, settings.pop("normalization", law.normalization), Coefficient(1.0), **settings
-    )
+    return PrefixTokenRule(law, "top_entropy", 0.2, 0.1, law.normalization, Coefficient(1.0))
 
 
 def test_prefix_mask_covers_the_first_tokens_and_no_padding():

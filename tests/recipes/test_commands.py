@@ -68,7 +68,7 @@ def test_the_commands_of_a_recipe_parse_and_name_it(recipe, monkeypatch):
     expected = {"prefix-rft data", "prefix-rft train", "python benchmarks/expected_cost.py"}
     assert expected <= set(kinds)
     many = recipe.parent.name != "qwen2.5-math-1.5b-one-gpu"
-    assert ("vllm serve" in kinds) == (many and recipe.stem != "sft")
+    assert ("vllm serve" in kinds) == (many and recipe.stem not in ("sft", "dft"))
     assert any(kind.startswith("sbatch") for kind in kinds) == many
 
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from prefix_rft_trl.cli import compare
+from prefix_rft_trl.cli.launch.inheritance import read_with_bases
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.comparison.spec import SPECIFICATION
 from prefix_rft_trl.utils.errors import UserError
@@ -20,7 +21,6 @@ ON_A_CPU = {
     "use_cpu": True,
     "bf16": False,
     "dtype": "float32",
-    "per_device_train_batch_size": 8,
     "gradient_accumulation_steps": 1,
 }
 
@@ -44,20 +44,24 @@ def with_stand_ins(stand_ins, problems, gsm8k, tmp_path) -> Callable[[str], Path
     def change(settings: dict[str, Any], folder: str) -> dict[str, Any]:
         model = settings.get("model_name_or_path")
         own = gsm8k if folder == "gsm8k" else {"dataset_name": problems, "model_name_or_path": str(stand_ins[model])}
+        if "demonstration_dataset_name" in settings:
+            own["demonstration_dataset_name"] = problems
         every = [settings, *settings.get("stages", {}).values()]
         for stage in every:
             if "use_vllm" in stage:
                 stage["use_vllm"] = False
             if "max_steps" in stage:
                 stage["max_steps"] = 2
-        return {**settings, **own, **ON_A_CPU}
+        rows = {"per_device_train_batch_size": settings.get("num_generations", 8)}
+        return {**settings, **own, **ON_A_CPU, **rows}
 
     def copy(folder: str) -> Path:
         copied = tmp_path / folder
         copied.mkdir()
         for file in (FOLDER / folder).glob("*.yaml"):
-            contents = yaml.safe_load(file.read_text())
-            if file.name != SPECIFICATION and contents["model_name_or_path"] != "lab":
+            is_recipe = file.name != SPECIFICATION
+            contents = dict(read_with_bases(file)[0]) if is_recipe else yaml.safe_load(file.read_text())
+            if is_recipe and contents["model_name_or_path"] != "lab":
                 contents = change(contents, folder)
             (copied / file.name).write_text(yaml.safe_dump(contents))
         return copied
@@ -85,7 +89,7 @@ def test_the_checks_of_a_comparison_pass(folder, with_stand_ins, tmp_path, monke
 
 def test_the_recipes_of_gsm8k_train_and_are_compared(gsm8k, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    small = {**ON_A_CPU, "num_generations": 4, "max_steps": 1}
+    small = {**ON_A_CPU, "per_device_train_batch_size": 8, "num_generations": 4, "max_steps": 1}
     small |= {"max_completion_length": 24, "measure_max_new_tokens": 8, "save_strategy": "no", **gsm8k}
     flags = [word for name, value in small.items() for word in (f"--{name}", json.dumps(value).strip('"'))]
     assert main(["compare", "recipes/gsm8k", "--seeds", "1", "--output_dir", "runs", *flags]) == 0

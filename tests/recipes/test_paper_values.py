@@ -1,28 +1,39 @@
-"""The recipes for 8 GPUs against the table of the paper's values in docs/recipes.md."""
+"""The recipes for 8 GPUs against the tables of the published values: docs/recipes.md, docs/site/methods.yaml."""
 
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from prefix_rft_trl.cli.launch.inheritance import read_with_bases
 from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.sft import DemonstrationSFTConfig
 from prefix_rft_trl.utils.recipe_files import FOLDER
 
 
-PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "recipes.md"
+METHODS = yaml.safe_load((DOCS / "site" / "methods.yaml").read_text())
 MODELS = ["qwen2.5-math-7b", "qwen2.5-math-1.5b", "llama-3.1-8b", "qwen3-1.7b"]
-TITLES = {
-    "prefix_rft": ["All with rollouts", "Prefix-RFT"],
-    "rft": ["All with rollouts", "RFT"],
-    "luffy": ["All with rollouts", "LUFFY"],
-    "uft": ["All with rollouts", "UFT"],
+TITLES = {  # of the tables that trainings share
+    "prefix_rft": ["All with rollouts"],
+    "rft": ["All with rollouts"],
+    "luffy": ["All with rollouts"],
+    "uft": ["All with rollouts"],
     "sft": ["SFT"],
     "sft_then_rft/sft": ["SFT"],
-    "sft_then_rft/rft": ["All with rollouts", "RFT", "SFT then RFT"],
+    "sft_then_rft/rft": ["All with rollouts", "SFT then RFT"],
 }
+OF_OTHER_PAPERS = {
+    path.stem: ["SFT" if path.stem == "dft" else "All with rollouts"]
+    for path in (FOLDER / "qwen2.5-math-7b").glob("*.yaml")
+    if path.stem not in {training.partition("/")[0] for training in TITLES}
+}
+TRAININGS = [(model, training) for model in MODELS for training in TITLES]
+TRAININGS += [("qwen2.5-math-7b", method) for method in sorted(OF_OTHER_PAPERS)]
 # Where a run reads and writes, and how a step fits its GPUs
 MACHINE = {"model_name_or_path", "model_changes", "dataset_name", "output_dir", "bf16", "gradient_checkpointing"}
 MACHINE |= {"logging_steps", "save_steps", "save_total_limit", "report_to", "seed", "trainer"}
@@ -41,9 +52,20 @@ def tables() -> dict[str, dict[str, str]]:
     return rows
 
 
+def values_of_the_method(training: str) -> dict[str, Any]:
+    """Those that its page has, with their sources."""
+    given = METHODS.get(training, {}).get("settings", {})
+    found = {name: value.get("all", value.get("published")) for name, value in given.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def read(path: Path) -> dict[str, Any]:
+    return dict(read_with_bases(path)[0])
+
+
 def settings_of(model: str, training: str) -> dict:
     method, _, stage = training.partition("/")
-    recipe = yaml.safe_load((FOLDER / model / f"{method}.yaml").read_text())
+    recipe = read(FOLDER / model / f"{method}.yaml")
     stages = recipe.pop("stages", {"": {}})
     return {**recipe, **stages[stage]}
 
@@ -58,21 +80,23 @@ def value_of(name: str, settings: dict):
     config = DemonstrationSFTConfig if settings.get("trainer") == "sft" else PrefixGRPOConfig
     defaults = {field.name: field.default for field in fields(config)}
     value = settings.get(name, defaults.get(name))
-    return value[0] if isinstance(value, list) else value
+    return value[0] if name == "reward_funcs" else value
 
 
-def same(shown: str, found) -> bool:
+def same(shown: Any, found: Any) -> bool:
+    if not isinstance(shown, str):
+        return shown == found
     if isinstance(found, bool) or not isinstance(found, int | float):
         return shown == (str(found).lower() if isinstance(found, bool) else str(found))
     return float(shown) == float(found)
 
 
-@pytest.mark.parametrize("training", TITLES)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("model", "training"), TRAININGS)
 def test_a_recipe_has_the_values_of_the_paper(model, training):
     settings, shown = settings_of(model, training), {}
-    for title in TITLES[training]:
+    for title in (TITLES | OF_OTHER_PAPERS)[training]:
         shown |= tables()[title]
+    shown |= values_of_the_method(training)
     one_update = shown.pop("steps_per_generation", None)
     assert one_update is None or not {"steps_per_generation", "generation_batch_size"} & set(settings)
     found = {name: value_of(name, settings) for name in shown}
@@ -85,7 +109,7 @@ def test_a_recipe_has_the_values_of_the_paper(model, training):
 @pytest.mark.parametrize("model", ["qwen2.5-math-7b", "qwen2.5-math-1.5b"])
 def test_all_recipes_of_a_model_extend_its_context_as_the_paper_does(model):
     for path in (FOLDER / model).glob("*.yaml"):
-        config = yaml.safe_load(path.read_text())["model_changes"]["config"]
+        config = read(path)["model_changes"]["config"]
         assert config == {"max_position_embeddings": 16384, "rope_theta": 40000}, path.name
 
 

@@ -32,3 +32,12 @@ def test_kills_between_any_two_writes_of_the_end_change_nothing(kind, places, tm
     output = run_script("kill_ends.py", tmp_path, kind)
     assert set(re.findall(r"differences: (\d+)", output)) == {"0"}, output
     assert int(re.search(r"killed at (\d+) places", output)[1]) >= places
+
+
+def test_kills_between_the_passes_of_a_step_change_nothing(tmp_path):
+    output = run_script("kill_stages.py", tmp_path)
+    passes = re.search(r"passes of each step: \[(.*)\]", output)[1].split(", ")
+    assert len(passes) == 4, output
+    assert int(passes[2]) > 2, output
+    assert re.findall(r"ended with \[(.*)\]", output) == ["-9", "-9", "-9, -9"]
+    assert re.findall(r"differences: (\d+)", output) == ["0"] * 3, output

@@ -154,7 +154,7 @@ def test_settings_of_vllm_in_use_are_refused_by_name(make_trainer):
 def test_arguments_that_came_after_the_checks_are_refused_by_name(make_trainer):
     trainer = make_trainer()
     trainer.args.generation_kwargs = {"num_beams": 3}
-    with pytest.raises(ValueError, match="`generation_kwargs` has `num_beams` .3."):
+    with pytest.raises(ValueError, match=r"`generation_kwargs` has `num_beams` .3."):
         trainer.train()
 
 

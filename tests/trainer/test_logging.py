@@ -44,6 +44,64 @@ def test_rollout_metrics_are_those_of_the_batch(one_step, graded_reward):
     assert {name: logged[name] for name in expected} == pytest.approx(expected)
     tokens = len(generation.inputs[0]["completion"])  # as all demonstrations of the lab
     assert logged["prefix/ratio"] == pytest.approx(logged["prefix/length"] / tokens)
+    assert logged["prefix/demonstration_length"] == tokens
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_completion_length": 20, "prefix_ratio_low": 0.95},
+        {"prefix_ratio_distribution": "binomial", "prefix_ratio_schedule": "linear", "prefix_ratio_high": 0.6},
+        {"prefix_exclude_answer": True, "prefix_ratio_low": 0.95, "max_completion_length": 56},
+        {"prefix_ratio_schedule": "whole", "max_completion_length": 56},
+    ],
+    ids=["budget", "slices", "answer", "whole"],
+)
+def test_ratio_is_the_share_of_the_demonstration_that_was_given(one_step, lab_rows, settings):
+    # Of different lengths: a mean of shares is not the share of means
+    rows = lab_rows(completion=[text * (1 + row % 3) for row, text in enumerate(lab_rows()["completion"])])
+    if settings.get("prefix_ratio_schedule") == "whole":
+        rows = lab_rows()
+    run = one_step(train_dataset=rows, per_device_train_batch_size=16, **settings)
+    lengths, generation = run.input_ids("completion"), run.generation
+    given = [
+        (min(prefix, len(ids)), len(ids))
+        for prefix, ids in zip(generation.prefix_lengths, lengths, strict=True)
+        if prefix
+    ]
+    assert len(given) >= 4
+    assert run.logged("prefix/ratio") == pytest.approx([np.mean([prefix / length for prefix, length in given])])
+    assert run.logged("prefix/demonstration_length") == pytest.approx([np.mean([length for _, length in given])])
+
+
+CLIPPING = {
+    "num_iterations": 2, "learning_rate": 2e-2, "max_steps": 3, "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 2, "prefix_top_entropy_quantile": 1.0, "epsilon_high": 0.1,
+}  # fmt: skip
+
+
+def test_clip_ratio_is_the_share_of_the_prefix_tokens_of_a_step_beyond_the_bounds(train, monkeypatch):
+    counts: dict[int, list[bool]] = {}
+    weigh = PrefixGRPOTrainer._apply_prefix_weights
+
+    def watch(trainer, inputs, logps, entropies):
+        for row in range(len(logps)):
+            sign = np.sign(inputs["prefix_advantages"][row].item())
+            for token in inputs["prefix_mask"][row].nonzero().flatten().tolist():
+                ratio = math.exp((logps[row, token] - inputs["old_per_token_logps"][row, token]).item())
+                clipped = (sign < 0 and ratio < 0.8) or (sign > 0 and ratio > 1.1)
+                counts.setdefault(trainer.state.global_step, []).append(clipped)
+        return weigh(trainer, inputs, logps, entropies)
+
+    monkeypatch.setattr(PrefixGRPOTrainer, "_apply_prefix_weights", watch)
+    run = train(**CLIPPING, num_prefix_generations=2)
+    assert run.logged("prefix/clip_ratio") == pytest.approx([np.mean(counts[step]) for step in range(3)])
+    assert 0 < np.mean(counts[1]) < 1
+
+
+@pytest.mark.parametrize("settings", [{"prefix_loss_type": "ppo_unclipped"}, {"loss_type": "sapo"}])
+def test_prefix_tokens_that_no_loss_clips_have_no_clip_ratio(one_step, settings):
+    assert "prefix/clip_ratio" not in one_step(**settings).trainer.state.log_history[0]
 
 
 @pytest.mark.parametrize("estimator", ["group", "dr_grpo_prefix_v2"])
@@ -162,6 +220,21 @@ def test_completions_table_has_prefix_and_advantage_of_each_rollout(one_step, es
     assert table["advantage"].tolist() == pytest.approx(generation.outputs["advantages"].tolist())
     assert table["prompt"].tolist() == [row["prompt"] for row in generation.inputs]
     assert_hybrid_rows_start_like_the_demonstration(table, run.trainer.train_dataset)
+
+
+def test_completions_table_names_the_demonstration_of_each_hybrid_rollout(one_step, lab_rows):
+    texts = lab_rows()["completion"]
+    rows = lab_rows(completion=[[f"{place}{text}" for place in range(3)] for text in texts])
+    run = one_step(
+        train_dataset=rows, per_device_train_batch_size=32, log_completions=True, num_completions_to_print=0
+    )
+    table, found = table_of(run.trainer, 1), set()
+    for hybrid, completion, index in table[["hybrid", "completion", "demonstration"]].values:
+        assert hybrid == (index is not None and index == index)
+        if hybrid:
+            assert completion.startswith(str(int(index)))
+            found.add(index)
+    assert found == {0, 1, 2}
 
 
 def test_completions_table_keeps_step_with_evaluations_in_between(train):

@@ -24,6 +24,11 @@ def settings(**named):
         "demonstration_column": "completion",
         "prefix_shared_in_group": False,
         "prefix_prompts": "all",
+        "prefix_prompt_share": 1.0,
+        "gradient_accumulation_steps": 1,
+        "steps_per_generation": 1,
+        "num_iterations": 1,
+        "generation_batch_size": 8,
         "prefix_ratio_schedule": "cosine",
         "prefix_ratio_distribution": "uniform",
         "prefix_ratio_high": 0.95,
@@ -31,6 +36,7 @@ def settings(**named):
         "prefix_ratio_decay_steps": None,
         "max_completion_length": 1000,
         "answer_column": "solution",
+        "demonstration_source": "dataset",
         "prefix_exclude_answer": False,
     }
     given = defaults | named

@@ -51,6 +51,13 @@ class PrefixScriptArguments(ScriptArguments):
         test_share (`float`, *optional*, defaults to `0.0`): share of the training problems that is held out, as the
             split `test`. They are never trained on, and rows with equal prompts stay together.
         test_seed (`int`, *optional*, defaults to `0`): seed of that draw, whatever `seed` is.
+        demonstration_dataset_name (`str`, *optional*): a second dataset, named as `dataset_name` is and with columns
+            of the same names, of which `per_device_demonstration_batch_size` demonstrations are trained beside each
+            micro-batch (CHORD). `lab` has problems that are neither trained on nor held out. Problems that
+            `measure_steps` measures are left out.
+        demonstration_dataset_config (`str`, *optional*): configuration of a second dataset on the Hub.
+        demonstration_dataset_split (`str`, *optional*): split or slice of the second dataset; defaults to `train`, of
+            `lab` to `demonstrations`.
         prompt_column (`str`, *optional*, defaults to `"prompt"`): column with the prompts.
         instruction (`str`, *optional*): text appended to each prompt, on a separate line. Prompts that are messages
             refuse it.
@@ -82,6 +89,9 @@ class PrefixScriptArguments(ScriptArguments):
     dataset_test_file: str | None = None
     test_share: float = 0.0
     test_seed: int = 0
+    demonstration_dataset_name: str | None = None
+    demonstration_dataset_config: str | None = None
+    demonstration_dataset_split: str | None = None
     prompt_column: str = "prompt"
     instruction: str | None = None
     conversational: bool = False
@@ -241,6 +251,8 @@ def check_stage(recipe: Recipe, on_any_device: bool = False) -> argparse.Namespa
         if values.dataset_name:
             with as_user_error(ValueError):
                 check_source(values.dataset_name, bool(values.dataset_streaming))
+                if values.demonstration_dataset_name:
+                    check_source(values.demonstration_dataset_name, False)
                 if values.dataset_test_file:
                     check_source(values.dataset_test_file, bool(values.dataset_streaming))
     except UserError as error:

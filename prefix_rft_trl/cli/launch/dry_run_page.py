@@ -3,7 +3,7 @@
 import json
 import shutil
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -94,9 +94,12 @@ def _data(preview: "StagePreview", lengths: "SampledLengths") -> Iterator[str]:
     values, dataset = preview.values, preview.plan.arguments["train_dataset"]
     number = f"{len(dataset):,} rows" if hasattr(dataset, "__len__") else "a stream"
     yield f"{values['dataset_name']}, split {values['dataset_train_split']}: {number} to train on."
-    yield _about("A prompt", lengths.prompts)
+    is_hinted = values.get("prefix_placement") == "prompt" and lengths.demonstrations
+    yield _about("A prompt with its longest hint" if is_hinted else "A prompt", lengths.prompts)
     if lengths.demonstrations:
         yield _about("A demonstration", lengths.demonstrations)
+    if (second := preview.plan.arguments.get("demonstration_dataset")) is not None:
+        yield f"{values['demonstration_dataset_name']}: {len(second):,} rows of demonstrations beside them."
     if without := preview.plan.without_answer:
         yield without
     if (held_out := preview.plan.held_out) is not None:
@@ -135,9 +138,10 @@ def _steps(preview: "StagePreview") -> Iterator[str]:
         prompts = step / generations
         yield (
             f"A step trains on {prompts:g} {_plural('prompt', prompts)} x {generations} rollouts = {step} rollouts "
-            f"({made}). Of the rollouts of a prompt, {hybrids or 'none'} {'start' if hybrids > 1 else 'starts'} with "
-            "a prefix."
+            f"({made}). {_hybrids(values, hybrids)}"
         )
+        if beside := values.get("per_device_demonstration_batch_size", 0) * passes * processes:
+            yield f"Beside them it trains {beside} {_plural('demonstration', beside)} of the second dataset."
         if args.generation_batch_size != step:
             yield f"{args.generation_batch_size} rollouts are sampled at a time."
     else:
@@ -146,6 +150,14 @@ def _steps(preview: "StagePreview") -> Iterator[str]:
     yield _length(preview, prompts)
     if preview.checkpoint:
         yield f"It resumes from {preview.checkpoint}."
+
+
+def _hybrids(values: Mapping[str, Any], number: int) -> str:
+    share = values.get("prefix_prompt_share", 1.0)
+    prompts = "a prompt" if share == 1 or not number else f"{share:g} of the prompts"
+    if values.get("prefix_placement") == "prompt" and number:
+        return f"Of the rollouts of {prompts}, {number} {'have' if number > 1 else 'has'} a hint in the prompt."
+    return f"Of the rollouts of {prompts}, {number or 'none'} {'start' if number > 1 else 'starts'} with a prefix."
 
 
 def _length(preview: "StagePreview", prompts: float) -> str:
@@ -177,6 +189,11 @@ def _first_rows(preview: "StagePreview") -> Iterator[str]:
         yield from (*_text(rows, "demonstration, which is trained on", spliced.prefix), "")
         return
     yield from ("First hybrid rollout", *_text(rows, "prompt", spliced.prompt))
+    if spliced.has_hint:
+        yield f"  here the model starts, for at most {budget:,} {_plural('token', budget)}; the prompt has a hint of"
+        yield f"  {len(spliced.prefix):,} of the demonstration's {whole:,} tokens"
+        yield from (*_text(rows, "rest of the demonstration, which is not given", spliced.rest), "")
+        return
     if not spliced.rest:
         yield from (*_text(rows, "demonstration, given as a whole", spliced.prefix), "")
         return

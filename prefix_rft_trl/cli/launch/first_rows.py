@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -13,7 +14,7 @@ from prefix_rft_trl.data.row_encoder import RowEncoder
 from prefix_rft_trl.method.demonstrations import Message, parse_demonstrations
 from prefix_rft_trl.method.prefixes import Assignment
 from prefix_rft_trl.models.sources import load_tokenizer
-from prefix_rft_trl.rollouts import cut_prefix, plan_rollouts, scheduled_bounds
+from prefix_rft_trl.rollouts import cut_prefix, longest_prefix, plan_rollouts, scheduled_bounds
 from prefix_rft_trl.run.success_history import SuccessHistory
 from prefix_rft_trl.sampling.generate import declared_stop_ids
 
@@ -25,17 +26,19 @@ SAMPLE = 64  # rows whose length is taken for that of all
 class SplicedRow:
     """A prompt, the prefix that is given to the model, and the rest of its demonstration, in token ids.
 
-    A prompt of plain GRPO has neither prefix nor rest; a demonstration of SFT is given as a whole.
+    A prompt of plain GRPO has neither prefix nor rest; a demonstration of SFT is given as a whole. With a hint the
+    prefix is in the prompt.
     """
 
     prompt: list[int]
     prefix: list[int]
     rest: list[int]
+    has_hint: bool = False
 
 
 @dataclass(frozen=True)
 class SampledLengths:
-    """Tokens of a sample of rows, by row: their prompts and their first demonstrations."""
+    """Tokens of a sample of rows, by row: their prompts, with the longest hint, and their first demonstrations."""
 
     prompts: list[int]
     demonstrations: list[int]
@@ -54,12 +57,16 @@ class FirstRows:
         processor = load_processing_class(model, args) or load_tokenizer(model)
         self.tokenizer = getattr(processor, "tokenizer", processor)
         self._dataset, self._args, self._steps = dataset, args, steps
+        self._has_hints = getattr(args, "prefix_placement", "completion") == "prompt"
         self._encoder = RowEncoder(
-            self.tokenizer, declared_stop_ids(model, self.tokenizer), getattr(args, "chat_template_kwargs", None)
+            self.tokenizer,
+            declared_stop_ids(model, self.tokenizer),
+            getattr(args, "chat_template_kwargs", None),
+            partial(longest_prefix, args, self.tokenizer.eos_token_id, self.tokenizer.decode),
+            args.prefix_hint_template if self._has_hints else None,
         )
         self._samples = hasattr(args, "num_generations")
-        is_hybrid = getattr(args, "num_prefix_generations", not self._samples)
-        self._column = (args.demonstration_column if self._samples else "completion") if is_hybrid else None
+        self._column = args.needed_demonstration_column if self._samples else "completion"
 
     @property
     def prompt(self) -> list[int]:
@@ -71,13 +78,15 @@ class FirstRows:
         """The first hybrid rollout of the first step, of SFT the first demonstration; `None` if there is none."""
         for place, row in enumerate(self._first_step() if self._column else ()):
             assignment = self._assignment(place, row)
-            if assignment.demonstration is None:
+            if not isinstance(assignment.demonstration, dict):
                 continue
             ids = self._demonstration(row, assignment.demonstration)
             end = self.tokenizer.eos_token_id
             drawn = cut_prefix(ids, assignment, self._args, end, self.tokenizer.decode).ids if self._samples else ids
+            prompt = row["prompt"]
+            given = self._encoder.hinted(prompt, drawn) if self._has_hints else self._encoder.prompt_ids(prompt)
             if drawn:
-                return SplicedRow(self._encoder.prompt_ids(row["prompt"]), drawn, ids[len(drawn) :])
+                return SplicedRow(given, drawn, ids[len(drawn) :], self._has_hints)
         return None
 
     @property
@@ -85,7 +94,7 @@ class FirstRows:
         rows = list(self._sampled())
         found = [(row, self._parsed(row)) for row in rows if self._column]
         return SampledLengths(
-            [len(self._encoder.prompt_ids(row["prompt"])) for row in rows],
+            [len(self._longest_prompt(row)) for row in rows],
             [len(self._demonstration(row, messages[0])) for row, messages in found if messages],
         )
 
@@ -108,6 +117,12 @@ class FirstRows:
         bounds = scheduled_bounds(self._args, 0, self._steps)
         first_row = place * self._args.num_generations
         return plan_rollouts([row], self._args, SuccessHistory(), 0, bounds, first_row, rows_before=0)[0]
+
+    def _longest_prompt(self, row: dict[str, Any]) -> list[int]:
+        messages = self._parsed(row) if self._has_hints else []
+        if not messages:
+            return self._encoder.prompt_ids(row["prompt"])
+        return self._encoder.longest_hinted(row["prompt"], messages[0], None)
 
     def _parsed(self, row: dict[str, Any]) -> list[Message]:
         return parse_demonstrations(row.get(str(self._column)))

@@ -9,8 +9,14 @@ from accelerate.logging import get_logger
 from transformers import Trainer
 from trl import ModelConfig
 
-from prefix_rft_trl.data.held_out import check_disjoint, leave_out_trained, pick_split, split_names
-from prefix_rft_trl.data.loading import check_column, load_splits, with_demonstrations, with_prompts
+from prefix_rft_trl.data.held_out import (
+    check_disjoint,
+    leave_out_held_out,
+    leave_out_trained,
+    pick_split,
+    split_names,
+)
+from prefix_rft_trl.data.loading import check_column, load_splits, with_demonstrations
 from prefix_rft_trl.models.adapters import check_adapter_names, module_names
 from prefix_rft_trl.models.changes import starting_model
 from prefix_rft_trl.models.sources import explain_missing_model, find_models, load_tokenizer
@@ -19,6 +25,8 @@ from prefix_rft_trl.rewards.answers import acceptable_golds
 from prefix_rft_trl.rewards.registry import check_row, required_columns
 from prefix_rft_trl.utils.errors import UserError
 from prefix_rft_trl.utils.printable import printable
+
+from .prompted_rows import prompted, second_dataset
 
 
 PROMPTS_READ = 100  # training prompts among which a shared instruction is looked for
@@ -115,6 +123,8 @@ def prepare_prefix_grpo(
     from prefix_rft_trl.run.curve import grpo_tokens
 
     arguments = {"reward_funcs": rewards, "train_dataset": rows, "eval_dataset": eval_rows}
+    if (demonstrations := second_dataset(script_args, training_args)) is not None:
+        arguments["demonstration_dataset"] = demonstrations
     settings = (script_args, training_args, model_args)
     return _prepare(PrefixGRPOTrainer, arguments, settings, find_model, splits, rows, grpo_tokens(training_args))
 
@@ -123,6 +133,11 @@ def prepare_sft(
     script_args: Any, training_args: Any, model_args: ModelConfig, find_model: FindModel = starting_model
 ) -> PreparedTraining:
     """A training by TRL's `SFTTrainer` on the demonstrations."""
+    if script_args.demonstration_dataset_name:
+        raise UserError(
+            "`demonstration_dataset_name` is trained beside rollouts, which `trainer: sft` has none of. Set "
+            "`dataset_name` to it, or `trainer: prefix_grpo`."
+        )
     splits = splits_of(script_args, training_args)
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
     eval_rows = _eval_rows(splits, script_args, training_args)
@@ -154,9 +169,7 @@ def _prepare(
 ) -> PreparedTraining:
     """A training with its measurements. Raises their faults, as the model is not loaded yet."""
     script_args, training_args, model_args = settings
-    if getattr(training_args, "num_prefix_generations", 1) and training_args.demonstration_column == (
-        script_args.prompt_column
-    ):
+    if _demonstration_column(training_args) == script_args.prompt_column:
         raise UserError(
             f"`prompt_column` and `demonstration_column` are both '{script_args.prompt_column}', so each prompt would "
             "be trained as its own demonstration. Set one of them."
@@ -165,6 +178,8 @@ def _prepare(
     if not prompts:
         raise UserError(f"the split '{script_args.dataset_train_split}', which is to be trained on, is empty.")
     held_out = _find_held_out(splits, script_args, training_args, arguments.get("reward_funcs"))
+    if held_out and (demonstrations := arguments.get("demonstration_dataset")) is not None:
+        arguments["demonstration_dataset"] = leave_out_held_out(demonstrations, held_out.rows)
     model = find_model(
         model_args.model_name_or_path, script_args.lab_level, script_args.model_changes, model_args.model_revision
     )
@@ -206,10 +221,14 @@ def splits_of(script_args: Any, training_args: Any = None) -> Any:
     columns = {"prompt_column": script_args.prompt_column, "demonstration_column": "none"}
     if training_args is not None:
         columns["answer_column"] = getattr(training_args, "answer_column", None)
-        if getattr(training_args, "num_prefix_generations", 1):
-            columns["demonstration_column"] = training_args.demonstration_column
+        columns["demonstration_column"] = _demonstration_column(training_args) or "none"
     say = _say if training_args is not None and training_args.process_index == 0 else None
     return load_splits(*source, settings=vars(script_args), columns=columns, say=say)
+
+
+def _demonstration_column(training_args: Any) -> str | None:
+    """The column with the demonstrations; `None` if they are not needed."""
+    return getattr(training_args, "needed_demonstration_column", training_args.demonstration_column)
 
 
 def _say(text: str) -> None:
@@ -243,17 +262,7 @@ def held_out_rows(splits: Any, script_args: Any) -> Any:
 
 
 def _with_prompts(splits: Any, split: str, script_args: Any) -> Any:
-    return _prompted(pick_split(splits, split), script_args)
-
-
-def _prompted(rows: Any, script_args: Any) -> Any:
-    first = next(iter(rows), {}).get(script_args.prompt_column) if script_args.instruction else None
-    if isinstance(first, list):
-        raise UserError(
-            f"`instruction` is for prompts that are plain text, and those in the column '{script_args.prompt_column}' "
-            "are messages. Put its text into the messages, and remove `instruction`."
-        )
-    return with_prompts(rows, script_args.prompt_column, script_args.instruction, script_args.conversational)
+    return prompted(pick_split(splits, split), script_args)
 
 
 def _eval_rows(splits: Any, script_args: Any, training_args: Any) -> Any:
@@ -309,7 +318,7 @@ def _find_held_out(splits: Any, script_args: Any, training_args: Any, rewards: l
     if not script_args.measure_steps:
         return None
     rewards = rewards or _load_rewards(script_args)
-    rows = _prompted(held_out_rows(splits, script_args), script_args)
+    rows = prompted(held_out_rows(splits, script_args), script_args)
     _check_columns(rewards, rows)
 
     from prefix_rft_trl.evaluation.benchmark import HeldOutSplit
@@ -323,7 +332,20 @@ def _find_held_out(splits: Any, script_args: Any, training_args: Any, rewards: l
         Sampling(max_new_tokens=script_args.measure_max_new_tokens, batch_size=batch_size),
         template_kwargs=getattr(training_args, "chat_template_kwargs", None),
         further_rewards=tuple(rewards[1:]),
+        demonstrations=_measured_demonstrations(rows, splits, script_args, training_args),
     )
+
+
+def _measured_demonstrations(rows: Any, splits: Any, script_args: Any, training_args: Any) -> tuple[Any, ...]:
+    """Demonstrations of the measured problems or, if they have none, of as many of the first ones to train on."""
+    from prefix_rft_trl.evaluation.demonstration_likelihood import MOST_DEMONSTRATIONS, find_demonstrations
+
+    column, number = training_args.demonstration_column, min(len(rows), MOST_DEMONSTRATIONS)
+    if column == script_args.prompt_column:
+        return ()
+    found = find_demonstrations(rows.take(number), column)
+    trained = _with_prompts(splits, script_args.dataset_train_split, script_args)
+    return tuple(found or find_demonstrations(trained.take(number), column))
 
 
 def _find_eval_benchmarks(script_args: Any, training_args: Any, prompts: list[Any], model: str) -> list[Any]:
@@ -352,14 +374,18 @@ def _find_eval_benchmarks(script_args: Any, training_args: Any, prompts: list[An
 
 def _add_measurements(trainer: Any, held_out: Any, benchmarks: list[Any], measure_steps: int, tokens: Any) -> None:
     from prefix_rft_trl.evaluation import during_training
+    from prefix_rft_trl.evaluation.demonstration_likelihood import DemonstrationLikelihood
     from prefix_rft_trl.run.curve import CurveWriter
 
     if held_out is not None:
         during_training.refuse_sharded_model(trainer, "measure_steps")
         encoded = held_out.encoded(during_training.text_tokenizer(trainer))
+        likelihood = DemonstrationLikelihood(
+            trainer, encoded.demonstrations, encoded.sampling.max_new_tokens, encoded.template_kwargs
+        )
 
         def measure(model: Any) -> dict[str, Any]:
-            return during_training.measure_held_out(trainer, encoded)
+            return during_training.measure_held_out(trainer, encoded) | likelihood.measure()
 
         log = partial(Trainer.log, trainer)  # TRL's would log the metrics of training again
         trainer.add_callback(CurveWriter(trainer.args.output_dir, measure_steps, measure, tokens, log))

@@ -46,7 +46,7 @@ class TokenMeasure(Measure):
         conversational (`bool`): whether plain prompts become a user message.
         template_kwargs (`dict`, *optional*): further arguments of the chat template.
         stop_ids (`Iterable[int]`, *optional*): ids that end a completion; by default the tokenizer's.
-        longest_prefix (`Callable`, *optional*): as for [`RowEncoder`].
+        longest_prefix, hint_template (*optional*): as for [`RowEncoder`].
     """
 
     unit = "tokens"
@@ -59,10 +59,11 @@ class TokenMeasure(Measure):
         template_kwargs: dict[str, Any] | None = None,
         stop_ids: Iterable[int] | None = None,
         longest_prefix: LongestPrefix = lambda ids, answer: ids[:-1],
+        hint_template: str | None = None,
     ) -> None:
         if stop_ids is None:
             stop_ids = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-        self._encoder = RowEncoder(tokenizer, stop_ids, template_kwargs, longest_prefix)
+        self._encoder = RowEncoder(tokenizer, stop_ids, template_kwargs, longest_prefix, hint_template)
         self._instruction = instruction
         self._conversational = conversational
         self._last: tuple[Any, Prompt] = (None, "")

@@ -30,17 +30,20 @@ class RowFormat:
     several_answers: bool
 
     def columns(self, demonstrations: list[str], golds: list[str]) -> dict[str, Any]:
-        """The columns `completion` and `solution` of a row.
+        """The columns `completion` and `solution` of a row."""
+        return {
+            "completion": self.completion(demonstrations),
+            "solution": golds if self.several_answers else golds[0],
+        }
 
-        Without a demonstration, the completion is an empty one: readers that infer types from the first rows, and
-        TRL's test for messages, need it in its place.
+    def completion(self, demonstrations: list[str]) -> Any:
+        """The demonstrations of a row, text or messages, in a list if some row has several; without any, an empty one.
+
+        Readers that infer types from the first rows, and TRL's test for messages, need that in its place.
         """
         texts = demonstrations or [""]
         completions = texts if self.plain_text else [[{"role": "assistant", "content": text}] for text in texts]
-        return {
-            "completion": completions if self.several_demonstrations else completions[0],
-            "solution": golds if self.several_answers else golds[0],
-        }
+        return completions if self.several_demonstrations else completions[0]
 
 
 def output_files(output: Path, is_divided: bool) -> list[Path]:
@@ -54,12 +57,17 @@ def output_files(output: Path, is_divided: bool) -> list[Path]:
 
 def check_output(output: Path, overwrite: bool) -> None:
     """Raises a ValueError if the output has another suffix than those that can be written, or exists already."""
+    check_suffix(output)
+    if output.exists() and not overwrite:
+        raise ValueError(f"{str(output)!r} exists already. Name another file, or add --overwrite.")
+
+
+def check_suffix(output: Path) -> None:
+    """Raises a ValueError if the output has another suffix than those that can be written, or is a folder."""
     if output.suffix not in SUFFIXES:
         raise ValueError(f"the output must end in {' or '.join(SUFFIXES)}, found {str(output)!r}.")
     if output.is_dir():
         raise ValueError(f"the output must be a file, and {str(output)!r} is a folder.")
-    if output.exists() and not overwrite:
-        raise ValueError(f"{str(output)!r} exists already. Name another file, or add --overwrite.")
 
 
 def write_rows(rows: "Dataset", path: Path) -> None:
@@ -69,4 +77,4 @@ def write_rows(rows: "Dataset", path: Path) -> None:
             rows.to_parquet(cast(BinaryIO, sink))
         return
     with path.open("w", encoding="utf-8") as file:  # `to_json` would write every / as \/
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
