@@ -302,6 +302,6 @@ def cut_demonstration(
     assert args.max_completion_length is not None
     if args.gives_whole_demonstrations or assignment.is_whole:
         return [*ids, eos_token_id] if 0 < len(ids) < args.max_completion_length else []
-    if args.prefix_ratio_distribution == "binomial":
+    if assignment.in_slices:
         return ids[: slices_length(assignment.ratio, ids, args.max_completion_length, decode, assignment.key)]
     return ids[: prefix_length(assignment.ratio, len(ids), args.max_completion_length)]

@@ -31,11 +31,12 @@ class Assignment:
         planned (`bool`): whether it is one of the `num_prefix_generations` rollouts of its group.
         demonstration (`dict`, `OwnSuccess` or `None`): the message, or the completion of its own, that it starts
             from; `None` makes it an on-policy rollout.
-        ratio (`float`): fraction of the demonstration that the prefix has; of slices, the probability of each.
+        ratio (`float`): fraction of the demonstration that the prefix has.
         key (`tuple[int, int, int]`): (seed, step, row), which seeds its draws.
         answer: the correct answer, as in the dataset row.
         index (`int` or `None`): place of the demonstration among those of its prompt that are not empty.
         is_whole (`bool`): whether it gets all of the demonstration and its end of sequence, and samples nothing.
+        in_slices (`bool`): whether `ratio` is the probability of each slice of the demonstration's sentences.
     """
 
     planned: bool = False
@@ -45,6 +46,7 @@ class Assignment:
     answer: object = None
     index: int | None = None
     is_whole: bool = False
+    in_slices: bool = False
 
 
 ON_POLICY = Assignment()
@@ -84,7 +86,9 @@ def assign(
     rng = np.random.default_rng(key)
     index = int(rng.integers(len(demonstrations)))
     ratio = DISTRIBUTIONS[distribution](rng, *ratio_bounds)
-    return Assignment(True, demonstrations[index], ratio, key, answer, index) if ratio > 0 else LEFT_ON_POLICY
+    if ratio <= 0:
+        return LEFT_ON_POLICY
+    return Assignment(True, demonstrations[index], ratio, key, answer, index, in_slices=distribution == "binomial")
 
 
 @dataclass(frozen=True)

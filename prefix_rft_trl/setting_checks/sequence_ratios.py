@@ -17,11 +17,18 @@ def check_sequence_ratio(args: Any) -> None:
 
 def check_shared_baseline(args: Any) -> None:
     """Raises a ValueError if several rollouts of one prefix would have the baselines of rollouts without one."""
-    several = args.num_prefix_generations > 1 and args.prefix_shared_in_group
-    if several and args.prefix_advantage in ("dr_grpo_prefix", "dr_grpo_prefix_v2"):
+    if args.prefix_advantage not in ("dr_grpo_prefix", "dr_grpo_prefix_v2"):
+        return
+    ratios, most = args.prefix_stage_ratios or [], {"rollout": 1, "group": args.num_generations}
+    in_stage = most.get(args.prefix_stage_replaces, max(args.prefix_stage_generations or [1])) if any(ratios) else 1
+    if in_stage > 1 or (args.num_prefix_generations > 1 and args.prefix_shared_in_group):
+        setting = f"`prefix_stage_ratios` ({ratios}) without prefixes"
+        if in_stage == 1:
+            setting = (
+                f"`prefix_shared_in_group=False`, or `num_prefix_generations` ({args.num_prefix_generations}) to 1"
+            )
         raise ValueError(
             f"`prefix_advantage='{args.prefix_advantage}'` has a continuation that is the only one of its prefix: the "
-            "authors' code compares several with each other. Set `prefix_shared_in_group=False`, "
-            f"`num_prefix_generations` ({args.num_prefix_generations}) to 1, or `prefix_advantage` to 'group' or "
+            f"authors' code compares several with each other. Set {setting}, or `prefix_advantage` to 'group' or "
             "'on_policy'."
         )

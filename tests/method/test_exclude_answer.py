@@ -38,7 +38,8 @@ class Cutter:
         return self.tokenizer(text)["input_ids"]
 
     def cut(self, text, answer, ratio, **named):
-        assignment = Assignment(True, {}, ratio, answer=answer)
+        in_slices = named.get("prefix_ratio_distribution") == "binomial"
+        assignment = Assignment(True, {}, ratio, answer=answer, in_slices=in_slices)
         return cut_prefix(self.ids(text), assignment, settings(**named), EOS, self.tokenizer.decode)
 
     def tokens_before(self, text, place):

@@ -147,6 +147,19 @@ REFUSED = [
     ({"prefix_top_entropy_quantile": 0}, "`prefix_selection='none'`"),
     ({"prefix_advantage": "dr_grpo_prefix_v2", "num_prefix_generations": 8}, "`num_prefix_generations` .8."),
     ({**SHARED, "prefix_advantage": "dr_grpo_prefix"}, "'dr_grpo_prefix'` .*`prefix_shared_in_group=False`.*.2. to 1"),
+    (
+        {"prefix_stage_ratios": [0, 0.5], "prefix_advantage": "dr_grpo_prefix"},
+        r"'dr_grpo_prefix'` .*`prefix_stage_ratios` .\[0, 0.5\].",
+    ),
+    (
+        {
+            "prefix_stage_ratios": [0.2, 0.5],
+            "prefix_stage_replaces": "none",
+            "prefix_stage_generations": [1, 2],
+            "prefix_advantage": "dr_grpo_prefix_v2",
+        },
+        "'dr_grpo_prefix_v2'` .*`prefix_stage_ratios`",
+    ),
     ({**SHARED, "prefix_advantage": "dr_grpo_prefix_v2"}, "='dr_grpo_prefix_v2'` .*'group' or 'on_policy'"),
 ]
 
@@ -169,6 +182,13 @@ def test_impossible_setting_is_refused_by_name(make_config, settings, message):
         {**SEQUENCE, "prefix_loss_type": "shaped", "prefix_loss_normalization": "prompts"},
         {**SEQUENCE, "num_prefix_generations": 0},
         {**SHARED, "prefix_advantage": "on_policy"},
+        {
+            "prefix_stage_ratios": [0.5],
+            "prefix_stage_replaces": "none",
+            "prefix_stage_generations": [1],
+            "prefix_advantage": "dr_grpo_prefix",
+        },
+        {"prefix_stage_ratios": [0, 0], "prefix_advantage": "dr_grpo_prefix"},
         {**SHARED, "num_prefix_generations": 1, "prefix_advantage": "dr_grpo_prefix"},
         {"prefix_advantage": "on_policy", "scale_rewards": False, "prefix_loss_type": "ppo_unclipped"},
         {"prefix_loss_type": "cross_entropy", "loss_type": "cispo"},

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from prefix_rft_trl.method.prefixes import Assignment, tokens_within
 from prefix_rft_trl.rollouts import cut_demonstration, plan_rollouts, scheduled_bounds
 from prefix_rft_trl.run.success_history import SuccessHistory, problem_key
+from prefix_rft_trl.stages.stage_rules import stage_assignment
 
 
 SENTENCES = [f"Step {number} is done. " for number in range(5)]
@@ -195,12 +196,20 @@ def test_hint_ends_with_a_sentence_or_leaves_one_token_to_sample(parts, row, bud
     text = "".join(parts)
     assume(len(text) > 1)
     args = settings(prefix_ratio_distribution="binomial", max_completion_length=budget)
-    assignment = Assignment(True, ratio=0.6, key=(0, 0, row))
+    assignment = Assignment(True, ratio=0.6, key=(0, 0, row), in_slices=True)
     hint = text_of(cut_demonstration(list(map(ord, text)), assignment, args, 0, text_of))
     assert text.startswith(hint)
     assert len(hint) <= min(len(text), budget) - 1
     if len(hint) < min(len(text), budget) - 1:
         assert hint == "" or re.search(r"([.!?]\s+|[;\n]\s*)$", hint)
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.9])
+def test_stage_gives_its_share_of_a_demonstration_where_the_schedule_draws_slices(ratio):
+    text, key = "".join(SENTENCES), (0, 1, 2)
+    args = settings(prefix_ratio_distribution="binomial")
+    stage = stage_assignment([{"content": text}], ratio, key, key, None)
+    assert len(cut_demonstration(list(map(ord, text)), stage, args, 0, text_of)) == int(ratio * len(text))
 
 
 @given(ids=st.lists(st.integers(2, 99), max_size=30), budget=st.integers(2, 40), ratio=st.floats(0, 1))
