@@ -18,7 +18,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prefix_rft_trl import lab
-from prefix_rft_trl.cli import data, data_check, eval
+from prefix_rft_trl.cli import data, data_check, data_sample, eval
 from prefix_rft_trl.cli.eval import EPILOG as EPILOG_OF_EVAL
 from prefix_rft_trl.cli.inspect import EPILOG
 from prefix_rft_trl.cli.launch.arguments import split_launcher_flags
@@ -213,6 +213,8 @@ def test_a_shown_command_runs(command, small_run, stand_ins, tmp_path):
     elif subcommand == "recipes":
         stand_in = ["--model_name_or_path", "lab", "--model_changes", "{}"] if arguments[1:2] == ["model"] else []
         prefix_rft(*arguments, *stand_in, cwd=tmp_path)
+    elif subcommand == "data" and arguments[1] == "sample":
+        prefix_rft(*arguments, "--num_problems", "8", cwd=tmp_path)
     elif subcommand == "data":
         if arguments[1] == "check":  # the outputs of the commands above it
             for output in ("data/gsm8k.parquet", "data/gsm8k-test.parquet"):
@@ -240,6 +242,8 @@ def test_a_shown_command_that_is_too_large_to_run_parses(command, monkeypatch):
         assert eval._parser().parse_args(words).model
     elif subcommand == "data" and words[0] == "check":
         data_check._parser().parse_args(words[1:])
+    elif subcommand == "data" and words[0] == "sample":
+        data_sample._parser().parse_args(words[1:])
     elif subcommand == "data":
         data.make_parser().parse_args(words)
     else:

@@ -1,4 +1,4 @@
-"""Answers with random numbers of their own: the same in any batch, with the frequencies and likelihoods of the model."""
+"""Answers with random numbers of their own: the same in any batch, with the frequencies of the model."""
 
 import pytest
 import torch

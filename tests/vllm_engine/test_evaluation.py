@@ -16,6 +16,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prefix_rft_trl import lab
+from prefix_rft_trl.cli import data_sample
 from prefix_rft_trl.cli import eval as evaluation
 from prefix_rft_trl.evaluation.data_parallel import ENGINE_APART
 from prefix_rft_trl.evaluation.engines import Engine, Loaded
@@ -164,6 +165,41 @@ def adapter(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("adapters") / "adapter"
     model.save_pretrained(folder)
     return str(folder)
+
+
+def test_demonstrations_are_sampled_with_the_likelihoods_of_the_model(loaded, file, tmp_path):
+    output = tmp_path / "own.jsonl"
+    asked = [
+        "--model",
+        "lab",
+        "--dataset",
+        str(file),
+        "--keep",
+        "2",
+        "--order",
+        "most_likely",
+        "--output",
+        str(output),
+    ]
+    assert data_sample.run([*FLAGS, *asked, *SAMPLED]) == 0
+    samples = samples_in(tmp_path / "_own.jsonl.samples" / "begun")
+    assert len(samples) == PROBLEMS * SAMPLES
+    tokenizer, model = AutoTokenizer.from_pretrained(lab.base_model_path()), base()
+    likelihoods = []
+    for row in samples[: 8 * SAMPLES]:
+        prompt = tokenizer(problems()[row["problem"]]["prompt"])["input_ids"]
+        ids = tokenizer(row["text"])["input_ids"] + [tokenizer.eos_token_id] * (not row["is_truncated"])
+        if len(ids) == row["tokens"]:  # texts leave out special tokens in the middle
+            with torch.no_grad():
+                shares = model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1].log_softmax(dim=-1)
+            likelihoods.append(
+                (row["log_probability"], shares.gather(-1, torch.tensor(ids).unsqueeze(-1)).mean().item())
+            )
+    assert len(likelihoods) > 4 * SAMPLES
+    assert [found for found, _ in likelihoods] == pytest.approx([expected for _, expected in likelihoods], abs=1e-3)
+    made = [json.loads(line) for line in output.read_text().splitlines()]
+    right = {row["problem"] for row in samples if row["reward"] == 1 and not row["is_truncated"]}
+    assert [row["prompt"] for row in made] == [problems()[place]["prompt"] for place in sorted(right)]
 
 
 @pytest.fixture(scope="module")
