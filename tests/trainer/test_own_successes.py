@@ -24,6 +24,9 @@ OWN = {
 }  # fmt: skip
 
 
+CUT_OFF = {"max_completion_length": 3, "temperature": 3.0}
+
+
 @pytest.fixture
 def without_demonstrations(lab_rows):
     return lab_rows(12).remove_columns("completion")
@@ -34,7 +37,7 @@ class ExpectedBank:
 
     def __init__(self, trainer, completion_scores):
         self.trainer, self.score = trainer, completion_scores
-        self.held, self.mastered, self.replays = {}, set(), 0
+        self.held, self.mastered, self.replays, self.cut_off = {}, set(), 0, 0
 
     def scores(self, prompt, ids):
         """Log-probabilities and entropies of a completion, alone in its batch."""
@@ -78,6 +81,7 @@ class ExpectedBank:
                 continue
             own = [row for row in rows if rewards[row] == 1.0 and not (group in chosen and row == rows[0])]
             ids = [generation.completion_ids[row] for row in own if generation.completion_ids[row][-1] == 1]
+            self.cut_off += len(own) - len(ids)
             for completion in [ids for ids in ids if len(ids) > 1][-2:]:
                 held = self.held.pop(prompt, {"ids": self.trainer._tokenizer(prompt)["input_ids"], "successes": {}})
                 held["successes"].pop(tuple(completion), None)
@@ -87,7 +91,9 @@ class ExpectedBank:
             self.held = dict(list(self.held.items())[-5:])
 
 
-@pytest.mark.parametrize("settings", [{}, {"steps_per_generation": 2, "per_device_train_batch_size": 8}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"steps_per_generation": 2, "per_device_train_batch_size": 8}, CUT_OFF], ids=str
+)
 def test_bank_and_its_draws_are_those_of_the_method(
     make_double_trainer, record, completion_scores, without_demonstrations, settings
 ):
@@ -127,6 +133,7 @@ def test_bank_and_its_draws_are_those_of_the_method(
         for success, logps in zip(own.successes, held["successes"].values(), strict=True):
             torch.testing.assert_close(success.logps, logps)
     assert expected.replays > len(generations)
+    assert (expected.cut_off > 0) == (settings == CUT_OFF)
     assert any(len(held["successes"]) == 2 for held in expected.held.values())
 
 
