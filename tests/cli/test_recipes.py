@@ -86,7 +86,7 @@ def test_the_model_of_a_recipe_is_made_with_its_changes(capsys):
     ("line", "found"),
     [
         (["recipes", "show", "lab/stf"], "there is no recipe 'lab/stf'. Did you mean 'lab/sft'?"),
-        (["recipes", "show", "lab"], "'lab' is a folder. Name a recipe in it: comparison.yaml, grpo.yaml"),
+        (["recipes", "show", "lab"], "'lab' is a folder. Name a recipe in it: bread.yaml, chord_mu.yaml"),
         (["recipes", "show", "lab/sft", "--seed", "1"], "unknown: --seed 1"),
         (["recipes", "show", "lab/sft", "lab/uft"], "unknown: lab/uft"),
         (["recipes", "model", "lab/sft", "--model_nam", "foo"], "unknown setting 'model_nam'"),
