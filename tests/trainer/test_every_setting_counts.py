@@ -21,7 +21,8 @@ CROSS_ENTROPY = {
 }
 DECAYING = CROSS_ENTROPY | {"prefix_loss_coef_schedule": "linear", "prefix_loss_coef_decay_steps": 4}
 LADDER = {"prefix_stage_ratios": [0.3, 0.6], "num_prefix_generations": 0}
-OWN = {"demonstration_source": "own", "prefix_ratio_schedule": "whole", "prefix_top_entropy_quantile": 1.0}
+OF_OWN = {"prefix_ratio_schedule": "whole", "prefix_prompt_share": 0.5, "prefix_success_reward": 0.3}
+OWN = {"demonstration_source": "own", "prefix_top_entropy_quantile": 1.0, **OF_OWN}
 # Settings by name: what another setting has to be, and another value than the default, or two values
 CASES = {
     "num_prefix_generations": ({}, [2]),
@@ -29,10 +30,10 @@ CASES = {
     "prefix_prompts": ({}, ["failed"]),
     "prefix_prompt_share": ({}, [0.5]),
     "prefix_success_reward": (CROSS_ENTROPY | {"prefix_gate": 0.0}, [0.3]),
-    "demonstration_source": ({"prefix_ratio_schedule": "whole", "prefix_success_reward": 0.3}, ["own"]),
-    "own_successes_start": (OWN | {"prefix_success_reward": 0.3}, [1.0]),
-    "own_successes_max_problems": (OWN | {"prefix_success_reward": 0.3}, [1]),
-    "own_successes_per_problem": (OWN | {"prefix_success_reward": 0.3}, [1]),
+    "demonstration_source": (OF_OWN, ["own"]),
+    "own_successes_start": (OWN, [1.0]),
+    "own_successes_max_problems": (OWN, [1]),
+    "own_successes_per_problem": (OWN, [1]),
     "per_device_demonstration_batch_size": (CROSS_ENTROPY | {"num_prefix_generations": 0}, [2, 4]),
     "prefix_placement": ({}, ["prompt"]),
     "prefix_hint_template": ({"prefix_placement": "prompt"}, ["{prompt}{hint}"]),
