@@ -69,10 +69,10 @@ def sample_continuations(
     with limit_new_tokens(trainer, budgets, forced):
         ids, logps = sample(prepend(prompts, given), 1 if training else num_generations)
     trainer.model.train(training)  # continuous batching turns training mode on, and an evaluation would use prefixes
-    completions = put_back(rows, prepend(given, ids, budget), prefixes)
+    completions = put_back(rows, prepend(given, within(budgets, ids)), prefixes)
     if logps is not None:
         unknown = [[math.nan] * len(prefix) for prefix in prefixes]
-        sampled_logps = prepend([unknown[row] for row in rows], logps[: len(rows)], budget)
+        sampled_logps = prepend([unknown[row] for row in rows], within(budgets, logps)[: len(rows)])
         logps = put_back(rows, sampled_logps, unknown)
     return completions, logps
 
@@ -118,11 +118,14 @@ def limit_new_tokens(trainer: Any, budgets: list[int], forced: list[list[int]]) 
         yield
 
 
-def prepend(
-    prefixes: list[list[Item]], continuations: list[list[Item]], max_length: int | None = None
-) -> list[list[Item]]:
-    """Prefix + continuation of each row, truncated to a length."""
-    return [[*before, *after][:max_length] for before, after in zip(prefixes, continuations, strict=True)]
+def within(budgets: list[int], sampled: list[list[Item]]) -> list[list[Item]]:
+    """What was sampled without what follows the budgets, which pads rows to the longest."""
+    return [items[:budget] for items, budget in zip(sampled, budgets, strict=True)]
+
+
+def prepend(prefixes: list[list[Item]], continuations: list[list[Item]]) -> list[list[Item]]:
+    """Prefix + continuation of each row."""
+    return [[*before, *after] for before, after in zip(prefixes, continuations, strict=True)]
 
 
 def put_back(rows: list[int], sampled: list[list[Item]], others: list[list[Item]]) -> list[list[Item]]:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from prefix_rft_trl.method.prefixes import assign, is_hybrid, prefix_length, token_noise
-from prefix_rft_trl.sampling.hybrid import prepend
+from prefix_rft_trl.sampling.hybrid import prepend, within
 
 
 DEMONSTRATIONS = [{"role": "assistant", "content": text} for text in ("first", "second", "third")]
@@ -105,11 +105,11 @@ def test_group_that_straddles_two_processes_has_its_hybrid_rollouts():
 ids = st.lists(st.integers(0, 9), max_size=8)
 
 
-@given(rows=st.lists(st.tuples(ids, ids), max_size=4), max_length=st.integers(0, 16) | st.none())
-def test_splice_keeps_every_token_in_order_up_to_the_budget(rows, max_length):
-    spliced = prepend([before for before, _ in rows], [after for _, after in rows], max_length)
-    limit = 16 if max_length is None else max_length
-    assert spliced == [(before + after)[:limit] for before, after in rows]
+@given(rows=st.lists(st.tuples(ids, ids, st.integers(0, 8)), max_size=4))
+def test_splice_keeps_every_token_in_order_up_to_the_budget(rows):
+    before, after, budgets = ([row[place] for row in rows] for place in range(3))
+    spliced = prepend(before, within(budgets, after))
+    assert spliced == [given + sampled[:budget] for given, sampled, budget in rows]
 
 
 def test_splice_of_unequal_numbers_of_rows_is_an_error():
