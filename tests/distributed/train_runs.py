@@ -75,6 +75,8 @@ def make_trainer(folder: Path, kind: str, run: dict[str, Any]) -> PrefixGRPOTrai
         with_indices=True,
     )
     trainer_class = DrawnRollouts if "live" in run else PrefixGRPOTrainer
+    if args.demonstration_source == "own":
+        trainer_class = DrawnAttempts
     trainer = trainer_class(lab.base_model_path(), graded_reward, args, rows)
     assert trainer.accelerator.num_processes == processes
     assert trainer._tokenizer.eos_token_id == END
@@ -83,6 +85,19 @@ def make_trainer(folder: Path, kind: str, run: dict[str, Any]) -> PrefixGRPOTrai
 
 class DrawnRollouts(PrefixGRPOTrainer):
     """Continues each prefix by so many tokens as are drawn: no time goes into generation, and lengths differ."""
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
+        draws = random.Random(f"{self._step} {self.accelerator.process_index}")
+        lengths = [int(draws.lognormvariate(1.5, 1)) for _ in prompt_ids]
+        drawn = [[draws.randrange(2, 19) for _ in range(length)] + [END] for length in lengths]
+        prefixes = self.rollout_batch.prefix_ids
+        return [
+            [*prefix, *ids][: self.max_completion_length] for prefix, ids in zip(prefixes, drawn, strict=True)
+        ], None
+
+
+class DrawnAttempts(PrefixGRPOTrainer):
+    """Draws what it samples for each row by itself, so that it is the same on any number of processes."""
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
         first_row = self.accelerator.process_index * len(prompt_ids)
