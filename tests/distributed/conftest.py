@@ -121,9 +121,9 @@ OWN_SUCCESSES = {
     "own": {
         **run(
             12, demonstration_source="own", prefix_prompt_share=0.5, prefix_ratio_schedule="whole", max_steps=5,
-            prefix_loss_type="shaped", prefix_top_entropy_quantile=1.0, prefix_success_reward=0.3, **SGD,
+            prefix_loss_type="shaped", prefix_top_entropy_quantile=1.0, prefix_success_reward=0.3,
+            **{**SGD, "learning_rate": 0.2},
         ),
-        "live": [True],
     },
 }  # fmt: skip
 # In the first step one group of three has hints, and its hybrid rows are all of the first process

@@ -81,6 +81,8 @@ def make_trainer(folder: Path, kind: str, run: dict[str, Any]) -> PrefixGRPOTrai
     trainer_class = DrawnRollouts if "live" in run else PrefixGRPOTrainer
     if run.get("drawn_by_row"):
         trainer_class = RolloutsDrawnByRow
+    if args.demonstration_source == "own":
+        trainer_class = DrawnAttempts
     reward = text_reward if run.get("staged") else graded_reward
     second = lab.load_dataset("demonstrations", run["second_dataset"]) if "second_dataset" in run else None
     trainer = trainer_class(lab.base_model_path(), reward, args, rows, demonstration_dataset=second)
@@ -91,6 +93,19 @@ def make_trainer(folder: Path, kind: str, run: dict[str, Any]) -> PrefixGRPOTrai
 
 class DrawnRollouts(PrefixGRPOTrainer):
     """Continues each prefix by so many tokens as are drawn: no time goes into generation, and lengths differ."""
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
+        draws = random.Random(f"{self._step} {self.accelerator.process_index}")
+        lengths = [int(draws.lognormvariate(1.5, 1)) for _ in prompt_ids]
+        drawn = [[draws.randrange(2, 19) for _ in range(length)] + [END] for length in lengths]
+        prefixes = self.rollout_batch.prefix_ids
+        return [
+            [*prefix, *ids][: self.max_completion_length] for prefix, ids in zip(prefixes, drawn, strict=True)
+        ], None
+
+
+class DrawnAttempts(PrefixGRPOTrainer):
+    """Draws what it samples for each row by itself, so that it is the same on any number of processes."""
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
         first_row = self.accelerator.process_index * len(prompt_ids)
