@@ -35,6 +35,7 @@ class Processes:
 
     def __init__(self, scores: torch.Tensor, mask: torch.Tensor, number: int):
         self.scores, self.masks = list(scores.chunk(number)), list(mask.chunk(number))
+        self.orders = torch.arange(len(scores)).chunk(number)
         self.given: list[list[torch.Tensor]] = []
 
     def select(self, share: float) -> torch.Tensor:
@@ -54,7 +55,9 @@ class Processes:
                     )
 
                 try:
-                    found.append(top_entropy(scores, mask, share, AllProcesses(ranking, gather, index)))
+                    found.append(
+                        top_entropy(scores, mask, share, AllProcesses(ranking, gather, index, self.orders[index]))
+                    )
                 except IndexError:  # of what was not yet known
                     found.append(None)
                 calls.append(mine)
@@ -65,7 +68,12 @@ class Processes:
 
 
 def alone(scores: torch.Tensor, mask: torch.Tensor, share: float, select=top_entropy) -> torch.Tensor:
-    return select(scores, mask, share, AllProcesses(quantile_mask([scores], [mask]), lambda tensor: tensor, 0))
+    return select(
+        scores,
+        mask,
+        share,
+        AllProcesses(quantile_mask([scores], [mask]), lambda tensor: tensor, 0, torch.arange(len(scores))),
+    )
 
 
 def expected_number(number: int, share: float) -> int:
