@@ -149,3 +149,11 @@ def test_number_of_kept_tokens_is_that_of_the_quantile(share):
     found = share_of_tokens(numbers, share)
     assert found.tolist() == [expected_number(number, share) for number in range(1, 3000)]
     assert share_of_tokens(torch.zeros(1, dtype=torch.float64), share).item() in (0, 1)  # of none
+
+
+@given(batch=batches(), share=shares, seed=st.integers(0, 99))
+def test_a_shuffle_of_the_rows_changes_nothing(batch, share, seed):
+    scores, mask = batch
+    order = torch.randperm(len(scores), generator=torch.Generator().manual_seed(seed))
+    shuffled = AllProcesses(quantile_mask([scores], [mask]), lambda tensor: tensor, 0, order)
+    assert torch.equal(top_entropy(scores[order], mask[order], share, shuffled), alone(scores, mask, share)[order])
