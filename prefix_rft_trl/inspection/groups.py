@@ -173,7 +173,9 @@ def _select(trainer: "PrefixGRPOTrainer", hybrids: list[_Rollout], scores: list[
     in_prefix = prefix_token_mask(lengths, pad_sequence(in_loss, batch_first=True))
     noise = [rollout.noise for rollout in hybrids if rollout.noise is not None]
     ranked = pad_sequence(noise, batch_first=True) if noise else entropies
-    return trainer.args.prefix_token_rule.select(ranked, in_prefix, all_processes(trainer)).tolist()
+    return trainer.args.prefix_token_rule.select(
+        ranked, in_prefix, all_processes(trainer, torch.arange(len(lengths), device=lengths.device))
+    ).tolist()
 
 
 def _hybrid_records(trainer: "PrefixGRPOTrainer", hybrids: list[_Rollout]) -> list[HybridRollout]:

@@ -18,11 +18,11 @@ from prefix_rft_trl.method.selections import AllProcesses
 from prefix_rft_trl.utils.patching import replaced
 
 
-def all_processes(trainer: Any) -> AllProcesses:
-    """With whose tokens those of a forward batch are ranked."""
+def all_processes(trainer: Any, order: torch.Tensor) -> AllProcesses:
+    """With whose tokens those of a forward batch are ranked; `order` is that of its rows among all rollouts."""
     # Of its class: during a loss the trainer's own leaves prefixes out
     ranking = partial(type(trainer).get_high_entropy_mask, trainer)
-    return AllProcesses(ranking, trainer.accelerator.gather, trainer.accelerator.process_index)
+    return AllProcesses(ranking, trainer.accelerator.gather, trainer.accelerator.process_index, order)
 
 
 @contextmanager

@@ -50,6 +50,8 @@ class WeightedPrefixes(LeanPasses):
         shares = prefix_shares(self.args.prefix_token_rule.normalization, all_tokens, self.num_generations)
         prefix_advantages, advantages = self._advantages(outputs["advantages"])
         tensors = {
+            "rollout_index": self.accelerator.process_index * len(lengths)
+            + torch.arange(len(lengths)).to(lengths.device),
             "prefix_lengths": lengths,
             "prefix_mask": prefix_mask,
             "prefix_advantages": prefix_advantages,
@@ -117,8 +119,9 @@ class WeightedPrefixes(LeanPasses):
         self, inputs: dict[str, Any], logps: torch.Tensor, entropies: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         self._has_weighted_prefixes = True
+        order = inputs.get("rollout_index", torch.arange(len(logps), device=logps.device))
         rule, prefix_mask, detached = self.args.prefix_token_rule, inputs["prefix_mask"], entropies.detach()
-        selected = rule.select(inputs.get("prefix_noise", detached), prefix_mask, all_processes(self))
+        selected = rule.select(inputs.get("prefix_noise", detached), prefix_mask, all_processes(self, order))
         sampled = self._loss_mask(inputs).bool() & ~prefix_mask
         self._token_sums.add(prefix_mask, selected, sampled, detached, self._clipped_tokens(inputs, logps))
         # `prefix_shares` add up over the generation batch of all processes: scale them to what one loss averages over

@@ -22,11 +22,13 @@ class AllProcesses:
         high_entropy_mask (`Callable`): TRL's `get_high_entropy_mask`, one quantile over all processes.
         gather (`Callable`): concatenates the tensors of all processes along their first dimension, in their order.
         index (`int`): of this process.
+        order (`torch.Tensor`): shape (batch,), of each row among the rollouts of all processes, unshuffled.
     """
 
     high_entropy_mask: HighEntropyMask
     gather: Callable[[torch.Tensor], torch.Tensor]
     index: int
+    order: torch.Tensor
 
 
 def share_of_tokens(number: torch.Tensor, share: float) -> torch.Tensor:
@@ -65,13 +67,14 @@ def _first_of_equal(
     scores: torch.Tensor, kept: torch.Tensor, number: int, of_processes: torch.Tensor, everyone: AllProcesses
 ) -> torch.Tensor:
     """The `number` highest of the tokens that all processes keep; `of_processes` says how many each keeps."""
-    rows, places = kept.nonzero(as_tuple=True)  # rows first, so the order of processes is that of their rows
-    own = scores.new_zeros(int(of_processes.max()), 2)
-    own[: len(rows), 0], own[: len(rows), 1] = scores[rows, places], places.float()
+    rows, places = kept.nonzero(as_tuple=True)
+    own = scores.new_zeros(int(of_processes.max()), 3)
+    own[: len(rows)] = torch.stack([scores[rows, places], places.float(), everyone.order[rows].float()], dim=1)
     found = everyone.gather(own.unsqueeze(0))
     is_token = torch.arange(own.size(0), device=own.device) < of_processes.to(own.device).unsqueeze(1)
-    all_scores, all_places = found[is_token].unbind(dim=1)
-    order = torch.argsort(all_places, stable=True)
+    all_scores, all_places, all_rows = found[is_token].unbind(dim=1)
+    order = torch.argsort(all_rows, stable=True)
+    order = order[torch.argsort(all_places[order], stable=True)]
     order = order[torch.argsort(all_scores[order], descending=True, stable=True)]
     is_first = torch.zeros(len(order), dtype=torch.bool, device=own.device)
     is_first[order[:number]] = True

@@ -35,6 +35,7 @@ class Processes:
 
     def __init__(self, scores: torch.Tensor, mask: torch.Tensor, number: int):
         self.scores, self.masks = list(scores.chunk(number)), list(mask.chunk(number))
+        self.orders = torch.arange(len(scores)).chunk(number)
         self.given: list[list[torch.Tensor]] = []
 
     def select(self, share: float) -> torch.Tensor:
@@ -54,7 +55,9 @@ class Processes:
                     )
 
                 try:
-                    found.append(top_entropy(scores, mask, share, AllProcesses(ranking, gather, index)))
+                    found.append(
+                        top_entropy(scores, mask, share, AllProcesses(ranking, gather, index, self.orders[index]))
+                    )
                 except IndexError:  # of what was not yet known
                     found.append(None)
                 calls.append(mine)
@@ -65,7 +68,12 @@ class Processes:
 
 
 def alone(scores: torch.Tensor, mask: torch.Tensor, share: float, select=top_entropy) -> torch.Tensor:
-    return select(scores, mask, share, AllProcesses(quantile_mask([scores], [mask]), lambda tensor: tensor, 0))
+    return select(
+        scores,
+        mask,
+        share,
+        AllProcesses(quantile_mask([scores], [mask]), lambda tensor: tensor, 0, torch.arange(len(scores))),
+    )
 
 
 def expected_number(number: int, share: float) -> int:
@@ -141,3 +149,11 @@ def test_number_of_kept_tokens_is_that_of_the_quantile(share):
     found = share_of_tokens(numbers, share)
     assert found.tolist() == [expected_number(number, share) for number in range(1, 3000)]
     assert share_of_tokens(torch.zeros(1, dtype=torch.float64), share).item() in (0, 1)  # of none
+
+
+@given(batch=batches(), share=shares, seed=st.integers(0, 99))
+def test_a_shuffle_of_the_rows_changes_nothing(batch, share, seed):
+    scores, mask = batch
+    order = torch.randperm(len(scores), generator=torch.Generator().manual_seed(seed))
+    shuffled = AllProcesses(quantile_mask([scores], [mask]), lambda tensor: tensor, 0, order)
+    assert torch.equal(top_entropy(scores[order], mask[order], share, shuffled), alone(scores, mask, share)[order])
