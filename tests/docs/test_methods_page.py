@@ -22,7 +22,7 @@ RECIPES = [(folder, name) for folder in FOLDERS for name in WITH_SETTINGS if f"{
 PLAIN = {"lab": "grpo", "qwen2.5-math-7b": "rft"}  # the recipes that have no method's settings
 # Where a run writes, how a step fits its machine, and what its name says
 NOT_OF_THE_METHOD = {"output_dir", "trainer", "per_device_train_batch_size", "gradient_accumulation_steps"}
-NOT_OF_THE_METHOD |= {"measure_max_new_tokens", "vllm_max_model_length"}
+NOT_OF_THE_METHOD |= {"vllm_max_model_length"}
 SAME = object()
 
 
