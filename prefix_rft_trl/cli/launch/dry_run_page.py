@@ -63,7 +63,7 @@ def settings_by_origin(recipe: Recipe, values: dict[str, Any]) -> dict[str, dict
         if name not in line:
             found.setdefault(f"Settings of {_short(file) if file else 'the recipe'}", {})[name] = value
     given = {*line, *recipe.settings, "num_train_epochs" if values["max_steps"] > 0 else "max_steps"}
-    hidden = () if values.get("num_prefix_generations", 1) else ("prefix_",)
+    hidden = () if values.get("num_prefix_generations", 1) else ("prefix_ratio",)
     shown = [name for name in DEFAULTS if name in values and name not in given and not name.startswith(hidden)]
     found["Defaults"] = {name: values[name] for name in shown}
     return {origin: settings for origin, settings in found.items() if settings}
@@ -140,6 +140,8 @@ def _steps(preview: "StagePreview") -> Iterator[str]:
             f"A step trains on {prompts:g} {_plural('prompt', prompts)} x {generations} rollouts = {step} rollouts "
             f"({made}). {_hybrids(values, hybrids)}"
         )
+        if values.get("prefix_stage_ratios"):
+            yield _stages(values)
         if beside := values.get("per_device_demonstration_batch_size", 0) * passes * processes:
             yield f"Beside them it trains {beside} {_plural('demonstration', beside)} of the second dataset."
         if args.generation_batch_size != step:
@@ -158,6 +160,18 @@ def _hybrids(values: Mapping[str, Any], number: int) -> str:
     if values.get("prefix_placement") == "prompt" and number:
         return f"Of the rollouts of {prompts}, {number} {'have' if number > 1 else 'has'} a hint in the prompt."
     return f"Of the rollouts of {prompts}, {number or 'none'} {'start' if number > 1 else 'starts'} with a prefix."
+
+
+def _stages(values: Mapping[str, Any]) -> str:
+    ratios = values["prefix_stage_ratios"]
+    number = f"{len(ratios)} {_plural('stage', len(ratios))}"
+    shares = f"from {', '.join(f'{ratio:g}' for ratio in ratios)} of the demonstration" if any(ratios) else "plainly"
+    if values.get("prefix_stage_replaces") == "none":
+        later = sum(values.get("prefix_stage_generations") or [])
+        return f"{later} of them are sampled after the others, in {number}: {shares} where the others mostly fail."
+    of_whom = "with one reward" if values.get("prefix_stage_groups") == "equal" else "that fail"
+    for_what = ", for other prompts" if values.get("prefix_stage_prompts") == "other" else ""
+    return f"Groups {of_whom} are sampled again in up to {number}, {shares}{for_what}."
 
 
 def _length(preview: "StagePreview", prompts: float) -> str:

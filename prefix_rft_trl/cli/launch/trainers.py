@@ -199,8 +199,8 @@ def _prepare(
         "dtype": model_args.dtype,
         **(training_args.model_init_kwargs or {}),
     }
-    is_sft = not hasattr(training_args, "num_prefix_generations")
-    if is_sft or not training_args.num_prefix_generations:  # the trainer with hybrid rollouts checks its rows
+    is_sft = not hasattr(training_args, "uses_prefixes")
+    if is_sft or not training_args.uses_prefixes:  # the trainer with hybrid rollouts checks its rows
         check_prompts(arguments["train_dataset"], training_args, model, "completion" if is_sft else None)
     arguments = {
         "model": model,
