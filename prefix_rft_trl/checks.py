@@ -34,6 +34,7 @@ from .demonstration_rows.dataset_checks import check_demonstration_rows, refuse_
 from .models.sources import ADAPTER_CONFIG, context_length, positions
 from .passes import packing_checks
 from .rollouts import longest_prefix
+from .run.success_bank import refuse_unreadable
 from .sampling.generate import declared_generation_config, declared_stop_ids
 from .sampling.sampler_settings import refuse_generation_config
 from .setting_checks.stages import refuse_arguments_of_stages
@@ -71,6 +72,8 @@ def check_arguments(*args: Any, demonstration_dataset: Any = None, **named: Any)
             _warn_of_unused_demonstrations(dataset)
         return given
     _check_columns(column_names(dataset), config)
+    if config.demonstration_source == "own":
+        refuse_unreadable(next(iter(dataset), {}))
     if given.arguments.get("processing_class") is None:
         given.arguments["processing_class"] = load_processing_class(model, config)
         refuse_image_processor(given.arguments["processing_class"])

@@ -63,8 +63,8 @@ class PrefixGRPOConfig(GRPOConfig):
             Prompts that get hybrid rollouts: `"all"` (paper), or `"failed"`, those that were tried before and that no
             on-policy rollout has solved so far.
         prefix_prompt_share (`float`, *optional*, defaults to `1.0`):
-            Share of the prompts that get hybrid rollouts, evenly spread over the groups that are sampled; the others
-            are plain. POPE, ExGRPO: 0.5.
+            Share of the prompts that get demonstrations, in stages too, evenly spread over the groups that are
+            sampled; the others are plain. POPE, ExGRPO: 0.5.
         prefix_success_reward (`float`, *optional*, defaults to `1.0`):
             Minimum reward of a rollout that counts as a success, for `prefix_prompts="failed"`,
             `prefix_ratio_schedule="adaptive"`, `prefix_gate`, stages and own successes.
@@ -179,10 +179,10 @@ class PrefixGRPOConfig(GRPOConfig):
             times a weighted cross-entropy: `"cross_entropy"` is 1 (UFT, HPT, RL with SFT loss), `"dft"` is pi,
             `"chord_phi"` is pi * (1 - pi), `"trust_region"` is min(1, pi / gamma) (TRAPO).
         prefix_loss_normalization (`str`, *optional*):
-            What the sum over prefix tokens is divided by: `"tokens"`, the prefix tokens of the optimizer step;
-            `"prompts"`, for a mean over the tokens of each prefix, then over the prompts of the step; `"loss"`, what
-            `loss_type` divides by. All processes count. Defaults to `"loss"` for the loss types with an advantage, and
-            to `"tokens"` for the others.
+            What the sum over prefix tokens is divided by: `"tokens"`, the prefix tokens; `"prompts"`, for a mean over
+            the tokens of each prefix, then over the prompts; `"loss"`, what `loss_type` divides by. They are counted
+            over all processes and the generation batch, of which each optimizer step has its share. Defaults to
+            `"loss"` for the loss types with an advantage, and to `"tokens"` for the others.
         prefix_shaping_gamma (`float`, *optional*, defaults to `0.1`):
             Gamma of `"shaped"`, the probability at which its weight is largest (LUFFY: 0.1), and of `"trust_region"`,
             the probability above which its weight is 1 (TRAPO: 0.1).

@@ -188,7 +188,8 @@ def plan_rollouts(
         seed_row = row - row % args.num_generations if args.prefix_shared_in_group else row
         key = (args.seed, step, rows_before + seed_row)
         answer = example.get(args.answer_column) if args.answer_column else None
-        assignments.append(assign(found, key, problem_bounds, args.prefix_ratio_distribution, answer))
+        law = problem_bounds, args.prefix_ratio_distribution
+        assignments.append(assign(found, key, *law, answer, args.gives_whole_demonstrations))
     return assignments
 
 
@@ -258,7 +259,6 @@ def cut_prefix(
         eos_token_id (`int`): of the policy's tokenizer.
         decode (`Callable`): from ids to text, special tokens included.
     """
-    is_whole = args.gives_whole_demonstrations or assignment.is_whole
     drawn = cut_demonstration(ids, assignment, args, eos_token_id, decode)
     if not drawn:
         return NO_PREFIX
@@ -268,7 +268,7 @@ def cut_prefix(
         states_answer = float(len(decode(drawn)) > answer_start)
         if states_answer and args.prefix_exclude_answer:
             drawn, states_answer = exclude_answer(drawn, answer_start, decode), 0.0
-    return Prefix(drawn, states_answer, min(len(drawn) / len(ids), 1.0), len(ids), is_complete=is_whole)
+    return Prefix(drawn, states_answer, min(len(drawn) / len(ids), 1.0), len(ids), is_complete=assignment.is_whole)
 
 
 def cut_success(success: OwnSuccess, assignment: Assignment, args: PrefixGRPOConfig, decode: Decode) -> Prefix:
@@ -281,7 +281,8 @@ def longest_prefix(
     args: PrefixGRPOConfig, eos_token_id: int, decode: Decode, ids: list[int], answer: object
 ) -> list[int]:
     """The prefix of a demonstration at the highest ratio; empty if it has none at any."""
-    assignment = Assignment(True, ratio=highest_ratio(args), answer=answer)
+    is_whole = args.gives_whole_demonstrations and not any(args.prefix_stage_ratios or [])
+    assignment = Assignment(True, ratio=highest_ratio(args), answer=answer, is_whole=is_whole)
     return cut_prefix(ids, assignment, args, eos_token_id, decode).ids
 
 
@@ -300,7 +301,7 @@ def cut_demonstration(
     as a wrong answer.
     """
     assert args.max_completion_length is not None
-    if args.gives_whole_demonstrations or assignment.is_whole:
+    if assignment.is_whole:
         return [*ids, eos_token_id] if 0 < len(ids) < args.max_completion_length else []
     if assignment.in_slices:
         return ids[: slices_length(assignment.ratio, ids, args.max_completion_length, decode, assignment.key)]

@@ -21,7 +21,6 @@ from .demonstration_rows.joined_demonstrations import JoinedDemonstrations
 from .loss.gated_groups import GatedGroups
 from .loss.hinted_prompts import HintedPrompts
 from .loss.weighted_prefixes import WeightedPrefixes
-from .method.advantages import total_rewards
 from .method.demonstrations import Message, demonstration_ids
 from .method.hints import as_hint, hint_source_ids
 from .method.prefixes import NO_PREFIX, Assignment, Prefix
@@ -45,12 +44,12 @@ from .stages.staged_generation import StagedGeneration
 class PrefixGRPOTrainer(
     DescribedRun,
     ReplaysSuccesses,
-    FiniteRewards,
     GradientNorms,
     WeightedPrefixes,
     GatedGroups,
     HintedPrompts,
     JoinedDemonstrations,
+    FiniteRewards,
     StagedGeneration,
 ):
     """
@@ -204,7 +203,6 @@ class PrefixGRPOTrainer(
         rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if self.extends_grpo:
             batch, device = self.rollout_batch, self.accelerator.device
-            batch.rewards = total_rewards(rewards_per_func, self.reward_weights.to(device))
             prefix_texts = self._tokenizer.batch_decode(batch.given_ids, skip_special_tokens=True)
             for name, values in completion_columns(batch, completions, prefix_texts).items():
                 self._log_completion_extra(name, values)

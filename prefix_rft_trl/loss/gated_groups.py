@@ -16,7 +16,7 @@ class GatedGroups(GRPOTrainer):
     """Mixin for a [`~trl.GRPOTrainer`] with the settings `prefix_gate` and `prefix_gate_drops_rollouts`.
 
     A rollout that leaves is masked in the loss, not in attention. A hybrid one has no reward any more, as one that no
-    function could score, so it is not in the mean of its group.
+    function could score, so it is not in the mean of its group. `rollout_batch` has the rewards of all.
     """
 
     args: PrefixGRPOConfig
@@ -25,12 +25,12 @@ class GatedGroups(GRPOTrainer):
 
     def _calculate_rewards(self, *args: Any) -> torch.Tensor:
         rewards = super()._calculate_rewards(*args)
-        self._leaves = None
+        totals = total_rewards(rewards, self.reward_weights.to(rewards.device))
+        self.rollout_batch.rewards, self._leaves = totals, None
         gate = getattr(self.args, "prefix_gate", None)
         if gate is None or not self.model.training:
             return rewards
         hybrid = self.accelerator.gather(self.rollout_batch.hybrid(rewards.device))
-        totals = total_rewards(rewards, self.reward_weights.to(rewards.device))
         rates = success_rates(totals, hybrid, self.num_generations, self.args.prefix_success_reward)
         demonstrations, sampled = rollouts_that_leave(rates, hybrid, gate, self.args.prefix_gate_drops_rollouts)
         self._metrics["train"]["prefix/gate_open"].append(1 - (demonstrations.sum() / hybrid.sum()).item())

@@ -70,6 +70,7 @@ def assign(
     ratio_bounds: tuple[float, float],
     distribution: str = "uniform",
     answer: object = None,
+    is_whole: bool = False,
 ) -> Assignment:
     """Draws one of a prompt's demonstrations, and the prefix ratio of the rollout.
 
@@ -80,6 +81,7 @@ def assign(
         ratio_bounds (`tuple[float, float]`): bounds of the ratio's distribution at this step.
         distribution (`str`): name in `DISTRIBUTIONS`.
         answer: the correct answer, as in the dataset row.
+        is_whole (`bool`): whether the rollout gets all of its demonstration.
     """
     if not demonstrations:
         return LEFT_ON_POLICY
@@ -88,7 +90,8 @@ def assign(
     ratio = DISTRIBUTIONS[distribution](rng, *ratio_bounds)
     if ratio <= 0:
         return LEFT_ON_POLICY
-    return Assignment(True, demonstrations[index], ratio, key, answer, index, in_slices=distribution == "binomial")
+    in_slices = distribution == "binomial"
+    return Assignment(True, demonstrations[index], ratio, key, answer, index, is_whole, in_slices)
 
 
 @dataclass(frozen=True)

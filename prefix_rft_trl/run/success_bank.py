@@ -5,6 +5,8 @@ It is the same on every process, and in a file of its own in each checkpoint.
 
 import datetime
 import decimal
+import io
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ from prefix_rft_trl.method.replay import Attempt, OwnSuccess
 
 
 BANK_FILE = "own_successes.pt"
-TYPES_IN_ROWS = [datetime.datetime, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal]
+TYPES_IN_ROWS = [
+    datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone, decimal.Decimal,
+]  # fmt: skip
 
 
 @dataclass
@@ -123,6 +127,23 @@ class SuccessBank:
             own = [next(successes) for _ in range(problem["successes"])]
             self.problems[problem["key"]] = SolvedProblem(problem["example"], prompt_ids, own, problem["bucket"])
         return True
+
+
+def refuse_unreadable(row: dict[str, Any]) -> None:
+    """Raises a ValueError if a checkpoint could not give back a row of the dataset without running a pickle."""
+    for column, value in row.items():
+        held = io.BytesIO()
+        torch.save(value, held)
+        held.seek(0)
+        try:
+            with torch.serialization.safe_globals(TYPES_IN_ROWS):
+                torch.load(held, weights_only=True)
+        except pickle.UnpicklingError:
+            raise ValueError(
+                f"Column '{column}' has a {type(value).__name__} in the first row, and `demonstration_source='own'` "
+                "keeps rows in checkpoints, which cannot hold one. Give the dataset in Python's own types "
+                "(`dataset.with_format(None)`), or remove the column."
+            ) from None
 
 
 def _joined(tensors: list[torch.Tensor]) -> dict[str, torch.Tensor]:

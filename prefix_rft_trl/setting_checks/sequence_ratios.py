@@ -6,7 +6,8 @@ from typing import Any
 def check_sequence_ratio(args: Any) -> None:
     """Raises a ValueError if prefix tokens would have the ratio of a sequence, which is that of sampled tokens."""
     rule = args.prefix_token_rule
-    if args.importance_sampling_level == "sequence" and rule.is_in_policy_loss and rule.selection != "none":
+    has_prefix_tokens = args.uses_prefixes and args.prefix_placement == "completion" and rule.selection != "none"
+    if args.importance_sampling_level == "sequence" and rule.is_in_policy_loss and has_prefix_tokens:
         raise ValueError(
             "`importance_sampling_level='sequence'` gives a rollout one ratio, of its sampled tokens, and with "
             f"`prefix_loss_type='{args.prefix_loss_type}'` prefix tokens would be in the same loss. Give them a term "

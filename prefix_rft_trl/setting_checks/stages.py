@@ -27,11 +27,16 @@ def check_stages(args: Any) -> None:
     _check_choices(args)
     if 1 in args.prefix_stage_ratios:
         _check_whole(args)
-    if args.needs_success_history and args.prefix_stage_replaces == "group" and any(args.prefix_stage_ratios):
+    if args.prefix_gate is not None and args.prefix_stage_replaces == "group" and any(args.prefix_stage_ratios):
+        raise ValueError(
+            f"`prefix_gate` ({args.prefix_gate}) asks what a group has sampled without help, and the groups that "
+            "`prefix_stage_replaces='group'` replaces no longer show it. Remove one of them."
+        )
+    if args.needs_success_history and args.prefix_stage_replaces == "group":
         setting = "prefix_ratio_schedule" if args.prefix_ratio_schedule == "adaptive" else "prefix_prompts"
         raise ValueError(
-            f"`{setting}='{getattr(args, setting)}'` asks how the policy does without help, and the groups that "
-            "`prefix_stage_replaces='group'` replaces no longer show it. Remove one of them."
+            f"`{setting}='{getattr(args, setting)}'` asks how the policy has done on a problem, which the groups "
+            "that `prefix_stage_replaces='group'` replaces no longer show. Remove one of them."
         )
 
 

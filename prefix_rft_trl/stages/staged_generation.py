@@ -13,7 +13,7 @@ from trl import GRPOTrainer
 
 from prefix_rft_trl.method.advantages import total_rewards
 from prefix_rft_trl.method.prefixes import ON_POLICY, Assignment, Prefix
-from prefix_rft_trl.rollouts import RolloutBatch, demonstrations_of
+from prefix_rft_trl.rollouts import RolloutBatch, demonstrations_of, guided_groups
 from prefix_rft_trl.run.finite import LARGEST_REWARD
 from prefix_rft_trl.utils.patching import replaced
 
@@ -163,7 +163,8 @@ class StagedBatch:
         if stage.ratio:
             has = torch.tensor([len(demonstrations_of(example, self.args)) for example in examples])
             of_all = self.accelerator.gather(has.to(self.accelerator.device)).tolist()
-            due = [group for group in due if of_all[group * self.rules.num_generations]]
+            guided = guided_groups(self.args, self.planned.step, self.planned.index * self.rows, self.rows)
+            due = [group for group in due if group in guided and of_all[group * self.rules.num_generations]]
         due = self.rules.within_bound(index, due, self.extra)
         chosen = {*due}
         for own in range(per_process):
@@ -196,8 +197,8 @@ class StagedBatch:
         return self.args.seed, self.planned.step, self.planned.index * self.rows + row
 
     def _totals(self, rewards: torch.Tensor) -> torch.Tensor:
-        totals = total_rewards(rewards, self.trainer.reward_weights.to(rewards.device))
-        return totals.masked_fill(totals.abs() > LARGEST_REWARD, torch.nan)  # as `run.finite` has them in the end
+        usable = rewards.masked_fill(rewards.abs() > LARGEST_REWARD, torch.nan)  # as `run.finite` has them in the end
+        return total_rewards(usable, self.trainer.reward_weights.to(rewards.device))
 
     # One pass
 

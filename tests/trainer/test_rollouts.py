@@ -215,6 +215,6 @@ def test_stage_gives_its_share_of_a_demonstration_where_the_schedule_draws_slice
 @given(ids=st.lists(st.integers(2, 99), max_size=30), budget=st.integers(2, 40), ratio=st.floats(0, 1))
 def test_complete_demonstration_has_its_end_of_sequence_or_is_left_out(ids, budget, ratio):
     args = settings(prefix_ratio_schedule="whole", max_completion_length=budget)
-    found = cut_demonstration(ids, Assignment(True, ratio=ratio), args, 1, text_of)
+    found = cut_demonstration(ids, Assignment(True, ratio=ratio, is_whole=True), args, 1, text_of)
     assert found == ([*ids, 1] if 0 < len(ids) < budget else [])
     assert {scheduled_bounds(args, step, 500) for step in (0, 250, 500)} == {(1.0, 1.0)}
