@@ -3,11 +3,12 @@
 import datetime
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
 from prefix_rft_trl.method.replay import Attempt, OwnSuccess
-from prefix_rft_trl.run.success_bank import BANK_FILE, SolvedProblem, SuccessBank
+from prefix_rft_trl.run.success_bank import BANK_FILE, SolvedProblem, SuccessBank, refuse_unreadable
 
 
 def success(*ids, logp=-1.0):
@@ -95,3 +96,10 @@ def test_file_of_a_bank_runs_nothing(bank, tmp_path):
     torch.save({"problems": [Payload()]}, tmp_path / BANK_FILE)
     with pytest.raises(pickle.UnpicklingError):
         bank.load(tmp_path)
+
+
+def test_rows_that_a_checkpoint_gives_back():
+    zone = datetime.UTC
+    refuse_unreadable({"prompt": "1+1=", "seen": datetime.datetime(2026, 1, 1, tzinfo=zone), "tags": [{"a": None}]})
+    with pytest.raises(ValueError, match=r"Column 'levels' has a ndarray in the first row"):
+        refuse_unreadable({"prompt": "1+1=", "levels": np.array([1, 2])})

@@ -218,3 +218,12 @@ def test_complete_demonstration_has_its_end_of_sequence_or_is_left_out(ids, budg
     found = cut_demonstration(ids, Assignment(True, ratio=ratio, is_whole=True), args, 1, text_of)
     assert found == ([*ids, 1] if 0 < len(ids) < budget else [])
     assert {scheduled_bounds(args, step, 500) for step in (0, 250, 500)} == {(1.0, 1.0)}
+
+
+def test_stage_of_a_run_with_whole_demonstrations_cuts_them():
+    args = settings(prefix_ratio_schedule="whole", prefix_stage_ratios=[0.5], max_completion_length=40)
+    ids = list(range(2, 22))
+    assert cut_demonstration(ids, Assignment(True, ratio=0.5), args, 1, text_of) == ids[:10]
+    assert cut_demonstration(ids, Assignment(True, ratio=1.0, is_whole=True), args, 1, text_of) == [*ids, 1]
+    planned = plan(args, problems(8))
+    assert all(row.is_whole for row in planned if row.demonstration is not None)
