@@ -82,6 +82,11 @@ def check_gate(args: Any) -> None:
             "`prefix_gate_drops_rollouts=True` leaves out rollouts where a gate is open, and there is none. Set "
             "`prefix_gate`; HPT's is 0."
         )
+    if args.prefix_gate is not None and args.num_prefix_generations == args.num_generations:
+        raise ValueError(
+            f"`prefix_gate` ({args.prefix_gate}) looks at the on-policy rollouts of a group, and all "
+            f"{args.num_generations} are hybrid. Set `num_prefix_generations` below `num_generations`, or remove it."
+        )
     if args.prefix_gate is not None and not args.uses_prefixes:
         raise ValueError(
             f"`prefix_gate` ({args.prefix_gate}) is for hybrid rollouts, and no rollout is. Set "

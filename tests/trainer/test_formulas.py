@@ -172,16 +172,6 @@ def test_closed_gate_takes_a_demonstration_out_of_mean_and_token_count(check, pa
     check(luffy_behind_a_gate, settings, parts, rewards)
 
 
-def test_a_closed_gate_hides_no_success_from_the_history(make_trainer):
-    trainer = make_trainer(
-        reward_funcs=lambda completions, **kwargs: [1.0] * len(completions),
-        num_prefix_generations=4, prefix_ratio_schedule="adaptive", prefix_shared_in_group=True, prefix_gate=0.0,
-        max_steps=1,
-    )  # fmt: skip
-    trainer.train()
-    assert set(trainer._success_history.last.values()) == {1.0}
-
-
 # Token laws over each denominator
 
 

@@ -240,7 +240,8 @@ def _cost(preview: "StagePreview", lengths: "SampledLengths") -> Iterator[str]:
     fits = "" if used < device.memory else " It does not fit."
     yield f"Memory: {_bytes(used)} of {_bytes(device.memory)} on each device, beside PyTorch itself.{fits}"
     total = f", {_duration(seconds * preview.steps)} for {preview.steps:,}" if preview.steps else ""
-    yield f"Time: {_duration(seconds)} a step{total}."
+    further = " without its stages, which depend on the rewards" if preview.values.get("prefix_stage_ratios") else ""
+    yield f"Time: {_duration(seconds)} a step{total}{further}."
     yield (
         "Expect both to be off by a factor of two. Loading, rewards, measurements and saving are not in the time. "
         f"{'Assumed:' if work.samples else 'With'} {work.assumptions}."
