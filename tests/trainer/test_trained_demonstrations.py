@@ -150,7 +150,7 @@ def move_reference(trainer):
         ({"num_iterations": 2, "max_steps": 3}, None),
         ({"mask_truncated_completions": True, "max_completion_length": 34}, None),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_gradient_is_that_of_grpo_and_of_the_demonstrations(gradients_of, demonstrations, settings, change):
     settings = settings | ({"change": change} if change else {})
