@@ -365,5 +365,5 @@ def _warn_of_long_prompts(scan: RowScan, args: Any) -> None:
         logger.warning(
             f"{share_of(found.rows, scan)} have a prompt that leaves less than `max_completion_length` "
             f"({args.max_completion_length:,}) of the model's positions with the longest hint (first: row "
-            f"{found.first}, {found.note}). Lower it or `prefix_ratio_high`, or remove them."
+            f"{found.first}, {found.note}). Lower it, or the ratio of hints, or remove them."
         )

@@ -289,7 +289,8 @@ def longest_prefix(
 def highest_ratio(args: PrefixGRPOConfig) -> float:
     """The highest prefix ratio that a rollout of a run may draw, in a stage or before."""
     is_of_schedule = args.prefix_ratio_distribution == "uniform" and not args.gives_whole_demonstrations
-    return max(args.prefix_ratio_high if is_of_schedule else 1.0, *(args.prefix_stage_ratios or []), 0.0)
+    drawn = [args.prefix_ratio_high if is_of_schedule else 1.0] if args.num_prefix_generations else []
+    return max([*drawn, *(args.prefix_stage_ratios or [])], default=0.0)
 
 
 def cut_demonstration(
@@ -298,11 +299,12 @@ def cut_demonstration(
     """The first tokens of a demonstration, or all of them and the end of sequence.
 
     A whole demonstration that does not fit the completion budget is left out, since a truncated one would be scored
-    as a wrong answer.
+    as a wrong answer. A hint takes nothing of that budget.
     """
     assert args.max_completion_length is not None
+    budget = args.max_completion_length if args.prefix_placement == "completion" else len(ids) + 1
     if assignment.is_whole:
-        return [*ids, eos_token_id] if 0 < len(ids) < args.max_completion_length else []
+        return [*ids, eos_token_id] if 0 < len(ids) < budget else []
     if assignment.in_slices:
-        return ids[: slices_length(assignment.ratio, ids, args.max_completion_length, decode, assignment.key)]
-    return ids[: prefix_length(assignment.ratio, len(ids), args.max_completion_length)]
+        return ids[: slices_length(assignment.ratio, ids, budget, decode, assignment.key)]
+    return ids[: prefix_length(assignment.ratio, len(ids), budget)]

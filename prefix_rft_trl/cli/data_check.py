@@ -237,6 +237,8 @@ def _longest_prefix(settings: Settings, tokenizer: Any) -> "LongestPrefix":
         return lambda ids, answer: ids
     names = (
         "max_completion_length",
+        "num_prefix_generations",
+        "prefix_placement",
         "prefix_ratio_distribution",
         "prefix_ratio_schedule",
         "prefix_ratio_high",

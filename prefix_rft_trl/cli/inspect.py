@@ -88,6 +88,11 @@ def _parse(recipe: Recipe) -> tuple[Any, Any, Any]:
 
     with as_user_error(ValueError):
         script_args, training_args, model_args = split_launcher_flags(recipe)[1].parse()
+    if training_args.prefix_stage_ratios:
+        raise UserError(
+            "no prefix to show: which groups get one in a stage depends on what they sample. Remove "
+            "`prefix_stage_ratios`, and set `--num_prefix_generations 1`, to see prefixes of their demonstrations."
+        )
     if not training_args.num_prefix_generations:
         raise _no_prefix("`num_prefix_generations: 0`")
     if training_args.prefix_placement == "prompt":

@@ -21,7 +21,7 @@ _FAULTS = {  # kind, what is wrong, and what to do
     "prompt_beyond_model": ("column 'prompt': {note}, more than the model has positions", "Remove the row."),
     "hint_beyond_model": (
         "column '{column}': the prompt has {note} with the longest hint from it, more than the model has positions",
-        "Remove the row, or lower `prefix_ratio_high`.",
+        "Remove the row, or lower `prefix_ratio_high` or the highest of `prefix_stage_ratios`.",
     ),
 }
 

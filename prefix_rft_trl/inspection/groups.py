@@ -147,7 +147,7 @@ def _completion(trainer: "PrefixGRPOTrainer", outputs: dict[str, Any], i: int) -
     """The ids of a completion, and whether it enters the loss."""
     ids, mask = outputs["completion_ids"][i], outputs["completion_mask"][i].bool()
     if mask.any():
-        return ids[mask].tolist(), True
+        return ids[mask].tolist(), "tool_mask" not in outputs or bool(outputs["tool_mask"][i].any())
     # `mask_truncated_completions` has masked it; a truncated completion has no pad token of its own at the end
     length = int((ids != trainer._tokenizer.pad_token_id).nonzero().max()) + 1
     return ids[:length].tolist(), False
@@ -193,8 +193,8 @@ def _hybrid_record(
     if length < len(rollout.demonstration_ids):
         demonstration_scores = _score(trainer, rollout.prompt_ids, rollout.demonstration_ids)
         rest = _tokens(trainer, rollout.prompt_ids, rollout.demonstration_ids, demonstration_scores)[length:]
-    takes_advantage = trainer.args.prefix_token_rule.law.takes_advantage
-    advantage = rollout.prefix_advantage if takes_advantage else None
+    has_advantage = trainer.args.prefix_token_rule.law.takes_advantage or not rollout.in_loss
+    advantage = rollout.prefix_advantage if has_advantage else None
     return HybridRollout(tokens[:length], tokens[length:], rest, rollout.reward, advantage, rollout.advantage)
 
 

@@ -43,7 +43,12 @@ class GatedGroups(GRPOTrainer):
         outputs = super()._generate_and_score_completions(inputs)
         if self._leaves is None or not self.model.training:
             return outputs
-        tool_mask = outputs.get("tool_mask", torch.ones_like(outputs["completion_mask"]))
+        completion_mask = outputs["completion_mask"]
+        tool_mask = outputs.get("tool_mask", torch.ones_like(completion_mask))
         tool_mask = tool_mask.masked_fill(self._leaves.unsqueeze(1), 0)
-        tokens = (outputs["completion_mask"] * tool_mask).sum()
-        return outputs | {"tool_mask": tool_mask, "num_items_in_batch": self.accelerator.gather(tokens).sum()}
+        sampled = completion_mask.sum(dim=1) - self.rollout_batch.prefix_lengths(completion_mask.device)
+        counts = torch.stack([(completion_mask * tool_mask).sum(), (sampled * self._leaves).sum()])
+        tokens, left = self.accelerator.reduce(counts, reduction="sum")
+        rollouts = len(completion_mask) * self.accelerator.num_processes
+        self._metrics["train"]["prefix/gate_left_tokens"].append(left.item() / rollouts)
+        return outputs | {"tool_mask": tool_mask, "num_items_in_batch": tokens}

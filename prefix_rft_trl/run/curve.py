@@ -131,7 +131,7 @@ def grpo_tokens(args: Any) -> TokenCounter:
 
     def count(logs: dict[str, Any], before: dict[str, Any], step: int) -> tuple[float, float]:
         sampled = logs["completions/mean_length"] - logs.get("prefix/tokens", 0.0)
-        trained = sampled + logs.get("prefix/trained_tokens", 0.0)
+        trained = sampled - logs.get("prefix/gate_left_tokens", 0.0) + logs.get("prefix/trained_tokens", 0.0)
         batches = generation_batches(step) - generation_batches(before["step"])
         # Stages decode more than what is trained on
         decoded = logs.get("sampling/decoded_tokens", sampled * args.generation_batch_size)

@@ -10,7 +10,9 @@ from transformers import PrinterCallback, ProgressCallback, Trainer
 
 FIGURES = (
     "loss", "reward", "reward_std", "prefix/reward_hybrid", "prefix/reward_on_policy", "prefix/advantage",
-    "prefix/ratio", "prefix/trained_tokens", "completions/mean_length", "completions/clipped_ratio",
+    "prefix/ratio", "prefix/trained_tokens", "prefix/gate_open", "prefix/coefficient", "stages/extra_rollouts",
+    "stages/groups_replaced", "bank/replayed", "demonstrations/rows", "completions/mean_length",
+    "completions/clipped_ratio",
     "policy_entropy", "entropy", "kl", "mean_token_accuracy", "trained_tokens", "grad_norm", "learning_rate",
     "step_time", "accuracy", "length", "demonstration_logp", "train_runtime", "train_loss",
 )  # fmt: skip

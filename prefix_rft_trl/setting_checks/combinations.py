@@ -8,7 +8,12 @@ from .demonstration_batches import check_demonstration_batches
 from .diagnostics import check_gradient_norms
 from .own_successes import check_own_successes
 from .placement import check_placement
-from .prefix_lengths import check_prefix_lengths, check_ratio_range, check_whole_demonstrations
+from .prefix_lengths import (
+    check_prefix_lengths,
+    check_prefixes_are_used,
+    check_ratio_range,
+    check_whole_demonstrations,
+)
 from .sequence_ratios import check_sequence_ratio, check_shared_baseline
 from .stages import check_stages
 from .token_rules import check_token_rule
@@ -33,9 +38,11 @@ def check_combinations(args: Any) -> None:
         check_whole_demonstrations(args)
         check_placement(args)
         check_own_successes(args)
+    else:
+        check_prefixes_are_used(args)
     check_demonstration_batches(args)
+    check_gradient_norms(args)
     if args.extends_grpo:
         check_token_rule(args)
         check_sequence_ratio(args)
         check_shared_baseline(args)
-        check_gradient_norms(args)

@@ -19,6 +19,17 @@ def check_ratio_range(args: Any) -> None:
         )
 
 
+def check_prefixes_are_used(args: Any) -> None:
+    """Raises a ValueError if a setting says where prefixes come from or stand, and no rollout has one."""
+    usual = {"demonstration_source": "dataset", "prefix_placement": "completion", "prefix_prompt_share": 1.0}
+    for name, value in usual.items():
+        if getattr(args, name) != value:
+            raise ValueError(
+                f"`{name}` ({getattr(args, name)}) is of prefixes, and no rollout has one. Set "
+                "`num_prefix_generations` to at least 1, or a ratio above 0 in `prefix_stage_ratios`, or remove it."
+            )
+
+
 def check_prefix_lengths(args: Any) -> None:
     """Raises a ValueError if a completion has no place for a prefix, or if its law lacks what it draws from."""
     if args.max_completion_length is None or args.max_completion_length < 2:

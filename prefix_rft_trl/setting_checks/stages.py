@@ -27,16 +27,27 @@ def check_stages(args: Any) -> None:
     _check_choices(args)
     if 1 in args.prefix_stage_ratios:
         _check_whole(args)
-    if args.prefix_gate is not None and args.prefix_stage_replaces == "group" and any(args.prefix_stage_ratios):
-        raise ValueError(
-            f"`prefix_gate` ({args.prefix_gate}) asks what a group has sampled without help, and the groups that "
-            "`prefix_stage_replaces='group'` replaces no longer show it. Remove one of them."
-        )
+    if args.prefix_stage_replaces == "group" and any(args.prefix_stage_ratios):
+        _check_help(args)
     if args.needs_success_history and args.prefix_stage_replaces == "group":
         setting = "prefix_ratio_schedule" if args.prefix_ratio_schedule == "adaptive" else "prefix_prompts"
         raise ValueError(
             f"`{setting}='{getattr(args, setting)}'` asks how the policy has done on a problem, which the groups "
             "that `prefix_stage_replaces='group'` replaces no longer show. Remove one of them."
+        )
+
+
+def _check_help(args: Any) -> None:
+    """Refuses what looks at the rollouts of a group that had no help, where a stage replaces all of them."""
+    if args.prefix_gate is not None:
+        raise ValueError(
+            f"`prefix_gate` ({args.prefix_gate}) asks what a group has sampled without help, and the groups that "
+            "`prefix_stage_replaces='group'` replaces no longer show it. Remove one of them."
+        )
+    if args.prefix_advantage == "on_policy":
+        raise ValueError(
+            "`prefix_advantage='on_policy'` takes the mean of the rollouts without a prefix, and in the groups that "
+            "`prefix_stage_replaces='group'` replaces all have one. Set it to 'group'."
         )
 
 
@@ -133,6 +144,14 @@ def _check_choices(args: Any) -> None:
 
 
 def _check_whole(args: Any) -> None:
+    generations = args.prefix_stage_generations or []
+    whole = [number for ratio, number in zip(args.prefix_stage_ratios, generations, strict=False) if ratio == 1]
+    most = max(whole, default=1)
+    if most > 1 and args.prefix_stage_replaces != "group":
+        raise ValueError(
+            f"`prefix_stage_generations` ({generations}) has {most} rollouts in a stage of ratio 1, which would all "
+            "be the same demonstration. Set it to 1 there, or lower the ratio."
+        )
     if args.prefix_stage_replaces == "group":
         raise ValueError(
             "`prefix_stage_replaces='group'` with a ratio of 1 makes all rollouts of a group the same demonstration, "

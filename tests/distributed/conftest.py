@@ -90,7 +90,7 @@ def staged(ratios: list[float], drawn_by_row: bool = True, **settings: Any) -> d
 STAGED_RUNS = {
     "replaces_groups": staged([0.25, 0.5, 0.75], num_prefix_generations=2, prefix_selection="top_entropy_per_rollout"),
     "replaces_groups_greedily": staged([0.25, 0.5], False, num_prefix_generations=2),
-    "replaces_a_rollout": staged([0.25, 0.5, 1], prefix_stage_replaces="rollout", prefix_stage_generations=[2, 1, 3]),
+    "replaces_a_rollout": staged([0.25, 0.5, 1], prefix_stage_replaces="rollout", prefix_stage_generations=[2, 3, 1]),
     "divides_groups_greedily": staged(
         [0.5, 1], False, prefix_stage_replaces="none", prefix_stage_generations=[1, 1],
         prefix_stage_thresholds=[0.0, 0.4],

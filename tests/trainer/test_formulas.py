@@ -123,9 +123,19 @@ def hpt(batch, gate=0.0, coefficient=0.3, drops=True, normalization="prompts"):
 @pytest.mark.parametrize("parts", CUTS)
 @pytest.mark.parametrize("normalization", ["prompts", "tokens"])
 def test_hpt_imitates_where_the_group_fails_and_follows_the_reward_elsewhere(check, parts, normalization):
-    settings = HPT | {"prefix_loss_normalization": normalization}
-    trainer = check(lambda batch: hpt(batch, normalization=normalization), settings, parts)
-    assert trainer.state.log_history[0]["prefix/gate_open"] == 0.5
+    left = []
+
+    def formula(batch):
+        dropped = [
+            row for group in batch.groups if batch.success_rate(group) == 0 for row in batch.sampled_rows(group)
+        ]
+        left.append(sum(len(batch.sampled(row)) for row in dropped) / len(batch.rewards))
+        return hpt(batch, normalization=normalization)
+
+    trainer = check(formula, HPT | {"prefix_loss_normalization": normalization}, parts)
+    logged = trainer.state.log_history[0]
+    assert logged["prefix/gate_open"] == 0.5
+    assert logged["prefix/gate_left_tokens"] == pytest.approx(left[0])
 
 
 @pytest.mark.parametrize("drops", [True, False])

@@ -159,6 +159,11 @@ def _hybrids(values: Mapping[str, Any], number: int) -> str:
     prompts = "a prompt" if share == 1 or not number else f"{share:g} of the prompts"
     if values.get("prefix_placement") == "prompt" and number:
         return f"Of the rollouts of {prompts}, {number} {'have' if number > 1 else 'has'} a hint in the prompt."
+    if values.get("demonstration_source") == "own" and number:
+        return (
+            f"Once the run has solved problems, {share:g} of the prompts are of those: {number} of their rollouts "
+            f"{'start' if number > 1 else 'starts'} with an own success. Demonstrations of the dataset are not used."
+        )
     return f"Of the rollouts of {prompts}, {number or 'none'} {'start' if number > 1 else 'starts'} with a prefix."
 
 
