@@ -120,7 +120,7 @@ def not_drawn(methods: Sequence[Method]) -> str:
     if len(methods) <= MAX_TOGETHER or not others:
         return ""
     titles = "; ".join(view.title.partition(",")[0].lower() for view in others)
-    return f"Of more than {MAX_TOGETHER} methods these curves are not drawn: {titles}. `results.json` has their values."
+    return f"Of more than {MAX_TOGETHER} methods these curves are not drawn: {titles}. `results.json` has their data."
 
 
 def draw(methods: Sequence[Method], view: View, threshold: float, apart: bool = False) -> Drawing | None:
