@@ -14,7 +14,16 @@ from typing import Any
 
 from prefix_rft_trl.cli.launch.inheritance import read_with_bases
 from prefix_rft_trl.estimates.completion_lengths import LengthDistribution
-from prefix_rft_trl.estimates.cost import GB, MEAN_SHARE, WITHOUT_GRADIENT, Workload, memory, seconds_of_step
+from prefix_rft_trl.estimates.cost import (
+    GB,
+    MEAN_SHARE,
+    WITHOUT_GRADIENT,
+    Workload,
+    has_further_samples,
+    memory,
+    seconds_of_step,
+    two_digits,
+)
 from prefix_rft_trl.estimates.devices import GPUS, Device
 from prefix_rft_trl.estimates.model_size import ModelSize
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
@@ -43,10 +52,10 @@ def estimate(settings: dict[str, Any], gpu: Device, gpus: int, demonstrations: i
         passes = settings["num_train_epochs"]
         length = f"{passes} {'pass' if passes == 1 else 'passes'} over {demonstrations:,} demonstrations"
     used = memory(work, model, gpu) / GB
-    without_stages = " without its stages" if settings.get("prefix_stage_ratios") else ""  # they depend on the rewards
+    without_stages = " without its stages" if has_further_samples(settings) else ""
     return [
         f"{used:.0f} of {gpu.memory / GB:.0f} GB a GPU, {of_step:.3g} s a step{without_stages}, "
-        f"{of_step * steps / 3600:.2g} hours for {length}",
+        f"{two_digits(of_step * steps / 3600)} hours for {length}",
         work.assumptions,
     ]
 

@@ -70,7 +70,8 @@ def sources(method: Method) -> list[str]:
     if method["repository"] is None:
         return [*found, "There was no code to read: what stands here is from notes of others on the paper."]
     name, _, commit = method["repository"].partition("@")
-    return [*found, f"Code read: [{name}](https://github.com/{name}/tree/{commit}) at {commit}."]
+    package = f"the authors' own, in the wheel of {method['package']}, and " if "package" in method else ""
+    return [*found, f"Code read: {package}[{name}](https://github.com/{name}/tree/{commit}) at {commit}."]
 
 
 def equation(method: Method) -> str:

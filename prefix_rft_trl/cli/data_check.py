@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +19,10 @@ from prefix_rft_trl.rewards.answers import MARKERS
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.files import check_writable, write_atomically
 from prefix_rft_trl.utils.redaction import redacted
+from prefix_rft_trl.utils.tables import print_sentence
 
 from .flags import command_parser
+from .launch.prompted_rows import OF_LAB
 from .launch.recipe import load_recipe
 
 
@@ -90,7 +94,26 @@ def run(argv: list[str]) -> int:
         of_recipe = (measure, budgets, markers, rows, asked)
         report = check_dataset(dataset, columns, verifier, benchmarks, *of_recipe, numbers, held_out)
     _show(report, f"{name}, split {split}", arguments)
+    for sentence in _other_demonstrations(arguments, settings, split):
+        print_sentence(sentence, sys.stdout)
     return report.exit_code
+
+
+def _other_demonstrations(arguments: argparse.Namespace, settings: Settings, split: str) -> Iterator[str]:
+    """Sentences for a recipe that takes demonstrations from elsewhere than the dataset that was checked."""
+    if arguments.dataset:
+        return
+    if settings.get("demonstration_source") == "own":
+        yield (
+            "The demonstrations of this dataset are not used: with `demonstration_source: own` prefixes are those of "
+            "rollouts that solved their problem earlier in the run."
+        )
+    second, config = (settings.get(f"demonstration_dataset_{part}") for part in ("name", "config"))
+    other = settings.get("demonstration_dataset_split", OF_LAB if second == "lab" else "train")
+    if second and (second, config, other) != (settings.get("dataset_name"), settings.get("dataset_config"), split):
+        flags = f"--split {other}" + (f" --config {config}" if config else "")
+        remedy = f" `prefix-rft data check {second} {flags} --recipe {arguments.recipe}` does." * (second != "lab")
+        yield f"Demonstrations of `demonstration_dataset_name` ({second}, split {other}) are not read here.{remedy}"
 
 
 def settings_for_check(recipe: Settings) -> Settings:

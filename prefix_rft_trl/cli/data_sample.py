@@ -115,8 +115,8 @@ def _sample(arguments: argparse.Namespace) -> int:
         from prefix_rft_trl.evaluation.rejection.making import make_demonstrations
 
     source, problems, engine = _prepare(arguments, recipe, name)
-    made = make_demonstrations(source, problems, engine, selection, output, arguments.overwrite)
-    _show(made, problems, recipe, output)
+    made = make_demonstrations(source, problems, engine, selection, output, arguments.overwrite, _report)
+    _show(made, problems, recipe, output, selection.min_reward)
     return 0 if made.rows else 1
 
 
@@ -157,9 +157,9 @@ def _report(sentence: str) -> None:
     print_sentence(sentence, sys.stderr)
 
 
-def _show(made: "Made", problems: "Problems", recipe: dict[str, Any], output: Path) -> None:
+def _show(made: "Made", problems: "Problems", recipe: dict[str, Any], output: Path, min_reward: float) -> None:
     from prefix_rft_trl.evaluation.rejection.making import samples_folder
-    from prefix_rft_trl.evaluation.rejection.solved_report import solved_tables
+    from prefix_rft_trl.evaluation.rejection.solved_report import advice_on_none, solved_tables
 
     sampling = problems.asked.sampling
     for table in solved_tables(made.figures, sampling.max_new_tokens):
@@ -168,7 +168,7 @@ def _show(made: "Made", problems: "Problems", recipe: dict[str, Any], output: Pa
     if not made.rows:
         _report(
             f"prefix-rft data sample: none of {made.figures['answers']:,} answers was accepted, so nothing was "
-            f"written. Take more samples, a stronger model, or a larger --max_new_tokens; {folder} has the samples."
+            f"written. {advice_on_none(made.figures, min_reward)}; {folder} has the samples."
         )
         return
     if made.example is not None:

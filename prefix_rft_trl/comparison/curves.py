@@ -114,6 +114,15 @@ def points(method: Method, view: View) -> Points:
     return [(across[step], value) for step, value in mean_curve(runs, view.y).items() if step in across]
 
 
+def not_drawn(methods: Sequence[Method]) -> str:
+    """A sentence on the curves that so many methods do not get; empty where all are drawn."""
+    others = [view for view in VIEWS if view not in VIEWS_APART and any(points(method, view) for method in methods)]
+    if len(methods) <= MAX_TOGETHER or not others:
+        return ""
+    titles = "; ".join(view.title.partition(",")[0].lower() for view in others)
+    return f"Of more than {MAX_TOGETHER} methods these curves are not drawn: {titles}. `results.json` has their data."
+
+
 def draw(methods: Sequence[Method], view: View, threshold: float, apart: bool = False) -> Drawing | None:
     """The methods' means over seeds with bands of the 95% interval; `None` if none has such values.
 

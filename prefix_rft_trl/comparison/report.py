@@ -165,6 +165,8 @@ def _figures(table: ResultTable, threshold: float, styles: Styles, prefix: str) 
         found += _curves(table, threshold, styles, prefix)
     shown = [figure for figure in found if figure]
     captions = [finals_figure.CAPTION, *([curves.CAPTION] if len(shown) > 1 else [])]
+    if not table.columns and (left_out := curves.not_drawn(_methods(table, styles))):
+        captions.append(left_out)
     return [shown, " ".join(captions)] if shown else []
 
 
@@ -174,8 +176,12 @@ def _finals(row: ResultRow, style: curves.Style) -> finals_figure.FinalAccuracie
     return finals_figure.FinalAccuracies(row.label, style, cells)
 
 
+def _methods(table: ResultTable, styles: Styles) -> list[curves.Method]:
+    return [curves.Method(row.label, styles[row.label], row.experiments[0].measured_runs) for row in table.rows]
+
+
 def _curves(table: ResultTable, threshold: float, styles: Styles, prefix: str) -> list[ReportFigure | None]:
-    methods = [curves.Method(row.label, styles[row.label], row.experiments[0].measured_runs) for row in table.rows]
+    methods = _methods(table, styles)
     together = len(methods) <= curves.MAX_TOGETHER
     return [
         _figure(

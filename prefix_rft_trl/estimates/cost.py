@@ -31,6 +31,16 @@ LOGITS_TILE = (4096, 32768)  # tokens and vocabulary, of TRL's fused LM head, in
 WEIGHT_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 
 
+def two_digits(number: float) -> str:
+    """An estimate as text: `0.012`, `9.9`, `120`."""
+    return f"{number:,.0f}" if number >= 99.5 else f"{number:.2g}"
+
+
+def has_further_samples(settings: Mapping[str, Any]) -> bool:
+    """Whether stages sample rollouts beside those that a step trains on: how many, rewards decide."""
+    return bool(settings.get("prefix_stage_ratios")) and settings.get("prefix_stage_replaces") != "none"
+
+
 @dataclass(frozen=True)
 class Workload:
     """What a training asks of each of its devices.

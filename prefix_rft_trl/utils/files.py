@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import BufferedWriter
 from pathlib import Path
@@ -184,7 +184,9 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def exclusive_lock(folder: Path, patience: float = PATIENCE, name: Path | None = None) -> Iterator[None]:
+def exclusive_lock(
+    folder: Path, patience: float = PATIENCE, name: Path | None = None, say: Callable[[str], None] | None = None
+) -> Iterator[None]:
     """
     Locks a folder for this command while the block runs. A dead process has no lock.
 
@@ -192,6 +194,7 @@ def exclusive_lock(folder: Path, patience: float = PATIENCE, name: Path | None =
         folder (`Path`): the folder, which is made if necessary, and removed if nothing else is in it at the end.
         patience (`float`): seconds to wait for the lock.
         name (`Path`, *optional*): what the error says is locked, instead of the folder.
+        say (`Callable`, *optional*): takes a sentence, once, if the lock has to be waited for.
 
     Raises:
         InUseError: if another process holds the lock.
@@ -200,6 +203,9 @@ def exclusive_lock(folder: Path, patience: float = PATIENCE, name: Path | None =
     made, end = [path for path in (folder, *folder.parents) if not path.exists()], time.monotonic() + patience
     try:
         while (lock := _take_lock(folder)) is None and time.monotonic() < end:
+            if say:
+                say(f"Another command is writing into {name or folder}. Waiting {patience:g} seconds for it to end.")
+                say = None
             time.sleep(0.05)
     except OSError as error:
         raise _not_writable(name.parent if name else folder, error) from error

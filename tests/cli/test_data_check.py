@@ -179,6 +179,29 @@ def test_a_recipe_gives_dataset_columns_and_budgets(write, recipe, capsys):
     assert "row 0: demonstration has 7 tokens, 6 fit" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, None),
+        ({"demonstration_dataset_name": "FILE"}, None),  # the rows that were checked
+        ({"demonstration_dataset_name": "b.jsonl"}, "(b.jsonl, split train) are not read here. `prefix-rft"),
+        ({"demonstration_dataset_name": "FILE", "demonstration_dataset_split": "train[1:]"}, "--split train[1:] --"),
+        ({"demonstration_dataset_name": "a/b", "demonstration_dataset_config": "main"}, "--split train --config main"),
+        ({"demonstration_dataset_name": "lab"}, "(lab, split demonstrations) are not read here."),
+        ({"demonstration_source": "own"}, "The demonstrations of this dataset are not used"),
+    ],
+)
+def test_demonstrations_from_elsewhere_are_said_not_to_be_read(write, recipe, capsys, settings, said):
+    file = write("rows.jsonl", [{"prompt": "1+1=", "completion": "1+1=2#2", "solution": "2"}])
+    settings = {name: file if value == "FILE" else value for name, value in settings.items()}
+    flags = recipe(dataset_name=file, max_completion_length=20, **settings)
+    assert run(flags) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert said in last if said else "Clean." in last
+    assert run([file, *flags]) == 0
+    assert "Clean." in capsys.readouterr().out.splitlines()[-1]
+
+
 def test_a_prompt_that_leaves_no_room_in_the_context_is_found(write, recipe, findings):
     rows = [{"prompt": prompt, "completion": "#2", "solution": "2"} for prompt in ("1+1=", "1+1+0=")]
     settings = {"dataset_name": write("rows.jsonl", rows), "max_completion_length": 10, "vllm_max_model_length": 14}

@@ -203,4 +203,6 @@ def test_samples_of_other_settings_are_replaced_on_demand(made, unbroken):
 def test_two_commands_do_not_write_one_file(made, no_model_is_loaded, capsys):
     with exclusive_lock(making.samples_folder(made)):
         assert main(arguments(made)) == 2
-    assert f"is writing into {made}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"is writing into {made}. Waiting 2 seconds" in said
+    assert f"is writing into {made}. Wait for it" in said

@@ -11,7 +11,7 @@ from datasets import load_dataset
 
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.evaluation.rejection.selection import Selection
-from prefix_rft_trl.evaluation.rejection.solved_report import _bins
+from prefix_rft_trl.evaluation.rejection.solved_report import _bins, advice_on_none
 from prefix_rft_trl.evaluation.samples import LikelySample
 from prefix_rft_trl.method.demonstrations import parse_demonstrations
 
@@ -176,9 +176,24 @@ def test_a_recipe_says_how_to_ask_and_which_column_was_not_read(make, tmp_path, 
     assert "Train on them with `demonstration_column: completion`." in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("best", "begins"),
+    [
+        (None, "Take more samples"),
+        (1.0, "Take more samples"),  # cut off
+        (0.5, "The highest reward of an answer was 0.5, and --min_reward is 1. Take a lower --min_reward, more"),
+        (0.0, "The highest reward of an answer was 0, and --min_reward is 1. Take more samples"),
+    ],
+)
+def test_the_advice_goes_by_the_highest_reward(best, begins):
+    assert advice_on_none({"best_reward": best}, 1.0).startswith(begins)
+
+
 def test_nothing_is_written_without_an_accepted_answer(make, tmp_path, capsys):
     make("--min_reward", "2", "--all", exit_code=1)
-    assert "none of 16 answers was accepted, so nothing was written" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "none of 16 answers was accepted, so nothing was written" in said
+    assert "The highest reward of an answer was 1, and --min_reward is 2. Take a lower --min_reward, more" in said
     assert not (tmp_path / "own.jsonl").exists()
     assert json.loads((tmp_path / "_own.jsonl.samples" / "report.json").read_text())["figures"]["solved"] == 0
 

@@ -13,7 +13,15 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen2Con
 
 from prefix_rft_trl.estimates.batch_layout import BatchLayout
 from prefix_rft_trl.estimates.completion_lengths import LengthDistribution
-from prefix_rft_trl.estimates.cost import Workload, memory, seconds_of_step, seconds_to_sample, seconds_to_train
+from prefix_rft_trl.estimates.cost import (
+    Workload,
+    has_further_samples,
+    memory,
+    seconds_of_step,
+    seconds_to_sample,
+    seconds_to_train,
+    two_digits,
+)
 from prefix_rft_trl.estimates.devices import GPUS, Device, device_here
 from prefix_rft_trl.estimates.model_size import ModelSize
 
@@ -286,6 +294,27 @@ def test_settings_lay_out_the_rows():
     sft = work({**SETTINGS, "trainer": "sft"})
     assert (sft.layout.has_own_width, sft.layout.is_grouped, sft.without_gradient) == (True, False, 0)
     assert work(SETTINGS, shards=1, processes=8).layout.processes == 8
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(0.0123, "0.012"), (9.94, "9.9"), (99.4, "99"), (99.6, "100"), (104, "104"), (119.9, "120"), (4321.0, "4,321")],
+)
+def test_an_estimate_has_no_exponent(number, shown):
+    assert two_digits(number) == shown
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_so"),
+    [
+        ({}, False),
+        ({"prefix_stage_ratios": [0.5]}, True),
+        ({"prefix_stage_ratios": [0.5], "prefix_stage_replaces": "rollout"}, True),
+        ({"prefix_stage_ratios": [0.5], "prefix_stage_replaces": "none"}, False),
+    ],
+)
+def test_stages_that_replace_nothing_sample_nothing_further(settings, is_so):
+    assert has_further_samples(settings) == is_so
 
 
 RECIPE = "recipes/qwen2.5-math-7b/prefix_rft.yaml"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.data.held_out import HELD_OUT
 from prefix_rft_trl.estimates.completion_lengths import LengthDistribution
-from prefix_rft_trl.estimates.cost import GB, Workload, memory, seconds_of_step
+from prefix_rft_trl.estimates.cost import GB, Workload, has_further_samples, memory, seconds_of_step, two_digits
 from prefix_rft_trl.estimates.devices import NO_GPU_HERE
 from prefix_rft_trl.run.folder import CURVE, ENVIRONMENT, STATE
 from prefix_rft_trl.run.progress import PROGRESS
@@ -245,7 +245,7 @@ def _cost(preview: "StagePreview", lengths: "SampledLengths") -> Iterator[str]:
     fits = "" if used < device.memory else " It does not fit."
     yield f"Memory: {_bytes(used)} of {_bytes(device.memory)} on each device, beside PyTorch itself.{fits}"
     total = f", {_duration(seconds * preview.steps)} for {preview.steps:,}" if preview.steps else ""
-    further = " without its stages, which depend on the rewards" if preview.values.get("prefix_stage_ratios") else ""
+    further = " without its stages, which depend on the rewards" if has_further_samples(preview.values) else ""
     yield f"Time: {_duration(seconds)} a step{total}{further}."
     yield (
         "Expect both to be off by a factor of two. Loading, rewards, measurements and saving are not in the time. "
@@ -341,11 +341,11 @@ def _count(number: float) -> str:
 
 
 def _bytes(number: float) -> str:
-    return f"{number / GB:.3g} GB" if number >= 1e8 else f"{number / 1e6:.2g} MB"
+    return f"{number / GB:.3g} GB" if number >= 1e8 else f"{two_digits(number / 1e6)} MB"
 
 
 def _duration(seconds: float) -> str:
     for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
-            return f"{seconds / size:.2g} {unit}"
-    return f"{seconds:.2g} s"
+            return f"{two_digits(seconds / size)} {unit}"
+    return f"{two_digits(seconds)} s"

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -60,7 +60,13 @@ def samples_folder(output: Path) -> Path:
 
 
 def make_demonstrations(
-    source: ModelSource, problems: Problems, engine: Engine, selection: Selection, output: Path, overwrite: bool
+    source: ModelSource,
+    problems: Problems,
+    engine: Engine,
+    selection: Selection,
+    output: Path,
+    overwrite: bool,
+    say: Callable[[str], None] | None = None,
 ) -> Made:
     """
     Samples what is not on disk yet, and writes the dataset and its report.
@@ -74,6 +80,7 @@ def make_demonstrations(
         selection (`Selection`): which answers become demonstrations.
         output (`Path`): a .parquet or .jsonl file.
         overwrite (`bool`): whether a file that is there is replaced. Samples of the same settings are kept.
+        say (`Callable`, *optional*): takes a sentence on another command that it waits for.
 
     Raises:
         ValueError: if the file is there from something else, or the samples are, or another command is writing it.
@@ -82,7 +89,7 @@ def make_demonstrations(
     folder, asked = samples_folder(output), problems.asked
     of_samples = sample_settings(asked, source, engine)
     settings = json.loads(json.dumps({**of_samples, **asdict(selection)}))
-    with exclusive_lock(folder, name=output):
+    with exclusive_lock(folder, name=output, say=say):
         if output.exists() and not overwrite:
             return _finished(output, folder, settings, asked)
         if overwrite:

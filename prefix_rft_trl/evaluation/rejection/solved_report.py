@@ -36,6 +36,7 @@ class SolvedCount:
         self._groups = {name: values for name in COLUMNS if (values := _values(rows, name))}
         self._counts: Counter[str] = Counter()
         self._accepted: list[int] = []
+        self._best: float | None = None
         self._tokens: dict[str, list[int]] = {"all answers": [], "accepted": [], "kept": []}
 
     def add(self, samples: Sequence[LikelySample], kept: Sequence[LikelySample]) -> None:
@@ -45,6 +46,8 @@ class SolvedCount:
         self._accepted.append(len(accepted))
         for name, some in zip(self._tokens, (samples, accepted, kept), strict=True):
             self._tokens[name] += [sample.tokens for sample in some]
+        rewards = [sample.reward for sample in samples if sample.reward is not None]
+        self._best = max([*rewards, *([] if self._best is None else [self._best])], default=None)
         self._counts["unscored"] += all(sample.reward is None for sample in samples)
         self._counts["cut_off"] += sum(sample.is_truncated for sample in samples)
         self._counts["right_but_cut_off"] += len(right) - len(accepted)
@@ -61,6 +64,7 @@ class SolvedCount:
             "accepted": sum(self._accepted),
             "kept": len(self._tokens["kept"]),
             **{name: self._counts[name] for name in ("unscored", "cut_off", "right_but_cut_off", "repeated")},
+            "best_reward": self._best,
             "tokens": {name: _lengths(lengths) for name, lengths in self._tokens.items() if lengths},
             "by_column": {name: _by_value(values, solved) for name, values in self._groups.items()},
             "accepted_of_problems": self._accepted,
@@ -84,6 +88,18 @@ def _by_value(values: list[str], solved: list[bool]) -> dict[str, list[int]]:
         found[value][0] += is_solved
         found[value][1] += 1
     return found
+
+
+def advice_on_none(figures: Figures, min_reward: float) -> str:
+    """What to change where no answer was accepted."""
+    best = figures["best_reward"]
+    if best is None or best >= min_reward:  # not scored; or cut off, or empty
+        return "Take more samples, a stronger model, or a larger --max_new_tokens"
+    lower = "a lower --min_reward, " if best > 0 else ""
+    return (
+        f"The highest reward of an answer was {best:g}, and --min_reward is {min_reward:g}. Take {lower}more samples, "
+        "a stronger model, or a larger --max_new_tokens"
+    )
 
 
 def solved_tables(figures: Figures, max_new_tokens: int) -> Iterator[TextTable]:
