@@ -251,5 +251,6 @@ def _settings_of(file: str, name: str) -> str:
                 text = textwrap.fill(
                     text[0].upper() + text[1:], WIDTH, initial_indent=indent, subsequent_indent=indent
                 )
-                lines.append(f"  --{setting} ({default!s})\n{text}")
+                shown = str(default).replace("\n", "\\n")
+                lines.append(f"  --{setting} ({shown})\n{text}")
     return "\n".join(lines)

@@ -75,8 +75,14 @@ def asked(tmp_path, text_model) -> Callable[..., tuple[list, list, list]]:
     return ask
 
 
+def with_base(file: Path) -> dict[str, Any]:
+    recipe = yaml.safe_load(file.read_text())
+    base = recipe.pop("base", None)
+    return {**with_base(file.parent / base), **recipe} if base else recipe
+
+
 def stages(name: str) -> list[dict[str, Any]]:
-    recipe = yaml.safe_load((REPOSITORY / "recipes" / f"{name}.yaml").read_text())
+    recipe = with_base(REPOSITORY / "recipes" / f"{name}.yaml")
     return [{**recipe, **stage} for stage in recipe.get("stages", {"": {}}).values()]
 
 

@@ -24,6 +24,7 @@ def settings(**named):
         "gives_whole_demonstrations": False,
         "prefix_ratio_distribution": "uniform",
         "prefix_exclude_answer": True,
+        "prefix_placement": "completion",
     }
     return SimpleNamespace(**defaults | named)
 
@@ -39,7 +40,8 @@ class Cutter:
 
     def cut(self, text, answer, ratio, **named):
         in_slices = named.get("prefix_ratio_distribution") == "binomial"
-        assignment = Assignment(True, {}, ratio, answer=answer, in_slices=in_slices)
+        is_whole = named.get("gives_whole_demonstrations", False)
+        assignment = Assignment(True, {}, ratio, answer=answer, is_whole=is_whole, in_slices=in_slices)
         return cut_prefix(self.ids(text), assignment, settings(**named), EOS, self.tokenizer.decode)
 
     def tokens_before(self, text, place):

@@ -1,5 +1,6 @@
 """Real trainers on tiny models, what they did, and stand-ins for what they need."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,13 +226,16 @@ def assert_loss_is_trls() -> Callable[[GRPOTrainer], None]:
     def select(args: Any, inputs: dict[str, Any], entropies: torch.Tensor, prefix: torch.Tensor) -> torch.Tensor:
         scores = inputs["prefix_noise"] if args.prefix_selection == "random" else entropies.detach().float()
         scores = -scores if args.prefix_selection == "bottom_entropy" else scores
-        share, selected = 1 - args.prefix_token_rule.quantile, torch.zeros_like(prefix)
-        if args.prefix_selection == "top_entropy_per_rollout":
-            for row in range(len(prefix)):
-                if prefix[row].any():
-                    selected[row] = scores[row] >= torch.quantile(scores[row][prefix[row]], share)
-        elif args.prefix_selection != "none":
-            selected = scores >= torch.quantile(scores[prefix], share)
+        selected = torch.zeros_like(prefix)
+        rows = range(len(prefix)) if args.prefix_selection != "none" else ()
+        parts = [[row] for row in rows] if args.prefix_selection == "top_entropy_per_rollout" else [list(rows)]
+        for part in parts:
+            tokens = [(row, place) for row in part for place in prefix[row].nonzero().flatten().tolist()]
+            # Of equal ones the first in their rollouts, then those of the first rollout
+            tokens.sort(key=lambda at: (-scores[at].item(), at[1], inputs["rollout_index"][at[0]].item()))
+            below = (1 - args.prefix_token_rule.quantile) * (len(tokens) - 1)
+            for token in tokens[: len(tokens) - math.ceil(below - 1e-6)]:
+                selected[token] = True
         return selected & prefix
 
     def masks_of_sampled(prefix: torch.Tensor) -> dict[str, Callable[..., torch.Tensor]]:

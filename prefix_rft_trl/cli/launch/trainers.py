@@ -228,7 +228,8 @@ def splits_of(script_args: Any, training_args: Any = None) -> Any:
 
 def _demonstration_column(training_args: Any) -> str | None:
     """The column with the demonstrations; `None` if they are not needed."""
-    return getattr(training_args, "needed_demonstration_column", training_args.demonstration_column)
+    is_of_rollouts = hasattr(training_args, "needed_demonstration_column")
+    return training_args.needed_demonstration_column if is_of_rollouts else training_args.demonstration_column
 
 
 def _say(text: str) -> None:
