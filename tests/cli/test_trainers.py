@@ -14,7 +14,12 @@ SCRIPT = {
 
 def find(rewards: list | None = None, processes: int = 1, **settings):
     script_args = SimpleNamespace(**{**SCRIPT, **settings})
-    return _find_held_out(load_splits("lab"), script_args, SimpleNamespace(world_size=processes, demonstration_column="completion", chat_template_kwargs=None), rewards)
+    return _find_held_out(
+        load_splits("lab"),
+        script_args,
+        SimpleNamespace(world_size=processes, demonstration_column="completion", chat_template_kwargs=None),
+        rewards,
+    )
 
 
 def test_a_reward_with_workers_is_shared_by_training_and_measuring():
