@@ -177,21 +177,14 @@ def leave_out_held_out(demonstrations: "Dataset", held_out: "Dataset") -> "Datas
     Raises:
         UserError: if none is left.
     """
-    keys = {prompt_key(prompt) for prompt in held_out["prompt"]} - {None}
-    left = [row for row, prompt in enumerate(demonstrations["prompt"]) if prompt_key(prompt) not in keys]
-    if len(left) == len(demonstrations):
-        return demonstrations
-    if not left:
+    left = _rows_apart(demonstrations["prompt"], held_out["prompt"])
+    if len(demonstrations) and not left:
         raise UserError(
             f"all {len(demonstrations):,} problems of `demonstration_dataset_name` are held out, and training on them "
             "would spoil the measurements. Name other problems, or set `measure_steps: 0`."
         )
-    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
-        logger.warning(
-            f"{len(demonstrations) - len(left):,} of {len(demonstrations):,} problems of "
-            "`demonstration_dataset_name` are held out, and are not trained on."
-        )
-    return demonstrations.select(left)
+    what = "problems of `demonstration_dataset_name` are held out, and are not trained on."
+    return _picked(demonstrations, left, what)
 
 
 def leave_out_trained(held_out: "Dataset", trained: Any, column: str) -> "Dataset":
@@ -202,18 +195,25 @@ def leave_out_trained(held_out: "Dataset", trained: Any, column: str) -> "Datase
     """
     if not hasattr(trained, "__len__") or column not in trained.column_names:
         return held_out
-    keys = {prompt_key(prompt) for prompt in trained[column]} - {None}
-    left = [row for row, prompt in enumerate(held_out[column]) if prompt_key(prompt) not in keys]
-    if len(left) == len(held_out):
-        return held_out
-    if not left:
+    left = _rows_apart(held_out[column], trained[column])
+    if len(held_out) and not left:
         raise UserError(
             f"all {len(held_out):,} held-out problems are trained on, so accuracy on them says nothing. Hold others "
             "out, such as with `test_share: 0.1` of the training problems."
         )
+    return _picked(held_out, left, "held-out problems are left out of the measurements: they are trained on too.")
+
+
+def _rows_apart(prompts: Iterable[Any], others: Iterable[Any]) -> list[int]:
+    """Rows whose prompt is not among the others."""
+    keys = {prompt_key(prompt) for prompt in others} - {None}
+    return [row for row, prompt in enumerate(prompts) if prompt_key(prompt) not in keys]
+
+
+def _picked(dataset: "Dataset", rows: list[int], what: str) -> "Dataset":
+    """These rows of a dataset, with a warning that counts the others."""
+    if len(rows) == len(dataset):
+        return dataset
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
-        logger.warning(
-            f"{len(held_out) - len(left):,} of {len(held_out):,} held-out problems are left out of the measurements: "
-            "they are trained on too."
-        )
-    return held_out.select(left)
+        logger.warning(f"{len(dataset) - len(rows):,} of {len(dataset):,} {what}")
+    return dataset.select(rows)
