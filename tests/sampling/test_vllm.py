@@ -344,3 +344,4 @@ def run_process(folder: Path) -> None:
 
 if __name__ == "__main__":
     run_process(Path(sys.argv[1]))
+    os._exit(0)  # torch's threads can abort an interpreter that is being taken down

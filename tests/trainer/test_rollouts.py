@@ -39,6 +39,7 @@ def settings(**named):
         "answer_column": "solution",
         "demonstration_source": "dataset",
         "prefix_exclude_answer": False,
+        "prefix_placement": "completion",
     }
     given = defaults | named
     return SimpleNamespace(**given, gives_whole_demonstrations=given["prefix_ratio_schedule"] == "whole")
