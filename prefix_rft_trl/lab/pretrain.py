@@ -3,12 +3,13 @@
 Two stages, on problems of 2 operands up to the number of the level. In the first the model learns both bare answers
 and worked solutions. In the second it sees almost only bare answers, until it works step by step about once in a
 thousand answers: the skill is there, but exploration hardly ever meets it. On the level `hard` the first stage is cut
-short, so that the model calculates badly.
+short, so that the model calculates badly. On `hard_third` and `hard_half` it is complete, and the second keeps a share
+of worked solutions, so that the model is right about one time in three and in two.
 """
 
 import argparse
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -30,10 +31,13 @@ class PretrainingStage:
     worked_share: float
 
 
+COMPLETE = PretrainingStage(steps=700, learning_rate=2e-3, worked_share=0.5)
 BARE_ANSWERS = PretrainingStage(steps=200, learning_rate=3e-4, worked_share=0.0002)
 STAGES = {
-    "easy": (PretrainingStage(steps=700, learning_rate=2e-3, worked_share=0.5), BARE_ANSWERS),
-    "hard": (PretrainingStage(steps=450, learning_rate=2e-3, worked_share=0.5), BARE_ANSWERS),
+    "easy": (COMPLETE, BARE_ANSWERS),
+    "hard": (replace(COMPLETE, steps=450), BARE_ANSWERS),
+    "hard_third": (COMPLETE, replace(BARE_ANSWERS, worked_share=0.18)),
+    "hard_half": (COMPLETE, replace(BARE_ANSWERS, worked_share=0.42)),
 }
 BATCH_SIZE = 96
 

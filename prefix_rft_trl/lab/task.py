@@ -5,7 +5,8 @@ base model (see `pretrain.py`) gives bare answers and is right about one time in
 step.
 
 On the level `hard` the problems are longer and the base model calculates badly, so that working step by step is not
-all there is to learn. Demonstrations can be corrupted, left out, or of another style.
+all there is to learn. The levels `hard_third` and `hard_half` are the same problems for base models that calculate well
+and are right about one time in three and in two. Demonstrations can be corrupted, left out, or of another style.
 """
 
 import random
@@ -31,7 +32,12 @@ class Level:
     base_model: str
 
 
-LEVELS = {"easy": Level(operands=6, base_model="base_model"), "hard": Level(operands=8, base_model="hard_base_model")}
+LEVELS = {
+    "easy": Level(operands=6, base_model="base_model"),
+    "hard": Level(operands=8, base_model="hard_base_model"),
+    "hard_third": Level(operands=8, base_model="hard_third_base_model"),
+    "hard_half": Level(operands=8, base_model="hard_half_base_model"),
+}
 ANSWER_MARK = "#"
 STEP_END = ";"
 SPLIT_SIZE = 512
@@ -41,7 +47,7 @@ _OPERATIONS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, 
 
 
 def base_model_path(level: str = "easy") -> str:
-    """Folder of a level's base model (`"easy"` or `"hard"`) with its character tokenizer, for `from_pretrained`."""
+    """Folder of a level's base model (a name in `LEVELS`) with its character tokenizer, for `from_pretrained`."""
     return str(Path(__file__).parent / _choose("level", level, LEVELS).base_model)
 
 
@@ -82,7 +88,21 @@ def _brief(prompt: str, results: list[int]) -> str:
     return STEP_END.join([*steps, final])
 
 
-STYLES = {"worked": _worked, "brief": _brief}
+def _swapped(prompt: str, results: list[int]) -> str:
+    *steps, final = _worked(prompt, results).split(STEP_END)
+    return STEP_END.join(["=".join(reversed(step.split("="))) for step in steps] + [final])
+
+
+def _paired(prompt: str, results: list[int]) -> str:
+    before = [prompt[0], *(str(result) for result in results[1::2])]
+    operations = [prompt[place : place + 4] for place in range(1, len(prompt) - 1, 4)]
+    after = [str(results[min(place, len(results) - 1)]) for place in range(1, len(results) + 1, 2)]
+    steps = zip(before, (text.rstrip("=") for text in operations), after, strict=False)
+    written = (f"{left}{done}={result}{STEP_END}" for left, done, result in steps)
+    return "".join(written) + ANSWER_MARK + str(results[-1])
+
+
+STYLES = {"worked": _worked, "brief": _brief, "swapped": _swapped, "paired": _paired}
 
 
 def corrupted(results: list[int], prompt: str, rng: random.Random) -> list[int]:
@@ -114,10 +134,12 @@ def load_dataset(
         split (`str`, *optional*, defaults to `"train"`): `"train"`, `"test"`, or `"demonstrations"`, a second dataset;
             no problem is in two of them.
         size (`int`, *optional*): number of problems; defaults to 512. A smaller split is the start of a larger one.
-        level (`str`, *optional*, defaults to `"easy"`): `"easy"`, six digits, or `"hard"`, eight.
+        level (`str`, *optional*, defaults to `"easy"`): `"easy"`, six digits, or `"hard"`, `"hard_third"` or
+            `"hard_half"`, the same problems of eight.
         style (`str`, *optional*, defaults to `"worked"`): `"worked"` demonstrations have each step as the base model
-            can write it, `3+4=7;7*2=4;4-5=9;#9`; `"brief"` ones, in the style of another policy, leave the last step
-            out, `3+4=7;7*2=4;#9`.
+            can write it, `3+4=7;7*2=4;4-5=9;#9`. `"swapped"` ones write the result first, `7=3+4;4=7*2;9=4-5;#9`.
+            `"brief"` ones, in the style of another policy, leave the last step out, `3+4=7;7*2=4;#9`. `"paired"` ones
+            take an ability that the base models lack, two operations in a step, `3+4*2=4;4-5=9;#9`.
         corrupted_share (`float`, *optional*, defaults to 0.0): share of the demonstrations with a wrong step, which
             mostly leads to a wrong answer.
         demonstrated_share (`float`, *optional*, defaults to 1.0): share of the problems that have a demonstration; the
@@ -210,6 +232,15 @@ def problem_in(prompt: str) -> str:
 
 worked_answer_reward.answer_markers = (ANSWER_MARK,)  # type: ignore[attr-defined]
 worked_answer_reward.check_row = lambda row: problem_in(row["prompt"])  # type: ignore[attr-defined]
+
+
+def shown_work_reward(completions: list[str], solution: list[str], **kwargs) -> list[float]:
+    """1 for a right answer after at least one step, 0 for any other: a bare answer, guessed, earns nothing."""
+    rewards = zip(exact_answer_reward(completions, solution), step_by_step_reward(completions), strict=True)
+    return [right * shown for right, shown in rewards]
+
+
+shown_work_reward.answer_markers = (ANSWER_MARK,)  # type: ignore[attr-defined]
 
 
 def step_by_step_reward(completions: list[str], **kwargs) -> list[float]:

@@ -18,6 +18,7 @@ REWARDS = {
     "gsm8k_final_number": "prefix_rft_trl.rewards.math_accuracy.gsm8k_final_number",
     "lab_exact_answer": "prefix_rft_trl.lab.task.exact_answer_reward",
     "lab_worked_answer": "prefix_rft_trl.lab.task.worked_answer_reward",
+    "lab_shown_work": "prefix_rft_trl.lab.task.shown_work_reward",
     "lab_step_by_step": "prefix_rft_trl.lab.task.step_by_step_reward",
     "reasoning_gym_score": "prefix_rft_trl.data.gym.scoring.ReasoningGymScore",
     "accuracy_reward": "trl.rewards.accuracy_reward",

@@ -72,8 +72,10 @@ class PrefixScriptArguments(ScriptArguments):
             `eval_strategy`, instead of the test split. SFT also computes its loss on the test split.
         eval_num_samples (`int`, *optional*): answers to each problem of `eval_benchmarks`.
         eval_num_problems (`int`, *optional*): number of problems of each benchmark, from the first; defaults to all.
-        lab_level (`str`, *optional*, defaults to `"easy"`): level of the lab's task and base model, `easy` or `hard`.
-        lab_style (`str`, *optional*, defaults to `"worked"`): style of lab demonstrations, `worked` or `brief`.
+        lab_level (`str`, *optional*, defaults to `"easy"`): level of the lab's task and base model: `easy`,
+            `hard`, `hard_third` or `hard_half`.
+        lab_style (`str`, *optional*, defaults to `"worked"`): style of lab demonstrations: `worked`, `swapped`,
+            `brief` or `paired`.
         lab_corrupted_share (`float`, *optional*, defaults to `0.0`): share of lab demonstrations with a wrong step.
         lab_demonstrated_share (`float`, *optional*, defaults to `1.0`): share of lab problems with a demonstration.
         reasoning_gym (`dict`, *optional*): options of `dataset_name: reasoning_gym/<task>` as JSON: `size` (1000),
