@@ -5,8 +5,8 @@ base model (see `pretrain.py`) gives bare answers and is right about one time in
 step.
 
 On the level `hard` the problems are longer and the base model calculates badly, so that working step by step is not
-all there is to learn. The levels `hard_third` and `hard_half` are the same problems for base models that calculate well
-and are right about one time in three and in two. Demonstrations can be corrupted, left out, or of another style.
+all there is to learn. The levels `hard_third` and `hard_half` are the same problems for base models that calculate
+well and are right about one time in three and in two. Demonstrations can be corrupted, left out, or of another style.
 """
 
 import random
