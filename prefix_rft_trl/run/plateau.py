@@ -108,7 +108,8 @@ class PlateauHandover(TrainerCallback):
         best = min(losses, key=lambda step: losses[step])
         self.trainer.accelerator.print(
             f"\nThe model of step {step} of {state.global_step} is handed on: its validation loss of "
-            f"{losses[step]:.4g} is the first within {self.tolerance:.2g} of the smallest, {losses[best]:.4g} at step {best}."
+            f"{losses[step]:.4g} is the first within {100 * self.tolerance:g}% of the smallest, {losses[best]:.4g} at "
+            f"step {best}."
         )
         is_last = step == state.global_step
         if not is_last:

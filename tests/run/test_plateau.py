@@ -217,45 +217,34 @@ def test_the_next_stage_and_its_curve_start_from_the_model_that_is_handed_on(tmp
     folder = tmp_path / "run"
     shared = {
         "model_name_or_path": "lab", "dataset_name": "lab", "reward_funcs": ["lab_exact_answer"], "use_cpu": True,
-        "bf16": False, "report_to": "none", "save_strategy": "no", "logging_steps": 1, "measure_steps": 6,
-        "measure_rows": 16, "measure_max_new_tokens": 8, "per_device_train_batch_size": 8, "output_dir": str(folder),
+        "bf16": False, "report_to": "none", "save_strategy": "no", "logging_steps": 1, "measure_steps": 3,
+        "measure_rows": 16, "measure_max_new_tokens": 40, "per_device_train_batch_size": 8, "output_dir": str(folder),
     }  # fmt: skip
-    sft = {"trainer": "sft", "max_steps": 8, "learning_rate": RISING, "lr_scheduler_type": "constant"}
-    plateau = {
-        "plateau_tolerance": 0.02,
-        "eval_strategy": "steps",
-        "eval_steps": 2,
-        "dataset_test_split": "test[16:48]",
-    }
-    rft = {
-        "max_steps": 1,
-        "learning_rate": 0.0,
-        "num_generations": 4,
-        "num_prefix_generations": 0,
-        "max_completion_length": 8,
-    }
+    sft = {"trainer": "sft", "max_steps": 4, "learning_rate": RISING, "lr_scheduler_type": "constant"}
+    sft |= {"eval_strategy": "steps", "eval_steps": 2, "dataset_test_split": "test[16:48]", "plateau_tolerance": 0.02}
+    sampling = {"num_generations": 4, "num_prefix_generations": 0, "max_completion_length": 8}
+    stages = {"sft": sft, "rft": {"max_steps": 1, "learning_rate": 0.0, **sampling}}
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump({**shared, "stages": {"sft": {**sft, **plateau}, "rft": rft}}))
+    recipe.write_text(yaml.safe_dump({**shared, "stages": stages}, sort_keys=False))
     assert main(["train", "--config", str(recipe)]) == 0
     history = json.loads((folder / "sft" / "trainer_state.json").read_text())["log_history"]
     losses = {logs["step"]: logs["eval_loss"] for logs in history if "eval_loss" in logs}
-    assert sorted(losses) == [2, 4, 6, 8]
+    assert sorted(losses) == [2, 4]
     step = steps_at_plateau(losses, 0.02)[0]
-    assert step < 8, losses
-    assert f"The model of step {step} of 8 is handed on" in capsys.readouterr().out
+    assert step == 2, losses
+    assert "The model of step 2 of 4 is handed on" in capsys.readouterr().out
     handed = load_file(folder / "sft" / "model.safetensors")
     assert same(handed, load_file(folder / "model.safetensors"))  # the second stage learns nothing
     stage, after = read_curve(folder / "sft"), read_curve(folder)
-    assert [line["step"] for line in stage] == [0, 6, 8]
+    assert [line["step"] for line in stage] == [0, 3, 4]
     assert stage[-1]["handed_on_step"] == step
     for name in ("accuracy", "length", "demonstration_logp", "problem_rewards"):
         assert stage[-1][name] == after[0][name], name
     assert stage[-1]["trained_tokens"] > stage[-2]["trained_tokens"]
     assert f"| {step} | " in (folder / "sft" / "README.md").read_text()
 
-    alone = tmp_path / "alone.yaml"
-    alone.write_text(
-        yaml.safe_dump({**shared, **sft, "max_steps": step, "measure_steps": 0, "output_dir": str(tmp_path / "alone")})
-    )
+    alone, own = tmp_path / "alone.yaml", tmp_path / "alone"
+    short = {**sft, "plateau_tolerance": None, "max_steps": step, "measure_steps": 0, "output_dir": str(own)}
+    alone.write_text(yaml.safe_dump({**shared, **short}))
     assert main(["train", "--config", str(alone)]) == 0
-    assert same(handed, load_file(tmp_path / "alone" / "model.safetensors"))
+    assert same(handed, load_file(own / "model.safetensors"))
