@@ -26,7 +26,7 @@ from prefix_rft_trl.rewards.registry import check_row, required_columns
 from prefix_rft_trl.utils.errors import UserError
 from prefix_rft_trl.utils.printable import printable
 
-from .prompted_rows import prompted, second_dataset
+from .prompted_rows import prompted, second_dataset, validation_rows
 
 
 PROMPTS_READ = 100  # training prompts among which a shared instruction is looked for
@@ -142,7 +142,7 @@ def prepare_sft(
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
     eval_rows = _eval_rows(splits, script_args, training_args)
     if training_args.plateau_tolerance is not None:
-        eval_rows = _validation_rows(eval_rows, rows, splits, script_args)
+        eval_rows = validation_rows(eval_rows, rows, splits, script_args)
 
     from prefix_rft_trl.run.curve import sft_tokens
     from prefix_rft_trl.sft import CountingSFTTrainer
@@ -273,12 +273,6 @@ def _eval_rows(splits: Any, script_args: Any, training_args: Any) -> Any:
     if training_args.eval_strategy == "no":
         return None
     return _with_prompts(splits, script_args.dataset_test_split, script_args)
-
-
-def _validation_rows(eval_rows: Any, rows: Any, splits: Any, script_args: Any) -> Any:
-    """The rows of the trainer's own evaluation without those that are trained on, on which the loss only falls."""
-    check_disjoint(splits, script_args.dataset_train_split, script_args.dataset_test_split, "dataset_test_split")
-    return leave_out_trained(eval_rows, rows, "prompt")
 
 
 def _load_rewards(script_args: Any) -> list[RewardFunction]:
