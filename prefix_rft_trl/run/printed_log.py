@@ -14,7 +14,7 @@ FIGURES = (
     "stages/groups_replaced", "bank/replayed", "demonstrations/rows", "completions/mean_length",
     "completions/clipped_ratio",
     "policy_entropy", "entropy", "kl", "mean_token_accuracy", "trained_tokens", "grad_norm", "learning_rate",
-    "step_time", "accuracy", "length", "demonstration_logp", "train_runtime", "train_loss",
+    "step_time", "accuracy", "length", "demonstration_logp", "train_runtime", "train_loss", "handed_on_step",
 )  # fmt: skip
 ACCURACY = "eval_accuracy"
 

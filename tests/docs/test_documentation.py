@@ -53,6 +53,7 @@ BENCHMARK_FLAGS = {
     "step_time_and_memory": A_STEP,
     "reward_throughput": ["--number", "64", "--repeats", "1"],
     "expected_cost": [],
+    "falls_back": ["--steps", "1", "--runs", "base", "half", "--measure_rows", "8"],
     "healthy_run": ["--steps", "1", "--measure_rows", "8", "--runs", "healthy", "starved"],
 }
 
