@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from prefix_rft_trl.comparison.jobs import LOG, Job, run_jobs
-from prefix_rft_trl.comparison.spec import Trial
+from prefix_rft_trl.comparison.trials import Trial
 from prefix_rft_trl.lab.picture import LABELS, draw
 from prefix_rft_trl.lab.task import sample_prompt
 from prefix_rft_trl.run.fingerprint import RunFingerprint, describe_changes
