@@ -46,9 +46,8 @@ def winners_table(plane: Plane, found: Cells) -> ReportTable:
     rows = [[row, column, *_winner_cells(winner)] for (row, column), winner in found.items()]
     header = [plane.rows.title, plane.columns.title, "highest mean", "accuracy", "margin", "over", "not told apart"]
     caption = (
-        "The method with the highest mean final accuracy in each cell, and its paired difference from the second, both "
-        "with 95% intervals. Bold: each other method is shown to be below it. One seed tells no method from "
-        "another."
+        "The method with the highest mean final accuracy in each cell and its paired difference from the second, both "
+        "with 95% intervals. Bold: each other method is shown to be below it. One seed tells no method from another."
     )
     bold = {(line, 2) for line, winner in enumerate(found.values()) if winner and winner.is_told_apart}
     return ReportTable(caption, header, rows, bold=bold, numbers=False)
