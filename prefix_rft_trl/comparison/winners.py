@@ -59,7 +59,7 @@ def find_winner(cell: Mapping[str, Experiment]) -> Winner | None:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class JudgedClaim:
     """A claim, the paired difference that it is about (`None` if it was not measured), and whether it holds."""
 
     claim: Claim
@@ -67,11 +67,11 @@ class Verdict:
     word: str
 
 
-def judge(claim: Claim, regimes: RegimeMap[Experiment]) -> Verdict:
+def judge(claim: Claim, regimes: RegimeMap[Experiment]) -> JudgedClaim:
     """Compare both methods of a claim in its cell."""
     cell = regimes.cell(claim.where)
     difference = mean_difference(cell[claim.above].measured_runs, cell[claim.below].measured_runs)
     if difference is None:
-        return Verdict(claim, None, UNMEASURED)
+        return JudgedClaim(claim, None, UNMEASURED)
     word = HOLDS if difference.is_above_zero else FAILS if difference.is_below_zero else UNDECIDED
-    return Verdict(claim, difference, word)
+    return JudgedClaim(claim, difference, word)
