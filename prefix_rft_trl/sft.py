@@ -7,6 +7,7 @@ import torch
 from trl import SFTConfig, SFTTrainer
 
 from .run.model_card import DescribedRun
+from .run.plateau import PlateauHandover
 from .run.printed_log import print_figures
 from .run.running_totals import RunningTotals
 from .utils.deepspeed import refuse_old_deepspeed
@@ -34,6 +35,11 @@ class DemonstrationSFTConfig(SFTConfig):
             Column that holds the demonstrations.
         answer_column (`str`, *optional*, defaults to `"solution"`):
             Column that holds the right answers, for `measure_steps`.
+        plateau_tolerance (`float`, *optional*):
+            The model that is saved, and from which a next stage starts, is the earliest one whose validation loss is
+            within this share of the smallest, instead of the last one: RETU's rule (arXiv 2512.11470) with 0.02. The
+            loss is that of `eval_strategy: steps` on the split `dataset_test_split`. Models that can still be chosen
+            are kept in `plateau_candidates` until the end.
         log_all (`bool`, *optional*, defaults to `False`):
             Whether to print all metrics of each log, as [`PrefixGRPOConfig`] describes.
     """
@@ -44,6 +50,7 @@ class DemonstrationSFTConfig(SFTConfig):
     chat_template_kwargs: dict | str | None = None
     demonstration_column: str = "completion"
     answer_column: str | None = "solution"
+    plateau_tolerance: float | None = None
     log_all: bool = False
 
     def __post_init__(self):
@@ -55,6 +62,20 @@ class DemonstrationSFTConfig(SFTConfig):
     def check(self) -> None:
         """Check types and values, as `PrefixGRPOConfig.check`."""
         check_settings(DemonstrationSFTConfig, vars(self))
+        if self.plateau_tolerance is not None:
+            self._check_evaluation()
+
+    def _check_evaluation(self) -> None:
+        strategy = getattr(self.eval_strategy, "value", self.eval_strategy)
+        if strategy != "steps":
+            raise ValueError(
+                f"`plateau_tolerance` compares the validation losses of `eval_strategy: steps`, found {strategy!r}. "
+                "Set it, with `eval_steps`, and `dataset_test_split` to the split with the held-out demonstrations."
+            )
+        if self.load_best_model_at_end:
+            raise ValueError(
+                "`plateau_tolerance` and `load_best_model_at_end` both say which model training ends with. Set one."
+            )
 
 
 class CountingSFTTrainer(DescribedRun, RunningTotals, SFTTrainer):
@@ -66,6 +87,9 @@ class CountingSFTTrainer(DescribedRun, RunningTotals, SFTTrainer):
         self._trained_tokens = 0
         super().__init__(*args, **named)
         print_figures(self)
+        tolerance = getattr(self.args, "plateau_tolerance", None)
+        if tolerance is not None:
+            self.add_callback(PlateauHandover(self, tolerance))
 
     def _restore_totals(self) -> None:
         super()._restore_totals()

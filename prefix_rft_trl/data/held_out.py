@@ -108,8 +108,8 @@ def _ranges(splits: "DatasetDict", split: str) -> list[tuple[str, range]]:
     return ranges
 
 
-def check_disjoint(splits: "DatasetDict", trained: str, measured: str) -> None:
-    """Raises `UserError` if a split or slice to measure on has rows of the one that is trained on."""
+def check_disjoint(splits: "DatasetDict", trained: str, measured: str, setting: str = "measure_split") -> None:
+    """Raises `UserError` if a split or slice to measure on, by its setting, has rows of the one that is trained on."""
     if not split_names(trained) & split_names(measured):
         return
     if trained != measured:
@@ -118,8 +118,8 @@ def check_disjoint(splits: "DatasetDict", trained: str, measured: str) -> None:
         if not rows & others:
             return
     raise UserError(
-        f"`measure_split` is '{measured}' and `dataset_train_split` is '{trained}', which have rows in common: "
-        "accuracy would be measured on what is trained on. Hold problems out with `test_share: 0.1`, or take slices "
+        f"`{setting}` is '{measured}' and `dataset_train_split` is '{trained}', which have rows in common: "
+        "the model would be measured on what is trained on. Hold problems out with `test_share: 0.1`, or take slices "
         "such as `train[:240]` and `train[240:]`."
     )
 

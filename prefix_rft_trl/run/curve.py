@@ -88,6 +88,21 @@ class CurveWriter(TrainerCallback):
             self._write_line(logs, model, state)
         self.started = time.perf_counter()
 
+    def replace_last(self, model: Any, state: Any, values: dict[str, Any]) -> None:
+        """Adds values to the last line, which another model than the last can be measured for; the cost stays.
+
+        Args:
+            model (`nn.Module`, *optional*): the model, if it is another.
+            state (`TrainerState`): of the trainer.
+            values (`dict`): further values of the line.
+        """
+        measured = {} if model is None else self.measure(model)
+        if state.is_world_process_zero and (lines := read_curve(self.file.parent)):
+            lines[-1] |= _without_nan({**measured, **values})
+            write_atomically(self.file, "".join(json.dumps(line) + "\n" for line in lines))
+        if measured:
+            self._log_measured(measured)
+
     def _is_due(self, state: Any) -> bool:
         return state.global_step % self.steps == 0 or state.global_step >= state.max_steps
 
@@ -101,6 +116,9 @@ class CurveWriter(TrainerCallback):
         if state.is_world_process_zero:
             with named_in_errors(self.file), self.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(_without_nan(line)) + "\n")
+        self._log_measured(measured)
+
+    def _log_measured(self, measured: dict[str, Any]) -> None:
         # By this prefix trackers tell it from the figures of training
         self.log({f"eval_{name}": value for name, value in measured.items() if not isinstance(value, list)})
 

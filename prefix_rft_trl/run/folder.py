@@ -13,6 +13,7 @@ from typing import Any
 CURVE = "curve.jsonl"
 ENVIRONMENT = "environment.jsonl"
 STATE = "trainer_state.json"
+CANDIDATES = "plateau_candidates"  # models that a stage may hand on
 INCOMPLETE = "checkpoint-is-incomplete.txt"  # transformers uses the same mark
 FILES = "checkpoint_files.json"
 

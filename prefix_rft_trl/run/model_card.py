@@ -25,6 +25,7 @@ from prefix_rft_trl.utils.redaction import redacted
 
 from .fingerprint import is_of_training
 from .folder import is_scored, read_curve
+from .plateau import HANDED_ON
 from .record import RunRecord, shown
 from .saved_arguments import SavesNoSecrets
 
@@ -134,7 +135,7 @@ def _accuracy(trainer: Any) -> Iterator[str]:
 
 def _accuracy_row(line: Mapping[str, Any]) -> str:
     interval = wilson_interval(line["accuracy"], line.get("problems", 0))
-    step = line["step"] or "0 (before training)"
+    step = line.get(HANDED_ON, line["step"]) or "0 (before training)"
     return f"| {step} | {line['accuracy']:.3f} | {'{:.3f} to {:.3f}'.format(*interval) if interval else ''} |"
 
 

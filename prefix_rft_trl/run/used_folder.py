@@ -13,7 +13,7 @@ from prefix_rft_trl.models.adapters import MERGED, RECORD
 from prefix_rft_trl.models.sources import ADAPTER_CONFIG, CONFIG
 
 from .fingerprint import RunFingerprint, describe_changes
-from .folder import CURVE, ENVIRONMENT, STATE, is_finished, last_checkpoint
+from .folder import CANDIDATES, CURVE, ENVIRONMENT, STATE, is_finished, last_checkpoint
 from .progress import PROGRESS
 from .record import RunRecord
 from .settings import RUN_SETTINGS
@@ -174,6 +174,7 @@ def left_by_run(folder: Path) -> list[Path]:
     """Files and folders that a run and its stages have left in a folder."""
     names = (*TRACES, *MODEL_FILES, COMPLETIONS)
     found = [*_checkpoints(folder), *(path for name in names for path in folder.glob(name))]
+    found += [path for name in ("step-*", "partial") for path in folder.glob(f"{CANDIDATES}/{name}")]
     if (folder / MERGED / RECORD).is_file():
         found.append(folder / MERGED)
     card = folder / CARD
@@ -186,7 +187,7 @@ def left_by_run(folder: Path) -> list[Path]:
 
 def remove_run(folder: Path) -> None:
     """Removes what a run has left in a folder, and nothing else. Several processes may do so at once."""
-    emptied = [*_stages(folder), folder / "completions"]
+    emptied = [*_stages(folder), folder / "completions", folder / CANDIDATES]
     for path in left_by_run(folder):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

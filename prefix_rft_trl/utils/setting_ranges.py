@@ -50,7 +50,8 @@ RANGES = {
             vllm_importance_sampling_clip_max vllm_importance_sampling_cap""",
         "from 0 to 1": """
             min_p ref_model_mixup_alpha top_entropy_quantile prefix_ratio_low prefix_ratio_high
-            prefix_top_entropy_quantile prefix_gate own_successes_start lab_corrupted_share lab_demonstrated_share""",
+            prefix_top_entropy_quantile prefix_gate own_successes_start lab_corrupted_share lab_demonstrated_share
+            plateau_tolerance""",
         "above 0 and at most 1": "top_p vllm_gpu_memory_utilization prefix_prompt_share",
         "at least 0 and below 1": "adam_beta1 adam_beta2 label_smoothing_factor lora_dropout test_share",
         "-1, or at least 1": "max_steps",

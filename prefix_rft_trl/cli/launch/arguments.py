@@ -25,7 +25,7 @@ from prefix_rft_trl.utils.setting_types import check_known, check_type, choices_
 
 from .launching import has_default_config
 from .packages import check_packages
-from .recipe import DEFAULT_TRAINER, Recipe, naming_hint
+from .recipe import DEFAULT_TRAINER, Recipe, naming_hint, owner_hint
 
 
 SCRIPT = "script.py"  # stands for the one that is launched
@@ -216,7 +216,8 @@ def split_launcher_flags(recipe: Recipe) -> tuple[list[str], Recipe]:
     for origin, names in (("recipe", others), ("command line", named_by_line)):
         for name, value in names.items():
             if name not in known:
-                hint = naming_hint(name, value, known.__contains__) or nearest(name, known)
+                hint = naming_hint(name, value, known.__contains__) or owner_hint(name, is_setting)
+                hint = hint or nearest(name, known)
                 raise UserError(f"unknown setting '{name}' in the {origin}.{hint}")
     check_values(recipe)
     words = (_launcher_words(name, value, launcher_settings.get(name)) for name, value in others.items())

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from prefix_rft_trl.data.held_out import pick_split
+from prefix_rft_trl.data.held_out import check_disjoint, leave_out_trained, pick_split
 from prefix_rft_trl.data.loading import load_splits, with_prompts
 from prefix_rft_trl.utils.errors import UserError
 
@@ -23,6 +23,16 @@ def prompted(rows: Any, script_args: Any) -> Any:
             "are messages. Put its text into the messages, and remove `instruction`."
         )
     return with_prompts(rows, script_args.prompt_column, script_args.instruction, script_args.conversational)
+
+
+def validation_rows(eval_rows: Any, rows: Any, splits: Any, script_args: Any) -> Any:
+    """The rows of a trainer's own evaluation without those that are trained on, on which the loss only falls.
+
+    Raises:
+        UserError: if none is left, or both are slices with the same rows.
+    """
+    check_disjoint(splits, script_args.dataset_train_split, script_args.dataset_test_split, "dataset_test_split")
+    return leave_out_trained(eval_rows, rows, "prompt")
 
 
 def second_dataset(script_args: Any, training_args: Any) -> Any:

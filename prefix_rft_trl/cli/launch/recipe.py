@@ -262,6 +262,12 @@ def naming_hint(name: str, value: Any, is_known: Callable[[str], bool]) -> str:
     return ""
 
 
+def owner_hint(name: str, is_setting: IsSetting) -> str:
+    """The trainer that has a setting which another one is given."""
+    owners = [trainer for trainer in (DEFAULT_TRAINER, "sft") if is_setting(trainer, name)]
+    return f" It is a setting of `trainer: {owners[0]}`." if owners else ""
+
+
 def _refuse_unknown(names: Mapping[str, Any], trainers: dict[str, str], is_setting: IsSetting, origin: str) -> None:
     for name, value in names.items():
         stage, _, setting = name.rpartition(".")
@@ -273,7 +279,7 @@ def _refuse_unknown(names: Mapping[str, Any], trainers: dict[str, str], is_setti
         is_known = partial(_has_any, receivers, is_setting)
         if not is_known(setting):
             where = f"for stage '{stage}'" if stage else f"in the {origin}: no stage has it"
-            hint = naming_hint(setting, value, is_known)
+            hint = naming_hint(setting, value, is_known) or owner_hint(setting, is_setting)
             raise UserError(f"unknown setting '{setting}' {where} (trainer: {', '.join(receivers)}).{hint}")
 
 

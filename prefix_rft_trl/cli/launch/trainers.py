@@ -26,7 +26,7 @@ from prefix_rft_trl.rewards.registry import check_row, required_columns
 from prefix_rft_trl.utils.errors import UserError
 from prefix_rft_trl.utils.printable import printable
 
-from .prompted_rows import prompted, second_dataset
+from .prompted_rows import prompted, second_dataset, validation_rows
 
 
 PROMPTS_READ = 100  # training prompts among which a shared instruction is looked for
@@ -141,6 +141,8 @@ def prepare_sft(
     splits = splits_of(script_args, training_args)
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
     eval_rows = _eval_rows(splits, script_args, training_args)
+    if training_args.plateau_tolerance is not None:
+        eval_rows = validation_rows(eval_rows, rows, splits, script_args)
 
     from prefix_rft_trl.run.curve import sft_tokens
     from prefix_rft_trl.sft import CountingSFTTrainer
