@@ -60,9 +60,11 @@ def _rewards(subject: ProbedSubject, rows: list[int], texts: list[str]) -> list[
         return []
     asked = ProbedAnswers("demonstrations", subject.rows.select(rows), subject.reward, Sampling())
     found: list[float | None] = []
-    for chunk in tqdm(list(_chunks(len(rows))), desc="Scoring rows", unit_scale=SCORED_AT_A_TIME):
-        answers = [Answer([], texts[place.problem], False) for place in chunk.places]
-        found += [sample.reward for sample in asked.score(chunk, answers)]
+    with tqdm(total=len(rows), desc="Scoring rows", unit="row") as bar:
+        for chunk in _chunks(len(rows)):
+            answers = [Answer([], texts[place.problem], False) for place in chunk.places]
+            found += [sample.reward for sample in asked.score(chunk, answers)]
+            bar.update(len(answers))
     return found
 
 

@@ -87,9 +87,10 @@ def plan_probe(
     found = {ratio: continuations(subject, demonstrations, ratio, of_each) for ratio in PROBED_RATIOS}
     asked: list[Any] = [answers_alone(subject, sorted(rows[: settings.num_problems]), sampling)]
     asked += [one for one in found.values() if one]
-    asked, needed = fit_budgets(asked, engine.context_length(subject.source), is_given=False, report=say)
+    fitting: Any
+    fitting, needed = fit_budgets(asked, engine.context_length(subject.source), is_given=False, report=say)
     ratios = [ratio for ratio, one in found.items() if one]
-    alone, *continued = asked
+    alone, *continued = fitting
     engine = engine.with_room_for(needed)
     known = _settings(subject, settings, engine, alone, continued)
     return PlannedProbe(subject, engine, rows, alone, demonstrations, dict(zip(ratios, continued, strict=True)), known)

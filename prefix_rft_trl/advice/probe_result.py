@@ -179,7 +179,9 @@ class ProbeResult:
         content["answer_in_prefix"] = {float(ratio): Share(**found) for ratio, found in shares.items()}
         for name in ("demonstrated", "accepted", "fitting", "readable_answers", "truncated"):
             content[name] = Share(**content[name])
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()})
+        for name in ("token_logps", "token_entropies", "first_token_logps", "demonstration_tokens", "answer_tokens"):
+            content[name] = tuple(content[name])
+        return cls(**content)
 
 
 def _probed(content: dict[str, list[int]]) -> Probed:

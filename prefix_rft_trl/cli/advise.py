@@ -14,12 +14,13 @@ from prefix_rft_trl.utils.lazy import quick_imports
 from prefix_rft_trl.utils.tables import print_sentence
 
 from .flags import command_parser
-from .launch.recipe import Recipe
+from .launch.recipe import Recipe, load_recipe, parse_flags
 from .sampling_flags import add_engine, add_settings, read_engine
 
 
 if TYPE_CHECKING:
     from prefix_rft_trl.advice.probe import PlannedProbe
+    from prefix_rft_trl.advice.probe_result import ProbeResult
 
     from .launch.probed_recipe import ProbedRecipe
 
@@ -133,12 +134,7 @@ def _announce(planned: "PlannedProbe", probed: "ProbedRecipe") -> str:
     return f"{text} That takes about {minutes} {'minute' if minutes == 1 else 'minutes'}, to a factor of two."
 
 
-def _show(result: object, folder: Path, recipe: Recipe, output: Path | None) -> int:
-    import importlib.util
-
-    if importlib.util.find_spec("prefix_rft_trl.advice.advice_page") is None:  # FALLBACK
-        print(result)
-        return 0
+def _show(result: "ProbeResult", folder: Path, recipe: Recipe, output: Path | None) -> int:
     from prefix_rft_trl.advice.advice_page import advice_page
     from prefix_rft_trl.advice.advice_rules import advise
     from prefix_rft_trl.advice.advice_table import print_advice
@@ -149,7 +145,9 @@ def _show(result: object, folder: Path, recipe: Recipe, output: Path | None) -> 
     write_atomically(folder / PAGE, advice_page(advice, result))
     said = [f"The page is {folder / PAGE}."]
     if output is not None:
-        write_atomically(output, advised_recipe(recipe.path, recipe, advice))
+        assert recipe.path is not None
+        settings, flags = load_recipe(recipe.path), parse_flags(recipe.flags)
+        write_atomically(output, advised_recipe(recipe.path, settings, advice, output, flags))
         said.append(f"The advised recipe is {output}.")
     for sentence in said:
         print_sentence(sentence, sys.stdout)

@@ -14,7 +14,7 @@ from prefix_rft_trl.advice.probed_subject import ProbedSubject
 from prefix_rft_trl.checks import check_prompts
 from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.data.held_out import pick_split
-from prefix_rft_trl.data.loading import COLUMN_SETTINGS, load_splits
+from prefix_rft_trl.data.loading import COLUMN_SETTINGS, check_column, load_splits
 from prefix_rft_trl.estimates.completion_lengths import LengthDistribution
 from prefix_rft_trl.estimates.cost import GB, Workload, memory, seconds_of_step, seconds_to_sample
 from prefix_rft_trl.estimates.devices import Device
@@ -63,7 +63,7 @@ class ProbedRecipe:
     def with_costs(self, result: ProbeResult, device: Device | None) -> ProbeResult:
         """Findings with the size of the training, and its memory and time on a device, by the lengths that were
         found."""
-        sized = replace(result, max_steps=self.steps, rollouts=self.rollouts, device=device and device.name)
+        sized = replace(result, max_steps=self.steps, rollouts=self.rollouts, device=device.name if device else None)
         is_sft = "num_generations" not in self.values
         lengths = result.demonstration_tokens if is_sft else result.answer_tokens
         if device is None or self.size is None or not any(lengths):
@@ -82,7 +82,7 @@ class ProbedRecipe:
         if self.size is None:
             return None
         budget = self.subject.max_completion_length
-        settings = {"max_completion_length": budget, "per_device_train_batch_size": at_a_time}
+        settings: dict[str, Any] = {"max_completion_length": budget, "per_device_train_batch_size": at_a_time}
         settings |= {"gradient_accumulation_steps": 1, "dtype": "float32", "bf16": False}
         lengths = LengthDistribution(min(mean_tokens, budget), budget)
         work = Workload.from_settings(settings, prompt=self._prompt_tokens(), lengths=lengths)
@@ -101,7 +101,7 @@ def read_probed_recipe(recipe: Recipe) -> ProbedRecipe:
     Of a recipe with stages, it is the last one with rollouts, from the model of the first.
 
     Raises:
-        UserError or ValueError: as the training would, but not for demonstrations that it lacks.
+        UserError or ValueError: as the training would, but not for a column `completion` that is missing or empty.
     """
     _, training = split_launcher_flags(probed_stage(recipe))
     given = training.parser().parse_known_args(training.flags)[0]
@@ -136,7 +136,7 @@ def read_probed_recipe(recipe: Recipe) -> ProbedRecipe:
         reward=reward,
         demonstration_column=demonstrations if demonstrations in rows.column_names else None,
         answer_column=answers if answers in rows.column_names else None,
-        num_generations=values.get("num_generations", PrefixGRPOConfig.num_generations),
+        num_generations=values.get("num_generations") or PrefixGRPOConfig.num_generations or 8,
         max_completion_length=values.get("max_completion_length") or script_args.measure_max_new_tokens,
         temperature=values.get("temperature", 1.0),
         top_p=values.get("top_p", 1.0),
@@ -163,21 +163,23 @@ def probed_stage(recipe: Recipe) -> Recipe:
 
 def _rows(script_args: Any, training_args: Any) -> Any:
     """The rows to train on with their prompts. Demonstrations may be missing, unless their column was named."""
-    named = training_args.demonstration_column
-    is_needed = getattr(training_args, "needed_demonstration_column", named) == named
+    column, default = training_args.demonstration_column, COLUMN_SETTINGS["demonstration"][1]
+    if column == script_args.prompt_column:
+        raise UserError(f"`prompt_column` and `demonstration_column` are both '{column}'. Set one of them.")
+    is_named = column != default and getattr(training_args, "needed_demonstration_column", column) == column
     columns = {
         "prompt_column": script_args.prompt_column,
         "answer_column": training_args.answer_column,
-        "demonstration_column": named if is_needed and named != COLUMN_SETTINGS["demonstration"][1] else "none",
+        "demonstration_column": column if is_named else "none",
     }
-    if named == script_args.prompt_column:
-        raise UserError(f"`prompt_column` and `demonstration_column` are both '{named}'. Set one of them.")
     source = (script_args.dataset_name, script_args.dataset_config, script_args.dataset_streaming)
     splits = load_splits(*source, settings=vars(script_args), columns=columns, say=print)
     split = script_args.dataset_train_split
     rows = prompted(pick_split(splits, split), script_args)
     if not isinstance(rows, Dataset):
         rows = Dataset.from_list(list(rows.take(MOST_OF_STREAM)))
+    if is_named:
+        check_column(rows, column, "demonstrations", "Set `demonstration_column`.")
     if len(rows) == 0:
         raise UserError(f"the split '{split}', which is to be trained on, is empty.")
     return rows
