@@ -130,8 +130,9 @@ def _announce(planned: "PlannedProbe", probed: "ProbedRecipe") -> str:
     seconds = probed.seconds_to_answer(planned.answers, at_a_time, MEAN_SHARE * budget, device)
     if seconds is None:
         return text
-    minutes = max(1, round(seconds / 60))
-    return f"{text} That takes about {minutes} {'minute' if minutes == 1 else 'minutes'}, to a factor of two."
+    minutes = round(seconds / 60)
+    time = f"about {minutes} minutes" if minutes > 1 else "a minute or less"
+    return f"{text} That takes {time}, to a factor of two."
 
 
 def _show(result: "ProbeResult", folder: Path, recipe: Recipe, output: Path | None) -> int:
