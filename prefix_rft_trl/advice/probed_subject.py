@@ -50,7 +50,7 @@ class ProbeSettings:
 
 
 @dataclass(frozen=True)
-class EncodedDemonstration:
+class ProbedDemonstration:
     """A demonstration of a row, in token ids behind those of its prompt."""
 
     row: int
@@ -112,7 +112,7 @@ class ProbedSubject:
         """All rows in an order that the seed draws: its beginnings are spread over the dataset."""
         return np.random.default_rng(seed).permutation(len(self.rows)).tolist()
 
-    def encode(self, rows: list[int]) -> Iterator[EncodedDemonstration]:
+    def encode(self, rows: list[int]) -> Iterator[ProbedDemonstration]:
         """The demonstrations of rows, as the trainer encodes them.
 
         Raises:
@@ -125,7 +125,7 @@ class ProbedSubject:
                 ids, _ = encoder.demonstration(prompt, self.demonstrations[row])
             except ValueError as error:
                 raise ValueError(f"Row {row}, column '{self.demonstration_column}': {error}") from error
-            yield EncodedDemonstration(row, encoder.prompt_ids(prompt), ids)
+            yield ProbedDemonstration(row, encoder.prompt_ids(prompt), ids)
 
     def answer(self, row: int) -> object:
         """The right answer of a row, as it is in `answer_column`."""
