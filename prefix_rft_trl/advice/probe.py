@@ -72,14 +72,15 @@ def plan_probe(
     Raises:
         ValueError: if a prompt leaves no room for an answer, or a demonstration cannot be read.
     """
-    rows = subject.shuffled_rows(settings.seed)
+    settings = settings.for_subject(subject, engine.uses_vllm)
+    rows, filled = subject.shuffled_rows(settings.seed), asdict(settings)
     sampling = Sampling(
-        num_samples=settings.num_samples or subject.num_generations,
+        num_samples=filled["num_samples"],
         temperature=subject.temperature,
         top_p=subject.top_p,
         max_new_tokens=subject.max_completion_length,
         seed=settings.seed,
-        batch_size=settings.batch_size or (2048 if engine.uses_vllm else 64),
+        batch_size=filled["batch_size"],
     )
     demonstrated = [row for row in rows if row in subject.demonstrations][: settings.num_problems]
     demonstrations = [one for one in subject.encode(sorted(demonstrated)) if one.ids]
