@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import comb, nan
-from statistics import fmean
 from typing import Any
 
 import pytest
@@ -21,12 +19,6 @@ STYLES = {
     "corrupted": ((31, 38, 47, 47, 60), -7.10, -0.20, 44),
 }
 ALONE = (0,) * 24 + (1,) * 17 + (2,) * 8 + (3,) * 4 + (4,) * 7 + (6, 7, 8, 8)
-
-
-def groups_without_gradient(alone: Probed, group: int) -> float:
-    """The chance that a group drawn from a problem's tries has one reward, averaged over problems with so many."""
-    pairs = [(k, n) for k, n in zip(alone.successes, alone.tries, strict=True) if n >= group]
-    return fmean((comb(k, group) + comb(n - k, group)) / comb(n, group) for k, n in pairs) if pairs else nan
 
 
 def findings(style: str = "worked", **changes: Any) -> ProbeResult:
@@ -56,9 +48,7 @@ def findings(style: str = "worked", **changes: Any) -> ProbeResult:
         max_steps=100,
         rollouts=6400,
     )
-    result = replace(result, **changes)
-    vars(result)["groups_without_gradient"] = groups_without_gradient(result.alone, result.num_generations)
-    return result
+    return replace(result, **changes)
 
 
 @pytest.fixture(scope="session")

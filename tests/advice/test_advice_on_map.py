@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from prefix_rft_trl.advice.advice_rules import ADVISED, MEND, UNKNOWN, Advice, Verdict
+from prefix_rft_trl.advice.advice_rules import ADVISED, MEND, UNKNOWN, Advice, Decision
 from prefix_rft_trl.comparison.results import Run
 
 
@@ -26,7 +26,7 @@ def runs(*accuracies: float) -> list[Run]:
 
 
 def advice(method: str | None, outcome: str = ADVISED) -> Advice:
-    return Advice(Verdict(outcome if method is None else ADVISED, "", method), "")
+    return Advice(Decision(outcome if method is None else ADVISED, "", method), "")
 
 
 CELL = {
