@@ -6,12 +6,13 @@ docs/which_method.md. Where the map has no such cell, or a threshold lies within
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from .advised_changes import SettingChange, advised_changes
 from .limits import LIMITS, Limits, described, reaches
 from .probe_result import ProbeResult
 from .probe_warnings import probe_warnings
-from .regimes import ENDS_OTHERWISE, FOREIGN, IMITABLE, NO_HELP, Features
+from .regimes import FOREIGN, IMITABLE, NO_HELP, UNLIKE_POLICY, Features
 
 
 ADVISED, MEND, SOLVED, UNKNOWN = "a method", "mend the data", "nothing to learn", "cannot tell"
@@ -85,6 +86,11 @@ class Advice:
     @property
     def would_change(self) -> tuple[str, ...]:
         return self.decision.would_change
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The advised value of each setting."""
+        return {change.setting: change.value for change in self.changes}
 
     @property
     def headline(self) -> str:
@@ -217,28 +223,34 @@ def imitable(features: Features) -> Decision | None:
     runner_up = "sft" if is_clean or not has_prefixes else "prefix_rft"
     return Decision(
         ADVISED,
-        f"The policy can follow the demonstrations: success is {_successes(features)}. In the lab SFT then RFT was "
-        "then best or level: 0.93 against Prefix-RFT's 0.82 with all demonstrations, 0.84 against 0.21 with a tenth "
+        f"The policy can follow the demonstrations: success is {_successes(features)}, and "
+        f"{features.unlikely.value:.1%} of their tokens are ones that it would hardly write. In the lab SFT then RFT "
+        "was then best or level: 0.93 against Prefix-RFT's 0.82 with all demonstrations, 0.84 against 0.21 with a tenth "
         f"of them, 0.88 against 0.80 with 60% corrupted ({LAB}).",
         method="sft_then_rft",
         runner_up=runner_up,
         would_change=(
             f"Success behind almost all of a demonstration below {features.least_end:.2f} (now "
-            f"{features.end.value:.2f}): Prefix-RFT, as imitation would then lead astray.",
+            f"{features.end.value:.2f}), or at least {limits.unlikely:.0%} of tokens that the policy would hardly "
+            "write: Prefix-RFT, as imitation would then lead astray.",
             *_of_quantity(features),
             *_of_quality(features),
         ),
     )
 
 
-def ends_otherwise(features: Features) -> Decision | None:
-    if features.regime != ENDS_OTHERWISE:
+def unlike_the_policy(features: Features) -> Decision | None:
+    if features.regime != UNLIKE_POLICY:
         return None
     demonstrated, limits = features.result.demonstrated, features.limits
-    shape = f"Prefixes help, but the end of demonstrations cannot be followed: success is {_successes(features)}."
+    shape = (
+        f"Prefixes help, but the policy does not follow demonstrations to their end: success is "
+        f"{_successes(features)}, and {features.unlikely.value:.1%} of their tokens are ones that it would hardly write."
+    )
     of_end = (
         f"Success behind almost all of a demonstration of at least {features.least_end:.2f} (now "
-        f"{features.end.value:.2f}): SFT then RFT."
+        f"{features.end.value:.2f}), and less than {limits.unlikely:.0%} of tokens that the policy would hardly write "
+        f"(now {features.unlikely.value:.1%}): SFT then RFT."
     )
     if not reaches(demonstrated, limits.covered):
         return Decision(
@@ -250,7 +262,7 @@ def ends_otherwise(features: Features) -> Decision | None:
         )
     return Decision(
         ADVISED,
-        f"{shape} With such demonstrations Prefix-RFT reached 0.82 in the lab, and those that imitate to the end "
+        f"{shape} Where a step was left out Prefix-RFT reached 0.82 in the lab, and those that imitate to the end "
         f"nothing: SFT then RFT 0.15, LUFFY 0.17, SFT 0.13 ({LAB}; two seeds).",
         method="prefix_rft",
         would_change=(
@@ -296,7 +308,8 @@ def not_told(features: Features) -> Decision:
     return Decision(
         UNKNOWN,
         f"The probe is too small, or too little was measured: success is {_successes(features)}. What decides is "
-        f"whether the second is above the first, and the third at least {features.least_end:.2f}.",
+        f"whether the second is above the first, the third at least {features.least_end:.2f}, and less than "
+        f"{features.limits.unlikely:.0%} of the tokens such as the policy would hardly write.",
         would_change=("More problems or more tries in the probe, which make the intervals narrower.",),
     )
 
@@ -310,7 +323,7 @@ RULES: tuple[Callable[[Features], Decision | None], ...] = (
     hardly_any_demonstrations,
     few_demonstrations,
     imitable,
-    ends_otherwise,
+    unlike_the_policy,
     foreign,
     no_help,
     not_told,
