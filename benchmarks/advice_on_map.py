@@ -25,7 +25,7 @@ Cell = Mapping[str, Sequence[Run]]  # runs of each method
 
 
 @dataclass(frozen=True)
-class TestedAdvice:
+class AdviceInCell:
     """
     Advice in a cell beside what was trained there.
 
@@ -53,8 +53,8 @@ class TestedAdvice:
             return False
         if self.advised == self.best or self.regret <= 0:
             return True
-        interval = self.difference and self.difference.interval
-        return bool(interval) and interval[0] <= 0
+        interval = self.difference.interval if self.difference else None
+        return interval is not None and interval[0] <= 0
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class MapScore:
     regret: float | None
 
 
-def test_cell(name: str, advice: Advice, methods: Cell) -> TestedAdvice:
+def judge_cell(name: str, advice: Advice, methods: Cell) -> AdviceInCell:
     """The advice of a cell beside its runs.
 
     Raises:
@@ -78,17 +78,14 @@ def test_cell(name: str, advice: Advice, methods: Cell) -> TestedAdvice:
         raise ValueError(f"The cell {name!r} has no runs: leave it out, or train some.")
     best, advised = max(means, key=means.__getitem__), advice.method
     if advised is None:
-        return TestedAdvice(name, None, advice.outcome == UNKNOWN, best, None, None)
+        return AdviceInCell(name, None, advice.outcome == UNKNOWN, best, None, None)
     if advised not in means:
         raise ValueError(f"The advice for the cell {name!r} is {advised!r}, which has no run in it. Train it there.")
     difference = mean_difference(methods[best], methods[advised]) if advised != best else None
-    return TestedAdvice(name, advised, False, best, difference, means[best] - means[advised])
+    return AdviceInCell(name, advised, False, best, difference, means[best] - means[advised])
 
 
-test_cell.__test__ = TestedAdvice.__test__ = False  # no tests of pytest's
-
-
-def score(tested: Sequence[TestedAdvice]) -> MapScore:
+def score(tested: Sequence[AdviceInCell]) -> MapScore:
     """The shares over all cells.
 
     Raises:
@@ -97,11 +94,12 @@ def score(tested: Sequence[TestedAdvice]) -> MapScore:
     if not tested:
         raise ValueError("No cell has both a probe and runs: their names differ, or a folder is empty.")
     given = [one for one in tested if one.regret is not None]
+    regrets = [one.regret for one in tested if one.regret is not None]
     return MapScore(
         len(tested),
         fmean(one.is_right for one in given) if given else None,
         fmean(one.is_unknown for one in tested),
-        fmean(one.regret for one in given) if given else None,
+        fmean(regrets) if regrets else None,
     )
 
 
@@ -131,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     cells = read_map(arguments.map)
     probes = read_probes(arguments.probes)
-    tested = [test_cell(cell, advise(probes[cell]), cells[cell]) for cell in cells if cell in probes]
+    tested = [judge_cell(cell, advise(probes[cell]), cells[cell]) for cell in cells if cell in probes]
     rows = [
         (
             one.cell,

@@ -1,6 +1,6 @@
 """Measured figures of a probe in words, for the terminal and the page alike."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from statistics import median
 
 from .limits import described
@@ -64,13 +64,9 @@ def _of_demonstrations(result: ProbeResult) -> Iterator[Fact]:
         yield "log-probability of the first token", f"{features.first_likelihood:.2f} nats"
     if features.likelihood is not None:
         yield "of the others, mean", f"{features.likelihood:.2f} nats"
-        yield "of the least likely twentieth, at most", f"{_twentieth(result.token_logps):.2f} nats"
+        yield f"tokens below {features.limits.unlikely_logp:g} nats", described(features.unlikely)
     if result.token_entropies:
         yield "entropy at a token, mean", f"{sum(result.token_entropies) / len(result.token_entropies):.2f} nats"
-
-
-def _twentieth(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 20]
 
 
 def _of_recipe(result: ProbeResult) -> Iterator[Fact]:
@@ -82,7 +78,7 @@ def _of_recipe(result: ProbeResult) -> Iterator[Fact]:
     if result.memory_gb is not None:
         yield f"memory on {result.device or 'the device'}, estimated", f"{result.memory_gb:,.1f} GB"
     if result.step_seconds is not None:
-        steps = f", {_duration(result.step_seconds * result.max_steps)} in all" if (result.max_steps or 0) > 0 else ""
+        steps = f", {_duration(result.step_seconds * result.max_steps)} in all" if result.max_steps else ""
         yield f"a step on {result.device or 'the device'}, estimated", f"{result.step_seconds:,.1f} s{steps}"
 
 

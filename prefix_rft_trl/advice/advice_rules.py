@@ -6,12 +6,13 @@ docs/which_method.md. Where the map has no such cell, or a threshold lies within
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from .advised_changes import SettingChange, advised_changes
 from .limits import LIMITS, Limits, described, reaches
 from .probe_result import ProbeResult
 from .probe_warnings import probe_warnings
-from .regimes import ENDS_OTHERWISE, FOREIGN, IMITABLE, NO_HELP, Features
+from .regimes import FOREIGN, IMITABLE, NO_HELP, UNLIKE_POLICY, Features
 
 
 ADVISED, MEND, SOLVED, UNKNOWN = "a method", "mend the data", "nothing to learn", "cannot tell"
@@ -30,7 +31,7 @@ LAB, MAP = "docs/comparison.md", "docs/which_method.md"
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     """
     Decision of a rule.
 
@@ -55,36 +56,41 @@ class Advice:
     Advice on a method and its settings.
 
     Args:
-        verdict ([`Verdict`]): the method, or why there is none.
+        decision ([`Decision`]): the method, or why there is none.
         regime (`str`): kind of demonstrations, in the words of the map.
         changes (`tuple[SettingChange, ...]`): settings to change besides those that make the method.
         warnings (`tuple[str, ...]`): what to look at before training, whatever the method.
     """
 
-    verdict: Verdict
+    decision: Decision
     regime: str
     changes: tuple[SettingChange, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> str:
-        return self.verdict.outcome
+        return self.decision.outcome
 
     @property
     def method(self) -> str | None:
-        return self.verdict.method
+        return self.decision.method
 
     @property
     def runner_up(self) -> str | None:
-        return self.verdict.runner_up
+        return self.decision.runner_up
 
     @property
     def why(self) -> str:
-        return self.verdict.why
+        return self.decision.why
 
     @property
     def would_change(self) -> tuple[str, ...]:
-        return self.verdict.would_change
+        return self.decision.would_change
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The advised value of each setting."""
+        return {change.setting: change.value for change in self.changes}
 
     @property
     def headline(self) -> str:
@@ -100,16 +106,16 @@ def advise(result: ProbeResult, limits: Limits = LIMITS) -> Advice:
         limits ([`Limits`], *optional*): thresholds; by default those of the map.
     """
     features = Features(result, limits)
-    verdict = next(found for rule in RULES if (found := rule(features)))
-    changes = tuple(advised_changes(features, verdict.method))
-    return Advice(verdict, features.regime, changes, tuple(probe_warnings(features)))
+    decision = next(found for rule in RULES if (found := rule(features)))
+    changes = tuple(advised_changes(features, decision.method))
+    return Advice(decision, features.regime, changes, tuple(probe_warnings(features)))
 
 
-def broken_answers(features: Features) -> Verdict | None:
+def broken_answers(features: Features) -> Decision | None:
     limit, share = features.limits.readable, features.result.readable_answers
     if reaches(share, limit) is not False:
         return None
-    return Verdict(
+    return Decision(
         MEND,
         f"The reward reads the right answer of {described(share)} rows, and a row that it cannot read rewards nothing "
         f"or the wrong thing. Mend the answers first: `prefix-rft data check` names the rows.",
@@ -117,11 +123,11 @@ def broken_answers(features: Features) -> Verdict | None:
     )
 
 
-def broken_demonstrations(features: Features) -> Verdict | None:
+def broken_demonstrations(features: Features) -> Decision | None:
     limit, share = features.limits.accepted, features.result.accepted
     if reaches(share, limit) is not False:
         return None
-    return Verdict(
+    return Decision(
         MEND,
         f"The reward accepts {described(share)} of the demonstrations: they are wrong, or end in a form that the "
         "reward does not read. Mend them or the reward first; the lab has not tried less than 40% right ones "
@@ -130,21 +136,21 @@ def broken_demonstrations(features: Features) -> Verdict | None:
     )
 
 
-def nothing_sampled(features: Features) -> Verdict | None:
+def nothing_sampled(features: Features) -> Decision | None:
     if features.alone.of:
         return None
-    return Verdict(
+    return Decision(
         UNKNOWN,
         "The probe has sampled no answer, so nothing is known of the policy. Advice starts from its success alone.",
         would_change=("Answers to some problems.",),
     )
 
 
-def solved_already(features: Features) -> Verdict | None:
+def solved_already(features: Features) -> Decision | None:
     limit, alone = features.limits.solved, features.alone
     if not reaches(alone, limit):
         return None
-    return Verdict(
+    return Decision(
         SOLVED,
         f"The policy succeeds alone in {described(alone)} of its answers, and "
         f"{_percent(features.result.groups_without_gradient)} of the groups would carry no gradient. Take harder "
@@ -153,11 +159,11 @@ def solved_already(features: Features) -> Verdict | None:
     )
 
 
-def beyond_the_map(features: Features) -> Verdict | None:
+def beyond_the_map(features: Features) -> Decision | None:
     limit, alone = features.limits.beyond_map, features.alone
     if not reaches(alone, limit):
         return None
-    return Verdict(
+    return Decision(
         UNKNOWN,
         f"The policy succeeds alone in {described(alone)} of its answers, and the map's best base model in half "
         f"({MAP}). Plain RFT has much to reinforce there; whether demonstrations add to it has not been measured.",
@@ -166,13 +172,13 @@ def beyond_the_map(features: Features) -> Verdict | None:
     )
 
 
-def hardly_any_demonstrations(features: Features) -> Verdict | None:
+def hardly_any_demonstrations(features: Features) -> Decision | None:
     demonstrated, alone, limits = features.result.demonstrated, features.alone, features.limits
     if demonstrated.count >= limits.too_few:
         return None
     found = f"{demonstrated.count:,} of {demonstrated.of:,} rows have a demonstration"
     if reaches(alone, limits.skilled):
-        return Verdict(
+        return Decision(
             ADVISED,
             f"{found}, too few to teach anything in the lab ({LAB}), and the policy succeeds alone in "
             f"{described(alone)} of its answers. That is above guessing, and {_with_gradient(features)} of the groups "
@@ -183,7 +189,7 @@ def hardly_any_demonstrations(features: Features) -> Verdict | None:
                 f"At least {limits.enough} demonstrations: they would be probed as well.",
             ),
         )
-    return Verdict(
+    return Decision(
         UNKNOWN,
         f"{found}, and the policy succeeds alone in {described(alone)} of its answers. With five demonstrations no "
         f"method learned anything in the lab, and RFT stayed at 0.17 where 0.18 was guessing ({LAB}).",
@@ -195,11 +201,11 @@ def hardly_any_demonstrations(features: Features) -> Verdict | None:
     )
 
 
-def few_demonstrations(features: Features) -> Verdict | None:
+def few_demonstrations(features: Features) -> Decision | None:
     demonstrated, limits = features.result.demonstrated, features.limits
     if demonstrated.count >= limits.enough:
         return None
-    return Verdict(
+    return Decision(
         UNKNOWN,
         f"{demonstrated.count:,} of {demonstrated.of:,} rows have a demonstration. In the lab SFT then RFT reached "
         f"0.84 with 51 and 0.13 with 5; where between it starts to work is not told ({LAB}).",
@@ -208,49 +214,55 @@ def few_demonstrations(features: Features) -> Verdict | None:
     )
 
 
-def imitable(features: Features) -> Verdict | None:
+def imitable(features: Features) -> Decision | None:
     if features.regime != IMITABLE:
         return None
     accepted, limits = features.result.accepted, features.limits
     is_clean = reaches(accepted, limits.clean)
     has_prefixes = reaches(features.result.demonstrated, limits.covered)
     runner_up = "sft" if is_clean or not has_prefixes else "prefix_rft"
-    return Verdict(
+    return Decision(
         ADVISED,
-        f"The policy can follow the demonstrations: success is {_successes(features)}. In the lab SFT then RFT was "
-        "then best or level: 0.93 against Prefix-RFT's 0.82 with all demonstrations, 0.84 against 0.21 with a tenth "
+        f"The policy can follow the demonstrations: success is {_successes(features)}, and "
+        f"{features.unlikely.value:.1%} of their tokens are ones that it would hardly write. In the lab SFT then RFT "
+        "was then best or level: 0.93 against Prefix-RFT's 0.82 with all demonstrations, 0.84 against 0.21 with a tenth "
         f"of them, 0.88 against 0.80 with 60% corrupted ({LAB}).",
         method="sft_then_rft",
         runner_up=runner_up,
         would_change=(
             f"Success behind almost all of a demonstration below {features.least_end:.2f} (now "
-            f"{features.end.value:.2f}): Prefix-RFT, as imitation would then lead astray.",
+            f"{features.end.value:.2f}), or at least {limits.unlikely:.0%} of tokens that the policy would hardly "
+            "write: Prefix-RFT, as imitation would then lead astray.",
             *_of_quantity(features),
             *_of_quality(features),
         ),
     )
 
 
-def ends_otherwise(features: Features) -> Verdict | None:
-    if features.regime != ENDS_OTHERWISE:
+def unlike_the_policy(features: Features) -> Decision | None:
+    if features.regime != UNLIKE_POLICY:
         return None
     demonstrated, limits = features.result.demonstrated, features.limits
-    shape = f"Prefixes help, but the end of demonstrations cannot be followed: success is {_successes(features)}."
+    shape = (
+        f"Prefixes help, but the policy does not follow demonstrations to their end: success is "
+        f"{_successes(features)}, and {features.unlikely.value:.1%} of their tokens are ones that it would hardly write."
+    )
     of_end = (
         f"Success behind almost all of a demonstration of at least {features.least_end:.2f} (now "
-        f"{features.end.value:.2f}): SFT then RFT."
+        f"{features.end.value:.2f}), and less than {limits.unlikely:.0%} of tokens that the policy would hardly write "
+        f"(now {features.unlikely.value:.1%}): SFT then RFT."
     )
     if not reaches(demonstrated, limits.covered):
-        return Verdict(
+        return Decision(
             UNKNOWN,
             f"{shape} Prefix-RFT is the method for that, but {described(demonstrated)} of the rows have a "
             f"demonstration, and with 10% it stayed at the base model's accuracy in the lab ({LAB}).",
             runner_up="prefix_rft",
             would_change=(f"Demonstrations for at least {limits.covered:.0%} of the rows: Prefix-RFT.", of_end),
         )
-    return Verdict(
+    return Decision(
         ADVISED,
-        f"{shape} With such demonstrations Prefix-RFT reached 0.82 in the lab, and those that imitate to the end "
+        f"{shape} Where a step was left out Prefix-RFT reached 0.82 in the lab, and those that imitate to the end "
         f"nothing: SFT then RFT 0.15, LUFFY 0.17, SFT 0.13 ({LAB}; two seeds).",
         method="prefix_rft",
         would_change=(
@@ -262,10 +274,10 @@ def ends_otherwise(features: Features) -> Verdict | None:
     )
 
 
-def foreign(features: Features) -> Verdict | None:
+def foreign(features: Features) -> Decision | None:
     if features.regime != FOREIGN:
         return None
-    return Verdict(
+    return Decision(
         UNKNOWN,
         f"A token of a demonstration has a log-probability of {features.likelihood:.1f} nats under the policy, which "
         f"does not write like that, and success is {_successes(features)}. Whether such a style can be learned is not "
@@ -278,10 +290,10 @@ def foreign(features: Features) -> Verdict | None:
     )
 
 
-def no_help(features: Features) -> Verdict | None:
+def no_help(features: Features) -> Decision | None:
     if features.regime != NO_HELP:
         return None
-    return Verdict(
+    return Decision(
         UNKNOWN,
         f"The policy could have written the demonstrations ({features.likelihood:.1f} nats a token), yet prefixes do "
         f"not help: success is {_successes(features)}. The map has no such cell ({MAP}).",
@@ -292,16 +304,17 @@ def no_help(features: Features) -> Verdict | None:
     )
 
 
-def not_told(features: Features) -> Verdict:
-    return Verdict(
+def not_told(features: Features) -> Decision:
+    return Decision(
         UNKNOWN,
         f"The probe is too small, or too little was measured: success is {_successes(features)}. What decides is "
-        f"whether the second is above the first, and the third at least {features.least_end:.2f}.",
+        f"whether the second is above the first, the third at least {features.least_end:.2f}, and less than "
+        f"{features.limits.unlikely:.0%} of the tokens such as the policy would hardly write.",
         would_change=("More problems or more tries in the probe, which make the intervals narrower.",),
     )
 
 
-RULES: tuple[Callable[[Features], Verdict | None], ...] = (
+RULES: tuple[Callable[[Features], Decision | None], ...] = (
     broken_answers,
     broken_demonstrations,
     nothing_sampled,
@@ -310,7 +323,7 @@ RULES: tuple[Callable[[Features], Verdict | None], ...] = (
     hardly_any_demonstrations,
     few_demonstrations,
     imitable,
-    ends_otherwise,
+    unlike_the_policy,
     foreign,
     no_help,
     not_told,

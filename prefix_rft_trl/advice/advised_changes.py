@@ -7,7 +7,7 @@ from typing import Any
 
 from .limits import described, reaches
 from .probe_result import Share
-from .regimes import ENDS_OTHERWISE, MIDDLE, Features
+from .regimes import MIDDLE, UNLIKE_POLICY, Features
 
 
 STARTS_FROM_PREFIXES = {"prefix_rft", "uft"}
@@ -41,7 +41,7 @@ def advised_changes(features: Features, method: str | None) -> Iterator[SettingC
 
 def _of_upper_bound(features: Features) -> Iterator[SettingChange]:
     """Cap prefixes where the policy can no longer go on from them."""
-    if features.regime != ENDS_OTHERWISE:
+    if features.regime != UNLIKE_POLICY or features.end_is_followed is not False:
         return
     shares = {ratio: probed.share for ratio, probed in features.result.continued.items() if ratio <= MIDDLE[1]}
     high = max((ratio for ratio, share in shares.items() if share.of), key=lambda ratio: (shares[ratio].value, ratio))

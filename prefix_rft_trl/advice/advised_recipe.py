@@ -17,6 +17,7 @@ from .method_settings import ROLLOUTS, Settings, settings_for
 
 WIDTH = 117  # of a comment
 RATE_OF_SFT = 10  # times that of the rollouts
+RATE_OF_ROLLOUTS = 1.0e-6  # the default
 SCHEDULE_OF_SFT = {"lr_scheduler_type": "cosine", "warmup_steps": 0.1}
 
 
@@ -114,7 +115,7 @@ def _sft_and_rollouts(
 
 def _sft_from_rollouts(rollouts: Settings) -> Settings:
     """Settings of SFT beside those of rollouts: its own loss, schedule and rate."""
-    rate = float(rollouts.get("learning_rate", PrefixGRPOConfig.learning_rate))
+    rate = float(rollouts.get("learning_rate", RATE_OF_ROLLOUTS))
     loss = {"loss_type": "nll"} if "loss_type" in rollouts else {}
     return {"trainer": "sft", **loss, "learning_rate": float(f"{RATE_OF_SFT * rate:.3g}"), **SCHEDULE_OF_SFT}
 

@@ -24,6 +24,9 @@ class Limits:
         followed (`float`): least success behind a demonstration that is given almost whole, by the share that the
             reward accepts.
         own_words (`float`): least mean log-probability, in nats a token, of a text that the policy could have written.
+        unlikely (`float`): share of tokens, each below `unlikely_logp` nats, from which demonstrations say what the
+            policy would not: with 60% corrupted 0.01 of the lab's, with a step left out 0.05.
+        unlikely_logp (`float`): log-probability of a token that the policy would hardly write.
         bare (`float`): length of an answer, by that of a demonstration, below which it has no working.
         holds_answer (`float`): share of prefixes with the answer at which they are cut before it.
         fitting (`float`): share of demonstrations that has to fit the budget.
@@ -43,6 +46,8 @@ class Limits:
     covered: float = 0.3
     followed: float = 0.5
     own_words: float = -1.5
+    unlikely: float = 0.03
+    unlikely_logp: float = -5.0
     bare: float = 0.25
     holds_answer: float = 0.1
     fitting: float = 0.9

@@ -12,7 +12,7 @@ MIDDLE = (0.25, 0.75)  # shares of a demonstration from which a policy that can 
 ALMOST_WHOLE = 0.9
 
 IMITABLE = "can be imitated"
-ENDS_OTHERWISE = "cannot be followed to the end"
+UNLIKE_POLICY = "helpful, but with steps that the policy would not write"
 FOREIGN = "in another style, or by another ability"
 NO_HELP = "in the policy's own style, and no help to it"
 UNCLEAR = "of a kind that the probe cannot tell"
@@ -77,6 +77,22 @@ class Features:
         return None if self.likelihood is None else self.likelihood >= self.limits.own_words
 
     @cached_property
+    def unlikely(self) -> Share:
+        """Tokens behind the first that the policy would hardly write."""
+        limit, tokens, first = self.limits.unlikely_logp, self.result.token_logps, self.result.first_token_logps
+        of = max(0, len(tokens) - len(first))
+        count = sum(logp < limit for logp in tokens) - sum(logp < limit for logp in first)
+        return Share(min(max(0, count), of), of)
+
+    @property
+    def is_followed(self) -> Tells:
+        """Whether the policy could have written demonstrations to their end: by success behind them, and by tokens."""
+        has_unlikely = reaches(self.unlikely, self.limits.unlikely)
+        if self.end_is_followed is False or has_unlikely:
+            return False
+        return True if self.end_is_followed and has_unlikely is False else None
+
+    @cached_property
     def bare(self) -> Share:
         """Answers that are too short to hold any working, by the lengths of the demonstrations."""
         lengths, demonstrations = self.result.answer_tokens, self.result.demonstration_tokens
@@ -88,8 +104,8 @@ class Features:
     @property
     def regime(self) -> str:
         """The kind of demonstrations, one of the constants above."""
-        if self.prefixes_help and self.end_is_followed is not None:
-            return IMITABLE if self.end_is_followed else ENDS_OTHERWISE
+        if self.prefixes_help and self.is_in_own_words and self.is_followed is not None:
+            return IMITABLE if self.is_followed else UNLIKE_POLICY
         if self.prefixes_help is False and self.is_in_own_words is not None:
             return NO_HELP if self.is_in_own_words else FOREIGN
         if self.is_in_own_words is False:  # whatever the interval: a text that the policy does not write

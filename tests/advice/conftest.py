@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import comb, nan
-from statistics import fmean
 from typing import Any
 
 import pytest
@@ -11,26 +9,23 @@ import pytest
 from prefix_rft_trl.advice.probe_result import PROBED_RATIOS, Probed, ProbeResult, Share
 
 
-PROBLEMS, TRIES, CONTINUED = 64, 8, 128
-# Of the level `hard`: successes of 128 continuations, mean log-probability of the first and the other tokens, length
+PROBLEMS, TRIES, CONTINUED = 64, 8, 96
+# Of the level `hard`: successes of 96 continuations; log-probability of the first token, of the unlikely ones and of
+# the others; how many are unlikely in 100 demonstrations; tokens of one
 STYLES = {
-    "worked": ((31, 40, 55, 72, 115), -7.10, -0.10, 44),
-    "swapped": ((13, 13, 11, 16, 13), -9.34, -5.87, 44),
-    "brief": ((37, 39, 51, 62, 29), -7.10, -0.51, 38),
-    "paired": ((37, 21, 8, 19, 102), -7.10, -2.86, 32),
-    "corrupted": ((31, 38, 47, 47, 60), -7.10, -0.20, 44),
+    "worked": ((29, 28, 32, 60, 81), -7.10, -6.0, -0.10, 0, 44),
+    "swapped": ((10, 10, 8, 12, 10), -9.34, -8.0, -0.50, 3000, 44),
+    "brief": ((25, 35, 31, 50, 67), -7.10, -8.0, -0.10, 200, 38),
+    "paired": ((28, 16, 6, 14, 77), -7.10, -8.5, -0.50, 1000, 32),
+    "corrupted": ((23, 28, 35, 35, 45), -7.10, -6.0, -0.10, 50, 44),
 }
 ALONE = (0,) * 24 + (1,) * 17 + (2,) * 8 + (3,) * 4 + (4,) * 7 + (6, 7, 8, 8)
 
 
-def groups_without_gradient(alone: Probed, group: int) -> float:
-    """The chance that a group drawn from a problem's tries has one reward, averaged over problems with so many."""
-    pairs = [(k, n) for k, n in zip(alone.successes, alone.tries, strict=True) if n >= group]
-    return fmean((comb(k, group) + comb(n - k, group)) / comb(n, group) for k, n in pairs) if pairs else nan
-
-
 def findings(style: str = "worked", **changes: Any) -> ProbeResult:
-    continued, first, rest, length = STYLES[style]
+    continued, first, unlikely, rest, per_hundred, length = STYLES[style]
+    surprises = round(per_hundred / 100 * PROBLEMS)
+    others = (length - 1) * PROBLEMS - surprises
     result = ProbeResult(
         model="lab",
         dataset="lab",
@@ -47,7 +42,7 @@ def findings(style: str = "worked", **changes: Any) -> ProbeResult:
         fitting=Share(512, 512),
         readable_answers=Share(512, 512),
         answer_in_prefix={ratio: Share(0, 64) for ratio in PROBED_RATIOS},
-        token_logps=(first, *(rest,) * (length - 1)) * PROBLEMS,
+        token_logps=(first,) * PROBLEMS + (unlikely,) * surprises + (rest,) * others,
         token_entropies=(0.3,) * length * PROBLEMS,
         first_token_logps=(first,) * PROBLEMS,
         demonstration_tokens=(length,) * PROBLEMS,
@@ -56,9 +51,7 @@ def findings(style: str = "worked", **changes: Any) -> ProbeResult:
         max_steps=100,
         rollouts=6400,
     )
-    result = replace(result, **changes)
-    vars(result)["groups_without_gradient"] = groups_without_gradient(result.alone, result.num_generations)
-    return result
+    return replace(result, **changes)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from prefix_rft_trl.advice.advice_rules import ADVISED, MEND, UNKNOWN, Advice, Verdict
+from prefix_rft_trl.advice.advice_rules import ADVISED, MEND, UNKNOWN, Advice, Decision
 from prefix_rft_trl.comparison.results import Run
 
 
@@ -26,7 +26,7 @@ def runs(*accuracies: float) -> list[Run]:
 
 
 def advice(method: str | None, outcome: str = ADVISED) -> Advice:
-    return Advice(Verdict(outcome if method is None else ADVISED, "", method), "")
+    return Advice(Decision(outcome if method is None else ADVISED, "", method), "")
 
 
 CELL = {
@@ -41,7 +41,7 @@ CELL = {
     [("sft_then_rft", True, 0.0), ("sft", True, 0.01 / 3), ("prefix_rft", False, 0.11)],
 )
 def test_right_is_best_or_not_told_apart_from_it(method, is_right, regret, harness):
-    tested = harness.test_cell("clean", advice(method), CELL)
+    tested = harness.judge_cell("clean", advice(method), CELL)
     assert tested.best == "sft_then_rft"
     assert tested.is_right == is_right
     assert tested.regret == pytest.approx(regret)
@@ -49,22 +49,22 @@ def test_right_is_best_or_not_told_apart_from_it(method, is_right, regret, harne
 
 def test_score_counts_what_is_not_told_apart_from_what_is_wrong(harness):
     cells = [advice("sft_then_rft"), advice("prefix_rft"), advice(None, UNKNOWN), advice(None, MEND)]
-    found = harness.score([harness.test_cell(str(number), one, CELL) for number, one in enumerate(cells)])
+    found = harness.score([harness.judge_cell(str(number), one, CELL) for number, one in enumerate(cells)])
     assert (found.cells, found.right, found.unknown) == (4, 0.5, 0.25)
     assert found.regret == pytest.approx(0.055)
 
 
 def test_one_seed_tells_no_difference_apart(harness):
     """Without an interval a method that is not the best is not called as good."""
-    tested = harness.test_cell("one", advice("sft"), {"sft": runs(0.8), "grpo": runs(0.9)})
+    tested = harness.judge_cell("one", advice("sft"), {"sft": runs(0.8), "grpo": runs(0.9)})
     assert not tested.is_right
 
 
 def test_untrained_methods_and_empty_cells_are_errors(harness):
     with pytest.raises(ValueError, match="'grpo', which has no run in it"):
-        harness.test_cell("clean", advice("grpo"), CELL)
+        harness.judge_cell("clean", advice("grpo"), CELL)
     with pytest.raises(ValueError, match="has no runs"):
-        harness.test_cell("empty", advice("grpo"), {"grpo": []})
+        harness.judge_cell("empty", advice("grpo"), {"grpo": []})
     with pytest.raises(ValueError, match="No cell has both"):
         harness.score([])
 

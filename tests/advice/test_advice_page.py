@@ -12,7 +12,7 @@ from prefix_rft_trl.advice.advice_rules import advise
 from prefix_rft_trl.advice.probe_result import Probed
 
 
-VOID = {"meta", "line", "circle", "rect", "polyline"}
+VOID = {"meta"}
 
 
 class Outline(HTMLParser):
@@ -65,7 +65,6 @@ def test_page_holds_the_advice_and_fetches_nothing(style, probe_findings):
 
 def test_names_are_escaped(probe_findings):
     result = replace(probe_findings(), model="<script>alert(1)</script>", dataset='"><img src=x>', reward="a&b")
-    vars(result)["groups_without_gradient"] = 0.4
     page = advice_page(advise(result), result)
     assert "<script" not in page
     assert "<img" not in page
@@ -87,9 +86,9 @@ def test_curve_is_at_its_figures(probe_findings):
     rules = {float(text): float(y) for y, text in axis}
     zero, one = rules[0.0], rules[1.0]
     values = [(zero - height) / (zero - one) for height in heights]
-    expected = [102 / 512, *(count / 128 for count in (37, 39, 51, 62, 29))]
+    expected = [102 / 512, *(count / 96 for count in (25, 35, 31, 50, 67))]
     assert values == pytest.approx(expected, abs=0.002)
-    assert "0.48 (0.40 to 0.57)" in picture
+    assert "0.52 (0.42 to 0.62)" in picture
 
 
 def test_problems_are_counted_by_how_often_they_are_solved(probe_findings):

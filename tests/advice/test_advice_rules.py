@@ -11,7 +11,7 @@ from prefix_rft_trl.advice.advice_rules import ADVISED, LABELS, MEND, SOLVED, UN
 from prefix_rft_trl.advice.advised_changes import HIGH
 from prefix_rft_trl.advice.limits import LIMITS, difference_interval, exceeds, reaches
 from prefix_rft_trl.advice.probe_result import PROBED_RATIOS, Probed, ProbeResult, Share
-from prefix_rft_trl.advice.regimes import ENDS_OTHERWISE, FOREIGN, IMITABLE, UNCLEAR
+from prefix_rft_trl.advice.regimes import FOREIGN, IMITABLE, UNCLEAR, UNLIKE_POLICY
 from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.utils.recipe_files import recipe_names
 
@@ -25,7 +25,7 @@ def solved(count: int, of: int) -> Probed:
     [
         ("worked", IMITABLE, "sft_then_rft"),
         ("corrupted", IMITABLE, "sft_then_rft"),
-        ("brief", ENDS_OTHERWISE, "prefix_rft"),
+        ("brief", UNLIKE_POLICY, "prefix_rft"),
         ("swapped", FOREIGN, None),
         ("paired", FOREIGN, None),
     ],
@@ -65,24 +65,34 @@ def test_figures_that_decide_are_quoted(probe_findings):
     assert "0.20 (0.16 to 0.23, 100 of 512)" in advise(probe_findings(readable_answers=Share(100, 512))).why
     assert "0.10 (0.07 to 0.13, 50 of 512)" in advise(probe_findings(accepted=Share(50, 512))).why
     why = advise(probe_findings("brief")).why
-    assert all(figure in why for figure in ("102 of 512", "152 of 384", "29 of 128", "docs/"))
+    assert all(figure in why for figure in ("102 of 512", "116 of 288", "67 of 96", "5.4%", "docs/"))
 
 
 def test_prefix_rft_needs_demonstrations_of_many_problems(probe_findings):
     assert advise(probe_findings("brief", demonstrated=Share(51, 512))).method is None
 
 
+def falling(findings: ProbeResult, **changes: Any) -> dict[str, Any]:
+    """Changes by which success falls behind the longest prefixes."""
+    return {"continued": {**findings.continued, 0.95: solved(20, 96)}, **changes}
+
+
 def test_long_prefixes_that_are_not_followed_are_left_out(probe_findings):
-    (change,) = advise(probe_findings("brief")).changes
+    (change,) = advise(probe_findings("brief", **falling(probe_findings("brief")))).changes
     assert (change.setting, change.value) == ("prefix_ratio_high", 0.75)
-    assert "62 of 128" in change.reason
+    assert "50 of 96" in change.reason
+    assert advise(probe_findings("brief")).changes == ()
+
+
+def test_success_that_falls_at_the_end_is_no_imitation(probe_findings):
+    assert advise(probe_findings("worked", **falling(probe_findings("worked")))).method == "prefix_rft"
 
 
 def test_prefixes_without_any_success_are_not_the_last_ones(probe_findings):
-    continued = {**probe_findings("brief").continued, 0.1: solved(0, 128)}
-    advice = advise(probe_findings("brief", continued=continued, alone=solved(0, 512)))
-    changes = {change.setting: change.value for change in advice.changes}
-    assert changes == {"prefix_ratio_low": 0.1, "prefix_ratio_high": 0.75}
+    changes = falling(probe_findings("brief"), alone=solved(0, 512))
+    changes["continued"][0.1] = solved(0, 96)
+    advice = advise(probe_findings("brief", **changes))
+    assert advice.settings == {"prefix_ratio_low": 0.1, "prefix_ratio_high": 0.75}
 
 
 def test_answers_are_cut_off_prefixes_that_hold_them(probe_findings):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from prefix_rft_trl.advice.advice_rules import ADVISED, LABELS, Advice, Verdict
+from prefix_rft_trl.advice.advice_rules import ADVISED, LABELS, Advice, Decision
 from prefix_rft_trl.advice.advised_changes import SettingChange
 from prefix_rft_trl.advice.advised_recipe import advised_recipe, method_changes
 from prefix_rft_trl.advice.method_settings import DEFAULTS, OF_ROLLOUTS, settings_for
@@ -25,7 +25,7 @@ LAB = FOLDER / "lab"
 
 
 def advice_for(method: str | None, *changes: SettingChange) -> Advice:
-    return Advice(Verdict(ADVISED, "It fits: 0.20. More follows.", method), "", changes)
+    return Advice(Decision(ADVISED, "It fits: 0.20. More follows.", method), "", changes)
 
 
 @pytest.fixture
