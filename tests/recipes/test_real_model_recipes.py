@@ -1,4 +1,4 @@
-"""The recipes for SmolLM2-135M-Instruct train a step, and their comparison is drawn, with a tiny model in its place."""
+"""The recipes for SmolLM2-135M-Instruct train a step and are compared, with a tiny model in its place."""
 
 import json
 from pathlib import Path
