@@ -63,7 +63,7 @@ REAL = Quickstart(
     {"prefix_rft": FOLDER / "smollm2" / "prefix_rft.yaml", "grpo": FOLDER / "smollm2" / "rft.yaml"},
     Path("runs/lab-real"),
     sums.sample_prompt(random.Random(0)),
-    {"max_steps": 25, "measure_steps": 5, "measure_rows": 32},
+    {"max_steps": 30, "measure_steps": 5, "measure_rows": 32},
 )
 
 
