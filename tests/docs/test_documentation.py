@@ -40,6 +40,8 @@ RUN_ELSEWHERE = {
     "prefix-rft data check --recipe my/": OWN_DATA,
     "prefix-rft compare my": OWN_DATA,
     "prefix-rft train --config my/": OWN_DATA,
+    "prefix-rft lab --real": ROOT / "tests" / "cli" / "test_real_lab.py",
+    "prefix-rft compare recipes/smollm2": ROOT / "tests" / "recipes" / "test_real_model_recipes.py",
     "python -m prefix_rft_trl.lab.pretrain": ROOT / "tests" / "lab" / "test_pretrain.py",
     "python benchmarks/compute.py": ROOT / "tests" / "test_benchmark_scripts.py",
     "python benchmarks/generation_paths.py": ROOT / "tests" / "test_benchmark_scripts.py",
