@@ -13,7 +13,7 @@ from prefix_rft_trl.rewards.registry import is_registered
 
 from .probe_result import PROBED_RATIOS, Share
 from .probed_answers import ProbedAnswers, cut_at
-from .probed_subject import EncodedDemonstration, ProbedSubject
+from .probed_subject import ProbedDemonstration, ProbedSubject
 
 
 MOST_ROWS = 512  # that are encoded and scored
@@ -83,7 +83,7 @@ def _readable_answers(subject: ProbedSubject, rows: list[int], rewards: dict[int
     return Share(sum(reward is not None for reward in found), len(found))
 
 
-def _with_answer(subject: ProbedSubject, encoded: list[EncodedDemonstration], ratio: float) -> Share:
+def _with_answer(subject: ProbedSubject, encoded: list[ProbedDemonstration], ratio: float) -> Share:
     """Prefixes that hold the answer, of those where that can be told."""
     found = [cut_at(subject, one, ratio, excludes_answer=False).states_answer for one in encoded]
     known = [states_answer for states_answer in found if not math.isnan(states_answer)]

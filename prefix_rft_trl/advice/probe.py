@@ -18,7 +18,7 @@ from prefix_rft_trl.utils.hashing import stable_hash
 from .demonstration_facts import find_facts
 from .probe_result import PROBED_RATIOS, ProbeResult, Share
 from .probed_answers import Continuations, ProbedAnswers, answers_alone, continuations, read_successes
-from .probed_subject import EncodedDemonstration, ProbedSubject, ProbeSettings
+from .probed_subject import ProbedDemonstration, ProbedSubject, ProbeSettings
 from .token_likelihoods import measure_likelihoods
 
 
@@ -35,7 +35,7 @@ class PlannedProbe:
         subject (`ProbedSubject`), engine (`Engine`): what is probed, and what runs it.
         rows (`list[int]`): all rows, in the order in which they are looked at.
         alone (`ProbedAnswers`): answers to prompts alone.
-        demonstrations (`list[EncodedDemonstration]`): that are continued and read.
+        demonstrations (`list[ProbedDemonstration]`): that are continued and read.
         continued (`dict[float, Continuations]`): by their share of the demonstration.
         settings (`dict`): by which a folder is known again.
     """
@@ -44,7 +44,7 @@ class PlannedProbe:
     engine: Engine
     rows: list[int]
     alone: ProbedAnswers
-    demonstrations: list[EncodedDemonstration]
+    demonstrations: list[ProbedDemonstration]
     continued: dict[float, Continuations]
     settings: dict[str, Any]
 
@@ -72,14 +72,15 @@ def plan_probe(
     Raises:
         ValueError: if a prompt leaves no room for an answer, or a demonstration cannot be read.
     """
-    rows = subject.shuffled_rows(settings.seed)
+    settings = settings.for_subject(subject, engine.uses_vllm)
+    rows, filled = subject.shuffled_rows(settings.seed), asdict(settings)
     sampling = Sampling(
-        num_samples=settings.num_samples or subject.num_generations,
+        num_samples=filled["num_samples"],
         temperature=subject.temperature,
         top_p=subject.top_p,
         max_new_tokens=subject.max_completion_length,
         seed=settings.seed,
-        batch_size=settings.batch_size or (2048 if engine.uses_vllm else 64),
+        batch_size=filled["batch_size"],
     )
     demonstrated = [row for row in rows if row in subject.demonstrations][: settings.num_problems]
     demonstrations = [one for one in subject.encode(sorted(demonstrated)) if one.ids]

@@ -13,7 +13,7 @@ from prefix_rft_trl.method.prefixes import Assignment, Prefix
 from prefix_rft_trl.rollouts import cut_prefix
 
 from .probe_result import Probed
-from .probed_subject import EncodedDemonstration, ProbedSubject
+from .probed_subject import ProbedDemonstration, ProbedSubject
 
 
 ALONE = "alone"
@@ -59,7 +59,7 @@ def answers_alone(subject: ProbedSubject, rows: list[int], sampling: Sampling) -
 
 
 def continuations(
-    subject: ProbedSubject, demonstrations: list[EncodedDemonstration], ratio: float, sampling: Sampling
+    subject: ProbedSubject, demonstrations: list[ProbedDemonstration], ratio: float, sampling: Sampling
 ) -> Continuations | None:
     """Continuations from a share of demonstrations; `None` if none of them has a prefix of that share."""
     cut = [
@@ -89,7 +89,7 @@ def _shared(subject: ProbedSubject, sampling: Sampling) -> dict[str, Any]:
     }
 
 
-def cut_at(subject: ProbedSubject, demonstration: EncodedDemonstration, ratio: float, excludes_answer: bool) -> Prefix:
+def cut_at(subject: ProbedSubject, demonstration: ProbedDemonstration, ratio: float, excludes_answer: bool) -> Prefix:
     """The prefix that a rollout with this ratio would start from."""
     args: Any = SimpleNamespace(
         max_completion_length=subject.max_completion_length,

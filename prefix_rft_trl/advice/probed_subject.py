@@ -1,7 +1,7 @@
 """A model, its problems, demonstrations and reward as a training would have them, and how much of them is probed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,18 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
+MANY_PROBLEMS, FEW_PROBLEMS = 48, 24
+LONG_ANSWER = 128  # tokens of the budget, above which few problems are probed
+
+
 @dataclass(frozen=True)
 class ProbeSettings:
     """
     How much is sampled.
 
     Args:
-        num_problems (`int`, *optional*, defaults to 48): problems that are answered, spread over the dataset.
+        num_problems (`int`, *optional*): problems that are answered, spread over the dataset; defaults to 48, and to
+            24 where an answer may have more than 128 tokens.
         num_samples (`int`, *optional*): answers to each problem; defaults to the recipe's `num_generations`.
         num_continuations (`int`, *optional*, defaults to 2): continuations of each demonstration from each share.
         seed (`int`, *optional*, defaults to 0): seed of the choice of problems and of all samples.
@@ -34,7 +39,7 @@ class ProbeSettings:
         ValueError: for a number below 1.
     """
 
-    num_problems: int = 48
+    num_problems: int | None = None
     num_samples: int | None = None
     num_continuations: int = 2
     seed: int = 0
@@ -48,9 +53,19 @@ class ProbeSettings:
         if self.seed < 0:
             raise ValueError(f"`seed` is at least 0, found {self.seed}.")
 
+    def for_subject(self, subject: "ProbedSubject", uses_vllm: bool) -> "ProbeSettings":
+        """The settings, with those that are open filled in."""
+        is_long = subject.max_completion_length > LONG_ANSWER
+        return replace(
+            self,
+            num_problems=self.num_problems or (FEW_PROBLEMS if is_long else MANY_PROBLEMS),
+            num_samples=self.num_samples or subject.num_generations,
+            batch_size=self.batch_size or (2048 if uses_vllm else 64),
+        )
+
 
 @dataclass(frozen=True)
-class EncodedDemonstration:
+class ProbedDemonstration:
     """A demonstration of a row, in token ids behind those of its prompt."""
 
     row: int
@@ -112,7 +127,7 @@ class ProbedSubject:
         """All rows in an order that the seed draws: its beginnings are spread over the dataset."""
         return np.random.default_rng(seed).permutation(len(self.rows)).tolist()
 
-    def encode(self, rows: list[int]) -> Iterator[EncodedDemonstration]:
+    def encode(self, rows: list[int]) -> Iterator[ProbedDemonstration]:
         """The demonstrations of rows, as the trainer encodes them.
 
         Raises:
@@ -125,7 +140,7 @@ class ProbedSubject:
                 ids, _ = encoder.demonstration(prompt, self.demonstrations[row])
             except ValueError as error:
                 raise ValueError(f"Row {row}, column '{self.demonstration_column}': {error}") from error
-            yield EncodedDemonstration(row, encoder.prompt_ids(prompt), ids)
+            yield ProbedDemonstration(row, encoder.prompt_ids(prompt), ids)
 
     def answer(self, row: int) -> object:
         """The right answer of a row, as it is in `answer_column`."""

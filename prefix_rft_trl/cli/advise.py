@@ -44,6 +44,7 @@ Any setting of the recipe can be given as a flag, as to `prefix-rft train`."""
 
 PAGE = "advice.html"
 HERE = "here"
+LONG = 10  # minutes
 MEAN_SHARE = 0.5  # of the budget that an answer takes, assumed for the time that is announced
 
 
@@ -130,8 +131,11 @@ def _announce(planned: "PlannedProbe", probed: "ProbedRecipe") -> str:
     seconds = probed.seconds_to_answer(planned.answers, at_a_time, MEAN_SHARE * budget, device)
     if seconds is None:
         return text
-    minutes = max(1, round(seconds / 60))
-    return f"{text} That takes about {minutes} {'minute' if minutes == 1 else 'minutes'}, to a factor of two."
+    minutes = round(seconds / 60)
+    time = f"about {minutes} minutes" if minutes > 1 else "a minute or less"
+    fewer = max(8, len(alone.rows) * LONG // minutes) if minutes > LONG else len(alone.rows)
+    hint = f" Fewer problems are quicker: --num_problems {fewer}." if fewer < len(alone.rows) else ""
+    return f"{text} That takes {time}, to a factor of two.{hint}"
 
 
 def _show(result: "ProbeResult", folder: Path, recipe: Recipe, output: Path | None) -> int:

@@ -5,8 +5,8 @@ base model (see `pretrain.py`) gives bare answers and is right about one time in
 step.
 
 On the level `hard` the problems are longer and the base model calculates badly, so that working step by step is not
-all there is to learn. The levels `hard_third` and `hard_half` are the same problems for base models that calculate well
-and are right about one time in three and in two. Demonstrations can be corrupted, left out, or of another style.
+all there is to learn. The levels `hard_third` and `hard_half` are the same problems for base models that calculate
+well and are right about one time in three and in two. Demonstrations can be corrupted, left out, or of another style.
 """
 
 import random
@@ -94,12 +94,12 @@ def _swapped(prompt: str, results: list[int]) -> str:
 
 
 def _paired(prompt: str, results: list[int]) -> str:
-    before = [prompt[0], *(str(result) for result in results[1::2])]
-    operations = [prompt[place : place + 4] for place in range(1, len(prompt) - 1, 4)]
-    after = [str(results[min(place, len(results) - 1)]) for place in range(1, len(results) + 1, 2)]
-    steps = zip(before, (text.rstrip("=") for text in operations), after, strict=False)
-    written = (f"{left}{done}={result}{STEP_END}" for left, done, result in steps)
-    return "".join(written) + ANSWER_MARK + str(results[-1])
+    left, written = prompt[0], ""
+    for step in range(0, len(results), 2):
+        last = min(step + 1, len(results) - 1)
+        written += f"{left}{prompt[2 * step + 1 : 2 * last + 3]}={results[last]}{STEP_END}"
+        left = str(results[last])
+    return f"{written}{ANSWER_MARK}{results[-1]}"
 
 
 STYLES = {"worked": _worked, "brief": _brief, "swapped": _swapped, "paired": _paired}

@@ -44,10 +44,12 @@ def test_it_prints_a_table_and_writes_a_page_and_a_recipe(finished, advise, tmp_
     given = ["--lab_level", "easy", "--folder", str(finished), "--device", "h100", "--output", str(output)]
     assert advise(*given) == 0
     said = capsys.readouterr().out
-    assert max(map(len, said.splitlines())) <= 80
+    assert (
+        max(len(line) for line in said.splitlines() if str(finished) not in line and str(tmp_path) not in line) <= 80
+    )
     assert "advice.html" in said
     assert "advised.yaml" in said
-    assert (finished / "advice.html").read_text().lstrip().startswith("<!doctype html>")
+    assert (finished / "advice.html").read_text().lower().startswith("<!doctype html>")
     assert load_recipe(output).items() >= {"dataset_name": "lab", "lab_level": "easy"}.items()
     assert Recipe.read(["--config", str(output)]).trainings(is_setting), "it can be trained"
     found = ProbeResult.read(finished / PROBE)
