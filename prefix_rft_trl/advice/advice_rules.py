@@ -225,8 +225,8 @@ def imitable(features: Features) -> Decision | None:
         ADVISED,
         f"The policy can follow the demonstrations: success is {_successes(features)}, and "
         f"{features.unlikely.value:.1%} of their tokens are ones that it would hardly write. In the lab SFT then RFT "
-        "was then best or level: 0.93 against Prefix-RFT's 0.82 with all demonstrations, 0.84 against 0.21 with a tenth "
-        f"of them, 0.88 against 0.80 with 60% corrupted ({LAB}).",
+        "was then best or level: 0.93 against Prefix-RFT's 0.82 with all demonstrations, 0.84 against 0.21 with a "
+        f"tenth of them, 0.88 against 0.80 with 60% corrupted ({LAB}).",
         method="sft_then_rft",
         runner_up=runner_up,
         would_change=(
@@ -245,7 +245,8 @@ def unlike_the_policy(features: Features) -> Decision | None:
     demonstrated, limits = features.result.demonstrated, features.limits
     shape = (
         f"Prefixes help, but the policy does not follow demonstrations to their end: success is "
-        f"{_successes(features)}, and {features.unlikely.value:.1%} of their tokens are ones that it would hardly write."
+        f"{_successes(features)}, and {features.unlikely.value:.1%} of their tokens are ones that it would hardly "
+        "write."
     )
     of_end = (
         f"Success behind almost all of a demonstration of at least {features.least_end:.2f} (now "

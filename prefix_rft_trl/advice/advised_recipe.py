@@ -181,8 +181,7 @@ def _first_sentence(text: str) -> str:
 
 
 def _comment(text: str) -> str:
-    indent = text[: len(text) - len(text.lstrip())]
-    lines = textwrap.wrap(text, WIDTH, initial_indent=indent, break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
     return "".join(f"# {line}\n" for line in lines)
 
 
