@@ -25,6 +25,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from prefix_rft_trl import lab
+from prefix_rft_trl.lab.real import smollm2
 
 
 torch.set_num_threads(1)
@@ -113,6 +114,30 @@ def text_model(byte_tokenizer: Callable[..., PreTrainedTokenizerFast], save_tiny
     return save_tiny_model(
         byte_tokenizer(special_tokens=["<end>"], pad_token="<end>", eos_token="<end>"), "text_model"
     )
+
+
+@pytest.fixture(scope="session")
+def cache_with_tiny_smollm2(
+    byte_tokenizer: Callable[..., PreTrainedTokenizerFast],
+    save_tiny_model: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A user's cache with an untrained model in place of SmolLM2-135M-Instruct."""
+    rows, ends = lab.load_dataset("train", level="sums"), ["<|im_end|>", "<|im_start|>"]
+    texts = [*rows["prompt"], *rows["completion"]]
+    made = save_tiny_model(
+        byte_tokenizer(texts, special_tokens=ends, pad_token=ends[0], eos_token=ends[0]), "tiny_smollm2"
+    )
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "prefix_rft_trl").mkdir()
+    made.rename(cache / "prefix_rft_trl" / smollm2.NAME.lower())
+    return cache
+
+
+@pytest.fixture
+def tiny_smollm2(cache_with_tiny_smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The untrained model for this test and the processes that it starts."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_with_tiny_smollm2))
 
 
 # Trainers

@@ -1,18 +1,30 @@
 """Findings of a probe: how often a policy succeeds alone and behind prefixes, and how demonstrations look to it."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from math import comb, prod
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from prefix_rft_trl.evaluation.scores import interval_of_share, over_problems, pass_at_k
+from prefix_rft_trl.utils.files import read_object, write_atomically
 from prefix_rft_trl.utils.intervals import wilson_interval
 
 
 PROBED_RATIOS = (0.1, 0.25, 0.5, 0.75, 0.95)  # shares of a demonstration that are continued
 
 
+class SolvedShare(NamedTuple):
+    """Expected share of problems with at least one success, and its 95% interval over problems."""
+
+    value: float
+    interval: tuple[float, float]
+
+
 @dataclass(frozen=True)
 class Share:
-    """A share with its 95% interval (Wilson's)."""
+    """A share with its 95% interval (Wilson's), which takes all that were counted for independent."""
 
     count: int
     of: int
@@ -23,13 +35,15 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        return wilson_interval(self.count, self.of) if self.of else (0.0, 1.0)
+        return (self.of and wilson_interval(self.value, self.of)) or (0.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Probed:
     """
-    Successes on the probed problems.
+    Successes on the probed problems: rewards of at least 1, as in an evaluation.
+
+    Problems whose answers get no reward, such as those whose right answer cannot be read, are left out.
 
     Args:
         successes (`tuple[int, ...]`): of each problem, out of its `tries`.
@@ -42,6 +56,47 @@ class Probed:
     @property
     def share(self) -> Share:
         return Share(sum(self.successes), sum(self.tries))
+
+    def pass_at_k(self, k: int) -> SolvedShare:
+        """Pass@k, the unbiased estimate of each problem with at least `k` tries, averaged over these.
+
+        Raises:
+            ValueError: if no problem has as many tries.
+        """
+        values = [
+            float(pass_at_k(tries, [successes])[0, k - 1])
+            for successes, tries in zip(self.successes, self.tries, strict=True)
+            if 1 <= k <= tries
+        ]
+        if not values:
+            raise ValueError(f"No problem has {k} answers with a reward, which pass@{k} needs. Take a smaller k.")
+        mean = over_problems(values)
+        return SolvedShare(mean.mean, interval_of_share(mean) or (0.0, 1.0))
+
+    def equal_groups(self, size: int) -> float:
+        """Expected share of groups of `size` answers to a problem that are all successes or all failures.
+
+        Where a problem has at least as many tries, it is the share of the choices of `size` of them that are alike,
+        which is unbiased. With fewer tries it is the mean under the beta posterior of the problem's success rate,
+        whose prior has the weight of one answer and the mean of all problems. NaN without any problem.
+        """
+        prior = (sum(self.successes) + 0.5) / (sum(self.tries) + 1)
+        shares = [
+            _alike(successes, tries, size) if tries >= size else _expected_alike(successes, tries, size, prior)
+            for successes, tries in zip(self.successes, self.tries, strict=True)
+        ]
+        return sum(shares) / len(shares) if shares else float("nan")
+
+
+def _alike(successes: int, tries: int, size: int) -> float:
+    return (comb(successes, size) + comb(tries - successes, size)) / comb(tries, size)
+
+
+def _expected_alike(successes: int, tries: int, size: int, prior: float) -> float:
+    """E[p^size + (1 - p)^size] for p of a beta posterior."""
+    of_success, of_failure = successes + prior, tries - successes + 1 - prior
+    every = [of_success + of_failure + drawn for drawn in range(size)]
+    return sum(prod((one + drawn) / every[drawn] for drawn in range(size)) for one in (of_success, of_failure))
 
 
 @dataclass(frozen=True)
@@ -101,5 +156,33 @@ class ProbeResult:
 
     @cached_property
     def groups_without_gradient(self) -> float:
-        """Expected share of groups of `num_generations` rollouts whose rewards are all equal."""
-        raise NotImplementedError("SKELETON")
+        """Expected share of groups of `num_generations` plain rollouts whose rewards are all equal; NaN if unknown."""
+        return self.alone.equal_groups(self.num_generations)
+
+    def write(self, file: Path) -> None:
+        """Writes the findings as JSON."""
+        write_atomically(file, json.dumps(asdict(self)) + "\n")
+
+    @classmethod
+    def read(cls, file: Path) -> "ProbeResult":
+        """The findings of a file.
+
+        Raises:
+            ValueError: if it is damaged or lacks a finding.
+        """
+        names = [one.name for one in fields(cls)]
+        found = read_object(file, f"Remove {file}, and probe again.", names)
+        content = {name: found[name] for name in names}
+        content["alone"] = _probed(content["alone"])
+        content["continued"] = {float(ratio): _probed(found) for ratio, found in content["continued"].items()}
+        shares = content["answer_in_prefix"]
+        content["answer_in_prefix"] = {float(ratio): Share(**found) for ratio, found in shares.items()}
+        for name in ("demonstrated", "accepted", "fitting", "readable_answers", "truncated"):
+            content[name] = Share(**content[name])
+        for name in ("token_logps", "token_entropies", "first_token_logps", "demonstration_tokens", "answer_tokens"):
+            content[name] = tuple(content[name])
+        return cls(**content)
+
+
+def _probed(content: dict[str, list[int]]) -> Probed:
+    return Probed(tuple(content["successes"]), tuple(content["tries"]))

@@ -4,18 +4,20 @@ import argparse
 import io
 import logging
 import os
+import re
 import shlex
 import time
 import warnings
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.comparison.jobs import Job, job_names, jobs_for, run_jobs
 from prefix_rft_trl.comparison.report import print_summary, write_report
 from prefix_rft_trl.comparison.results_io import collect
-from prefix_rft_trl.comparison.spec import SPECIFICATION, Trial, read_specification
+from prefix_rft_trl.comparison.spec import SPECIFICATION, read_specification
+from prefix_rft_trl.comparison.trials import Trial
 from prefix_rft_trl.data.held_out import describe_held_out
 from prefix_rft_trl.run.folder import is_finished
 from prefix_rft_trl.utils.errors import UserError, WorkError, as_user_error
@@ -33,6 +35,9 @@ from .launch.recipe import SHARED_BASE, Recipe, load_recipe, parse_flags
 from .launch.recipe_yaml import read_yaml
 
 
+if TYPE_CHECKING:
+    from .launch.inputs import MeasuredProblems
+
 DESCRIPTION = """\
 Train recipes with several seeds and compare them: a table of accuracies without any prefix, with 95% intervals over
 seeds and problems, paired differences, costs, curves, and the settings that differ. Finished runs are not repeated: a
@@ -40,8 +45,12 @@ comparison that was interrupted continues when it is started again.
 
 Every recipe needs `measure_steps`. A folder can hold a `comparison.yaml` with
 the order of its recipes and further tables, and a `base.yaml` with the settings
-that they share. Any further flag is a setting for all runs, such as --max_steps 20."""
+that they share. Any further flag is a setting for all runs, such as --max_steps 20.
 
+A `map:` in the `comparison.yaml` makes a map of regimes: cells of conditions, and heat maps of the method that is best
+in each. --cell trains and reports one cell of it, with curves."""
+
+CELLS = "cells"  # folder of the reports of single cells
 PROMPT_SETTINGS = ("dataset_config", "prompt_column", "instruction", "conversational", "chat_template_kwargs")
 Recipes = dict[Path, dict[str, Any]]
 
@@ -53,6 +62,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--output_dir", type=Path, help="folder of runs and report (runs/compare-NAME)")
     parser.add_argument("--jobs", type=int, help="concurrent runs (on the CPU one per core, on GPUs one)")
     parser.add_argument("--threshold", type=float, help="accuracy for which the cost of reaching it is reported")
+    parser.add_argument("--cell", help="one cell of the map, as AXIS=LEVEL,AXIS=LEVEL; others stay as in the recipes")
     arguments, settings = parser.parse_known_args(argv)
     if arguments.seeds < 1 or (arguments.jobs is not None and arguments.jobs < 1):
         raise UserError("--seeds and --jobs must be at least 1.")
@@ -65,9 +75,10 @@ def run(argv: list[str]) -> int:
     with as_user_error(ValueError):
         check_writable_folder(folder)
         overrides = parse_flags(settings)
-        specification = read_specification(recipes, contents, arguments.seeds, overrides, _takers(recipes, overrides))
+        takes = _takers(recipes, overrides)
+        specification = read_specification(recipes, contents, arguments.seeds, overrides, takes, arguments.cell)
         jobs = jobs_for(specification.trials, folder)
-        measured = _check(jobs, recipes)
+        measured = _check(jobs, recipes, specification.groups)
         on_cpu = all(trial.settings.get("use_cpu") for trial in specification.trials)
         at_a_time = arguments.jobs or (len(os.sched_getaffinity(0)) if on_cpu else 1)
         with exclusive_lock(folder):
@@ -75,9 +86,10 @@ def run(argv: list[str]) -> int:
             if not any(is_finished(job.folder) for job in jobs):
                 raise WorkError(f"no run has finished, so no report is written. {_logs_of(failed)}")
             comparison = collect(specification, folder, command, measured)
-            write_report(comparison, folder)
+            reported = folder / cell_folder(arguments.cell) if arguments.cell else folder
+            write_report(comparison, reported)
     print_summary(comparison)
-    print(f"The report is in {folder}: report.html, report.md and results.json.")
+    print(f"The report is in {reported}: report.html, report.md and results.json.")
     if failed:
         print(f"{len(failed)} of {len(jobs)} runs failed and are missing from it. {_logs_of(failed)}")
     return 1 if failed else 0
@@ -120,12 +132,16 @@ def _takers(recipes: Recipes, overrides: dict[str, Any]) -> Callable[[Path, str]
     return lambda path, name: "." in name or any(is_setting(trainer, name) for trainer in trainers[path])
 
 
-def _check(jobs: list[Job], recipes: Recipes) -> str:
+def cell_folder(cell: str) -> Path:
+    """Where the report of a cell lies, in the folder of its runs."""
+    return Path(CELLS) / "-".join(re.findall(r"[\w.]+", cell))
+
+
+def _check(jobs: list[Job], recipes: Recipes, groups: list[list[Trial]]) -> str:
     """Refuse what cannot be run before anything is; return what accuracy is, in a sentence."""
     started = time.monotonic()
     with as_user_error(ValueError):
         check_semaphores()
-    trials = list({job.trial.name: job.trial for job in jobs}.values())
     waiting = [job for job in jobs if not is_finished(job.folder)]
     if before := len(jobs) - len(waiting):
         were = "was finished before, and is" if before == 1 else "were finished before, and are"
@@ -133,7 +149,7 @@ def _check(jobs: list[Job], recipes: Recipes) -> str:
     if waiting:
         print(f"Checking settings, data, rewards and models of {_runs(len(waiting))} ...", flush=True)
     # In a process of its own: settings look for a device, and this process must not hold one
-    described, number = call_in_process(_checked_quietly, trials, recipes, {job.trial.name for job in waiting})
+    described, number = call_in_process(_checked_quietly, groups, recipes, {job.trial.name for job in waiting})
     if waiting:
         print(
             f"... all can be run, and are measured on {number:,} held-out problems.\n"
@@ -151,7 +167,9 @@ def _runs(number: int) -> str:
     return "1 run" if number == 1 else f"{number} runs"
 
 
-def _checked_quietly(trials: list[Trial], recipes: Recipes, unfinished: Container[str]) -> tuple[str, int | None]:
+def _checked_quietly(
+    groups: list[list[Trial]], recipes: Recipes, unfinished: Container[str]
+) -> tuple[str, int | None]:
     """Each run shows its warnings itself, and bars are for long work."""
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
@@ -159,16 +177,16 @@ def _checked_quietly(trials: list[Trial], recipes: Recipes, unfinished: Containe
     from datasets import disable_progress_bars
 
     disable_progress_bars()
-    return find_measured_problems(trials, recipes, unfinished)
+    return find_measured_problems(groups, recipes, unfinished)
 
 
 def find_measured_problems(
-    trials: list[Trial], recipes: Recipes, unfinished: Container[str]
+    groups: list[list[Trial]], recipes: Recipes, unfinished: Container[str]
 ) -> tuple[str, int | None]:
     """Check the settings of each trial.
 
     Args:
-        trials (`list[Trial]`): each once.
+        groups (`list[list[Trial]]`): trials that are compared with each other; one can be in several groups.
         recipes (`dict[Path, dict]`): settings of the recipes by path.
         unfinished (`Container[str]`): trials that are to be run, whose data and models are checked too.
 
@@ -177,36 +195,46 @@ def find_measured_problems(
         trial is to be run.
 
     Raises:
-        UserError: if trials are measured on different problems, or a trial cannot be run.
+        UserError: if trials of a group are measured on different problems, or a trial cannot be run.
     """
     with quick_imports(freeze=True):
         from .launch.arguments import check_stage, is_setting
         from .launch.inputs import MeasuredProblems, check_inputs
 
-    descriptions, trainings = set(), {}
-    for trial in trials:
+    trials = {trial.name: trial for group in groups for trial in group}
+    described: dict[str, list[str]] = {}
+    trainings: dict[str, list[Recipe]] = {}
+    for name, trial in trials.items():
         with _naming(trial):
-            trainings[trial.name] = Recipe(recipes[trial.path], trial.flags()).trainings(is_setting)
-            for stage in trainings[trial.name]:
-                descriptions.add(_describe_measurement(check_stage(stage, on_any_device=True)))
-    measured: dict[MeasuredProblems, Trial] = {}
+            trainings[name] = Recipe(recipes[trial.path], trial.flags()).trainings(is_setting)
+            stages = [check_stage(stage, on_any_device=True) for stage in trainings[name]]
+            described[name] = [_describe_measurement(stage) for stage in stages]
+    measured: dict[str, list[MeasuredProblems]] = {}
     with _said_once():
-        for trial in trials:  # which takes longer
-            if trial.name in unfinished:
+        for name, trial in trials.items():  # which takes longer
+            if name in unfinished:
                 with _naming(trial):
-                    for problems in check_inputs(trainings[trial.name]):
-                        measured.setdefault(problems, trial)
-    if len(descriptions) > 1:
-        raise UserError(f"the recipes are measured on different problems: {'; '.join(sorted(descriptions))}.")
-    if len(measured) > 1:
-        (problems, one), (others, other) = list(measured.items())[:2]
-        found = "as many others" if others.number == problems.number else f"{others.number:,}"
-        raise UserError(
-            f"accuracy would be measured on different problems: {_name(one)} has {problems.number:,} held-out "
-            f"problems, and {_name(other)} has {found}. Those that are trained on too are left out, so give all "
-            "recipes the same data settings, as in a base.yaml."
-        )
-    return descriptions.pop(), next((problems.number for problems in measured), None)
+                    measured[name] = check_inputs(trainings[name])
+    for group in groups:
+        descriptions = {one for trial in group for one in described[trial.name]}
+        if len(descriptions) > 1:
+            raise UserError(f"the recipes are measured on different problems: {'; '.join(sorted(descriptions))}.")
+        _check_same_problems({problems: trial for trial in group for problems in measured.get(trial.name, [])})
+    distinct = dict.fromkeys(one for found in described.values() for one in found)
+    number = next((problems.number for found in measured.values() for problems in found), None)
+    return "; in other cells: ".join(distinct), number
+
+
+def _check_same_problems(measured: "dict[MeasuredProblems, Trial]") -> None:
+    if len(measured) < 2:
+        return
+    (problems, one), (others, other) = list(measured.items())[:2]
+    found = "as many others" if others.number == problems.number else f"{others.number:,}"
+    raise UserError(
+        f"accuracy would be measured on different problems: {_name(one)} has {problems.number:,} held-out "
+        f"problems, and {_name(other)} has {found}. Those that are trained on too are left out, so give all "
+        "recipes the same data settings, as in a base.yaml."
+    )
 
 
 @contextmanager

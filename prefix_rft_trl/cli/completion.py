@@ -51,9 +51,11 @@ def completion_script() -> str:
     from .main import COMMANDS
 
     flags = {command: flags_of([command]) for command in COMMANDS}
+    settings = settings_of_training()
     for command, part in HELP:
         flags[command] |= flags_of([command, part])
-    flags["train"] |= settings_of_training()
+    for command in ("train", "advise"):
+        flags[command] |= settings
     cases = "\n".join(f'      {command}) words="{" ".join(sorted(found))}" ;;' for command, found in flags.items())
     return SCRIPT.format(commands=" ".join(COMMANDS), recipes=" ".join(recipe_names()), cases=cases)
 

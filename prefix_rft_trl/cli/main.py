@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "train a model from a recipe, on one process or many",
     "compare": "train recipes with several seeds and report them side by side, with error bars",
     "eval": "evaluate models on benchmarks: avg@n, pass@k, majority vote, paired differences",
+    "advise": "say which method fits a model, its problems and its demonstrations, after a short probe",
     "inspect": "see what a prefix teaches a model: a page with demonstrations token by token",
     "completion": "print what makes bash or zsh complete commands and flags",
 }

@@ -25,7 +25,7 @@ from prefix_rft_trl.utils.processes import kill_with_descendants, start_child
 from prefix_rft_trl.utils.redaction import redacted
 
 from .jobs_view import SEED, JobsView
-from .spec import Trial
+from .trials import Trial
 
 
 LOG = "log.txt"

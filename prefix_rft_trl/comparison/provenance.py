@@ -35,9 +35,8 @@ def differing_environments(comparison: Comparison) -> str:
 
 
 def _runs(comparison: Comparison) -> list[Run]:
-    """Each run once, whatever tables have it."""
-    experiments = [one for table in comparison.tables for one in table.experiments]
-    return [*{(one.name, run.seed): run for one in experiments for run in one.runs}.values()]
+    """Each run once, whatever tables and cells have it."""
+    return [*{(one.name, run.seed): run for one in comparison.experiments for run in one.runs}.values()]
 
 
 def _facts_of_runs(comparison: Comparison) -> list[list[Facts]]:

@@ -8,9 +8,11 @@ from typing import Any
 from prefix_rft_trl.utils.files import atomic_file
 from prefix_rft_trl.utils.tables import print_sentence
 
-from . import accuracy_tables, cost_tables, curves, finals_figure
+from . import accuracy_tables, cost_tables, curves, finals_figure, regime_tables
 from .drawing import Drawing
 from .provenance import differing_environments, provenance_table
+from .regime_results import shared_settings
+from .regime_section import map_sections
 from .rendering import (
     Block,
     ComparisonReport,
@@ -52,8 +54,16 @@ def write_report(comparison: Comparison, folder: Path) -> None:
 
 
 def print_summary(comparison: Comparison) -> None:
-    """Print the first table, and what a reader must know of it."""
-    table = comparison.tables[0]
+    """Print the winners of the map, or the first table, and what a reader must know of it."""
+    if comparison.map:
+        for shown in regime_tables.summary(comparison.map):
+            print_table(shown)
+        print_sentence(differing_environments(comparison), sys.stdout)
+    else:
+        _print_table_with_notes(comparison, comparison.tables[0])
+
+
+def _print_table_with_notes(comparison: Comparison, table: ResultTable) -> None:
     found = (
         accuracy_tables.accuracy_grid(table)
         if table.columns
@@ -68,14 +78,18 @@ def print_summary(comparison: Comparison) -> None:
 
 
 def build_report(comparison: Comparison) -> ComparisonReport:
-    styles = curves.styles([[row.label for row in table.rows] for table in comparison.tables])
-    sections = [
+    regimes = comparison.map
+    methods = [regimes.methods] if regimes else []
+    styles = curves.styles([*methods, *([row.label for row in table.rows] for table in comparison.tables)])
+    sections = map_sections(regimes, styles, FIGURES) if regimes else []
+    sections += [
         (table.title, _section(comparison, table, styles, f"table{number}"))
         for number, table in enumerate(comparison.tables, 1)
     ]
     sections.append((PROVENANCE, [provenance_table(comparison)]))
     measured = f"Accuracy: {comparison.measured} {_problems_and_models(comparison)}".rstrip()
-    introduction = [measured, *_explanations(comparison), differing_environments(comparison), SETTINGS]
+    missing = regimes and regime_tables.missing_runs(regimes)
+    introduction = [measured, missing, *_explanations(comparison), differing_environments(comparison), SETTINGS]
     shown = [text for text in introduction if text]
     colours = {label: style.colour for label, style in styles.items()}
     return ComparisonReport(comparison.title, comparison.command, shown, sections, _all_settings(comparison), colours)
@@ -83,7 +97,7 @@ def build_report(comparison: Comparison) -> ComparisonReport:
 
 def _explanations(comparison: Comparison) -> list[str]:
     """What intervals and bold figures of this report mean."""
-    runs = [one.measured_runs for table in comparison.tables for one in table.experiments if one.measured_runs]
+    runs = [one.measured_runs for one in comparison.experiments if one.measured_runs]
     over = {mean_accuracy(seeds).over for seeds in runs}
     meanings = [meaning for found, meaning in accuracy_tables.MEANING.items() if found in over]
     return [" ".join([accuracy_tables.INTERVAL, *meanings]) if meanings else "", accuracy_tables.BOLD]
@@ -128,7 +142,7 @@ def _costs(table: ResultTable, threshold: float) -> list[Block]:
 
 def _problems_and_models(comparison: Comparison) -> str:
     """How many held-out problems the runs were measured on, and the models that they start from."""
-    experiments = [experiment for table in comparison.tables for experiment in table.experiments]
+    experiments = comparison.experiments
     asked = {run.asked for experiment in experiments for run in experiment.measured_runs} - {0}
     models = {
         value: None
@@ -154,7 +168,9 @@ def _all_settings(comparison: Comparison) -> dict[str, dict[str, Any]]:
             for i, experiment in enumerate(row.experiments):
                 label = ", ".join([f"{table.title}: {row.label}", *table.columns[i : i + 1]])
                 found.setdefault(experiment.name, (label, experiment))
-    return {label: experiment.settings for label, experiment in found.values()}
+    of_map = shared_settings(comparison.map) if comparison.map else {}
+    in_all_cells = {f"{label}, in all cells of the map": settings for label, settings in of_map.items()}
+    return in_all_cells | {label: experiment.settings for label, experiment in found.values()}
 
 
 def _figures(table: ResultTable, threshold: float, styles: Styles, prefix: str) -> list[Block]:

@@ -6,6 +6,8 @@ from typing import Any
 
 from prefix_rft_trl.run.folder import is_scored
 
+from .regime_map import RegimeMap
+
 
 PROBLEM_REWARDS = "problem_rewards"  # in a measurement
 
@@ -108,7 +110,8 @@ class Comparison:
         command (`str`): that made it.
         threshold (`float`): accuracy for which the report gives the cost of reaching it.
         measured (`str`): what accuracy is, in a sentence.
-        tables (`list[ResultTable]`): the first holds the methods.
+        tables (`list[ResultTable]`): the first holds the methods, where there is no map.
+        map (`RegimeMap`, *optional*): what each method has reached in each cell.
     """
 
     title: str
@@ -116,3 +119,9 @@ class Comparison:
     threshold: float
     measured: str
     tables: list[ResultTable]
+    map: RegimeMap[Experiment] | None = None
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        """All, those of tables first; one can be there more than once."""
+        return [one for table in self.tables for one in table.experiments] + (self.map.outcomes if self.map else [])

@@ -1,7 +1,7 @@
 """Collect the results of finished runs, and write them to `results.json`."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,12 @@ from prefix_rft_trl.run.folder import is_finished, read_curve, read_environments
 from prefix_rft_trl.utils.intervals import CONFIDENCE
 
 from .jobs import jobs_for
+from .regime_map import RegimeMap
+from .regime_results import map_to_json
 from .results import PROBLEM_REWARDS, Comparison, Experiment, ResultRow, ResultTable, Run
-from .spec import Specification, Trial
+from .spec import Specification
 from .statistics import COSTS, differing_settings, summarize
+from .trials import Trial
 
 
 def collect(specification: Specification, folder: Path, command: str, measured: str) -> Comparison:
@@ -25,7 +28,14 @@ def collect(specification: Specification, folder: Path, command: str, measured: 
         )
         for table in specification.tables
     ]
-    return Comparison(specification.title, command, specification.threshold, measured, tables)
+    regimes = _collect_map(specification.map, folder) if specification.map else None
+    return Comparison(specification.title, command, specification.threshold, measured, tables, regimes)
+
+
+def _collect_map(planned: RegimeMap[Trial], folder: Path) -> RegimeMap[Experiment]:
+    """The map with the runs of each trial, read once however many cells share it."""
+    found = {trial.name: collect_runs(trial, folder) for trial in {one.name: one for one in planned.outcomes}.values()}
+    return planned.mapped(lambda trial: found[trial.name])
 
 
 def collect_runs(trial: Trial, folder: Path) -> Experiment:
@@ -57,7 +67,8 @@ def to_json(comparison: Comparison) -> str:
 
     Numbers that JSON does not have (NaN, infinity) become `null`.
     """
-    found = {**asdict(comparison), "confidence": CONFIDENCE}
+    found = {**asdict(replace(comparison, map=None)), "confidence": CONFIDENCE}
+    found |= {"map": comparison.map and map_to_json(comparison.map)}
     for table, plain in zip(comparison.tables, found["tables"], strict=True):
         plain["differing_settings"] = differing_settings(table.experiments)
         for row, plain_row in zip(table.rows, plain["rows"], strict=True):

@@ -10,65 +10,25 @@ tables:                           # further ones
     columns:                      # overrides by title; a table without columns is reported in full
       clean: {}
       30% corrupted: {lab_corrupted_share: 0.3}
+
+A map of regimes (`map:`, see regime_spec.py) takes the place of the first table.
 """
 
-import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.utils.hashing import stable_hash
-from prefix_rft_trl.utils.redaction import redacted
-from prefix_rft_trl.utils.setting_types import check_type
+from .regime_map import RegimeMap, describe
+from .regime_spec import RegimeReader
+from .trials import Trial, TrialReader, check_keys, mapping
 
 
 SPECIFICATION = "comparison.yaml"
-_IGNORED = ("output_dir", "seed")  # they make no other trial
-_KEYS = {"title": str, "threshold": float, "recipes": list, "labels": dict, "note": str, "tables": list}
+_KEYS = {"title": str, "threshold": float, "recipes": list, "labels": dict, "note": str, "tables": list, "map": dict}
 _TABLE_KEYS = {"title": str, "note": str, "seeds": int, "rows": dict | list, "columns": dict}
-_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
-TrialRow = tuple[str, list["Trial"]]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A recipe with overrides, to be run with several seeds.
-
-    Attributes:
-        path (`Path`): of the recipe.
-        overrides (`dict`): settings by name, of one stage as `stage.setting`.
-        settings (`dict`): all of the recipe's settings with the overrides, those of a stage as `stage.setting`;
-            without secrets.
-        seeds (`int`): it is run with the seeds 0 to `seeds - 1`.
-        stages (`tuple[str, ...]`): names of the recipe's stages, if it has any.
-    """
-
-    path: Path
-    overrides: dict[str, Any]
-    settings: dict[str, Any]
-    seeds: int
-    stages: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Name of its folder: the same for the same settings, in whatever table."""
-        text = repr(sorted((name, repr(value)) for name, value in self.settings.items()))
-        return f"{self.path.stem}-{stable_hash(text, size=4):08x}"
-
-    def flags(self) -> list[str]:
-        """The overrides as a command line."""
-        return [part for name, value in self.overrides.items() for part in (f"--{name}", *_words(value))]
-
-
-def _words(value: Any) -> list[str]:
-    if isinstance(value, bool):
-        return [str(value).lower()]
-    if isinstance(value, dict):
-        return [json.dumps(value)]
-    return [str(item) for item in value] if isinstance(value, list) else [str(value)]
+TrialRow = tuple[str, list[Trial]]
 
 
 @dataclass(frozen=True)
@@ -83,13 +43,23 @@ class TrialTable:
 
 @dataclass(frozen=True)
 class Specification:
+    """Tables and a map to run."""
+
     title: str
     threshold: float
     tables: list[TrialTable]
+    map: RegimeMap[Trial] | None = None
 
     @property
     def trials(self) -> list[Trial]:
-        return [trial for table in self.tables for _, row in table.rows for trial in row]
+        return [trial for group in self.groups for trial in group]
+
+    @property
+    def groups(self) -> list[list[Trial]]:
+        """Trials that are compared, and so measured on the same problems: those of all tables, and of each cell."""
+        tables = [[trial for table in self.tables for _, row in table.rows for trial in row]]
+        cells = [list(cell.values()) for cell in self.map.cells.values()] if self.map else []
+        return [group for group in tables + cells if group]
 
 
 def read_specification(
@@ -98,8 +68,9 @@ def read_specification(
     seeds: int,
     overrides: dict[str, Any],
     takes: Callable[[Path, str], bool] = lambda path, name: True,
+    cell: str | None = None,
 ) -> Specification:
-    """Read the tables of a comparison.
+    """Read the tables of a comparison, and its map.
 
     Args:
         recipes (`dict[Path, dict]`): settings of the recipes by path, in order.
@@ -108,38 +79,54 @@ def read_specification(
         overrides (`dict`): settings for all runs.
         takes (`Callable`): whether the recipe of a path takes such a setting; one that no recipe takes is left to all,
             to be refused.
+        cell (`str`, *optional*): of the map, as `axis=level,axis=level`, to be the one table, reported in full.
 
     Raises:
-        ValueError: naming the table and what is wrong in it.
+        ValueError: naming the table or the place in the map, and what is wrong in it.
     """
-    _check_keys(contents, _KEYS, SPECIFICATION)
-    paths = {path.stem: path for path in recipes}
+    check_keys(contents, _KEYS, SPECIFICATION)
     taken = {name: any(takes(path, name) for path in recipes) for name in overrides}
     for_all = {
         path: {name: value for name, value in overrides.items() if takes(path, name) or not taken[name]}
         for path in recipes
     }
-    reader = _TableReader(paths, recipes, contents.get("labels") or {}, seeds, for_all)
-    names = contents.get("recipes") or list(paths)
+    trials = TrialReader(recipes, for_all)
+    labels = contents.get("labels") or {}
+    names = contents.get("recipes") or list(trials.paths)
+    title, threshold = contents.get("title", "Comparison"), contents.get("threshold", 0.5)
     first = {"title": "Methods", "note": contents.get("note", ""), "rows": names}
-    tables = [reader.table(given) for given in (first, *(contents.get("tables") or []))]
-    return Specification(contents.get("title", "Comparison"), contents.get("threshold", 0.5), tables)
+    regimes = None
+    if "map" in contents:
+        methods = {str(name): str(labels.get(name, name)) for name in names}
+        regimes = RegimeReader(contents["map"], trials, methods, seeds, f"{SPECIFICATION}, map")
+    if cell is not None:
+        if regimes is None:
+            raise ValueError(f"--cell is of a map, and there is no `map:` in a {SPECIFICATION} of the given folders.")
+        return Specification(title, threshold, [_cell_table(regimes, cell)])
+    reader = _TableReader(trials, labels, seeds)
+    given_tables = [*([] if regimes else [first]), *(contents.get("tables") or [])]
+    tables = [reader.table(given) for given in given_tables]
+    return Specification(title, threshold, tables, regimes.read() if regimes else None)
+
+
+def _cell_table(regimes: RegimeReader, text: str) -> TrialTable:
+    levels = regimes.parse_cell(text)
+    rows = [(label, [trial]) for label, trial in regimes.cell(levels).items()]
+    return TrialTable(f"Methods at {describe(levels)}", "", [], rows)
 
 
 @dataclass(frozen=True)
 class _TableReader:
     """What all tables of a specification share."""
 
-    paths: dict[str, Path]
-    recipes: dict[Path, dict[str, Any]]
+    trials: TrialReader
     labels: dict[str, str]
     seeds: int
-    for_all: dict[Path, dict[str, Any]]
 
     def table(self, given: Any) -> TrialTable:
-        given = _mapping(given, f"{SPECIFICATION}, tables")
+        given = mapping(given, f"{SPECIFICATION}, tables")
         where = f"{SPECIFICATION}, table {given.get('title', '?')!r}"
-        _check_keys(given, _TABLE_KEYS, where)
+        check_keys(given, _TABLE_KEYS, where)
         rows = given.get("rows") or []
         if isinstance(rows, list):
             if not all(isinstance(name, str) for name in rows):
@@ -150,87 +137,18 @@ class _TableReader:
         seeds = given.get("seeds", self.seeds)
         if seeds < 1:
             raise ValueError(f"{where}: `seeds` must be an integer of at least 1, found {seeds!r}.")
-        columns = _mapping(given.get("columns"), f"{where}, columns")
+        columns = mapping(given.get("columns"), f"{where}, columns")
         read = [
             self.row(label, own, columns, min(seeds, self.seeds), where)
-            for label, own in _mapping(rows, f"{where}, rows").items()
+            for label, own in mapping(rows, f"{where}, rows").items()
         ]
         return TrialTable(given.get("title", ""), given.get("note", ""), [str(title) for title in columns], read)
 
     def row(self, label: str, given: Any, columns: dict[str, Any], seeds: int, where: str) -> TrialRow:
         where = f"{where}, row {label!r}"
-        own = {"recipe": given} if isinstance(given, str) else dict(_mapping(given, where))
+        own = {"recipe": given} if isinstance(given, str) else dict(mapping(given, where))
         recipe = own.pop("recipe", None)
         if recipe is None:
             raise ValueError(f"{where}: no recipe. Name it, such as `recipe: prefix_rft`.")
-        cells = [_mapping(cell, f"{where}, column {title!r}") for title, cell in columns.items()] or [{}]
-        return str(label), [self.trial(recipe, {**own, **cell}, seeds, where) for cell in cells]
-
-    def trial(self, recipe: str, overrides: dict[str, Any], seeds: int, where: str) -> Trial:
-        if recipe not in self.paths:
-            raise ValueError(f"{where}: there is no recipe {recipe!r}. Known: {', '.join(self.paths)}.")
-        overrides = parse_numbers({**overrides, **self.for_all[self.paths[recipe]]})
-        if unset := [name for name, value in overrides.items() if value is None]:
-            raise ValueError(f"{where}: {unset[0]!r} has no value. Give it one, or leave the setting out.")
-        path = self.paths[recipe]
-        stages = _stage_names(self.recipes[path], str(path))
-        settings = _with_overrides(_flatten(self.recipes[path]), overrides, stages, where)
-        settings = {name: value for name, value in settings.items() if name.split(".")[-1] not in _IGNORED}
-        return Trial(path, overrides, redacted(settings), seeds, stages)
-
-
-def _check_keys(given: dict[str, Any], known: dict[str, Any], where: str) -> None:
-    for name, value in given.items():
-        if name not in known:
-            raise ValueError(f"{where}: unknown key {name!r}. Known keys: {', '.join(sorted(known))}.")
-        try:
-            check_type(name, known[name] | None, value)
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
-
-
-def _mapping(value: Any, where: str) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise ValueError(f"{where}: expected a mapping, such as `name: value`, found {value!r:.80}.")
-    return value
-
-
-def parse_numbers(settings: dict[str, Any]) -> dict[str, Any]:
-    """Turn `1e-4` into a number: to YAML it is text, as it has no point."""
-    return {
-        name: float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
-        for name, value in settings.items()
-    }
-
-
-def _stage_names(recipe: dict[str, Any], where: str) -> tuple[str, ...]:
-    stages = recipe.get("stages", {})
-    if not (isinstance(stages, dict) and all(isinstance(own, dict) for own in stages.values())):
-        raise ValueError(f"{where}: `stages` must map the name of each stage to its settings.")
-    return tuple(stages)
-
-
-def _flatten(recipe: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a recipe, those of a stage as `stage.setting`."""
-    shared = {name: value for name, value in recipe.items() if name != "stages"}
-    stages = recipe.get("stages", {})
-    return parse_numbers(
-        shared | {f"{stage}.{name}": value for stage in stages for name, value in stages[stage].items()}
-    )
-
-
-def _with_overrides(
-    settings: dict[str, Any], overrides: dict[str, Any], stages: Sequence[str], where: str
-) -> dict[str, Any]:
-    """The settings of a recipe with overrides; one without a stage overrides the setting of every stage as well."""
-    settings = dict(settings)
-    for name, value in overrides.items():
-        stage, has_stage, _ = name.partition(".")
-        if has_stage and stage not in stages:
-            raise ValueError(f"{where}: cannot set {name!r}, the recipe has no stage {stage!r}.")
-        own = [f"{stage}.{name}" for stage in stages if f"{stage}.{name}" in settings]
-        is_shared = not stages or len(own) < len(stages)  # some stage takes the shared value
-        settings |= dict.fromkeys([*own, name] if is_shared else own, value)
-    return settings
+        cells = [mapping(cell, f"{where}, column {title!r}") for title, cell in columns.items()] or [{}]
+        return str(label), [self.trials.trial(recipe, {**own, **cell}, seeds, where) for cell in cells]

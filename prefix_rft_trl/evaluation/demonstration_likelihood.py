@@ -1,7 +1,7 @@
 """Measure how likely a model finds demonstrations, token by token behind their prompts."""
 
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -64,10 +64,10 @@ class DemonstrationLikelihood:
         limit = positions(model.config.to_dict())
         encoded = [
             demonstration
-            for demonstration in _encode(encoder, demonstrations)
+            for demonstration in encode_demonstrations(encoder, demonstrations)
             if 0 < len(demonstration.ids) <= budget and (limit is None or demonstration.width <= limit)
         ]
-        self.passes = _passes(encoded)
+        self.passes = arrange_passes(encoded)
         self.pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
     def measure(self) -> dict[str, float]:
@@ -77,7 +77,7 @@ class DemonstrationLikelihood:
         accelerator = self.trainer.accelerator
         number, rank = accelerator.num_processes, accelerator.process_index
         total = torch.zeros(2, dtype=torch.float64)
-        with _scoring(self.trainer.model):
+        with scoring(self.trainer.model):
             for start in range(0, len(self.passes), number):  # as many on each process: shards are gathered in a pass
                 part = self.passes[min(start + rank, len(self.passes) - 1)]
                 with accelerator.autocast():
@@ -88,33 +88,53 @@ class DemonstrationLikelihood:
         return {"demonstration_logp": logp / tokens}
 
     def _sum_of_logps(self, demonstrations: list[ScoredDemonstration]) -> float:
-        width = max(demonstration.width for demonstration in demonstrations)
-        rows = [[*prompt_ids, *ids] for prompt_ids, ids in demonstrations]
-        device = self.trainer.accelerator.device
-        inputs = {
-            "input_ids": torch.tensor([row + [self.pad] * (width - len(row)) for row in rows], device=device),
-            "attention_mask": torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device),
-            "use_cache": False,
-        }
-        first = min(len(prompt_ids) for prompt_ids, _ in demonstrations) - 1  # that predicts a demonstration's token
-        if "logits_to_keep" in _arguments(self.trainer.accelerator.unwrap_model(self.trainer.model)):
-            inputs["logits_to_keep"] = width - first
-        logits = self.trainer.model(**inputs).logits[:, first - width :]
-        total = 0.0
-        for row, (prompt_ids, ids) in zip(logits, demonstrations, strict=True):
-            start = len(prompt_ids) - 1 - first
-            targets = torch.tensor(ids, device=device)
-            total += selective_log_softmax(row[start : start + len(ids)].float(), targets).sum().item()
-        return total
+        accelerator, model = self.trainer.accelerator, self.trainer.model
+        takes = argument_names(accelerator.unwrap_model(model))
+        found = demonstration_logits(model, demonstrations, self.pad, accelerator.device, takes)
+        return sum(selective_log_softmax(logits, ids).sum().item() for logits, ids in found)
 
 
-def _encode(encoder: RowEncoder, demonstrations: Sequence[tuple[Any, Message]]) -> Iterator[ScoredDemonstration]:
+def demonstration_logits(
+    model: Any, demonstrations: list[ScoredDemonstration], pad: int, device: Any, takes: Container[str] = ()
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Logits and token ids of demonstrations, by one forward pass over all of them.
+
+    Args:
+        model (`Callable`): a causal language model, in evaluation and without gradients.
+        demonstrations (`list[ScoredDemonstration]`): of the pass.
+        pad (`int`): id behind the end of a row.
+        device (`torch.device`): the model's.
+        takes (`Container[str]`): names of the model's arguments, by which it may leave out the logits of prompts.
+
+    Yields:
+        `tuple`: for each demonstration float32 logits of shape (tokens, vocabulary), and its ids, (tokens,).
+    """
+    width = max(demonstration.width for demonstration in demonstrations)
+    rows = [[*prompt_ids, *ids] for prompt_ids, ids in demonstrations]
+    inputs = {
+        "input_ids": torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=device),
+        "attention_mask": torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device),
+        "use_cache": False,
+    }
+    first = min(len(prompt_ids) for prompt_ids, _ in demonstrations) - 1  # that predicts a demonstration's token
+    if "logits_to_keep" in takes:
+        inputs["logits_to_keep"] = width - first
+    logits = model(**inputs).logits[:, first - width :]
+    for row, (prompt_ids, ids) in zip(logits, demonstrations, strict=True):
+        start = len(prompt_ids) - 1 - first
+        yield row[start : start + len(ids)].float(), torch.tensor(ids, device=device)
+
+
+def encode_demonstrations(
+    encoder: RowEncoder, demonstrations: Sequence[tuple[Any, Message]]
+) -> Iterator[ScoredDemonstration]:
+    """Demonstrations behind their prompts, without those that have no place in the chat template."""
     for prompt, message in demonstrations:
         with suppress(ValueError):
             yield ScoredDemonstration(encoder.prompt_ids(prompt), encoder.demonstration(prompt, message)[0])
 
 
-def _passes(demonstrations: list[ScoredDemonstration]) -> list[list[ScoredDemonstration]]:
+def arrange_passes(demonstrations: list[ScoredDemonstration]) -> list[list[ScoredDemonstration]]:
     """Demonstrations of similar length together, the longest first, at most `TOKENS_PER_PASS` in a pass."""
     passes: list[list[ScoredDemonstration]] = []
     for demonstration in sorted(demonstrations, key=lambda one: -one.width):
@@ -125,13 +145,14 @@ def _passes(demonstrations: list[ScoredDemonstration]) -> list[list[ScoredDemons
     return passes
 
 
-def _arguments(model: Any) -> Iterable[str]:
+def argument_names(model: Any) -> Container[str]:
+    """Names of the arguments of a model's forward pass."""
     model = model.get_base_model() if hasattr(model, "get_base_model") else model
     return inspect.signature(model.forward).parameters
 
 
 @contextmanager
-def _scoring(model: Any) -> Iterator[None]:
+def scoring(model: Any) -> Iterator[None]:
     """Within the block the model is in evaluation, without gradients; its mode is restored."""
     training = model.training
     model.eval()

@@ -7,14 +7,19 @@ step.
 On the level `hard` the problems are longer and the base model calculates badly, so that working step by step is not
 all there is to learn. The levels `hard_third` and `hard_half` are the same problems for base models that calculate
 well and are right about one time in three and in two. Demonstrations can be corrupted, left out, or of another style.
+The level `sums` has problems for a real model (`real/`).
 """
 
 import random
 import re
 import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+from .real import smollm2, sums
 
 
 if TYPE_CHECKING:
@@ -38,6 +43,7 @@ LEVELS = {
     "hard_third": Level(operands=8, base_model="hard_third_base_model"),
     "hard_half": Level(operands=8, base_model="hard_half_base_model"),
 }
+LEVEL_NAMES = (*LEVELS, sums.LEVEL)
 ANSWER_MARK = "#"
 STEP_END = ";"
 SPLIT_SIZE = 512
@@ -47,11 +53,18 @@ _OPERATIONS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, 
 
 
 def base_model_path(level: str = "easy") -> str:
-    """Folder of a level's base model (a name in `LEVELS`) with its character tokenizer, for `from_pretrained`."""
+    """Folder of a level's base model (a name in `LEVEL_NAMES`) with its tokenizer, for `from_pretrained`.
+
+    Raises:
+        ValueError: for an unknown level.
+        UserError: if the real model of the level `sums` is not installed.
+    """
+    if level == sums.LEVEL:
+        return smollm2.model_folder()
     return str(Path(__file__).parent / _choose("level", level, LEVELS).base_model)
 
 
-def _choose(kind: str, name: str, choices: dict[str, Choice]) -> Choice:
+def _choose(kind: str, name: str, choices: Mapping[str, Choice]) -> Choice:
     if name not in choices:
         raise ValueError(f"Unknown lab {kind} {name!r}. Choose one of: {', '.join(choices)}.")
     return choices[name]
@@ -94,12 +107,12 @@ def _swapped(prompt: str, results: list[int]) -> str:
 
 
 def _paired(prompt: str, results: list[int]) -> str:
-    before = [prompt[0], *(str(result) for result in results[1::2])]
-    operations = [prompt[place : place + 4] for place in range(1, len(prompt) - 1, 4)]
-    after = [str(results[min(place, len(results) - 1)]) for place in range(1, len(results) + 1, 2)]
-    steps = zip(before, (text.rstrip("=") for text in operations), after, strict=False)
-    written = (f"{left}{done}={result}{STEP_END}" for left, done, result in steps)
-    return "".join(written) + ANSWER_MARK + str(results[-1])
+    left, written = prompt[0], ""
+    for step in range(0, len(results), 2):
+        last = min(step + 1, len(results) - 1)
+        written += f"{left}{prompt[2 * step + 1 : 2 * last + 3]}={results[last]}{STEP_END}"
+        left = str(results[last])
+    return f"{written}{ANSWER_MARK}{results[-1]}"
 
 
 STYLES = {"worked": _worked, "brief": _brief, "swapped": _swapped, "paired": _paired}
@@ -111,6 +124,19 @@ def corrupted(results: list[int], prompt: str, rng: random.Random) -> list[int]:
     wrong = (results[step] + rng.randrange(1, 10)) % 10
     rest = f"{wrong}{prompt[2 * step + 3 :]}"
     return [*results[:step], wrong, *step_results(rest)]
+
+
+@dataclass(frozen=True)
+class ProblemKind:
+    """Results of its problems step by step, the same with an error, and the demonstrations made of them, by style."""
+
+    step_results: Callable[[str], list[int]]
+    corrupted: Callable[[list[int], str, random.Random], list[int]]
+    styles: Mapping[str, Callable[[str, list[int]], str]]
+
+
+CHAINS = ProblemKind(step_results, corrupted, STYLES)
+SUMS = ProblemKind(sums.step_results, sums.corrupted, sums.STYLES)
 
 
 def answer(prompt: str) -> str:
@@ -135,7 +161,8 @@ def load_dataset(
             no problem is in two of them.
         size (`int`, *optional*): number of problems; defaults to 512. A smaller split is the start of a larger one.
         level (`str`, *optional*, defaults to `"easy"`): `"easy"`, six digits, or `"hard"`, `"hard_third"` or
-            `"hard_half"`, the same problems of eight.
+            `"hard_half"`, the same problems of eight. `"sums"` has sums in words for a real model
+            (`lab.real.sums`), in the styles `"worked"` and `"brief"`.
         style (`str`, *optional*, defaults to `"worked"`): `"worked"` demonstrations have each step as the base model
             can write it, `3+4=7;7*2=4;4-5=9;#9`. `"swapped"` ones write the result first, `7=3+4;4=7*2;9=4-5;#9`.
             `"brief"` ones, in the style of another policy, leave the last step out, `3+4=7;7*2=4;#9`. `"paired"` ones
@@ -159,7 +186,10 @@ def load_dataset(
     if damaged_share is not None:
         warnings.warn("`damaged_share` is now called `corrupted_share`.", FutureWarning, stacklevel=2)
         corrupted_share = damaged_share
-    write = _choose("style", style, STYLES)
+    _choose("style", style, STYLES)
+    problems = SUMS if level == sums.LEVEL else CHAINS
+    if style not in problems.styles:
+        raise ValueError(f"The lab's level {level!r} has no style {style!r}. It has: {', '.join(problems.styles)}.")
     for name, share in (("corrupted_share", corrupted_share), ("demonstrated_share", demonstrated_share)):
         if not 0 <= share <= 1:
             raise ValueError(f"The lab's `{name}` must be between 0 and 1, found {share}.")
@@ -169,13 +199,12 @@ def load_dataset(
     has_demonstration = _random_rows(len(prompts), demonstrated_share, f"demonstrated {seed}")
     demonstrations = []
     for row, prompt in enumerate(prompts):
-        results = step_results(prompt)
+        results = problems.step_results(prompt)
         if row in is_corrupted:
-            results = corrupted(results, prompt, random.Random(f"{seed} {prompt}"))
-        demonstrations.append(write(prompt, results) if row in has_demonstration else "")
-    return Dataset.from_dict(
-        {"prompt": prompts, "completion": demonstrations, "solution": [answer(prompt) for prompt in prompts]}
-    )
+            results = problems.corrupted(results, prompt, random.Random(f"{seed} {prompt}"))
+        demonstrations.append(problems.styles[style](prompt, results) if row in has_demonstration else "")
+    solutions = [str(problems.step_results(prompt)[-1]) for prompt in prompts]
+    return Dataset.from_dict({"prompt": prompts, "completion": demonstrations, "solution": solutions})
 
 
 def _prompts(split: str, size: int | None, level: str) -> list[str]:
@@ -183,9 +212,12 @@ def _prompts(split: str, size: int | None, level: str) -> list[str]:
     taken = {prompt for name in earlier for prompt in _prompts(name, None, level)}
     prompts: list[str] = []
     rng = random.Random(_choose("split", split, _SPLIT_SEEDS))
-    operands = _choose("level", level, LEVELS).operands
+    if level == sums.LEVEL:
+        draw = sums.sample_prompt
+    else:
+        draw = partial(sample_prompt, operands=_choose("level", level, LEVELS).operands)
     while len(prompts) < (SPLIT_SIZE if size is None else size):
-        prompt = sample_prompt(rng, operands)
+        prompt = draw(rng)
         if prompt not in taken:
             taken.add(prompt)
             prompts.append(prompt)

@@ -20,6 +20,7 @@ REWARDS = {
     "lab_worked_answer": "prefix_rft_trl.lab.task.worked_answer_reward",
     "lab_shown_work": "prefix_rft_trl.lab.task.shown_work_reward",
     "lab_step_by_step": "prefix_rft_trl.lab.task.step_by_step_reward",
+    "lab_final_number": "prefix_rft_trl.lab.real.sums.final_number_reward",
     "reasoning_gym_score": "prefix_rft_trl.data.gym.scoring.ReasoningGymScore",
     "accuracy_reward": "trl.rewards.accuracy_reward",
     "reasoning_accuracy_reward": "trl.rewards.reasoning_accuracy_reward",

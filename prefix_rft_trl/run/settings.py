@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from prefix_rft_trl.data.gym import NAME_PREFIX
 from prefix_rft_trl.data.prompts import Prompt, shared_parts
-from prefix_rft_trl.lab.task import LEVELS
+from prefix_rft_trl.lab.task import LEVEL_NAMES
 from prefix_rft_trl.rewards.registry import ARGUMENTS_OF_FOLDERS, FORMAT_REWARDS
 from prefix_rft_trl.rewards.verification.worker_pool import check_time_limit
 from prefix_rft_trl.utils.files import read_object, write_atomically
@@ -124,7 +124,7 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings that somebody else may have written, of the reward's arguments those that can be taken from there."""
     check_settings(AnswerSettings, settings)
     if settings.get("lab_level") is not None:
-        check_known("lab_level", settings["lab_level"], LEVELS)
+        check_known("lab_level", settings["lab_level"], LEVEL_NAMES)
     given = settings.get("reward_kwargs") or {}
     arguments = {name: given[name] for name in ARGUMENTS_OF_FOLDERS if name in given}
     for name, hint in (("answer_markers", list[str] | str | None), ("solution_column", str)):

@@ -363,3 +363,71 @@ def test_settings_for_many_processes_are_left_to_them(tmp_path, stand_in):
     many = {"num_processes": 2, "per_device_train_batch_size": 4, "num_generations": 8}
     recipes = write_recipes(tmp_path / "recipes", **many)
     assert main(["compare", str(recipes), "--seeds", "1", "--output_dir", str(tmp_path / "runs")]) == 0
+
+
+MAP = {
+    "axes": {
+        "level": {"levels": {"easy": {}, "hard": {"lab_level": "hard"}}},
+        "demonstrations": {"levels": {"100%": {}, "50%": {"lab_demonstrated_share": 0.5}}},
+    },
+    "ignores": {"prefix_rft": ["demonstrations"]},
+    "planes": [{"level": "all", "demonstrations": "all"}],
+    "claims": [{"above": "prefix_rft", "below": "sft"}],
+}
+
+
+def test_a_map_continues_after_one_of_its_cells(tmp_path, capsys, in_this_process):
+    recipes, runs = write_recipes(tmp_path / "recipes", {"map": MAP}, max_steps=1), tmp_path / "runs"
+    line = ["compare", str(recipes), "--seeds", "1", "--output_dir", str(runs)]
+    assert main([*line, "--cell", "level=hard,demonstrations=50%"]) == 0
+    before = finished(runs)
+    assert len(before) == 2
+    report = runs / "cells" / "level-hard-demonstrations-50"
+    assert str(report) in capsys.readouterr().out
+    assert (report / "figures" / "table1-accuracy.svg").is_file()
+    assert not (runs / "results.json").exists()
+
+    assert main(line) == 0
+    shown = capsys.readouterr().out
+    assert "2 of 6 runs were finished before" in shown
+    after = finished(runs)
+    assert len(after) == 6, "SFT in four cells, and Prefix-RFT, which one axis does not change, in two"
+    assert {file: after[file] for file in before} == before
+    assert "prefix_rft above sft" in shown
+    found = json.loads((runs / "results.json").read_text())
+    assert len(found["map"]["cells"]) == 4
+    assert found["map"]["experiments"].keys() == {path.parents[1].name for path in after}
+    assert "level `easy`" in found["measured"]
+    assert "level `hard`" in found["measured"]
+    cell = found["map"]["cells"][3]
+    assert cell["levels"] == {"level": "hard", "demonstrations": "50%"}
+    for name in cell["methods"].values():
+        (run,) = found["map"]["experiments"][name]["runs"]
+        curve = [json.loads(text) for text in (runs / name / "seed-0" / "curve.jsonl").read_text().splitlines()]
+        assert run["accuracy"] == curve[-1]["accuracy"]
+        assert run["problem_rewards"] == curve[-1]["problem_rewards"]
+    assert (runs / "figures" / "map1.svg").is_file()
+
+
+def test_in_a_cell_of_a_map_all_are_measured_on_the_same_problems(tmp_path, refused):
+    levels = {"easy": {}, "mixed": {"except": {"sft": {"lab_level": "hard"}}}}
+    mixed = {**MAP, "axes": {**MAP["axes"], "level": {"levels": levels}}}
+    error = refused(write_recipes(tmp_path / "recipes", {"map": mixed}))
+    assert "the recipes are measured on different problems" in error
+    assert "level `easy`" in error
+    assert "level `hard`" in error
+
+
+def test_a_cell_is_refused_without_a_map_and_where_it_is_not_there(tmp_path, refused):
+    assert "there is no `map:`" in refused(write_recipes(tmp_path / "plain"), "--cell", "level=hard")
+    recipes = write_recipes(tmp_path / "recipes", {"map": MAP})
+    assert "has no level 'harder'. Known: easy, hard. Did you mean 'hard'?" in refused(
+        recipes, "--cell", "level=harder"
+    )
+
+
+def test_a_failed_run_is_missing_from_its_cells_alone(tmp_path, capsys, stand_in):
+    recipes, runs = write_recipes(tmp_path / "recipes", {"map": MAP}), tmp_path / "runs"
+    assert main(["compare", str(recipes), "--seeds", "2", "--output_dir", str(runs)]) == 1
+    assert "4 of 12 runs failed" in capsys.readouterr().out
+    assert "8 of 12 runs of the map are there" in (runs / "report.md").read_text()

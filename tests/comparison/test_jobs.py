@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from prefix_rft_trl.comparison.jobs import HOW_TO_STOP, LOG, Job, RunProcess, job_names, jobs_for, run_jobs
-from prefix_rft_trl.comparison.spec import Trial
+from prefix_rft_trl.comparison.trials import Trial
 from prefix_rft_trl.run.folder import STATE, is_finished
 from prefix_rft_trl.utils.files import LOCK, exclusive_lock
 

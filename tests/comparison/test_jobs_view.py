@@ -13,7 +13,7 @@ from rich.console import Console
 from prefix_rft_trl.comparison import jobs_view
 from prefix_rft_trl.comparison.jobs import Job, job_names
 from prefix_rft_trl.comparison.jobs_view import JobsView
-from prefix_rft_trl.comparison.spec import Trial
+from prefix_rft_trl.comparison.trials import Trial
 from prefix_rft_trl.run.folder import CURVE, STATE
 from prefix_rft_trl.run.progress import PROGRESS, RunProgress
 

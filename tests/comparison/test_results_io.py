@@ -7,7 +7,8 @@ import pytest
 from prefix_rft_trl.comparison.jobs import jobs_for
 from prefix_rft_trl.comparison.results import Run, known_accuracy
 from prefix_rft_trl.comparison.results_io import collect, collect_runs
-from prefix_rft_trl.comparison.spec import Specification, Trial, TrialTable
+from prefix_rft_trl.comparison.spec import Specification, TrialTable
+from prefix_rft_trl.comparison.trials import Trial
 from prefix_rft_trl.run.folder import CURVE, ENVIRONMENT, STATE
 
 

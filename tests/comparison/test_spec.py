@@ -5,7 +5,8 @@ import yaml
 
 from prefix_rft_trl.cli.launch.inheritance import read_with_bases
 from prefix_rft_trl.comparison.jobs import jobs_for
-from prefix_rft_trl.comparison.spec import Specification, Trial, read_specification
+from prefix_rft_trl.comparison.spec import Specification, read_specification
+from prefix_rft_trl.comparison.trials import Trial
 
 
 LAB = Path(__file__).parents[2] / "recipes" / "lab"

@@ -18,7 +18,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prefix_rft_trl import lab
-from prefix_rft_trl.cli import data, data_check, data_sample, eval
+from prefix_rft_trl.cli import advise, data, data_check, data_sample, eval
 from prefix_rft_trl.cli.eval import EPILOG as EPILOG_OF_EVAL
 from prefix_rft_trl.cli.inspect import EPILOG
 from prefix_rft_trl.cli.launch.arguments import split_launcher_flags
@@ -40,6 +40,8 @@ RUN_ELSEWHERE = {
     "prefix-rft data check --recipe my/": OWN_DATA,
     "prefix-rft compare my": OWN_DATA,
     "prefix-rft train --config my/": OWN_DATA,
+    "prefix-rft lab --real": ROOT / "tests" / "cli" / "test_real_lab.py",
+    "prefix-rft compare recipes/smollm2": ROOT / "tests" / "recipes" / "test_real_model_recipes.py",
     "python -m prefix_rft_trl.lab.pretrain": ROOT / "tests" / "lab" / "test_pretrain.py",
     "python benchmarks/compute.py": ROOT / "tests" / "test_benchmark_scripts.py",
     "python benchmarks/generation_paths.py": ROOT / "tests" / "test_benchmark_scripts.py",
@@ -209,6 +211,9 @@ def test_a_shown_command_runs(command, small_run, stand_ins, tmp_path):
     elif subcommand == "inspect":
         prefix_rft(*arguments, "--output", str(tmp_path / "page.html"))
         assert (tmp_path / "page.html").is_file()
+    elif subcommand == "advise":
+        prefix_rft(*arguments, "--num_problems", "2", "--num_samples", "2", cwd=tmp_path)
+        assert list(tmp_path.glob("runs/advise-*/advice.html"))
     elif subcommand == "completion":
         prefix_rft(*arguments)
     elif subcommand == "recipes":
@@ -241,6 +246,8 @@ def test_a_shown_command_that_is_too_large_to_run_parses(command, monkeypatch):
     assert program == "prefix-rft", "no test parses this program"
     if subcommand == "eval":
         assert eval._parser().parse_args(words).model
+    elif subcommand == "advise":
+        assert advise._parser().parse_known_args(words)[0].config
     elif subcommand == "data" and words[0] == "check":
         data_check._parser().parse_args(words[1:])
     elif subcommand == "data" and words[0] == "sample":

@@ -15,6 +15,8 @@ ACCURACY, SHOWN, STEP_BY_STEP = "accuracy", "accuracy after a first step is give
 QUALITY = {
     "easy": {ACCURACY: (0.15, 0.28), SHOWN: (0.65, 1.0), STEP_BY_STEP: (0.0003, 0.003)},
     "hard": {ACCURACY: (0.12, 0.28), SHOWN: (0.2, 0.55), STEP_BY_STEP: (0.0003, 0.005)},
+    "hard_third": {ACCURACY: (0.28, 0.42), SHOWN: (0.85, 1.0), STEP_BY_STEP: (0.12, 0.28)},
+    "hard_half": {ACCURACY: (0.46, 0.62), SHOWN: (0.85, 1.0), STEP_BY_STEP: (0.35, 0.55)},
 }
 
 
@@ -43,14 +45,14 @@ def check(found: dict[str, float], level: str) -> None:
         assert low <= found[name] <= high, found
 
 
-def test_the_base_models_can_work_step_by_step_but_hardly_ever_do():
+def test_the_base_models_can_work_step_by_step_as_often_as_their_level_says():
     found = {level: quality(lab.base_model_path(level), level) for level in LEVELS}
     for level in LEVELS:
         check(found[level], level)
     assert found["hard"][SHOWN] < found["easy"][SHOWN] - 0.15
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", ["easy", "hard"])  # two minutes each
 def test_pretraining_again_gives_a_base_model_of_the_same_quality(level, tmp_path):
     main(["--output_dir", str(tmp_path), "--seed", "0", "--level", level])
     check(quality(str(tmp_path), level), level)

@@ -62,7 +62,8 @@ def test_no_problem_is_in_two_splits(monkeypatch, level, digits, seeds):
 
 
 def test_each_level_has_its_own_base_model():
-    assert lab.base_model_path() == lab.base_model_path("easy") != lab.base_model_path("hard")
+    assert lab.base_model_path() == lab.base_model_path("easy")
+    assert len({lab.base_model_path(level) for level in LEVELS}) == len(LEVELS)
     assert all((Path(lab.base_model_path(level)) / "model.safetensors").is_file() for level in LEVELS)
 
 
@@ -74,6 +75,36 @@ def test_a_brief_demonstration_leaves_its_last_step_out():
         assert short == ";".join([*steps, final])
         assert last.endswith(f"={final[1:]}")
     assert brief["solution"][:] == worked["solution"][:]
+
+
+def test_levels_of_the_same_length_have_the_same_problems():
+    hard, *others = (lab.load_dataset("test", level=level).to_dict() for level in LEVELS if level != "easy")
+    assert all(other == hard for other in others)
+
+
+def test_a_swapped_demonstration_has_the_result_of_a_step_first():
+    for swapped, worked in zip(
+        *(lab.load_dataset(style=style)["completion"] for style in ("swapped", "worked")), strict=True
+    ):
+        assert re.sub(r"(\d)=(\d[-+*]\d);", r"\2=\1;", swapped) == worked
+
+
+@given(PROMPTS)
+def test_a_paired_demonstration_takes_two_operations_a_step(prompt):
+    *steps, final = task.STYLES["paired"](prompt, task.step_results(prompt)).split(";")
+    value = prompt[0]
+    for step in steps:
+        done, result = step.split("=")
+        assert done[0] == value
+        assert left_to_right(f"{done}=") == int(result)
+        value = result
+    assert final == f"#{left_to_right(prompt)}"
+    assert "".join(step.split("=")[0][1:] for step in steps) == prompt[1:-1]
+    assert {len(step.split("=")[0]) for step in steps[:-1]} <= {5}
+
+
+def test_shown_work_earns_only_with_a_step_and_the_right_answer():
+    assert lab.shown_work_reward(["#9", "3+4=7;#9", "3+4=7;#8", "3+4=7;##9"], ["9"] * 4) == [0, 1, 0, 0]
 
 
 def wrong_steps(demonstration: str) -> list[int]:
@@ -130,8 +161,8 @@ def test_damage_and_missing_demonstrations_are_independent():
     ("function", "settings", "message"),
     [
         (lab.load_dataset, {"split": "dev"}, r"'dev'.*train, test"),
-        (lab.load_dataset, {"level": "harder"}, r"'harder'.*easy, hard"),
-        (lab.base_model_path, {"level": "harder"}, r"'harder'.*easy, hard"),
+        (lab.load_dataset, {"level": "harder"}, r"'harder'.*easy, hard, hard_third, hard_half"),
+        (lab.base_model_path, {"level": "harder"}, r"'harder'.*easy, hard, hard_third, hard_half"),
         (lab.load_dataset, {"style": "verbose"}, r"'verbose'.*worked, brief"),
         (lab.load_dataset, {"corrupted_share": 1.2}, r"corrupted_share.*1\.2"),
         (lab.load_dataset, {"demonstrated_share": -0.1}, r"demonstrated_share.*-0\.1"),

@@ -70,7 +70,7 @@ def with_stand_ins(stand_ins, problems, gsm8k, tmp_path) -> Callable[[str], Path
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_the_checks_of_a_comparison_pass(folder, with_stand_ins, tmp_path, monkeypatch, capsys):
+def test_the_checks_of_a_comparison_pass(folder, with_stand_ins, tiny_smollm2, tmp_path, monkeypatch, capsys):
     seen: list[Any] = []
 
     def stop(jobs: list[Any], *others: Any, **options: Any) -> None:

@@ -22,6 +22,7 @@ READS = {
     "math_accuracy_reward": ["solution"],
     "gsm8k_final_number": ["answer"],
     "lab_exact_answer": ["solution"],
+    "lab_shown_work": ["solution"],
     "reasoning_gym_score": ["entry"],
     "accuracy_reward": ["solution"],
     "reasoning_accuracy_reward": ["solution"],

@@ -73,7 +73,7 @@ class PrefixScriptArguments(ScriptArguments):
         eval_num_samples (`int`, *optional*): answers to each problem of `eval_benchmarks`.
         eval_num_problems (`int`, *optional*): number of problems of each benchmark, from the first; defaults to all.
         lab_level (`str`, *optional*, defaults to `"easy"`): level of the lab's task and base model: `easy`,
-            `hard`, `hard_third` or `hard_half`.
+            `hard`, `hard_third` or `hard_half`; `sums` for SmolLM2-135M-Instruct (docs/real_model.md).
         lab_style (`str`, *optional*, defaults to `"worked"`): style of lab demonstrations: `worked`, `swapped`,
             `brief` or `paired`.
         lab_corrupted_share (`float`, *optional*, defaults to `0.0`): share of lab demonstrations with a wrong step.

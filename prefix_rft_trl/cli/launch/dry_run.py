@@ -136,7 +136,7 @@ def _preview(training: Recipe, run: PlannedRun, model: str, scratch: Path, fault
         plan = TRAINERS[script_args.trainer](script_args, training_args, model_args, find_model)
         plan.check()
         start, dataset = plan.arguments["model"], plan.arguments["train_dataset"]
-        steps = _steps(dataset, training_args)
+        steps = count_steps(dataset, training_args)
         with explain_missing_model(start):
             source = {"revision": model_args.model_revision, "trust_remote_code": training_args.trust_remote_code}
             config = AutoConfig.from_pretrained(start, **source)
@@ -199,7 +199,7 @@ def _parse(recipe: Recipe, overrides: list[str]) -> tuple[Any, ...]:
     return replace(recipe, flags=[*recipe.flags, *overrides]).parse()
 
 
-def _steps(dataset: Any, args: Any) -> int | None:
+def count_steps(dataset: Any, args: Any) -> int | None:
     """Optimizer steps, as transformers' Trainer counts them; `None` where SFT packs rows."""
     if args.max_steps > 0:
         return args.max_steps

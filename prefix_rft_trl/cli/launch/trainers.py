@@ -108,9 +108,9 @@ def prepare_prefix_grpo(
     """A training by [`PrefixGRPOTrainer`]."""
     if not script_args.reward_funcs:
         raise UserError("no reward: set `reward_funcs` to a registered name or a dotted path.")
-    splits, rewards = splits_of(script_args, training_args), _load_rewards(script_args)
+    splits, rewards = splits_of(script_args, training_args), load_rewards(script_args)
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
-    _check_columns(rewards, rows)
+    check_columns(rewards, rows)
     weights = training_args.reward_weights
     if weights is not None and len(weights) != len(rewards):
         raise UserError(
@@ -275,7 +275,7 @@ def _eval_rows(splits: Any, script_args: Any, training_args: Any) -> Any:
     return _with_prompts(splits, script_args.dataset_test_split, script_args)
 
 
-def _load_rewards(script_args: Any) -> list[RewardFunction]:
+def load_rewards(script_args: Any) -> list[RewardFunction]:
     if not script_args.reward_funcs:
         raise UserError("`measure_steps` needs a reward: set `reward_funcs` to a registered name or a dotted path.")
     names = script_args.reward_funcs if isinstance(script_args.reward_funcs, list) else [script_args.reward_funcs]
@@ -294,7 +294,7 @@ def _without_answer(reward: RewardFunction, rows: Any) -> int:
     return sum(not acceptable_golds(answer) for answer in rows[column]) if column and hasattr(rows, "__len__") else 0
 
 
-def _check_columns(rewards: list[RewardFunction], dataset: Any) -> None:
+def check_columns(rewards: list[RewardFunction], dataset: Any) -> None:
     first: dict[str, Any] = next(iter(dataset), {})
     columns = list(first)
     for reward in rewards:
@@ -320,9 +320,9 @@ def _find_held_out(splits: Any, script_args: Any, training_args: Any, rewards: l
     """
     if not script_args.measure_steps:
         return None
-    rewards = rewards or _load_rewards(script_args)
+    rewards = rewards or load_rewards(script_args)
     rows = prompted(held_out_rows(splits, script_args), script_args)
-    _check_columns(rewards, rows)
+    check_columns(rewards, rows)
 
     from prefix_rft_trl.evaluation.benchmark import HeldOutSplit
     from prefix_rft_trl.evaluation.sampling import Sampling
