@@ -14,6 +14,7 @@ from .probe_result import ProbeResult
 
 
 _CODE = re.compile(r"`([^`]*)`")
+_RANGE = re.compile(r"(?<=\d) (to|of) (?=[\d-])")
 
 
 def advice_page(advice: Advice, result: ProbeResult) -> str:
@@ -42,9 +43,15 @@ def _template() -> Template:
         keep_trailing_newline=True,
     )
     environment.filters["prose"] = _prose
+    environment.filters["figures"] = _unbroken
     return environment.get_template("advice.html.j2")
 
 
 def _prose(text: str) -> Markup:
     """Escaped text in which what stands in backticks is code."""
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(_unbroken(text)))))
+
+
+def _unbroken(text: object) -> str:
+    """Text in which no line ends within `0.18 to 0.26` or `84 of 384`."""
+    return _RANGE.sub("\N{NO-BREAK SPACE}\\1\N{NO-BREAK SPACE}", str(text))

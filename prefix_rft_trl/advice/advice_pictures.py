@@ -23,7 +23,8 @@ def success_by_prefix(result: ProbeResult) -> Markup | None:
     line = " ".join(f"{_x(ratio):.1f},{_y(share.value):.1f}" for ratio, share in points)
     parts.append(Markup('<polyline class="line" points="{}"/>').format(line))
     if result.accepted.of:
-        parts.append(_level(result.accepted.value, "demonstrations the reward accepts"))
+        highest = max(share.value for ratio, share in points if ratio <= 0.5)
+        parts.append(_level(result.accepted.value, "demonstrations the reward accepts", highest))
     parts += [_point(ratio, share) for ratio, share in points]
     described = ", ".join(f"{share.value:.2f} from {ratio:.0%}" for ratio, share in points)
     return _svg(parts, f"Success of answers by the share of a demonstration before them: {described}")
@@ -97,11 +98,13 @@ def _axes(ticks: Sequence[tuple[float, str]], title: str) -> Markup:
     return Markup("").join([*rules, *below, title_below])
 
 
-def _level(value: float, name: str) -> Markup:
-    above = _y(value) - 5 if value < 0.9 else _y(value) + 13
+def _level(value: float, name: str, highest: float) -> Markup:
+    """A dashed line with its name, on the side of it that is free of a curve that goes up to `highest`."""
+    below = value >= 0.9 or 0.1 < value <= highest
+    name_y = _y(value) + 13 if below else _y(value) - 5
     return Markup(
         '<line class="level" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/><text class="faint" x="{}" y="{:.1f}">{}</text>'
-    ).format(LEFT, WIDTH - RIGHT, _y(value), _y(value), LEFT + 6, above, name)
+    ).format(LEFT, WIDTH - RIGHT, _y(value), _y(value), LEFT + 6, name_y, name)
 
 
 def _point(ratio: float, share: Share) -> Markup:

@@ -9,7 +9,7 @@ import pytest
 from prefix_rft_trl.advice.advice_page import advice_page
 from prefix_rft_trl.advice.advice_pictures import success_by_prefix, success_of_problems, tokens_by_probability
 from prefix_rft_trl.advice.advice_rules import advise
-from prefix_rft_trl.advice.probe_result import Probed
+from prefix_rft_trl.advice.probe_result import Probed, Share
 
 
 VOID = {"meta"}
@@ -89,6 +89,23 @@ def test_curve_is_at_its_figures(probe_findings):
     expected = [102 / 512, *(count / 96 for count in (25, 35, 31, 50, 67))]
     assert values == pytest.approx(expected, abs=0.002)
     assert "0.52 (0.42 to 0.62)" in picture
+
+
+@pytest.mark.parametrize("accepted", [0, 100, 512])
+def test_name_of_the_level_is_clear_of_the_curve(accepted, probe_findings):
+    picture = str(success_by_prefix(probe_findings("brief", accepted=Share(accepted, 512))))
+    heights = re.search(r'class="level".*?y1="([\d.]+)".*?class="faint".*?y="([\d.]+)"', picture)
+    level, name = map(float, heights.groups())
+    assert (name > level) == (accepted > 0)
+
+
+def test_no_line_ends_within_an_interval(probe_findings):
+    result = probe_findings()
+    page = advice_page(advise(result), result)
+    text = " ".join(re.findall(r"<td>[^<]*</td>", page))
+    assert re.search(r"\d\xa0to\xa0\d", text)
+    assert re.search(r"\d\xa0of\xa0\d", text)
+    assert not re.search(r"\d (to|of) \d", text)
 
 
 def test_problems_are_counted_by_how_often_they_are_solved(probe_findings):
