@@ -147,6 +147,7 @@ def test_what_is_wrong_in_a_map_is_named_with_its_place_and_the_fix(contents, wo
         ("brief", "expected AXIS=LEVEL, such as `style=brief`, found 'brief'"),
         ("", "expected AXIS=LEVEL"),
         ("size=big", "no axis 'size'"),
+        ("style=brief, style=worked", "one level of each axis, found 'style=brief, style=worked'"),
         ("style=short", "no level 'short'. Known: worked, brief"),
     ],
 )
