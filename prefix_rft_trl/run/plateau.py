@@ -28,8 +28,8 @@ def steps_at_plateau(losses: Mapping[int, float], tolerance: float) -> list[int]
     """
     The steps, in order, whose validation loss is below all before it, and at most `1 + tolerance` times the smallest.
 
-    The first of them is the one of RETU's rule (arXiv 2512.11470) for the end of SFT, there with 2%. If a later loss is
-    the smallest, it is another of them, or that step: one whose loss is not below all before it is never the first.
+    The first of them is that of RETU's rule (arXiv 2512.11470) for the end of SFT, there with 2%. If a later loss is
+    smaller, it is another of them or the later step: one whose loss is not below all before it is never the first.
     """
     bound = min(losses.values(), default=0.0) * (1 + tolerance)
     found, smallest = [], math.inf
