@@ -32,7 +32,8 @@ def steps_at_plateau(losses: Mapping[int, float], tolerance: float) -> list[int]
     smaller, it is another of them or the later step: one whose loss is not below all before it is never the first.
     """
     bound = min(losses.values(), default=0.0) * (1 + tolerance)
-    found, smallest = [], math.inf
+    found: list[int] = []
+    smallest = math.inf
     for step in sorted(losses):
         if losses[step] < smallest:
             smallest = losses[step]
