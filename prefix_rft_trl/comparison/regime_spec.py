@@ -89,6 +89,8 @@ class RegimeReader:
         if wrong := ["".join(part) for part in parts if not part[1]]:
             raise ValueError(f"--cell: expected AXIS=LEVEL, such as `{self._example_level()}`, found {wrong[0]!r}.")
         levels = {axis.strip(): level.strip() for axis, _, level in parts}
+        if len(levels) < len(parts):
+            raise ValueError(f"--cell: a cell has one level of each axis, found {text!r}.")
         self._check_levels(levels, "--cell")
         return levels
 

@@ -47,7 +47,9 @@ def winners_table(plane: Plane, found: Cells) -> ReportTable:
     header = [plane.rows.title, plane.columns.title, "highest mean", "accuracy", "margin", "over", "not told apart"]
     caption = (
         "The method with the highest mean final accuracy in each cell and its paired difference from the second, both "
-        "with 95% intervals. Bold: each other method is shown to be below it. One seed tells no method from another."
+        "with 95% intervals. Bold: each other method is shown to be below it. One seed tells no method from another. "
+        "Each difference is judged as if it were the only one: of several methods that are level, one can be shown to "
+        "be below by chance, and the one that comes out highest has too large a margin."
     )
     bold = {(line, 2) for line, winner in enumerate(found.values()) if winner and winner.is_told_apart}
     return ReportTable(caption, header, rows, bold=bold, numbers=False)

@@ -31,6 +31,10 @@ from .uncertainty import mean_accuracy
 
 FIGURES = "figures"
 SETTINGS = "All settings of each run are in `results.json`, and at the end of `report.html`."
+SETTINGS_OF_MAP = (
+    "All settings of each run are in `results.json`; those that a method has in all cells are at the end of "
+    "`report.html`."
+)
 PROVENANCE = "Made with"  # title of the last section
 Styles = dict[str, curves.Style]  # by the label of a row
 
@@ -89,7 +93,8 @@ def build_report(comparison: Comparison) -> ComparisonReport:
     sections.append((PROVENANCE, [provenance_table(comparison)]))
     measured = f"Accuracy: {comparison.measured} {_problems_and_models(comparison)}".rstrip()
     missing = regimes and regime_tables.missing_runs(regimes)
-    introduction = [measured, missing, *_explanations(comparison), differing_environments(comparison), SETTINGS]
+    introduction = [measured, missing, *_explanations(comparison), differing_environments(comparison)]
+    introduction.append(SETTINGS_OF_MAP if regimes else SETTINGS)
     shown = [text for text in introduction if text]
     colours = {label: style.colour for label, style in styles.items()}
     return ComparisonReport(comparison.title, comparison.command, shown, sections, _all_settings(comparison), colours)

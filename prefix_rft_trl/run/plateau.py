@@ -26,12 +26,19 @@ HANDED_ON = "handed_on_step"
 
 def steps_at_plateau(losses: Mapping[int, float], tolerance: float) -> list[int]:
     """
-    The steps, in order, whose validation loss is at most `1 + tolerance` times the smallest.
+    The steps, in order, whose validation loss is below all before it, and at most `1 + tolerance` times the smallest.
 
-    It is the rule of RETU (arXiv 2512.11470) for the end of SFT, there with 2%: the first of these steps.
+    The first of them is that of RETU's rule (arXiv 2512.11470) for the end of SFT, there with 2%. If a later loss is
+    smaller, it is another of them or the later step: one whose loss is not below all before it is never the first.
     """
     bound = min(losses.values(), default=0.0) * (1 + tolerance)
-    return [step for step in sorted(losses) if losses[step] <= bound]
+    found: list[int] = []
+    smallest = math.inf
+    for step in sorted(losses):
+        if losses[step] < smallest:
+            smallest = losses[step]
+            found += [step] if smallest <= bound else []
+    return found
 
 
 def evaluated_losses(log_history: Iterable[Mapping[str, Any]]) -> dict[int, float]:

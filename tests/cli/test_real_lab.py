@@ -25,7 +25,7 @@ def test_it_makes_a_table_a_picture_and_two_models_and_shows_them_again(tiny_smo
         assert (folder / method / "model.safetensors").is_file()
         assert re.search(rf"^{label} +{results[method]['accuracy']:.2f} +\d+ s$", out, re.M)
     assert "works step by step" not in out
-    assert "half an hour on 2 cores" in out
+    assert "5 steps each: about a minute a step on 2 cores" in out
     assert "What is " in out  # the prompt to sample from the model with
     height, width, _ = imread(folder / "curves.png").shape
     assert width > height > 300

@@ -135,6 +135,8 @@ def test_the_report_has_for_each_plane_its_winners_and_all_means(report, compari
     assert "| does not hold" in text
     assert "`lab_style: brief`" in text
     assert "24 of 27 runs of the map are there" in text
+    assert "those that a method has in all cells are at the end of `report.html`" in text
+    assert "one can be shown to be below by chance" in text
     assert (report / "figures" / "map1.png").read_bytes().startswith(b"\x89PNG")
     assert "data:image/svg+xml" in (report / "report.html").read_text()
 

@@ -147,6 +147,7 @@ def test_what_is_wrong_in_a_map_is_named_with_its_place_and_the_fix(contents, wo
         ("brief", "expected AXIS=LEVEL, such as `style=brief`, found 'brief'"),
         ("", "expected AXIS=LEVEL"),
         ("size=big", "no axis 'size'"),
+        ("style=brief, style=worked", "one level of each axis, found 'style=brief, style=worked'"),
         ("style=short", "no level 'short'. Known: worked, brief"),
     ],
 )
@@ -176,6 +177,9 @@ def test_the_labs_map_shares_the_runs_of_sft_and_rft():
     assert len(set(demonstrated)) == 1
     sft = [found.cell({"budget": level})["SFT"].name for level in found.axes[-1].levels]
     assert len(set(sft)) == 1
+    for level in found.axes[-1].levels:
+        settings = found.cell({"budget": level})["UFT"].settings
+        assert settings["prefix_ratio_decay_steps"] == 0.6 * settings["max_steps"]
     never = found.cell({"success": "never"})
     assert never["SFT"].name == found.cell({})["SFT"].name
     assert never["SFT then RFT"].overrides["rft.reward_weights"] == [0.0, 1.0]

@@ -63,10 +63,12 @@ def test_a_package_without_its_file_is_not_the_model(empty_cache, package, with_
         smollm2.check_installed()
 
 
-def test_the_model_is_converted_once(empty_cache, package, with_gguf, converted):
+def test_the_model_is_converted_once_and_says_so_before(empty_cache, package, with_gguf, converted, capsys):
     folder = lab.base_model_path("sums")
     assert folder == str(empty_cache / "prefix_rft_trl" / "smollm2-135m-instruct")
+    assert f"Writing SmolLM2-135M-Instruct into {folder}, once" in capsys.readouterr().err
     assert lab.base_model_path("sums") == folder
+    assert not capsys.readouterr().err
     assert converted == [package / "SmolLM2-135M-Instruct.Q4_1.gguf"]
 
 

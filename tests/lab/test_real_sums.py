@@ -58,6 +58,7 @@ def test_a_corrupted_demonstration_has_one_wrong_equation_and_the_wrong_answer()
         ("100. The answer is 101.", 0),
         ("1000", 0),
         ("The answer is 0100.", 1),
+        ("1" * 5000, 0),  # Python reads no integer of so many digits
         ("I do not know.", 0),
         ("", 0),
     ],

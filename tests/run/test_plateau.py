@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
@@ -26,9 +28,10 @@ RISING = 0.05  # a learning rate with which the validation loss rises again
     ("losses", "tolerance", "expected"),
     [
         ({5: 1.0, 10: 0.5, 15: 0.4, 20: 0.9}, 0.0, [15]),
-        ({5: 1.0, 10: 0.407, 15: 0.4, 20: 0.405}, 0.02, [10, 15, 20]),
+        ({5: 1.0, 10: 0.407, 15: 0.4, 20: 0.405}, 0.02, [10, 15]),
         ({5: 1.0, 10: 0.409, 15: 0.4}, 0.02, [15]),
-        ({15: 0.4, 5: 0.4}, 0.0, [5, 15]),
+        ({15: 0.4, 5: 0.4}, 0.0, [5]),
+        ({5: 0.4, 10: 0.401, 15: 0.402}, 0.02, [5]),
         ({5: 0.0, 10: 0.1}, 0.5, [5]),
         ({5: 3.0}, 0.02, [5]),
         ({}, 0.02, []),
@@ -36,6 +39,18 @@ RISING = 0.05  # a learning rate with which the validation loss rises again
 )
 def test_steps_within_the_tolerance_of_the_smallest_loss(losses, tolerance, expected):
     assert steps_at_plateau(losses, tolerance) == expected
+
+
+@given(st.lists(st.sampled_from([1.0, 1.01, 1.015, 1.02, 1.03, 1.05, 2.0]), min_size=1, max_size=8))
+def test_they_are_all_that_can_be_handed_on_whatever_losses_follow(losses):
+    def first(losses: list[float]) -> int:
+        return next(step for step, loss in enumerate(losses) if loss <= 1.02 * min(losses))
+
+    chosen = {first([*losses, following]) for following in (9.0, *(loss / 1.02 * 0.9999 for loss in losses), *losses)}
+    chosen |= {first([*losses, loss / 1.02 * 1.0001]) for loss in losses}
+    found = steps_at_plateau(dict(enumerate(losses)), 0.02)
+    assert found[0] == first(losses)
+    assert set(found) == chosen - {len(losses)}
 
 
 @pytest.fixture
@@ -117,7 +132,7 @@ def test_the_first_model_at_the_plateau_is_handed_on(make, tmp_path, capsys):
 
 
 def test_only_models_that_can_still_be_chosen_are_on_disk(make):
-    trainer, found = make([2.0, 1.9, 1.05, 1.0, 1.2, 0.5]), {}
+    trainer, found = make([2.0, 1.9, 1.05, 1.0, 1.02, 1.2, 0.5]), {}
 
     class Look(TrainerCallback):
         def on_evaluate(self, args, state, control, **kwargs):
@@ -131,9 +146,10 @@ def test_only_models_that_can_still_be_chosen_are_on_disk(make):
         3: {"step-3"},
         4: {"step-3", "step-4"},
         5: {"step-3", "step-4"},
-        6: {"step-6"},
+        6: {"step-3", "step-4"},
+        7: {"step-7"},
     }
-    assert handed_on(trainer) == [6]
+    assert handed_on(trainer) == [7]
 
 
 @pytest.mark.parametrize("stop_at", [2, 3])

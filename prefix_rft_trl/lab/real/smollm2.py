@@ -5,6 +5,7 @@ in float32 into the cache of the user: 540 MB in `~/.cache/prefix_rft_trl`, or i
 """
 
 import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,7 +29,9 @@ def model_folder() -> str:
     if not folder.is_dir():
         with exclusive_lock(folder.parent, patience=PATIENCE):
             if not folder.is_dir():
-                _convert(_packaged_weights(), folder)
+                weights = _packaged_weights()
+                print(f"Writing {NAME} into {folder}, once: 540 MB, half a minute.", file=sys.stderr, flush=True)
+                _convert(weights, folder)
     return str(folder)
 
 

@@ -54,9 +54,9 @@ STYLES: dict[str, Callable[[str, list[int]], str]] = {"worked": _worked, "brief"
 
 
 def final_number(text: str) -> str | None:
-    """The last number of a response."""
+    """The last number of a response, without zeros in front."""
     numbers = _NUMBER.findall(text)
-    return str(int(numbers[-1])) if numbers else None
+    return (numbers[-1].lstrip("0") or "0") if numbers else None
 
 
 def final_number_reward(completions: list[str], solution: list[str], **kwargs) -> list[float]:
