@@ -61,7 +61,7 @@ def run(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser("advise", DESCRIPTION, USAGE, EPILOG)
     parser.add_argument("--config", required=True, metavar="RECIPE.yaml", help="a recipe of `prefix-rft train`")
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="for samples and page (runs/advise-RECIPE)")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="for samples and page (runs/advise-FOLDER-RECIPE)")
     parser.add_argument("--overwrite", action="store_true", help="replace a probe of other settings in the folder")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the recipe with the advised settings")
     devices = f"estimate memory and time of the training for one of: {', '.join(GPUS)}, {HERE}"

@@ -9,7 +9,7 @@ import yaml
 from prefix_rft_trl.advice.probe import PROBE
 from prefix_rft_trl.advice.probe_result import ProbeResult
 from prefix_rft_trl.cli.launch.arguments import is_setting
-from prefix_rft_trl.cli.launch.probed_recipe import probed_stage, read_probed_recipe
+from prefix_rft_trl.cli.launch.probed_recipe import default_folder, probed_stage, read_probed_recipe
 from prefix_rft_trl.cli.launch.recipe import Recipe, load_recipe
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.evaluation.engines import Engine
@@ -66,6 +66,14 @@ def test_the_folder_has_the_name_of_the_recipe(advise, tmp_path):
     path.write_text(yaml.safe_dump({**settings, "per_device_train_batch_size": 8}))
     assert advise(config=str(path)) == 0
     assert (tmp_path / "runs" / "advise-mine" / PROBE).is_file()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "folder"),
+    [("recipes/lab/prefix_rft.yaml", "advise-lab-prefix_rft"), ("gsm8k/prefix_rft", "advise-gsm8k-prefix_rft")],
+)
+def test_recipes_of_the_same_name_have_folders_of_their_own(recipe, folder):
+    assert default_folder(Recipe.read(["--config", recipe])) == Path("runs") / folder
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from prefix_rft_trl.models.sources import explain_missing_model, find_models, lo
 from prefix_rft_trl.rewards.registry import FORMAT_REWARDS
 from prefix_rft_trl.sampling.generate import declared_stop_ids, encode_prompts
 from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.recipe_files import FOLDER
 
 from .arguments import check_stage, is_setting, split_launcher_flags
 from .dry_run import ON_CPU, count_steps
@@ -195,5 +196,10 @@ def _judging_reward(script_args: Any, rows: Any) -> Any:
 
 
 def default_folder(recipe: Recipe) -> Path:
-    """Where the probe of a recipe goes."""
-    return Path("runs") / f"advise-{recipe.path.stem if recipe.path else 'recipe'}"
+    """Where the probe of a recipe goes: by its name, and that of its folder below the working one or the package's."""
+    if recipe.path is None:
+        return Path("runs") / "advise-recipe"
+    path = recipe.path.resolve()
+    roots = [root for root in (FOLDER.resolve(), Path.cwd()) if path.is_relative_to(root)]
+    names = path.relative_to(roots[0]).parts[-2:] if roots else [path.name]
+    return Path("runs") / "-".join(["advise", *names[:-1], path.stem])
