@@ -123,6 +123,11 @@ def test_sft_has_the_budget_of_its_measurements():
     assert probed.steps == 60
 
 
+def test_answers_that_are_trained_on_twice_are_sampled_once():
+    path = ["--config", str(FOLDER / "lab" / "grpo.yaml"), "--num_iterations", "2"]
+    assert read_probed_recipe(Recipe.read(path)).rollouts == 3200
+
+
 def test_plain_grpo_finds_demonstrations_too():
     probed = read_probed_recipe(Recipe.read(["--config", str(FOLDER / "lab" / "grpo.yaml")]))
     assert len(probed.subject.demonstrations) == 512

@@ -59,7 +59,8 @@ class ProbedRecipe:
         """Of the whole training on one process; `None` without any, or if steps cannot be counted."""
         if self.steps is None or "num_generations" not in self.values:
             return None
-        return self.steps * self.values["per_device_train_batch_size"] * self.values["gradient_accumulation_steps"]
+        passes = self.steps * self.values["per_device_train_batch_size"] * self.values["gradient_accumulation_steps"]
+        return passes // self.values["num_iterations"]
 
     def with_costs(self, result: ProbeResult, device: Device | None) -> ProbeResult:
         """Findings with the size of the training, and its memory and time on a device, by the lengths that were
