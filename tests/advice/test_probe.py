@@ -162,9 +162,11 @@ def test_facts_of_the_demonstrations(finished):
 def test_what_is_written_is_what_is_read(finished):
     assert ProbeResult.read(finished.folder / PROBE) == finished.result
     broken = finished.folder.parent / "broken.json"
-    broken.write_text('{"alone": {}}')
-    with pytest.raises(ValueError, match=r"broken\.json is damaged"):
-        ProbeResult.read(broken)
+    whole = json.loads((finished.folder / PROBE).read_text())
+    for content in ({"alone": {}}, {**whole, "alone": {}}, {**whole, "fitting": 3}, {**whole, "token_logps": None}):
+        broken.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=r"broken\.json is damaged"):
+            ProbeResult.read(broken)
 
 
 def test_a_second_start_samples_nothing(finished, monkeypatch):
