@@ -123,6 +123,14 @@ def test_sft_has_the_budget_of_its_measurements():
     assert probed.steps == 60
 
 
+def test_rollouts_are_those_of_all_processes():
+    path = ["--config", str(FOLDER / "lab" / "grpo.yaml"), "--use_cpu", "false", "--num_processes", "4"]
+    found = read_probed_recipe(Recipe.read(path))
+    assert found.rollouts == 4 * 6400
+    in_epochs = read_probed_recipe(Recipe.read([*path, "--max_steps", "-1", "--num_train_epochs", "1"]))
+    assert (in_epochs.steps, in_epochs.rollouts) == (16, 512 * 8)
+
+
 def test_answers_that_are_trained_on_twice_are_sampled_once():
     path = ["--config", str(FOLDER / "lab" / "grpo.yaml"), "--num_iterations", "2"]
     assert read_probed_recipe(Recipe.read(path)).rollouts == 3200

@@ -27,7 +27,7 @@ from prefix_rft_trl.utils.errors import UserError
 from prefix_rft_trl.utils.recipe_files import FOLDER
 
 from .arguments import check_stage, is_setting, split_launcher_flags
-from .dry_run import ON_CPU, count_steps
+from .dry_run import ON_CPU, Processes, as_launched, count_steps, launched_processes
 from .inputs import MODEL
 from .prompted_rows import prompted
 from .recipe import Recipe
@@ -47,20 +47,22 @@ class ProbedRecipe:
         values (`dict`): all settings of script, trainer and model.
         steps (`int`, *optional*): optimizer steps; `None` if they cannot be counted.
         size (`ModelSize`, *optional*): of the model, for estimates.
+        processes (`Processes`): those that would train.
     """
 
     subject: ProbedSubject
     values: dict[str, Any]
     steps: int | None
     size: ModelSize | None
+    processes: Processes = Processes(1, 1)
 
     @property
     def rollouts(self) -> int | None:
-        """Of the whole training on one process; `None` without any, or if steps cannot be counted."""
+        """Of the whole training, of all processes; `None` without any, or if steps cannot be counted."""
         if self.steps is None or "num_generations" not in self.values:
             return None
         passes = self.steps * self.values["per_device_train_batch_size"] * self.values["gradient_accumulation_steps"]
-        return passes // self.values["num_iterations"]
+        return passes * self.processes.number // self.values["num_iterations"]
 
     def with_costs(self, result: ProbeResult, device: Device | None) -> ProbeResult:
         """Findings with the size of the training, and its memory and time on a device, by the lengths that were
@@ -72,6 +74,8 @@ class ProbedRecipe:
             return replace(sized, memory_gb=None, step_seconds=None)
         work = Workload.from_settings(
             self.values,
+            self.processes.shards,
+            processes=self.processes.number,
             prompt=self._prompt_tokens(),
             lengths=LengthDistribution(mean(lengths), max(lengths)),
             without_gradient=0.0 if is_sft or not result.alone.tries else result.groups_without_gradient,
@@ -105,11 +109,13 @@ def read_probed_recipe(recipe: Recipe) -> ProbedRecipe:
     Raises:
         UserError or ValueError: as the training would, but not for a column `completion` that is missing or empty.
     """
-    _, training = split_launcher_flags(probed_stage(recipe))
+    launcher_flags, training = split_launcher_flags(probed_stage(recipe))
     given = training.parser().parse_known_args(training.flags)[0]
     has_device = given.use_cpu or torch.cuda.is_available()
     flags = [*training.flags, *([] if has_device else ON_CPU), "--output_dir", "runs"]
-    script_args, training_args, model_args = replace(training, flags=flags).parse()
+    processes = launched_processes(launcher_flags, given, has_device, [])
+    with as_launched(processes.number):
+        script_args, training_args, model_args = replace(training, flags=flags).parse()
     if not model_args.model_name_or_path:
         raise UserError("no model: set `model_name_or_path` to a folder, a name on the Hub, or `lab`.")
     if not script_args.reward_funcs:
@@ -147,7 +153,9 @@ def read_probed_recipe(recipe: Recipe) -> ProbedRecipe:
         reward_kwargs=(script_args.reward_kwargs or {}).get(reward.__name__),
         prompting={"instruction": script_args.instruction or "", "conversational": script_args.conversational},
     )
-    return ProbedRecipe(subject, values, count_steps(rows, training_args), ModelSize.from_config(config))
+    with as_launched(processes.number):
+        steps = count_steps(rows, training_args)
+    return ProbedRecipe(subject, values, steps, ModelSize.from_config(config), processes)
 
 
 def probed_stage(recipe: Recipe) -> Recipe:
