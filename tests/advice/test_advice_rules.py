@@ -44,6 +44,7 @@ CHANGED = {
     "few demonstrations": (UNKNOWN, None, {"demonstrated": Share(15, 512)}),
     "hardly any, guessing": (UNKNOWN, None, {"demonstrated": Share(5, 512)}),
     "none, skilled": (ADVISED, "grpo", {"demonstrated": Share(0, 512), "alone": Probed((4,) * 64, (8,) * 64)}),
+    "none, beyond the map": (ADVISED, "grpo", {"demonstrated": Share(0, 512), "alone": Probed((6,) * 64, (8,) * 64)}),
     "a tenth": (ADVISED, "sft_then_rft", {"demonstrated": Share(51, 512)}),
     "not probed": (UNKNOWN, None, {"alone": Probed((), ())}),
     "too small a probe": (

@@ -164,7 +164,9 @@ def _notes(faults: list[UserError], check: Any, *arguments: Any) -> bool:
     return True
 
 
-def launched_processes(launcher_flags: list[str], given: Namespace, can_run: bool, faults: list[UserError]) -> Processes:
+def launched_processes(
+    launcher_flags: list[str], given: Namespace, can_run: bool, faults: list[UserError]
+) -> Processes:
     """The processes that accelerate's launcher would start."""
     if given.use_cpu and not launcher_flags and not has_default_config():
         return Processes(1, 1)

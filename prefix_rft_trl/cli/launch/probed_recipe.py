@@ -54,7 +54,7 @@ class ProbedRecipe:
     values: dict[str, Any]
     steps: int | None
     size: ModelSize | None
-    processes: Processes = Processes(1, 1)
+    processes: Processes
 
     @property
     def rollouts(self) -> int | None:
