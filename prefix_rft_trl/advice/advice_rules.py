@@ -131,7 +131,7 @@ def broken_demonstrations(features: Features) -> Decision | None:
         MEND,
         f"{described(share)} of the demonstrations get a reward of at least 1: the others are wrong, or end in a form "
         "that the reward does not read, or it never gives 1. Mend them or the reward first; the lab has not tried "
-        f"less than 40% right ones ({LAB}).",
+        f"less than 46% right ones ({LAB}: 60% corrupted).",
         would_change=(f"A reward for at least {limit:.0%} of the demonstrations; now {share.value:.0%}.",),
     )
 
