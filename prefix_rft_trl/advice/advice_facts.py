@@ -45,7 +45,7 @@ def _of_policy(result: ProbeResult) -> Iterator[Fact]:
 
 def _of_prefixes(result: ProbeResult) -> Iterator[Fact]:
     for ratio, probed in sorted(result.continued.items()):
-        yield f"success from {ratio:.0%} on", described(probed.share)
+        yield f"success behind {ratio:.0%}", described(probed.share)
     for ratio, share in sorted(result.answer_in_prefix.items()):
         if share.count:
             yield f"answer within the first {ratio:.0%}", described(share)
@@ -53,7 +53,7 @@ def _of_prefixes(result: ProbeResult) -> Iterator[Fact]:
 
 def _of_demonstrations(result: ProbeResult) -> Iterator[Fact]:
     features = Features(result)
-    yield "rows with a demonstration", described(result.demonstrated)
+    yield "rows with a demonstration", f"{result.demonstrated.count:,} of {result.demonstrated.of:,}"
     yield "right answers the reward can read", described(result.readable_answers)
     yield "demonstrations the reward accepts", described(result.accepted)
     yield "demonstrations that fit the budget", described(result.fitting)
@@ -63,8 +63,8 @@ def _of_demonstrations(result: ProbeResult) -> Iterator[Fact]:
     if features.first_likelihood is not None:
         yield "log-probability of the first token", f"{features.first_likelihood:.2f} nats"
     if features.likelihood is not None:
-        yield "of the others, mean", f"{features.likelihood:.2f} nats"
-        yield f"tokens below {features.limits.unlikely_logp:g} nats", described(features.unlikely)
+        yield "log-probability of a later token, mean", f"{features.likelihood:.2f} nats"
+        yield f"later tokens below {features.limits.unlikely_logp:g} nats", described(features.unlikely)
     if result.token_entropies:
         yield "entropy at a token, mean", f"{sum(result.token_entropies) / len(result.token_entropies):.2f} nats"
 

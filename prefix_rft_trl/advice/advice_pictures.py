@@ -1,6 +1,7 @@
 """Pictures of a probe as inline SVG, in the colours of the page that they are part of."""
 
 from collections.abc import Sequence
+from math import exp
 
 from markupsafe import Markup, escape
 
@@ -42,8 +43,6 @@ def success_of_problems(result: ProbeResult) -> Markup | None:
 
 def tokens_by_probability(result: ProbeResult) -> Markup | None:
     """Number of demonstration tokens by their probability under the policy; `None` without any."""
-    from math import exp
-
     places = [
         next(place for place, (least, _) in enumerate(PROBABILITIES) if exp(min(0.0, logp)) >= least)
         for logp in result.token_logps

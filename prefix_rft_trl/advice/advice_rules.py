@@ -129,9 +129,9 @@ def broken_demonstrations(features: Features) -> Decision | None:
         return None
     return Decision(
         MEND,
-        f"The reward accepts {described(share)} of the demonstrations: they are wrong, or end in a form that the "
-        "reward does not read. Mend them or the reward first; the lab has not tried less than 40% right ones "
-        f"({MAP}).",
+        f"{described(share)} of the demonstrations get a reward of at least 1: the others are wrong, or end in a form "
+        "that the reward does not read, or it never gives 1. Mend them or the reward first; the lab has not tried "
+        f"less than 46% right ones ({LAB}: 60% corrupted).",
         would_change=(f"A reward for at least {limit:.0%} of the demonstrations; now {share.value:.0%}.",),
     )
 
@@ -219,7 +219,7 @@ def imitable(features: Features) -> Decision | None:
         return None
     accepted, limits = features.result.accepted, features.limits
     is_clean = reaches(accepted, limits.clean)
-    has_prefixes = reaches(features.result.demonstrated, limits.covered)
+    has_prefixes = features.result.demonstrated.value >= limits.covered
     runner_up = "sft" if is_clean or not has_prefixes else "prefix_rft"
     return Decision(
         ADVISED,
@@ -253,11 +253,11 @@ def unlike_the_policy(features: Features) -> Decision | None:
         f"{features.end.value:.2f}), and less than {limits.unlikely:.0%} of tokens that the policy would hardly write "
         f"(now {features.unlikely.value:.1%}): SFT then RFT."
     )
-    if not reaches(demonstrated, limits.covered):
+    if demonstrated.value < limits.covered:
         return Decision(
             UNKNOWN,
-            f"{shape} Prefix-RFT is the method for that, but {described(demonstrated)} of the rows have a "
-            f"demonstration, and with 10% it stayed at the base model's accuracy in the lab ({LAB}).",
+            f"{shape} Prefix-RFT is the method for that, but {demonstrated.count:,} of {demonstrated.of:,} rows have "
+            f"a demonstration, and with 10% it stayed at the base model's accuracy in the lab ({LAB}).",
             runner_up="prefix_rft",
             would_change=(f"Demonstrations for at least {limits.covered:.0%} of the rows: Prefix-RFT.", of_end),
         )
@@ -320,8 +320,8 @@ RULES: tuple[Callable[[Features], Decision | None], ...] = (
     broken_demonstrations,
     nothing_sampled,
     solved_already,
-    beyond_the_map,
     hardly_any_demonstrations,
+    beyond_the_map,
     few_demonstrations,
     imitable,
     unlike_the_policy,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .limits import described, reaches
+from .limits import described, exceeds, reaches
 from .probe_result import Share
 from .regimes import MIDDLE, UNLIKE_POLICY, Features
 
@@ -40,11 +40,13 @@ def advised_changes(features: Features, method: str | None) -> Iterator[SettingC
 
 
 def _of_upper_bound(features: Features) -> Iterator[SettingChange]:
-    """Cap prefixes where the policy can no longer go on from them."""
+    """Cap prefixes at the longest that the policy goes on from no worse than from the best."""
     if features.regime != UNLIKE_POLICY or features.end_is_followed is not False:
         return
-    shares = {ratio: probed.share for ratio, probed in features.result.continued.items() if ratio <= MIDDLE[1]}
-    high = max((ratio for ratio, share in shares.items() if share.of), key=lambda ratio: (shares[ratio].value, ratio))
+    continued = features.result.continued.items()
+    shares = {ratio: probed.share for ratio, probed in continued if ratio <= MIDDLE[1] and probed.share.of}
+    best = max(shares.values(), key=lambda share: share.value)
+    high = max(ratio for ratio, share in shares.items() if not exceeds(best, share))
     yield SettingChange(
         "prefix_ratio_high",
         high,
@@ -96,8 +98,8 @@ def _of_budget(features: Features) -> Iterator[SettingChange]:
     yield SettingChange(
         "max_completion_length",
         room,
-        f"{described(fitting)} of the demonstrations fit the budget, and the others would be left out. The longest "
-        f"that was probed has {max(lengths):,} tokens; memory grows with it.",
+        f"{described(fitting)} of the demonstrations fit the budget: an answer as long as the others would be cut "
+        f"off, and fail. The longest that was probed has {max(lengths):,} tokens; memory grows with it.",
     )
 
 

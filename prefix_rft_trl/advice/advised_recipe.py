@@ -9,6 +9,7 @@ from typing import Any
 from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.utils.printable import printable
 from prefix_rft_trl.utils.recipe_files import FOLDER
+from prefix_rft_trl.utils.redaction import redacted
 
 from .advice_rules import Advice
 from .advised_changes import SettingChange
@@ -33,28 +34,61 @@ def advised_recipe(
         output (`Path`): where the recipe will be, from which it names its base.
         flags (`Mapping`, *optional*): settings of the command line, which the probe was made with too.
     """
-    given = {**settings, **(flags or {})}
-    name = printable(" ".join(str(path.name).split()))
-    headline = f"{advice.headline}. All other settings are those of its base, {name}."
+    known, hidden = _public(flags or {})
+    shared, given_stages = _with_flags(settings.get("stages"), known)
+    given = {**settings, **shared, **({"stages": given_stages} if given_stages else {})}
     parts = [
-        f"{_comment(f'Advice of `prefix-rft advise`: {headline}')}#\n"
-        f"{_comment(f'  prefix-rft train --config {printable(str(output))}')}",
+        f"{_comment(_headline(advice, path))}#\n{_comment(f'  prefix-rft train --config {printable(str(output))}')}",
         _yaml({"base": _base(path, output)}),
     ]
-    if flags:
-        parts.append(_comment("As given on the command line of the probe") + _yaml(dict(flags)))
+    if hidden:
+        parts.append(_comment(f"Not written, as secrets are in them: {', '.join(hidden)}. Give them as flags."))
+    if shared:
+        parts.append(_comment("As given on the command line of the probe") + _yaml(shared))
     own = method_changes(advice.method, given) if advice.method else {}
     changes = [change for change in advice.changes if _is_new(change, given, own)]
-    stages = own.get("stages") or given.get("stages")
-    if stages and (own or changes):
+    stages = own.get("stages") or given_stages
+    if stages and (own or changes or given_stages != settings.get("stages")):
         reasons = [f"{change.setting}: {change.reason}" for change in changes]
         comments = [*([_title(advice)] if own else []), *reasons]
+        comments = comments or ["With settings that were given on the command line of the probe"]
         parts.append("".join(map(_comment, comments)) + _yaml({"stages": _changed_stages(stages, changes)}))
         return "\n".join(parts)
     if own:
         parts.append(_comment(_title(advice)) + _yaml(own))
     parts += [_comment(change.reason) + _yaml({change.setting: change.value}) for change in changes]
     return "\n".join(parts)
+
+
+def _headline(advice: Advice, path: Path) -> str:
+    name = printable(" ".join(str(path.name).split()))
+    if advice.method is None:
+        return f"`prefix-rft advise` names no method ({advice.outcome}): all settings are those of its base, {name}."
+    return f"Advice of `prefix-rft advise`: {advice.headline}. All other settings are those of its base, {name}."
+
+
+def _public(flags: Mapping[str, Any]) -> tuple[Settings, list[str]]:
+    """The flags without secrets, and the names of the others."""
+    public = {name: value for name, value in flags.items() if redacted(value, name) == value}
+    return public, [name for name in flags if name not in public]
+
+
+def _with_flags(
+    stages: Mapping[str, Settings] | None, flags: Mapping[str, Any]
+) -> tuple[Settings, dict[str, Settings]]:
+    """Flags for all of a recipe, and its stages with the flags that come before a setting of their own."""
+    changed = {stage: dict(own) for stage, own in (stages or {}).items()}
+    shared = {}
+    for name, value in flags.items():
+        stage, _, setting = name.rpartition(".")
+        if stage in changed:
+            changed[stage][setting] = value
+            continue
+        shared[name] = value
+        for own in changed.values():
+            if name in own:
+                own[name] = value
+    return shared, changed
 
 
 def method_changes(method: str, given: Mapping[str, Any]) -> Settings:

@@ -32,6 +32,15 @@ class DemonstrationFacts:
     demonstration_tokens: tuple[int, ...]
 
 
+def rows_looked_at(subject: ProbedSubject, rows: list[int]) -> list[int]:
+    """Those rows, in order, that the facts are of: the first 512, and the first 512 with a demonstration."""
+    return list(dict.fromkeys([*rows[:MOST_ROWS], *_demonstrated(subject, rows)]))
+
+
+def _demonstrated(subject: ProbedSubject, rows: list[int]) -> list[int]:
+    return [row for row in rows if row in subject.demonstrations][:MOST_ROWS]
+
+
 def find_facts(subject: ProbedSubject, rows: list[int]) -> DemonstrationFacts:
     """
     The facts of a dataset.
@@ -40,7 +49,7 @@ def find_facts(subject: ProbedSubject, rows: list[int]) -> DemonstrationFacts:
         subject (`ProbedSubject`): with the dataset.
         rows (`list[int]`): all of its rows, in the order in which they are looked at, at most 512 of a kind.
     """
-    encoded = list(subject.encode([row for row in rows if row in subject.demonstrations][:MOST_ROWS]))
+    encoded = list(subject.encode(_demonstrated(subject, rows)))
     texts = {one.row: subject.tokenizer.decode(one.ids, skip_special_tokens=True) for one in encoded}
     rewards = dict(zip(texts, _rewards(subject, list(texts), list(texts.values())), strict=True))
     scored = [reward for reward in rewards.values() if reward is not None]

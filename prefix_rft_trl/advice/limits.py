@@ -14,7 +14,8 @@ class Limits:
 
     Args:
         readable (`float`): least share of right answers that the reward can read.
-        accepted (`float`): least share of demonstrations that the reward accepts; the map ends at 0.4.
+        accepted (`float`): least share of demonstrations that the reward accepts; the map ends at 0.46, with
+            60% corrupted.
         clean (`float`): share of accepted demonstrations from which imitation alone is level with a reward behind it.
         solved (`float`): success from which nothing is left to learn.
         beyond_map (`float`): success above the map's best base model.

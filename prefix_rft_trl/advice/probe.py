@@ -15,7 +15,7 @@ from prefix_rft_trl.rewards.registry import name_of_reward
 from prefix_rft_trl.utils.files import exclusive_lock, read_object, write_atomically
 from prefix_rft_trl.utils.hashing import stable_hash
 
-from .demonstration_facts import find_facts
+from .demonstration_facts import find_facts, rows_looked_at
 from .probe_result import PROBED_RATIOS, ProbeResult, Share
 from .probed_answers import Continuations, ProbedAnswers, answers_alone, continuations, read_successes
 from .probed_subject import ProbedDemonstration, ProbedSubject, ProbeSettings
@@ -93,7 +93,7 @@ def plan_probe(
     ratios = [ratio for ratio, one in found.items() if one]
     alone, *continued = fitting
     engine = engine.with_room_for(needed)
-    known = _settings(subject, settings, engine, alone, continued)
+    known = _settings(subject, settings, engine, alone, continued, rows)
     return PlannedProbe(subject, engine, rows, alone, demonstrations, dict(zip(ratios, continued, strict=True)), known)
 
 
@@ -103,11 +103,13 @@ def _settings(
     engine: Engine,
     alone: ProbedAnswers,
     continued: list[Continuations],
+    rows: list[int],
 ) -> dict[str, Any]:
     """All that findings depend on: first what a reader knows, then hashes of the content."""
     of_samples = sample_settings(alone, subject.source, engine)
     hashed = {name: of_samples.pop(name) for name in ("weights", "problems", "prompt_ids", "first_prompt")}
     hashed["continued"] = [sample_settings(one, subject.source, engine)["prompt_ids"] for one in continued]
+    hashed["rows"] = subject.rows.select(rows_looked_at(subject, rows)).to_list()
     named = {
         "model": subject.model,
         "dataset": subject.dataset,
@@ -116,7 +118,8 @@ def _settings(
         "excludes_answer": subject.excludes_answer,
         **{name: value for name, value in of_samples.items() if name != "benchmark"},
         "rows": len(subject.rows),
-        "content": f"{stable_hash(json.dumps(hashed, sort_keys=True)):016x}",
+        "demonstrations": len(subject.demonstrations),
+        "content": f"{stable_hash(json.dumps(hashed, sort_keys=True, default=str)):016x}",
     }
     return json.loads(json.dumps(named, default=str))
 
@@ -130,7 +133,7 @@ def run_probe(
     Args:
         planned (`PlannedProbe`): from [`plan_probe`].
         folder (`Path`): gets `probe.json`, and the samples.
-        overwrite (`bool`): whether a probe of other settings that is there is removed.
+        overwrite (`bool`): whether a probe of other settings that is there is removed. One of the same is resumed.
         say (`Callable`, *optional*): takes a sentence on another command that it waits for.
 
     Raises:
@@ -149,18 +152,19 @@ def run_probe(
 
 def _claim(folder: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
     file = folder / SETTINGS
-    if overwrite and file.is_file():
-        shutil.rmtree(folder / SAMPLES, ignore_errors=True)
-        for name in (PROBE, SETTINGS):
-            (folder / name).unlink(missing_ok=True)
     if file.is_file():
         before = read_object(file, f"Remove {folder}, and probe again.")
-        if changes := changed_settings(before, settings):
+        changes = changed_settings(before, settings)
+        if not changes:
+            return
+        if not overwrite:
             known = [change for change in changes if not change.startswith("content was ")]
             told = "; ".join(known) or "its weights, problems, answers or demonstrations were others"
             raise ValueError(f"{folder} has a probe of other settings: {told}. {CHANGED}")
-        return
-    if others := sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")):
+        shutil.rmtree(folder / SAMPLES, ignore_errors=True)
+        for name in (PROBE, SETTINGS):
+            (folder / name).unlink(missing_ok=True)
+    elif others := sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")):
         raise ValueError(f"{folder} has files that are not of a probe, such as {others[0]}. Take another `--folder`.")
     write_atomically(file, json.dumps(settings, indent=1) + "\n")
 

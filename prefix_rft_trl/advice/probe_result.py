@@ -170,9 +170,15 @@ class ProbeResult:
         Raises:
             ValueError: if it is damaged or lacks a finding.
         """
-        names = [one.name for one in fields(cls)]
-        found = read_object(file, f"Remove {file}, and probe again.", names)
-        content = {name: found[name] for name in names}
+        names, remedy = [one.name for one in fields(cls)], f"Remove {file}, and probe again."
+        found = read_object(file, remedy, names)
+        try:
+            return cls._from_json({name: found[name] for name in names})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{file} is damaged: a finding cannot be read ({error}). {remedy}") from error
+
+    @classmethod
+    def _from_json(cls, content: dict[str, Any]) -> "ProbeResult":
         content["alone"] = _probed(content["alone"])
         content["continued"] = {float(ratio): _probed(found) for ratio, found in content["continued"].items()}
         shares = content["answer_in_prefix"]

@@ -34,7 +34,10 @@ def _of_demonstrations(features: Features) -> Iterator[str]:
     if demonstrated.count and not accepted.of:
         yield "No demonstration was scored: whether the reward accepts them is not known."
     if reaches(result.fitting, limits.fitting) is False:
-        yield f"{described(result.fitting)} of the demonstrations fit `max_completion_length`; others train nothing."
+        yield (
+            f"{described(result.fitting)} of the demonstrations fit `max_completion_length`. Prefixes are cut from "
+            "the part of the others that does; a method that takes whole demonstrations leaves them out."
+        )
 
 
 def _of_signal(features: Features) -> Iterator[str]:

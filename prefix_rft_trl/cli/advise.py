@@ -61,7 +61,7 @@ def run(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser("advise", DESCRIPTION, USAGE, EPILOG)
     parser.add_argument("--config", required=True, metavar="RECIPE.yaml", help="a recipe of `prefix-rft train`")
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="for samples and page (runs/advise-RECIPE)")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="for samples and page (runs/advise-FOLDER-RECIPE)")
     parser.add_argument("--overwrite", action="store_true", help="replace a probe of other settings in the folder")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the recipe with the advised settings")
     devices = f"estimate memory and time of the training for one of: {', '.join(GPUS)}, {HERE}"
@@ -87,7 +87,7 @@ def _advise(arguments: argparse.Namespace, flags: list[str]) -> int:
     probed = read_probed_recipe(recipe)
     planned = plan_probe(probed.subject, settings, engine, _report)
     device = _device(arguments.device, probed)
-    if not (folder / PROBE).is_file():
+    if arguments.overwrite or not (folder / PROBE).is_file():
         _report(_announce(planned, probed))
     result = run_probe(planned, folder, arguments.overwrite, _report)
     result = probed.with_costs(result, device)
@@ -152,7 +152,11 @@ def _show(result: "ProbeResult", folder: Path, recipe: Recipe, output: Path | No
         assert recipe.path is not None
         settings, flags = load_recipe(recipe.path), parse_flags(recipe.flags)
         write_atomically(output, advised_recipe(recipe.path, settings, advice, output, flags))
-        said.append(f"The advised recipe is {output}.")
+        said.append(
+            f"The advised recipe is {output}."
+            if advice.method
+            else f"No method is advised: {output} has the settings of the given recipe."
+        )
     for sentence in said:
         print_sentence(sentence, sys.stdout)
     return 0

@@ -44,6 +44,7 @@ CHANGED = {
     "few demonstrations": (UNKNOWN, None, {"demonstrated": Share(15, 512)}),
     "hardly any, guessing": (UNKNOWN, None, {"demonstrated": Share(5, 512)}),
     "none, skilled": (ADVISED, "grpo", {"demonstrated": Share(0, 512), "alone": Probed((4,) * 64, (8,) * 64)}),
+    "none, beyond the map": (ADVISED, "grpo", {"demonstrated": Share(0, 512), "alone": Probed((6,) * 64, (8,) * 64)}),
     "a tenth": (ADVISED, "sft_then_rft", {"demonstrated": Share(51, 512)}),
     "not probed": (UNKNOWN, None, {"alone": Probed((), ())}),
     "too small a probe": (
@@ -82,6 +83,22 @@ def test_long_prefixes_that_are_not_followed_are_left_out(probe_findings):
     assert (change.setting, change.value) == ("prefix_ratio_high", 0.75)
     assert "50 of 96" in change.reason
     assert advise(probe_findings("brief")).changes == ()
+
+
+def test_shorter_prefixes_need_more_success_than_chance_gives(probe_findings):
+    """A tenth is best by one success of 96: no reason to leave out all that is longer."""
+    flat = {ratio: solved(count, 96) for ratio, count in zip(PROBED_RATIOS, (41, 40, 40, 40, 20), strict=True)}
+    (change,) = advise(probe_findings("brief", continued=flat)).changes
+    assert (change.setting, change.value) == ("prefix_ratio_high", 0.75)
+    flat[0.75] = solved(15, 96)
+    (change,) = advise(probe_findings("brief", continued=flat)).changes
+    assert change.value == 0.5
+
+
+def test_a_share_of_all_rows_has_no_interval(probe_findings):
+    """60 of 200 are what there is: nothing was sampled that could have come out otherwise."""
+    assert advise(probe_findings("brief", demonstrated=Share(60, 200))).method == "prefix_rft"
+    assert advise(probe_findings("brief", demonstrated=Share(59, 200))).method is None
 
 
 def test_success_that_falls_at_the_end_is_no_imitation(probe_findings):

@@ -147,9 +147,32 @@ def test_flags_of_the_probe_are_part_of_it(advised):
     assert yaml.safe_load(path.read_text()) == {"base": "lab/prefix_rft", "lab_style": "brief"}
 
 
+@pytest.mark.parametrize("flags", [{"learning_rate": 1e-5}, {"rft.max_steps": 33, "sft.max_steps": 22}])
+def test_flags_come_before_the_settings_of_stages(flags, advised):
+    path = LAB / "sft_then_rft.yaml"
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    probed = map(parsed, Recipe.read(["--config", str(path), *words]).trainings(is_setting))
+    written = map(parsed, trainings(advised(path, "sft_then_rft", **flags)))
+    for before, after in zip(probed, written, strict=True):
+        assert {name for name in before if before[name] != after[name]} <= {"distributed_state"}
+
+
+def test_flags_of_stages_that_the_method_lacks_are_left_out(advised):
+    (only,) = trainings(advised(LAB / "sft_then_rft.yaml", "prefix_rft", **{"rft.max_steps": 33, "sft.max_steps": 22}))
+    assert parsed(only)["max_steps"] == 33
+
+
+def test_secrets_of_the_command_line_are_not_written(advised):
+    text = advised(LAB / "prefix_rft.yaml", "prefix_rft", hub_token="hf_abcdefghijkl", lab_style="brief").read_text()
+    assert "hf_abcdefghijkl" not in text
+    assert "hub_token. Give them as flags." in text
+    assert yaml.safe_load(text) == {"base": "lab/prefix_rft", "lab_style": "brief"}
+
+
 def test_without_a_method_only_settings_change(advised):
     path = advised(LAB / "grpo.yaml", None)
     assert yaml.safe_load(path.read_text()) == {"base": "lab/grpo"}
+    assert "names no method" in path.read_text()
 
 
 @pytest.mark.parametrize("group", [2, 3, 4, 6, 16])

@@ -162,9 +162,11 @@ def test_facts_of_the_demonstrations(finished):
 def test_what_is_written_is_what_is_read(finished):
     assert ProbeResult.read(finished.folder / PROBE) == finished.result
     broken = finished.folder.parent / "broken.json"
-    broken.write_text('{"alone": {}}')
-    with pytest.raises(ValueError, match=r"broken\.json is damaged"):
-        ProbeResult.read(broken)
+    whole = json.loads((finished.folder / PROBE).read_text())
+    for content in ({"alone": {}}, {**whole, "alone": {}}, {**whole, "fitting": 3}, {**whole, "token_logps": None}):
+        broken.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=r"broken\.json is damaged"):
+            ProbeResult.read(broken)
 
 
 def test_a_second_start_samples_nothing(finished, monkeypatch):
@@ -189,6 +191,14 @@ def test_a_probe_of_other_settings_is_refused(finished, mixed, settings, changes
     assert {file: file.stat().st_mtime_ns for file in finished.folder.rglob("*")} == before
 
 
+def test_a_mended_row_makes_another_probe_even_if_it_was_not_sampled(finished, tmp_path):
+    rows = mixed_rows()
+    assert plan(dataset_name=rows_file(tmp_path, rows)).settings["content"] == finished.planned.settings["content"]
+    sampled = {*finished.planned.alone.rows["prompt"], *finished.planned.continued[0.5].rows["prompt"]}
+    next(row for row in rows if row["prompt"] not in sampled)["completion"] += "0"
+    assert plan(dataset_name=rows_file(tmp_path, rows)).settings["content"] != finished.planned.settings["content"]
+
+
 def test_a_folder_of_something_else_is_left_alone(finished, tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     for overwrite in (False, True):
@@ -197,13 +207,17 @@ def test_a_folder_of_something_else_is_left_alone(finished, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_overwrite_starts_afresh(mixed, tmp_path):
+def test_overwrite_starts_afresh_and_resumes_what_it_began(mixed, tmp_path):
     tiny = ProbeSettings(num_problems=2, num_samples=2, num_continuations=1)
     run_probe(plan(tiny, dataset_name=mixed), tmp_path / "lab")
     tinier = ProbeSettings(num_problems=1, num_samples=2, num_continuations=1)
     found = run_probe(plan(tinier, dataset_name=mixed), tmp_path / "lab", overwrite=True)
     assert found.alone.tries == (2,)
     assert ProbeResult.read(tmp_path / "lab" / PROBE) == found
+    (tmp_path / "lab" / PROBE).unlink()  # as if it had been killed
+    kept = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.parquet")}
+    assert run_probe(plan(tinier, dataset_name=mixed), tmp_path / "lab", overwrite=True) == found
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.parquet")} == kept
 
 
 def test_a_killed_probe_resumes_to_the_same_file(finished, tmp_path):

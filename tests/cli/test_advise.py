@@ -9,7 +9,7 @@ import yaml
 from prefix_rft_trl.advice.probe import PROBE
 from prefix_rft_trl.advice.probe_result import ProbeResult
 from prefix_rft_trl.cli.launch.arguments import is_setting
-from prefix_rft_trl.cli.launch.probed_recipe import probed_stage, read_probed_recipe
+from prefix_rft_trl.cli.launch.probed_recipe import default_folder, probed_stage, read_probed_recipe
 from prefix_rft_trl.cli.launch.recipe import Recipe, load_recipe
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.evaluation.engines import Engine
@@ -69,6 +69,14 @@ def test_the_folder_has_the_name_of_the_recipe(advise, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("recipe", "folder"),
+    [("recipes/lab/prefix_rft.yaml", "advise-lab-prefix_rft"), ("gsm8k/prefix_rft", "advise-gsm8k-prefix_rft")],
+)
+def test_recipes_of_the_same_name_have_folders_of_their_own(recipe, folder):
+    assert default_folder(Recipe.read(["--config", recipe])) == Path("runs") / folder
+
+
+@pytest.mark.parametrize(
     ("given", "said"),
     [
         (["--num_samples", "2"], "num_samples was 4 and is 2"),
@@ -113,6 +121,19 @@ def test_sft_has_the_budget_of_its_measurements():
     assert probed.subject.num_generations == 8
     assert probed.rollouts is None
     assert probed.steps == 60
+
+
+def test_rollouts_are_those_of_all_processes():
+    path = ["--config", str(FOLDER / "lab" / "grpo.yaml"), "--use_cpu", "false", "--num_processes", "4"]
+    found = read_probed_recipe(Recipe.read(path))
+    assert found.rollouts == 4 * 6400
+    in_epochs = read_probed_recipe(Recipe.read([*path, "--max_steps", "-1", "--num_train_epochs", "1"]))
+    assert (in_epochs.steps, in_epochs.rollouts) == (16, 512 * 8)
+
+
+def test_answers_that_are_trained_on_twice_are_sampled_once():
+    path = ["--config", str(FOLDER / "lab" / "grpo.yaml"), "--num_iterations", "2"]
+    assert read_probed_recipe(Recipe.read(path)).rollouts == 3200
 
 
 def test_plain_grpo_finds_demonstrations_too():

@@ -123,8 +123,8 @@ def _preview(training: Recipe, run: PlannedRun, model: str, scratch: Path, fault
     launcher_flags, recipe = split_launcher_flags(training)
     given = recipe.parser().parse_known_args(recipe.flags)[0]
     can_run = _notes(faults, check_gpu, given)
-    processes = _processes(launcher_flags, given, can_run, faults)
-    with _as_launched(processes.number):
+    processes = launched_processes(launcher_flags, given, can_run, faults)
+    with as_launched(processes.number):
         parts = _parse(recipe, [] if can_run else ON_CPU)
         script_args, training_args, model_args = parts
         if not model_args.model_name_or_path:
@@ -164,7 +164,9 @@ def _notes(faults: list[UserError], check: Any, *arguments: Any) -> bool:
     return True
 
 
-def _processes(launcher_flags: list[str], given: Namespace, can_run: bool, faults: list[UserError]) -> Processes:
+def launched_processes(
+    launcher_flags: list[str], given: Namespace, can_run: bool, faults: list[UserError]
+) -> Processes:
     """The processes that accelerate's launcher would start."""
     if given.use_cpu and not launcher_flags and not has_default_config():
         return Processes(1, 1)
@@ -184,7 +186,7 @@ def _processes(launcher_flags: list[str], given: Namespace, can_run: bool, fault
 
 
 @contextmanager
-def _as_launched(processes: int) -> Iterator[None]:
+def as_launched(processes: int) -> Iterator[None]:
     """Settings that are made in the block count as many processes as would be launched, each with one device."""
     with (
         replaced(TrainingArguments, "world_size", property(lambda _: processes)),

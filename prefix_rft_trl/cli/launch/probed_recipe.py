@@ -24,9 +24,10 @@ from prefix_rft_trl.models.sources import explain_missing_model, find_models, lo
 from prefix_rft_trl.rewards.registry import FORMAT_REWARDS
 from prefix_rft_trl.sampling.generate import declared_stop_ids, encode_prompts
 from prefix_rft_trl.utils.errors import UserError
+from prefix_rft_trl.utils.recipe_files import FOLDER
 
 from .arguments import check_stage, is_setting, split_launcher_flags
-from .dry_run import ON_CPU, count_steps
+from .dry_run import ON_CPU, Processes, as_launched, count_steps, launched_processes
 from .inputs import MODEL
 from .prompted_rows import prompted
 from .recipe import Recipe
@@ -46,19 +47,22 @@ class ProbedRecipe:
         values (`dict`): all settings of script, trainer and model.
         steps (`int`, *optional*): optimizer steps; `None` if they cannot be counted.
         size (`ModelSize`, *optional*): of the model, for estimates.
+        processes (`Processes`): those that would train.
     """
 
     subject: ProbedSubject
     values: dict[str, Any]
     steps: int | None
     size: ModelSize | None
+    processes: Processes
 
     @property
     def rollouts(self) -> int | None:
-        """Of the whole training on one process; `None` without any, or if steps cannot be counted."""
+        """Of the whole training, of all processes; `None` without any, or if steps cannot be counted."""
         if self.steps is None or "num_generations" not in self.values:
             return None
-        return self.steps * self.values["per_device_train_batch_size"] * self.values["gradient_accumulation_steps"]
+        passes = self.steps * self.values["per_device_train_batch_size"] * self.values["gradient_accumulation_steps"]
+        return passes * self.processes.number // self.values["num_iterations"]
 
     def with_costs(self, result: ProbeResult, device: Device | None) -> ProbeResult:
         """Findings with the size of the training, and its memory and time on a device, by the lengths that were
@@ -70,6 +74,8 @@ class ProbedRecipe:
             return replace(sized, memory_gb=None, step_seconds=None)
         work = Workload.from_settings(
             self.values,
+            self.processes.shards,
+            processes=self.processes.number,
             prompt=self._prompt_tokens(),
             lengths=LengthDistribution(mean(lengths), max(lengths)),
             without_gradient=0.0 if is_sft or not result.alone.tries else result.groups_without_gradient,
@@ -103,11 +109,13 @@ def read_probed_recipe(recipe: Recipe) -> ProbedRecipe:
     Raises:
         UserError or ValueError: as the training would, but not for a column `completion` that is missing or empty.
     """
-    _, training = split_launcher_flags(probed_stage(recipe))
+    launcher_flags, training = split_launcher_flags(probed_stage(recipe))
     given = training.parser().parse_known_args(training.flags)[0]
     has_device = given.use_cpu or torch.cuda.is_available()
     flags = [*training.flags, *([] if has_device else ON_CPU), "--output_dir", "runs"]
-    script_args, training_args, model_args = replace(training, flags=flags).parse()
+    processes = launched_processes(launcher_flags, given, has_device, [])
+    with as_launched(processes.number):
+        script_args, training_args, model_args = replace(training, flags=flags).parse()
     if not model_args.model_name_or_path:
         raise UserError("no model: set `model_name_or_path` to a folder, a name on the Hub, or `lab`.")
     if not script_args.reward_funcs:
@@ -145,7 +153,9 @@ def read_probed_recipe(recipe: Recipe) -> ProbedRecipe:
         reward_kwargs=(script_args.reward_kwargs or {}).get(reward.__name__),
         prompting={"instruction": script_args.instruction or "", "conversational": script_args.conversational},
     )
-    return ProbedRecipe(subject, values, count_steps(rows, training_args), ModelSize.from_config(config))
+    with as_launched(processes.number):
+        steps = count_steps(rows, training_args)
+    return ProbedRecipe(subject, values, steps, ModelSize.from_config(config), processes)
 
 
 def probed_stage(recipe: Recipe) -> Recipe:
@@ -195,5 +205,10 @@ def _judging_reward(script_args: Any, rows: Any) -> Any:
 
 
 def default_folder(recipe: Recipe) -> Path:
-    """Where the probe of a recipe goes."""
-    return Path("runs") / f"advise-{recipe.path.stem if recipe.path else 'recipe'}"
+    """Where the probe of a recipe goes: by its name, and that of its folder below the working one or the package's."""
+    if recipe.path is None:
+        return Path("runs") / "advise-recipe"
+    path = recipe.path.resolve()
+    roots = [root for root in (FOLDER.resolve(), Path.cwd()) if path.is_relative_to(root)]
+    names = path.relative_to(roots[0]).parts[-2:] if roots else [path.name]
+    return Path("runs") / "-".join(["advise", *names[:-1], path.stem])
