@@ -44,7 +44,7 @@ def collect_runs(trial: Trial, folder: Path) -> Experiment:
         for job in jobs_for([trial], folder)
         if is_finished(job.folder) and (folders := list(job.stage_folders.values()))
     ]
-    return Experiment(trial.name, trial.path.stem, trial.settings, runs)
+    return Experiment(trial.name, trial.path.stem, trial.settings, runs, trial.seeds)
 
 
 def join_curves(folders: list[Path]) -> list[dict[str, Any]]:
