@@ -40,6 +40,8 @@ from .launch.recipe_yaml import read_yaml
 
 
 if TYPE_CHECKING:
+    from tqdm.auto import tqdm
+
     from .launch.inputs import MeasuredProblems
 
 DESCRIPTION = """\
@@ -233,11 +235,11 @@ def find_measured_problems(
             stages = [check_stage(stage, on_any_device=True) for stage in trainings[name]]
             described[name] = [_describe_measurement(stage) for stage in stages]
     measured: dict[str, list[MeasuredProblems]] = {}
+    waiting = {name: trial for name, trial in trials.items() if name in unfinished}
     with _said_once():
-        for name, trial in trials.items():  # which takes longer
-            if name in unfinished:
-                with _naming(trial):
-                    measured[name] = check_inputs(trainings[name])
+        for name, trial in _shown(waiting):  # which takes longer
+            with _naming(trial):
+                measured[name] = check_inputs(trainings[name])
     for group in groups:
         descriptions = {one for trial in group for one in described[trial.name]}
         if len(descriptions) > 1:
@@ -246,6 +248,13 @@ def find_measured_problems(
     distinct = dict.fromkeys(one for found in described.values() for one in found)
     number = next((problems.number for found in measured.values() for problems in found), None)
     return "; in other cells: ".join(distinct), number
+
+
+def _shown(trials: dict[str, Trial]) -> "tqdm[tuple[str, Trial]]":
+    """The trials by name, with a bar in a terminal if they take long."""
+    from tqdm.auto import tqdm
+
+    return tqdm(trials.items(), desc="checking", unit="trial", leave=False, disable=None)
 
 
 def _check_same_problems(measured: "dict[MeasuredProblems, Trial]") -> None:

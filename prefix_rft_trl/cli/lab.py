@@ -82,8 +82,6 @@ def run(argv: list[str]) -> int:
     interval, steps = settings["measure_steps"], settings["max_steps"] if arguments.steps is None else arguments.steps
     if steps < interval:
         raise UserError(f"--steps must be at least {interval}, the first measurement; found {arguments.steps}.")
-    if arguments.real:
-        smollm2.check_installed()
     folder = arguments.output_dir or chosen.folder
     curves = _train(chosen, folder, arguments.seed, steps, arguments.overwrite)
     base, results = curves["grpo"][0], {method: curve[-1] for method, curve in curves.items()}
@@ -114,12 +112,15 @@ def _train(
             _check_folder(job, overwrite)
         if (folder / RESULTS).is_file() and not any(job.folder.is_dir() for job in jobs.values()):
             raise UserError(f"{folder / RESULTS} is not of an earlier quickstart. Choose another --output_dir.")
+        is_there = all(is_finished(job.folder) for job in jobs.values())
+        if chosen is REAL and (overwrite or not is_there):
+            smollm2.check_installed()
         if overwrite:
             for path in (folder / RESULTS, folder / PICTURE):
                 path.unlink(missing_ok=True)
             for job in jobs.values():
                 remove_run(job.folder)
-        if all(is_finished(job.folder) for job in jobs.values()):
+        if is_there and not overwrite:
             print(f"This quickstart is in {folder} already, finished: `--overwrite` trains it again.")
             return _curves(jobs)
         names = {job: LABELS[method] for method, job in jobs.items()}

@@ -14,15 +14,18 @@ from .winners import Winner
 Section = tuple[str, list[Block]]
 
 
-def map_sections(regimes: RegimeMap[Experiment], styles: Mapping[str, Style], figures: str) -> list[Section]:
+def map_sections(
+    regimes: RegimeMap[Experiment], note: str, styles: Mapping[str, Style], figures: str
+) -> list[Section]:
     """How to read the map, a section for each plane, one for the claims, and one for the settings of the levels.
 
     Args:
         regimes (`RegimeMap[Experiment]`): what was found.
+        note (`str`): on all of it; empty without one.
         styles (`Mapping[str, Style]`): by the label of a method.
         figures (`str`): folder of the figures, relative to the report.
     """
-    sections: list[Section] = [("The map", [CAPTION, regime_tables.WINNERS])]
+    sections: list[Section] = [("The map", [*filter(None, [note]), CAPTION, regime_tables.WINNERS])]
     sections += [
         (plane.title, _plane_blocks(plane, regimes, styles, f"{figures}/map{number}.svg"))
         for number, plane in enumerate(regimes.planes, 1)

@@ -218,7 +218,7 @@ def _names(axis: Axis) -> set[str]:
 
 def _overwrite(one: str, other: str) -> bool:
     """Whether two settings are one, or that of a stage and that of all stages: `rft.max_steps` and `max_steps`."""
-    return one == other or ("." not in one) != ("." not in other) and one.split(".")[-1] == other.split(".")[-1]
+    return one == other or ((("." in one) != ("." in other)) and one.split(".")[-1] == other.split(".")[-1])
 
 
 def _known(given: Any, known: Sequence[str]) -> str:

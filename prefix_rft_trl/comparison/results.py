@@ -114,6 +114,7 @@ class Comparison:
         measured (`str`): what accuracy is, in a sentence.
         tables (`list[ResultTable]`): the first holds the methods, where there is no map.
         map (`RegimeMap`, *optional*): what each method has reached in each cell.
+        note (`str`): on the map.
     """
 
     title: str
@@ -122,6 +123,7 @@ class Comparison:
     measured: str
     tables: list[ResultTable]
     map: RegimeMap[Experiment] | None = None
+    note: str = ""
 
     @property
     def experiments(self) -> list[Experiment]:

@@ -43,13 +43,14 @@ class TrialTable:
 
 @dataclass(frozen=True)
 class Specification:
-    """Tables and a map to run, or the one table of a cell, whose levels are those that are not the first of an axis."""
+    """Tables and a map to run, or the one table of a cell, given by its levels that are not the first of an axis."""
 
     title: str
     threshold: float
     tables: list[TrialTable]
     map: RegimeMap[Trial] | None = None
     cell: Levels | None = None
+    note: str = ""  # on a map
 
     @property
     def trials(self) -> list[Trial]:
@@ -104,16 +105,18 @@ def read_specification(
         if regimes is None:
             raise ValueError(f"--cell is of a map, and there is no `map:` in a {SPECIFICATION} of the given folders.")
         levels = regimes.parse_cell(cell)
-        return Specification(title, threshold, [_cell_table(regimes, levels)], cell=levels)
+        return Specification(title, threshold, [_cell_table(regimes, levels, first["note"])], cell=levels)
     reader = _TableReader(trials, labels, seeds)
     given_tables = [*([] if regimes else [first]), *(contents.get("tables") or [])]
     tables = [reader.table(given) for given in given_tables]
-    return Specification(title, threshold, tables, regimes.read() if regimes else None)
+    if regimes is None:
+        return Specification(title, threshold, tables)
+    return Specification(title, threshold, tables, regimes.read(), note=first["note"])
 
 
-def _cell_table(regimes: RegimeReader, levels: Levels) -> TrialTable:
+def _cell_table(regimes: RegimeReader, levels: Levels, note: str) -> TrialTable:
     rows = [(label, [trial]) for label, trial in regimes.cell(levels).items()]
-    return TrialTable(f"Methods at {describe(levels)}", "", [], rows)
+    return TrialTable(f"Methods at {describe(levels)}", note, [], rows)
 
 
 @dataclass(frozen=True)

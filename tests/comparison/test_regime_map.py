@@ -68,7 +68,7 @@ def regimes() -> RegimeMap[Experiment]:
 
 @pytest.fixture(scope="module")
 def comparison(regimes) -> Comparison:
-    return Comparison("Map", "prefix-rft compare recipes/lab-map", 0.5, "held-out.", [], regimes)
+    return Comparison("Map", "prefix-rft compare recipes/lab-map", 0.5, "held-out.", [], regimes, "SFT is free.")
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +187,7 @@ def test_the_report_has_for_each_plane_its_winners_and_all_means(report, compari
     assert "### Style: brief" in text
     assert "| does not hold" in text
     assert "`lab_style: brief`" in text
+    assert text.index("SFT is free.") < text.index("Full colour") < text.index("## Style by")
     assert "24 of 27 planned runs of the map are there" in text
     assert "those that a method has in all cells are at the end of `report.html`" in text
     assert "one can be shown to be below by chance" in text
