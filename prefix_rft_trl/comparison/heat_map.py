@@ -19,7 +19,7 @@ CAPTION = (
     "Each cell has the method with the highest mean final accuracy, this mean, and in brackets its margin over the "
     "second. Full colour: each other method is shown to be below it (the interval of the paired difference lies below "
     "0). Pale and hatched: it is not told apart from the methods after =, in brackets how many where they do not fit, "
-    "or it has one seed. Grey: methods are missing. The table has all. A method has one colour and mark in all figures."
+    "or it has one seed. Grey: methods are missing. The table has all. Each method has one colour and mark everywhere."
 )
 Winners = Mapping[tuple[str, str], Winner | NoWinner]  # by the levels of the row and of the column
 

@@ -1,5 +1,6 @@
 """`prefix-rft compare` for real, on runs of two steps."""
 
+import io
 import json
 import os
 import re
@@ -335,6 +336,21 @@ def test_what_is_said_of_the_rows_is_said_once_with_the_number_of_problems(tmp_p
     assert second == "Checking settings, data, rewards and models of 1 run ..."
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("stream", "is_shown"), [(Terminal(), True), (io.StringIO(), False)])
+def test_the_checks_have_a_bar_in_a_terminal_alone(monkeypatch, capsys, stream, is_shown):
+    """While what is printed is held back to be said once."""
+    monkeypatch.setattr(sys, "stderr", stream)
+    with compare._said_once():
+        assert list(compare._shown({"one": None, "two": None})) == [("one", None), ("two", None)]
+    assert ("checking" in stream.getvalue()) == is_shown
+    assert capsys.readouterr().out == ""
+
+
 def test_of_a_finished_comparison_nothing_is_checked(tmp_path, capsys, stand_in):
     line = [
         "compare",
@@ -459,4 +475,4 @@ def test_a_failed_run_is_missing_from_its_cells_alone(tmp_path, capsys, stand_in
     recipes, runs = write_recipes(tmp_path / "recipes", {"map": MAP}), tmp_path / "runs"
     assert main(["compare", str(recipes), "--seeds", "2", "--output_dir", str(runs)]) == 1
     assert "4 of 12 runs failed" in capsys.readouterr().out
-    assert "8 of 12 runs of the map are there" in (runs / "report.md").read_text()
+    assert "8 of 12 planned runs of the map are there" in (runs / "report.md").read_text()
