@@ -107,20 +107,19 @@ def _train(
         method: Job(Trial(path, overrides, {}, 1), seed, folder / method, offline)
         for method, path in chosen.recipes.items()
     }
+    if chosen is REAL and (overwrite or not all(is_finished(job.folder) for job in jobs.values())):
+        smollm2.check_installed()  # before there is a folder
     with as_user_error(ValueError), exclusive_lock(folder):
         for job in jobs.values():
             _check_folder(job, overwrite)
         if (folder / RESULTS).is_file() and not any(job.folder.is_dir() for job in jobs.values()):
             raise UserError(f"{folder / RESULTS} is not of an earlier quickstart. Choose another --output_dir.")
-        is_there = all(is_finished(job.folder) for job in jobs.values())
-        if chosen is REAL and (overwrite or not is_there):
-            smollm2.check_installed()
         if overwrite:
             for path in (folder / RESULTS, folder / PICTURE):
                 path.unlink(missing_ok=True)
             for job in jobs.values():
                 remove_run(job.folder)
-        if is_there and not overwrite:
+        if all(is_finished(job.folder) for job in jobs.values()):
             print(f"This quickstart is in {folder} already, finished: `--overwrite` trains it again.")
             return _curves(jobs)
         names = {job: LABELS[method] for method, job in jobs.items()}
