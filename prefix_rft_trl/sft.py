@@ -39,7 +39,9 @@ class DemonstrationSFTConfig(SFTConfig):
             The model that is saved, and from which a next stage starts, is the earliest one whose validation loss is
             within this share of the smallest, instead of the last one: RETU's rule (arXiv 2512.11470) with 0.02. The
             loss is that of `eval_strategy: steps` on the split `dataset_test_split`. Models that can still be chosen
-            are kept in `plateau_candidates` until the end.
+            are kept in `plateau_candidates` until the end: those whose loss is within the share of the smallest and
+            below all before it, so few once the loss is flat, and each of them takes the disk of one model. With
+            several nodes that folder must be on a disk that all of them share.
         log_all (`bool`, *optional*, defaults to `False`):
             Whether to print all metrics of each log, as [`PrefixGRPOConfig`] describes.
     """

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import json
 import logging
 import os
 import re
@@ -9,12 +10,14 @@ import shlex
 import time
 import warnings
 from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.comparison.jobs import Job, job_names, jobs_for, run_jobs
+from prefix_rft_trl.comparison.regime_map import Levels
 from prefix_rft_trl.comparison.report import print_summary, write_report
+from prefix_rft_trl.comparison.results import Comparison
 from prefix_rft_trl.comparison.results_io import collect
 from prefix_rft_trl.comparison.spec import SPECIFICATION, read_specification
 from prefix_rft_trl.comparison.trials import Trial
@@ -23,6 +26,7 @@ from prefix_rft_trl.run.folder import is_finished
 from prefix_rft_trl.utils.errors import UserError, WorkError, as_user_error
 from prefix_rft_trl.utils.faults import known_fault
 from prefix_rft_trl.utils.files import check_writable_folder, exclusive_lock
+from prefix_rft_trl.utils.hashing import stable_hash
 from prefix_rft_trl.utils.lazy import quick_imports
 from prefix_rft_trl.utils.processes import call_in_process
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
@@ -36,6 +40,8 @@ from .launch.recipe_yaml import read_yaml
 
 
 if TYPE_CHECKING:
+    from tqdm.auto import tqdm
+
     from .launch.inputs import MeasuredProblems
 
 DESCRIPTION = """\
@@ -81,18 +87,34 @@ def run(argv: list[str]) -> int:
         measured = _check(jobs, recipes, specification.groups)
         on_cpu = all(trial.settings.get("use_cpu") for trial in specification.trials)
         at_a_time = arguments.jobs or (len(os.sched_getaffinity(0)) if on_cpu else 1)
+        reported = folder if specification.cell is None else folder / cell_folder(specification.cell)
+
+        def report() -> Comparison:
+            comparison = collect(specification, folder, command, measured)
+            write_report(comparison, reported)
+            return comparison
+
+        def report_unfinished() -> None:
+            finished = sum(is_finished(job.folder) for job in jobs)
+            if finished:
+                report()
+                with suppress(OSError):  # of an output that is closed
+                    print(f"{finished} of {_runs(len(jobs))} are finished. {_where(reported)}", flush=True)
+
         with exclusive_lock(folder):
-            failed = run_jobs(jobs, at_a_time)
+            failed = run_jobs(jobs, at_a_time, on_stop=report_unfinished)
             if not any(is_finished(job.folder) for job in jobs):
                 raise WorkError(f"no run has finished, so no report is written. {_logs_of(failed)}")
-            comparison = collect(specification, folder, command, measured)
-            reported = folder / cell_folder(arguments.cell) if arguments.cell else folder
-            write_report(comparison, reported)
+            comparison = report()
     print_summary(comparison)
-    print(f"The report is in {reported}: report.html, report.md and results.json.")
+    print(_where(reported))
     if failed:
         print(f"{len(failed)} of {len(jobs)} runs failed and are missing from it. {_logs_of(failed)}")
     return 1 if failed else 0
+
+
+def _where(reported: Path) -> str:
+    return f"The report is in {reported}: report.html, report.md and results.json."
 
 
 def _logs_of(failed: list[Job]) -> str:
@@ -132,9 +154,12 @@ def _takers(recipes: Recipes, overrides: dict[str, Any]) -> Callable[[Path, str]
     return lambda path, name: "." in name or any(is_setting(trainer, name) for trainer in trainers[path])
 
 
-def cell_folder(cell: str) -> Path:
-    """Where the report of a cell lies, in the folder of its runs."""
-    return Path(CELLS) / "-".join(re.findall(r"[\w.]+", cell))
+def cell_folder(levels: Levels) -> Path:
+    """Where the report of a cell lies, in the folder of its runs; names that a folder cannot have get a hash."""
+    words = [word for level in levels.items() for word in level] or ["first-levels"]
+    name = "-".join(re.sub(r"[^\w.]+", "-", word).strip("-") for word in words)
+    is_exact = all(re.fullmatch(r"[\w.]+", word) for word in words)
+    return Path(CELLS) / (name if is_exact else f"{name}-{stable_hash(json.dumps(words), size=4):08x}")
 
 
 def _check(jobs: list[Job], recipes: Recipes, groups: list[list[Trial]]) -> str:
@@ -210,11 +235,11 @@ def find_measured_problems(
             stages = [check_stage(stage, on_any_device=True) for stage in trainings[name]]
             described[name] = [_describe_measurement(stage) for stage in stages]
     measured: dict[str, list[MeasuredProblems]] = {}
+    waiting = {name: trial for name, trial in trials.items() if name in unfinished}
     with _said_once():
-        for name, trial in trials.items():  # which takes longer
-            if name in unfinished:
-                with _naming(trial):
-                    measured[name] = check_inputs(trainings[name])
+        for name, trial in _shown(waiting):  # which takes longer
+            with _naming(trial):
+                measured[name] = check_inputs(trainings[name])
     for group in groups:
         descriptions = {one for trial in group for one in described[trial.name]}
         if len(descriptions) > 1:
@@ -223,6 +248,13 @@ def find_measured_problems(
     distinct = dict.fromkeys(one for found in described.values() for one in found)
     number = next((problems.number for found in measured.values() for problems in found), None)
     return "; in other cells: ".join(distinct), number
+
+
+def _shown(trials: dict[str, Trial]) -> "tqdm[tuple[str, Trial]]":
+    """The trials by name, with a bar in a terminal if they take long."""
+    from tqdm.auto import tqdm
+
+    return tqdm(trials.items(), desc="checking", unit="trial", leave=False, disable=None)
 
 
 def _check_same_problems(measured: "dict[MeasuredProblems, Trial]") -> None:

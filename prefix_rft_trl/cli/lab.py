@@ -82,8 +82,6 @@ def run(argv: list[str]) -> int:
     interval, steps = settings["measure_steps"], settings["max_steps"] if arguments.steps is None else arguments.steps
     if steps < interval:
         raise UserError(f"--steps must be at least {interval}, the first measurement; found {arguments.steps}.")
-    if arguments.real:
-        smollm2.check_installed()
     folder = arguments.output_dir or chosen.folder
     curves = _train(chosen, folder, arguments.seed, steps, arguments.overwrite)
     base, results = curves["grpo"][0], {method: curve[-1] for method, curve in curves.items()}
@@ -109,6 +107,8 @@ def _train(
         method: Job(Trial(path, overrides, {}, 1), seed, folder / method, offline)
         for method, path in chosen.recipes.items()
     }
+    if chosen is REAL and (overwrite or not all(is_finished(job.folder) for job in jobs.values())):
+        smollm2.check_installed()  # before there is a folder
     with as_user_error(ValueError), exclusive_lock(folder):
         for job in jobs.values():
             _check_folder(job, overwrite)

@@ -230,9 +230,9 @@ def seeds_that_ended_alike(table: ResultTable) -> str:
 
 
 def missing_seeds(table: ResultTable) -> str:
-    """A sentence that names the experiments with fewer runs than others; empty if there are none."""
+    """A sentence that names the experiments with fewer runs than planned or than others; empty if there are none."""
     counts = {label: len([run for run in one.runs if run.curve]) for label, one in labelled(table).items()}
-    most = max(counts.values(), default=0)
+    most = max([*counts.values(), *(one.planned_seeds for one in table.experiments)], default=0)
     short = [f"{label} ({count or 'none'})" for label, count in counts.items() if count < most]
     return f"Not all have {most} {'seed' if most == 1 else 'seeds'}: {join_words(short)}." if short else ""
 

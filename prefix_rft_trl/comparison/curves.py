@@ -13,9 +13,9 @@ from .results import Run
 from .statistics import mean_curve
 
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "p")
 SOLID, DASHED, DOTTED, MIXED = "-", (0, (5, 1.5)), (0, (1.6, 1.2)), (0, (6, 1.5, 1.5, 1.5))
-DASHES: tuple[Any, ...] = (DASHED, SOLID, DOTTED, MIXED, SOLID, DOTTED, SOLID, DASHED)
+DASHES: tuple[Any, ...] = (DASHED, SOLID, DOTTED, MIXED, SOLID, DOTTED, SOLID, DASHED, MIXED)
 MAX_TOGETHER = len(COLOURS)  # curves that can be told apart in one figure
 MANY_PANELS = 16  # above, they are smaller
 LEGEND_WIDTH = 26  # characters
@@ -36,7 +36,7 @@ class Style:
 
     @classmethod
     def numbered(cls, number: int) -> "Style":
-        """One of 64 styles. The first eight differ in colour, mark and line, the others at least in the mark."""
+        """One of 81 styles. The first nine differ in colour and mark, all others in one of both."""
         place, turn = number % len(COLOURS), number // len(COLOURS)
         shifted = (place + turn) % len(MARKERS)
         return cls(COLOURS[place], MARKERS[shifted], DASHES[shifted])

@@ -8,24 +8,25 @@ from prefix_rft_trl.utils.plot_style import INK
 from .curves import Style
 from .drawing import WIDTH, Drawing, drawn, wrapped
 from .regime_map import Plane
-from .winners import Winner
+from .winners import NoWinner, Winner, measured_of
 
 
 LABEL_INCHES, CELL_INCHES = 0.9, 0.82
 CHARACTERS_PER_INCH = 15  # of the smaller text
 ONE_SEED = "one seed"
+NEUTRAL = "#eceff2"  # of cells with missing methods
 CAPTION = (
     "Each cell has the method with the highest mean final accuracy, this mean, and in brackets its margin over the "
     "second. Full colour: each other method is shown to be below it (the interval of the paired difference lies below "
-    "0). Pale and hatched: it is not told apart from the methods after =, or methods or seeds are missing; the table "
-    "has all of them. A method has one colour and mark in all figures."
+    "0). Pale and hatched: it is not told apart from the methods after =, in brackets how many where they do not fit, "
+    "or it has one seed. Grey: methods are missing. The table has all. Each method has one colour and mark everywhere."
 )
-Winners = Mapping[tuple[str, str], Winner | None]  # by the levels of the row and of the column
+Winners = Mapping[tuple[str, str], Winner | NoWinner]  # by the levels of the row and of the column
 
 
 def draw_heat_map(plane: Plane, winners: Winners, styles: Mapping[str, Style]) -> Drawing | None:
     """The plane with its winners; `None` if nothing was measured."""
-    if not any(winners.values()):
+    if not any(one.measured for one in winners.values()):
         return None
     return drawn(lambda figure: _draw(figure, plane, winners, styles))
 
@@ -38,10 +39,12 @@ def _draw(figure: Any, plane: Plane, winners: Winners, styles: Mapping[str, Styl
     characters = int(CHARACTERS_PER_INCH * (width - LABEL_INCHES) / len(columns))
     for y, row in enumerate(rows):
         for x, column in enumerate(columns):
-            if winner := winners.get((row, column)):
+            winner = winners[row, column]
+            if isinstance(winner, Winner):
                 _draw_cell(axes, x, y, winner, styles[winner.label], characters)
             else:
-                axes.text(x, y, "not measured", ha="center", va="center", fontsize=8)
+                _draw_ground(axes, x, y, {"facecolor": NEUTRAL if winner.measured else "white"})
+                axes.text(x, y, winner.word, ha="center", va="center", fontsize=8)
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
     axes.set_xticks(range(len(columns)), [wrapped(level, 18) for level in columns], fontsize=9)
     axes.set_yticks(range(len(rows)), [wrapped(level, 10) for level in rows], fontsize=9)
@@ -53,28 +56,44 @@ def _draw(figure: Any, plane: Plane, winners: Winners, styles: Mapping[str, Styl
     axes.spines[:].set_visible(False)
 
 
-def _draw_cell(axes: Any, x: int, y: int, winner: Winner, style: Style, characters: int) -> None:
+def _draw_ground(axes: Any, x: int, y: int, look: dict[str, Any]) -> None:
     from matplotlib.patches import Rectangle
 
-    told = winner.is_told_apart
-    look: dict[str, Any] = {"facecolor": mixed(style.colour, 0.45 if told else 0.13), "linewidth": 0}
-    if not told:
-        look |= {"hatch": "///", "edgecolor": mixed(style.colour, 0.32)}
-    axes.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, **look))
+    axes.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, linewidth=0, **look))
+
+
+def _ground(winner: Winner, colour: str) -> dict[str, Any]:
+    """The colour of a cell and its hatching."""
+    if not winner.is_complete:
+        return {"facecolor": NEUTRAL}
+    if winner.is_told_apart:
+        return {"facecolor": mixed(colour, 0.45)}
+    return {"facecolor": mixed(colour, 0.13), "hatch": "///", "edgecolor": mixed(colour, 0.32)}
+
+
+def _draw_cell(axes: Any, x: int, y: int, winner: Winner, style: Style, characters: int) -> None:
+    _draw_ground(axes, x, y, _ground(winner, style.colour))
     axes.plot([x - 0.42], [y - 0.36], color=style.colour, marker=style.marker, markersize=4, linestyle="none")
     title = wrapped(winner.label, characters - 2)
     margin = f" ({winner.margin.mean:+.2f})" if winner.margin else ""
-    others = wrapped(_others(winner), characters)
+    others = _others(winner, characters)
     text = {"ha": "center", "va": "center", "color": INK}
     axes.text(x, y - (0.24 if others else 0.12), title, **text, fontsize=8.5, fontweight="bold")
     axes.text(x, y + (0.02 if others else 0.16), f"{winner.mean.mean:.2f}{margin}", **text, fontsize=8.5)
     axes.text(x, y + 0.28, others, **text, fontsize=7)
 
 
-def _others(winner: Winner) -> str:
-    if winner.measured < winner.methods:
-        return f"{winner.measured} of {winner.methods} methods"
-    return ONE_SEED if winner.is_of_one_seed else " ".join(f"= {label}" for label in winner.level)
+def _others(winner: Winner, characters: int) -> str:
+    """What is said of the other methods, on at most two lines: how many are level where their names do not fit."""
+    if not winner.is_complete:
+        return wrapped(measured_of(winner), characters)
+    if winner.is_of_one_seed:
+        return ONE_SEED
+    level = " ".join(f"= {label}" for label in winner.level)
+    if not (whole := wrapped(level, characters)).endswith(" ..."):
+        return whole
+    number = f" ({len(winner.level)})"
+    return wrapped(level, characters - len(number)) + number
 
 
 def mixed(colour: str, share: float) -> str:

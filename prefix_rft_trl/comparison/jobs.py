@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,13 +107,19 @@ def jobs_for(trials: list[Trial], folder: Path) -> list[Job]:
     ]
 
 
-def run_jobs(jobs: list[Job], at_a_time: int, names: Mapping[Job, str] | None = None) -> list[Job]:
+def run_jobs(
+    jobs: list[Job],
+    at_a_time: int,
+    names: Mapping[Job, str] | None = None,
+    on_stop: Callable[[], None] = lambda: None,
+) -> list[Job]:
     """Run the jobs that are not finished, and show how far they are.
 
     Args:
         jobs (`list[Job]`): all of a comparison.
         at_a_time (`int`): number of concurrent runs. With more than one, each gets one thread.
         names (`Mapping[Job, str]`, *optional*): what the jobs are called; defaults to recipe and seed (`job_names`).
+        on_stop (`Callable`): called when a signal has stopped them and all have ended after their present steps.
 
     Returns:
         `list[Job]`: those that failed.
@@ -136,8 +142,10 @@ def run_jobs(jobs: list[Job], at_a_time: int, names: Mapping[Job, str] | None = 
                     view.begin(job)
                 view.refresh({job: process.is_waiting for job, process in running.items()})
                 time.sleep(0.2)
-        except BaseException:
+        except BaseException as error:
             _stop({job: process for job, process in running.items() if not process.is_waiting}, view)
+            if not isinstance(error, Exception):
+                on_stop()
             raise
     return failed
 

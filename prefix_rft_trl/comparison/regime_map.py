@@ -49,6 +49,10 @@ class Plane:
     def title(self) -> str:
         return f"{self.rows.title} by {self.columns.title_in_sentence}"
 
+    @property
+    def title_in_sentence(self) -> str:
+        return f"{self.rows.title_in_sentence} by {self.columns.title_in_sentence}"
+
     def levels(self, row: str, column: str) -> Levels:
         return {self.rows.name: row, self.columns.name: column}
 

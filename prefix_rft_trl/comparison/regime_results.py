@@ -7,7 +7,7 @@ from typing import Any
 from .regime_map import RegimeMap
 from .results import PROBLEM_REWARDS, Experiment, Run
 from .statistics import COSTS
-from .winners import find_winner, judge
+from .winners import Winner, find_winner, judge
 
 
 def map_to_json(regimes: RegimeMap[Experiment]) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def map_to_json(regimes: RegimeMap[Experiment]) -> dict[str, Any]:
         "cells": [
             {
                 "levels": regimes.levels(place),
-                "winner": (winner := find_winner(cell)) and asdict(winner),
+                "winner": asdict(winner) if isinstance(winner := find_winner(cell), Winner) else None,
                 "methods": {label: one.name for label, one in cell.items()},
             }
             for place, cell in regimes.cells.items()
@@ -39,6 +39,7 @@ def map_to_json(regimes: RegimeMap[Experiment]) -> dict[str, Any]:
         "experiments": {
             name: {
                 "recipe": one.recipe,
+                "planned_seeds": one.planned_seeds,
                 "settings": {key: value for key, value in one.settings.items() if key not in shared[labels[name]]},
                 "runs": [_final(run) for run in one.measured_runs],
             }

@@ -84,7 +84,7 @@ class RegimeReader:
         return {self.labels[recipe]: self._trial(recipe, levels) for recipe in self.labels}
 
     def parse_cell(self, text: str) -> Levels:
-        """The levels of `success=half,style=brief`, checked."""
+        """The levels of `success=half,style=brief`, checked: in the order of the axes, without the first of each."""
         parts = [part.strip().partition("=") for part in text.split(",")]
         if wrong := ["".join(part) for part in parts if not part[1]]:
             raise ValueError(f"--cell: expected AXIS=LEVEL, such as `{self._example_level()}`, found {wrong[0]!r}.")
@@ -92,7 +92,8 @@ class RegimeReader:
         if len(levels) < len(parts):
             raise ValueError(f"--cell: a cell has one level of each axis, found {text!r}.")
         self._check_levels(levels, "--cell")
-        return levels
+        bare: RegimeMap[Trial] = RegimeMap(self.axes)
+        return bare.differing(bare.place(levels))
 
     def _axis(self, name: str, given: Any) -> Axis:
         where = f"{self.where}, axis {name!r}"
@@ -128,9 +129,11 @@ class RegimeReader:
     def _check_disjoint(self) -> None:
         """Two axes with one setting would overwrite each other in a cell."""
         for one, other in combinations(self.axes, 2):
-            if shared := sorted(_names(one) & _names(other)):
+            pairs = ((first, second) for first in sorted(_names(one)) for second in sorted(_names(other)))
+            if shared := next((pair for pair in pairs if _overwrite(*pair)), None):
+                names = " and ".join(f"`{name}`" for name in dict.fromkeys(shared))
                 raise ValueError(
-                    f"{self.where}: the axes {one.name!r} and {other.name!r} both set `{shared[0]}`. Keep it in one."
+                    f"{self.where}: the axes {one.name!r} and {other.name!r} both set {names}. Keep it in one."
                 )
 
     def _ignored(self, given: Any) -> dict[str, list[str]]:
@@ -211,6 +214,11 @@ def _names(axis: Axis) -> set[str]:
     """The settings of all levels of an axis."""
     exceptions = [own or {} for level in axis.levels.values() for own in (level.get(EXCEPT) or {}).values()]
     return {name for settings in (*axis.levels.values(), *exceptions) for name in settings} - {EXCEPT}
+
+
+def _overwrite(one: str, other: str) -> bool:
+    """Whether two settings are one, or that of a stage and that of all stages: `rft.max_steps` and `max_steps`."""
+    return one == other or ((("." in one) != ("." in other)) and one.split(".")[-1] == other.split(".")[-1])
 
 
 def _known(given: Any, known: Sequence[str]) -> str:

@@ -7,10 +7,17 @@ from .regime_map import Plane, RegimeMap, describe
 from .rendering import MISSING, ReportTable, format_mean, format_setting, join_words
 from .results import Experiment, ResultRow, ResultTable
 from .statistics import truncated_share
-from .winners import Winner, find_winner, judge
+from .winners import NoWinner, Winner, find_winner, judge, measured_of
 
 
-Cells = dict[tuple[str, str], Winner | None]
+Cells = dict[tuple[str, str], Winner | NoWinner]
+WINNERS = (
+    "The method with the highest mean final accuracy in each cell, over the seeds that all measured methods have, and "
+    "its paired difference from the second, both with 95% intervals. Bold: each other method is shown to be below it. "
+    "One seed tells no method from another, and where less than two thirds of the methods are measured none is named. "
+    "Each difference is judged as if it were the only one: of several methods that are level, one can be shown to be "
+    "below by chance, and the one that comes out highest has too large a margin."
+)
 
 
 def winners(plane: Plane, regimes: RegimeMap[Experiment]) -> Cells:
@@ -33,11 +40,11 @@ def winner_grid(plane: Plane, found: Cells) -> ReportTable:
     return ReportTable(caption, ["", *plane.column_levels], rows, numbers=False)
 
 
-def _short(winner: Winner | None) -> str:
-    if winner is None:
-        return MISSING
+def _short(winner: Winner | NoWinner) -> str:
+    if isinstance(winner, NoWinner):
+        return winner.word if winner.measured else MISSING
     level = f" ({len(winner.level)})" if winner.level else ""
-    star = "*" if winner.measured < winner.methods else ""
+    star = "" if winner.is_complete else "*"
     return f"{winner.label} {winner.mean.mean:.2f}{star}{level}"
 
 
@@ -45,23 +52,20 @@ def winners_table(plane: Plane, found: Cells) -> ReportTable:
     """The winners of a plane with their margins and all that is level with them."""
     rows = [[row, column, *_winner_cells(winner)] for (row, column), winner in found.items()]
     header = [plane.rows.title, plane.columns.title, "highest mean", "accuracy", "margin", "over", "not told apart"]
-    caption = (
-        "The method with the highest mean final accuracy in each cell and its paired difference from the second, both "
-        "with 95% intervals. Bold: each other method is shown to be below it. One seed tells no method from another. "
-        "Each difference is judged as if it were the only one: of several methods that are level, one can be shown to "
-        "be below by chance, and the one that comes out highest has too large a margin."
-    )
-    bold = {(line, 2) for line, winner in enumerate(found.values()) if winner and winner.is_told_apart}
-    return ReportTable(caption, header, rows, bold=bold, numbers=False)
+    bold = {(n, 2) for n, one in enumerate(found.values()) if isinstance(one, Winner) and one.is_told_apart}
+    return ReportTable(f"The winners: {plane.title_in_sentence}.", header, rows, bold=bold, numbers=False)
 
 
-def _winner_cells(winner: Winner | None) -> list[str]:
-    if winner is None:
-        return [MISSING] * 5
+def _winner_cells(winner: Winner | NoWinner) -> list[str]:
+    if isinstance(winner, NoWinner):
+        return [*[MISSING] * 4, winner.word]
     margin = format_mean(winner.margin, sign="+") if winner.margin else MISSING
-    missing = winner.methods - winner.measured
-    level = [*winner.level, *([f"{missing} not measured"] if missing else [])]
-    return [winner.label, format_mean(winner.mean), margin, winner.second or MISSING, join_words(level) or MISSING]
+    notes = [] if winner.is_complete else [measured_of(winner)]
+    if winner.left_out:
+        common = winner.mean.seeds
+        notes.append(f"over {common} of {common + winner.left_out} seeds")
+    told = ". ".join(filter(None, [join_words(list(winner.level)), *notes])) or MISSING
+    return [winner.label, format_mean(winner.mean), margin, winner.second or MISSING, told]
 
 
 def accuracy_tables(plane: Plane, regimes: RegimeMap[Experiment]) -> list[str | ReportTable]:
@@ -125,11 +129,10 @@ def _settings(level: dict[str, object]) -> str:
 
 
 def missing_runs(regimes: RegimeMap[Experiment]) -> str:
-    """A sentence on runs that are not there; empty if each experiment has as many as the others."""
-    counts = {one.name: len(one.measured_runs) for one in regimes.outcomes}
-    most, there = max(counts.values(), default=0), sum(counts.values())
-    expected = most * len(counts)
-    return f"{there:,} of {expected:,} runs of the map are there." if there < expected else ""
+    """A sentence on runs that are not there; empty if each experiment has all that are planned."""
+    distinct = {one.name: one for one in regimes.outcomes}.values()
+    there, planned = sum(len(one.measured_runs) for one in distinct), sum(one.planned_seeds for one in distinct)
+    return f"{there:,} of {planned:,} planned runs of the map are there." if there < planned else ""
 
 
 def summary(regimes: RegimeMap[Experiment]) -> list[ReportTable]:

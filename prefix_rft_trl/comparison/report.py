@@ -85,7 +85,7 @@ def build_report(comparison: Comparison) -> ComparisonReport:
     regimes = comparison.map
     methods = [regimes.methods] if regimes else []
     styles = curves.styles([*methods, *([row.label for row in table.rows] for table in comparison.tables)])
-    sections = map_sections(regimes, styles, FIGURES) if regimes else []
+    sections = map_sections(regimes, comparison.note, styles, FIGURES) if regimes else []
     sections += [
         (table.title, _section(comparison, table, styles, f"table{number}"))
         for number, table in enumerate(comparison.tables, 1)

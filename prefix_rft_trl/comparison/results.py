@@ -66,12 +66,14 @@ class Experiment:
         recipe (`str`): the recipe's name, without `.yaml`.
         settings (`dict`): all settings of the recipe with the overrides, those of a stage as `stage.setting`.
         runs (`list[Run]`): one for each seed.
+        planned_seeds (`int`): runs that it is to have; 0 if that is unknown.
     """
 
     name: str
     recipe: str
     settings: dict[str, Any]
     runs: list[Run]
+    planned_seeds: int = 0
 
     @property
     def measured_runs(self) -> list[Run]:
@@ -112,6 +114,7 @@ class Comparison:
         measured (`str`): what accuracy is, in a sentence.
         tables (`list[ResultTable]`): the first holds the methods, where there is no map.
         map (`RegimeMap`, *optional*): what each method has reached in each cell.
+        note (`str`): on the map.
     """
 
     title: str
@@ -120,6 +123,7 @@ class Comparison:
     measured: str
     tables: list[ResultTable]
     map: RegimeMap[Experiment] | None = None
+    note: str = ""
 
     @property
     def experiments(self) -> list[Experiment]:

@@ -29,7 +29,8 @@ def collect(specification: Specification, folder: Path, command: str, measured: 
         for table in specification.tables
     ]
     regimes = _collect_map(specification.map, folder) if specification.map else None
-    return Comparison(specification.title, command, specification.threshold, measured, tables, regimes)
+    threshold, note = specification.threshold, specification.note
+    return Comparison(specification.title, command, threshold, measured, tables, regimes, note)
 
 
 def _collect_map(planned: RegimeMap[Trial], folder: Path) -> RegimeMap[Experiment]:
@@ -44,7 +45,7 @@ def collect_runs(trial: Trial, folder: Path) -> Experiment:
         for job in jobs_for([trial], folder)
         if is_finished(job.folder) and (folders := list(job.stage_folders.values()))
     ]
-    return Experiment(trial.name, trial.path.stem, trial.settings, runs)
+    return Experiment(trial.name, trial.path.stem, trial.settings, runs, trial.seeds)
 
 
 def join_curves(folders: list[Path]) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .regime_map import RegimeMap, describe
+from .regime_map import Levels, RegimeMap, describe
 from .regime_spec import RegimeReader
 from .trials import Trial, TrialReader, check_keys, mapping
 
@@ -43,12 +43,14 @@ class TrialTable:
 
 @dataclass(frozen=True)
 class Specification:
-    """Tables and a map to run."""
+    """Tables and a map to run, or the one table of a cell, given by its levels that are not the first of an axis."""
 
     title: str
     threshold: float
     tables: list[TrialTable]
     map: RegimeMap[Trial] | None = None
+    cell: Levels | None = None
+    note: str = ""  # on a map
 
     @property
     def trials(self) -> list[Trial]:
@@ -102,17 +104,19 @@ def read_specification(
     if cell is not None:
         if regimes is None:
             raise ValueError(f"--cell is of a map, and there is no `map:` in a {SPECIFICATION} of the given folders.")
-        return Specification(title, threshold, [_cell_table(regimes, cell)])
+        levels = regimes.parse_cell(cell)
+        return Specification(title, threshold, [_cell_table(regimes, levels, first["note"])], cell=levels)
     reader = _TableReader(trials, labels, seeds)
     given_tables = [*([] if regimes else [first]), *(contents.get("tables") or [])]
     tables = [reader.table(given) for given in given_tables]
-    return Specification(title, threshold, tables, regimes.read() if regimes else None)
+    if regimes is None:
+        return Specification(title, threshold, tables)
+    return Specification(title, threshold, tables, regimes.read(), note=first["note"])
 
 
-def _cell_table(regimes: RegimeReader, text: str) -> TrialTable:
-    levels = regimes.parse_cell(text)
+def _cell_table(regimes: RegimeReader, levels: Levels, note: str) -> TrialTable:
     rows = [(label, [trial]) for label, trial in regimes.cell(levels).items()]
-    return TrialTable(f"Methods at {describe(levels)}", "", [], rows)
+    return TrialTable(f"Methods at {describe(levels)}", note, [], rows)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,10 @@ class CurveWriter(TrainerCallback):
         self.started = time.perf_counter()
 
     def replace_last(self, model: Any, state: Any, values: dict[str, Any]) -> None:
-        """Adds values to the last line, which another model than the last can be measured for; the cost stays.
+        """Adds values to the last line, which another model than the last can be measured for.
+
+        Accuracy, length and `demonstration_logp` are then of that model. The cost stays, and so do the loss, the
+        entropy and what else the trainer logged: they are of the last step.
 
         Args:
             model (`nn.Module`, *optional*): the model, if it is another.

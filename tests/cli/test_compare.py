@@ -1,5 +1,6 @@
 """`prefix-rft compare` for real, on runs of two steps."""
 
+import io
 import json
 import os
 import re
@@ -220,6 +221,26 @@ def test_a_failed_run_is_named_with_its_log_and_the_report_has_the_others(tmp_pa
     }
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_comparison_reports_what_is_finished(tmp_path, capsys, stand_in, monkeypatch, number, code):
+    """Seed 0 ends at once. The other run takes its time, and a signal comes while it does."""
+    recipes, runs, at_once = write_recipes(tmp_path / "recipes"), tmp_path / "runs", Job.command
+    waits = "import os, time; os.kill(os.getppid(), int(__import__('sys').argv[1])); time.sleep(60)"
+
+    def command(job: Job) -> list[str]:
+        return [sys.executable, "-c", waits, str(int(number))] if job.seed == 1 else at_once(job)
+
+    monkeypatch.setattr(Job, "command", command)
+    line = ["compare", str(recipes / "sft.yaml"), "--seeds", "2", "--output_dir", str(runs), "--jobs", "1"]
+    try:
+        found = main(line)
+    except SystemExit as exit:
+        found = exit.code
+    assert found == code
+    assert f"1 of 2 runs are finished. The report is in {runs}" in " ".join(capsys.readouterr().out.split())
+    assert "Not all have 2 seeds: sft (1)." in (runs / "report.md").read_text()
+
+
 def test_without_a_finished_run_there_is_no_report(tmp_path, capsys, in_this_process, monkeypatch):
     monkeypatch.setattr(Job, "command", lambda job: [sys.executable, "-c", "import sys; sys.exit('out of luck')"])
     recipes, runs = write_recipes(tmp_path / "recipes"), tmp_path / "runs"
@@ -315,6 +336,21 @@ def test_what_is_said_of_the_rows_is_said_once_with_the_number_of_problems(tmp_p
     assert second == "Checking settings, data, rewards and models of 1 run ..."
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("stream", "is_shown"), [(Terminal(), True), (io.StringIO(), False)])
+def test_the_checks_have_a_bar_in_a_terminal_alone(monkeypatch, capsys, stream, is_shown):
+    """While what is printed is held back to be said once."""
+    monkeypatch.setattr(sys, "stderr", stream)
+    with compare._said_once():
+        assert list(compare._shown({"one": None, "two": None})) == [("one", None), ("two", None)]
+    assert ("checking" in stream.getvalue()) == is_shown
+    assert capsys.readouterr().out == ""
+
+
 def test_of_a_finished_comparison_nothing_is_checked(tmp_path, capsys, stand_in):
     line = [
         "compare",
@@ -382,7 +418,7 @@ def test_a_map_continues_after_one_of_its_cells(tmp_path, capsys, in_this_proces
     assert main([*line, "--cell", "level=hard,demonstrations=50%"]) == 0
     before = finished(runs)
     assert len(before) == 2
-    report = runs / "cells" / "level-hard-demonstrations-50"
+    (report,) = (runs / "cells").glob("level-hard-demonstrations-50-*")
     assert str(report) in capsys.readouterr().out
     assert (report / "figures" / "table1-accuracy.svg").is_file()
     assert not (runs / "results.json").exists()
@@ -409,6 +445,15 @@ def test_a_map_continues_after_one_of_its_cells(tmp_path, capsys, in_this_proces
     assert (runs / "figures" / "map1.svg").is_file()
 
 
+def test_the_folder_of_a_cell_is_named_for_its_levels_alone():
+    levels = ["3%", "3", "3 %", "-3", "a-b", "a b", "3.5", "ä"]
+    folders = [compare.cell_folder({"share": level}) for level in levels]
+    assert len(set(folders)) == len(levels)
+    assert compare.cell_folder({"style": "brief"}) == Path("cells/style-brief")
+    assert compare.cell_folder({"a": "b/../../c"}).parent == Path("cells")
+    assert compare.cell_folder({}).parent == Path("cells")
+
+
 def test_in_a_cell_of_a_map_all_are_measured_on_the_same_problems(tmp_path, refused):
     levels = {"easy": {}, "mixed": {"except": {"sft": {"lab_level": "hard"}}}}
     mixed = {**MAP, "axes": {**MAP["axes"], "level": {"levels": levels}}}
@@ -430,4 +475,4 @@ def test_a_failed_run_is_missing_from_its_cells_alone(tmp_path, capsys, stand_in
     recipes, runs = write_recipes(tmp_path / "recipes", {"map": MAP}), tmp_path / "runs"
     assert main(["compare", str(recipes), "--seeds", "2", "--output_dir", str(runs)]) == 1
     assert "4 of 12 runs failed" in capsys.readouterr().out
-    assert "8 of 12 runs of the map are there" in (runs / "report.md").read_text()
+    assert "8 of 12 planned runs of the map are there" in (runs / "report.md").read_text()

@@ -15,7 +15,9 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_it_makes_a_table_a_picture_and_two_models_and_shows_them_again(tiny_smollm2, tmp_path, capsys, refusal):
+def test_it_makes_a_table_a_picture_and_two_models_and_shows_them_again(
+    tiny_smollm2, tmp_path, capsys, refusal, monkeypatch
+):
     assert main(["lab", "--real", "--steps", "5"]) == 0
     out, folder = capsys.readouterr().out, tmp_path / "runs" / "lab-real"
     results = json.loads((folder / "results.json").read_text())
@@ -33,6 +35,14 @@ def test_it_makes_a_table_a_picture_and_two_models_and_shows_them_again(tiny_smo
     assert main(["lab", "--real", "--steps", "5"]) == 0
     assert "already, finished" in capsys.readouterr().out
     assert "holds another run" in refusal("lab", "--real", "--steps", "10")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    monkeypatch.setattr(smollm2, "find_spec", lambda name: None)
+    before = (folder / "prefix_rft" / "model.safetensors").stat().st_mtime_ns
+    assert main(["lab", "--real", "--steps", "5"]) == 0, "what is finished needs no package"
+    assert "already, finished" in capsys.readouterr().out
+    assert "pip install" in refusal("lab", "--real", "--steps", "5", "--overwrite")
+    assert (folder / "prefix_rft" / "model.safetensors").stat().st_mtime_ns == before
     assert "holds another run" in refusal("lab", "--steps", "10", "--output_dir", "runs/lab-real")
 
 

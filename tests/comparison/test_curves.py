@@ -94,10 +94,10 @@ def test_tokens_on_an_axis_are_those_generated_and_trained():
     assert [across.mean for across, _ in found] == [0, 340]
 
 
-def test_eight_methods_differ_in_colour_and_marker_and_keep_both_in_all_figures():
-    names = list("abcdefgh")
+def test_nine_methods_differ_in_colour_and_marker_and_keep_both_in_all_figures():
+    names = list("abcdefghi")
     styles = curves.styles([names, ["c", "new", "newer"]])
-    assert len({styles[name].colour for name in names}) == len({styles[name].marker for name in names}) == 8
+    assert len({styles[name].colour for name in names}) == len({styles[name].marker for name in names}) == 9
     assert styles == styles | curves.styles([names])
     assert len({styles[name].colour for name in ("c", "new", "newer")}) == 3
 

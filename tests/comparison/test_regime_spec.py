@@ -112,6 +112,10 @@ def changed(*path, to) -> dict:
         (changed("axes", "style", "levels", "a,b", to={"a": 1}), ["'a,b'", "--cell", "Rename"]),
         (changed("axes", "style", "levels", "long", to={"max_steps": 9}), ["'style' and 'budget'", "`max_steps`"]),
         (
+            changed("axes", "style", "levels", "long", to={"except": {"both": {"sft.max_steps": 9}}}),
+            ["'style' and 'budget'", "`sft.max_steps` and `max_steps`"],
+        ),
+        (
             changed("axes", "style", "levels", "brief", to={"except": {"dpo": {}}}),
             ["brief", "no recipe 'dpo'", "grpo"],
         ),
@@ -155,6 +159,19 @@ def test_a_cell_that_is_not_there_is_refused(cell, words):
     with pytest.raises(ValueError, match=r"^--cell") as error:
         read(cell=cell)
     assert words in str(error.value)
+
+
+def test_a_cell_is_the_same_in_whatever_order_and_with_the_first_levels_or_without():
+    cells = ["style=brief,budget=5 steps", "budget=5 steps, style=brief"]
+    assert [read(cell=cell).cell for cell in cells] == [{"style": "brief", "budget": "5 steps"}] * 2
+    assert read(cell="style=brief,budget=10 steps") == read(cell="style=brief")
+
+
+def test_settings_of_two_stages_are_two_settings():
+    changes = changed("axes", "budget", "levels", to={"a": {}, "b": {"except": {"both": {"rft.learning_rate": 1}}}})
+    changes["axes"]["style"]["levels"]["fast"] = {"except": {"both": {"sft.learning_rate": 1}}}
+    changes["planes"] = [{"style": "all", "budget": "all"}]
+    assert read(changes).map is not None
 
 
 def test_a_cell_needs_a_map():

@@ -110,8 +110,8 @@ def test_of_many_experiments_only_what_is_unusual_is_listed_and_each_has_a_panel
         "table1-final",
     }
     missing = "accuracy over time; entropy of the policy; length of the answers; length of the prefixes"
-    assert f"Of more than 8 methods these curves are not drawn: {missing}. `results.json` has their data." in text
-    assert "are not drawn" not in written(replace(comparison, tables=[ResultTable("Few", "", [], rows[:8])]), tmp_path)
+    assert f"Of more than 9 methods these curves are not drawn: {missing}. `results.json` has their data." in text
+    assert "are not drawn" not in written(replace(comparison, tables=[ResultTable("Few", "", [], rows[:9])]), tmp_path)
 
 
 @pytest.mark.parametrize(("keep", "final"), [(0, "-"), (1, r"0\.\d{3}"), (2, r"0\.\d+ \(0\.\d+ to 0\.\d+\)")])

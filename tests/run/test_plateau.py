@@ -14,13 +14,18 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from prefix_rft_trl import lab
+from prefix_rft_trl.cli.launch.recipe import Recipe, load_recipe
+from prefix_rft_trl.cli.launch.training_script import prepare_training
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.run import read_curve
 from prefix_rft_trl.run.folder import CANDIDATES
 from prefix_rft_trl.run.plateau import steps_at_plateau
 from prefix_rft_trl.sft import CountingSFTTrainer, DemonstrationSFTConfig
+from prefix_rft_trl.utils.errors import UserError
 
 
+LAB_SFT = Path(__file__).parents[2] / "recipes" / "lab" / "sft.yaml"
+PLATEAU = ["--plateau_tolerance", "0.02", "--eval_strategy", "steps", "--eval_steps", "2"]
 RISING = 0.05  # a learning rate with which the validation loss rises again
 
 
@@ -205,27 +210,39 @@ def test_a_loss_that_is_no_number_is_refused(make, loss):
         make([loss, 1.0]).train()
 
 
-SETTINGS = ["--plateau_tolerance", "0.02", "--eval_strategy", "steps", "--eval_steps", "2"]
-
-
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        (["--plateau_tolerance", "0.02"], "`eval_strategy: steps`, found 'no'"),
-        ([*SETTINGS, "--eval_strategy", "epoch"], "`eval_strategy: steps`, found 'epoch'"),
-        ([*SETTINGS, "--plateau_tolerance", "-0.1"], "`plateau_tolerance` must be from 0 to 1, found -0.1"),
-        ([*SETTINGS, "--plateau_tolerance", "much"], "plateau_tolerance"),
-        ([*SETTINGS, "--load_best_model_at_end", "true", "--save_steps", "2"], "both say which model"),
-        ([*SETTINGS, "--dataset_test_split", "train[8:]"], "`dataset_test_split` is 'train[8:]'"),
-        ([*SETTINGS, "--dataset_test_split", "validation"], "no split 'validation'"),
-        ([*SETTINGS, "--trainer", "prefix_grpo"], "It is a setting of `trainer: sft`."),
+        ({"eval_strategy": "no"}, "`eval_strategy: steps`, found 'no'"),
+        ({"eval_strategy": "epoch"}, "`eval_strategy: steps`, found 'epoch'"),
+        ({"plateau_tolerance": -0.1}, "`plateau_tolerance` must be from 0 to 1, found -0.1"),
+        ({"plateau_tolerance": "much"}, "plateau_tolerance"),
+        ({"load_best_model_at_end": True, "save_steps": 2}, "both say which model"),
     ],
 )
-def test_settings_that_give_no_plateau_are_refused(settings, says, tmp_path, capsys):
-    recipe = Path(__file__).parents[2] / "recipes" / "lab" / "sft.yaml"
-    assert main(["train", "--config", str(recipe), "--output_dir", str(tmp_path / "run"), *settings]) == 2
-    assert says in " ".join(capsys.readouterr().err.split())
-    assert not (tmp_path / "run" / "model.safetensors").exists()
+def test_settings_that_give_no_plateau_are_refused(settings, says, tmp_path):
+    given = {"plateau_tolerance": 0.02, "eval_strategy": "steps", "eval_steps": 2, **settings}
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        DemonstrationSFTConfig(str(tmp_path), use_cpu=True, bf16=False, **given)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("split", "says"),
+    [("train[8:]", "`dataset_test_split` is 'train[8:]'"), ("validation", "no split 'validation'")],
+)
+def test_a_plateau_is_not_judged_on_what_is_trained(split, says, tmp_path):
+    recipe = Recipe(load_recipe(LAB_SFT), [*PLATEAU, "--dataset_test_split", split, "--output_dir", str(tmp_path)])
+    with pytest.raises(UserError) as error:
+        prepare_training(*recipe.parse())
+    assert says in str(error.value)
+
+
+def test_a_plateau_is_of_sft(tmp_path, capsys):
+    line = ["--config", str(LAB_SFT), "--output_dir", str(tmp_path / "run"), *PLATEAU, "--trainer", "prefix_grpo"]
+    assert main(["train", *line]) == 2
+    assert "It is a setting of `trainer: sft`." in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_next_stage_and_its_curve_start_from_the_model_that_is_handed_on(tmp_path, capsys):
