@@ -1,7 +1,6 @@
 """Thresholds of the advice, all in one place, and comparisons with them that can answer "the probe cannot tell"."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .probe_result import Share
@@ -86,12 +85,6 @@ def difference_interval(first: Share, second: Share) -> tuple[float, float]:
         difference - math.hypot(first.value - low, other_high - second.value),
         difference + math.hypot(high - first.value, second.value - other_low),
     )
-
-
-def pooled(shares: Iterable[Share]) -> Share:
-    """All counts together."""
-    together = list(shares)
-    return Share(sum(share.count for share in together), sum(share.of for share in together))
 
 
 def described(share: Share) -> str:

@@ -189,6 +189,7 @@ def _measure(planned: PlannedProbe, samples_folder: Path) -> ProbeResult:
         token_logps=tuple(value for values in likelihoods.logps for value in values),
         token_entropies=tuple(value for values in likelihoods.entropies for value in values),
         first_token_logps=tuple(values[0] for values in likelihoods.logps),
+        read_tokens=tuple(map(len, likelihoods.logps)),
         answer_tokens=tuple(sample.tokens for sample in answers),
         truncated=Share(sum(sample.is_truncated for sample in answers), len(answers)),
         settings=planned.settings,

@@ -188,7 +188,16 @@ def tried(draw: st.DrawFn) -> Probed:
     return Probed(tuple(draw(st.integers(0, most)) for most in tries), tuple(tries))
 
 
-LOGPS = st.lists(st.floats(-50, 0), max_size=20).map(tuple)
+@st.composite
+def read(draw: st.DrawFn) -> dict[str, Any]:
+    """Tokens of demonstrations that were read."""
+    lengths = draw(st.lists(st.integers(1, 8), max_size=8))
+    logps = draw(st.lists(st.floats(-50, 0), min_size=sum(lengths), max_size=sum(lengths)))
+    ends = [sum(lengths[:place]) for place in range(len(lengths))]
+    firsts = tuple(logps[end] for end in ends)
+    return {"token_logps": tuple(logps), "read_tokens": tuple(lengths), "first_token_logps": firsts}
+
+
 LENGTHS = st.lists(st.integers(1, 20_000), max_size=8).map(tuple)
 ANY_CHANGES = st.fixed_dictionaries(
     {},
@@ -198,8 +207,6 @@ ANY_CHANGES = st.fixed_dictionaries(
         "num_generations": st.integers(2, 64),
         **{name: shares() for name in ("demonstrated", "accepted", "fitting", "readable_answers", "truncated")},
         "answer_in_prefix": st.dictionaries(st.sampled_from(PROBED_RATIOS), shares()),
-        "token_logps": LOGPS,
-        "first_token_logps": LOGPS,
         "token_entropies": st.just(()),
         "demonstration_tokens": LENGTHS,
         "answer_tokens": LENGTHS,
@@ -228,10 +235,10 @@ def check_advice(advice: Advice, result: ProbeResult) -> None:
     assert settings_.get("prefix_ratio_low", 0.05) <= settings_.get("prefix_ratio_high", HIGH)
 
 
-@given(st.sampled_from(("worked", "swapped", "brief", "paired", "corrupted")), ANY_CHANGES)
+@given(st.sampled_from(("worked", "swapped", "brief", "paired", "corrupted")), ANY_CHANGES, st.just({}) | read())
 @settings(max_examples=200, deadline=None)
-def test_any_findings_get_advice_with_reasons(probe_findings, style, changes):
-    result = probe_findings(style, **changes)
+def test_any_findings_get_advice_with_reasons(probe_findings, style, changes, tokens):
+    result = probe_findings(style, **changes, **tokens)
     check_advice(advise(result), result)
 
 
@@ -240,7 +247,9 @@ def test_any_findings_get_advice_with_reasons(probe_findings, style, changes):
 def test_broken_data_comes_first(probe_findings, changes, readable):
     result = probe_findings(**{**changes, "readable_answers": Share(readable, 512)})
     is_broken = reaches(Share(readable, 512), LIMITS.readable) is False
-    assert advise(result).outcome == MEND if is_broken else True
+    accepted = changes.get("accepted", Share(512, 512))
+    is_broken = is_broken or reaches(accepted, LIMITS.accepted) is False
+    assert (advise(result).outcome == MEND) == is_broken
 
 
 def test_more_tries_of_the_same_shares_never_make_it_less_certain(probe_findings):
