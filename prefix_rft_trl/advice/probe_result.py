@@ -171,6 +171,11 @@ class ProbeResult:
         device (`str`, *optional*): that device.
         max_steps (`int`, *optional*): optimizer steps of the recipe.
         rollouts (`int`, *optional*): of the whole recipe.
+        step_rows (`int`, *optional*): rows of a step, of all processes.
+        epochs (`float`, *optional*): passes of the recipe over its rows, where these and not its steps end it.
+        validation_split (`str`, *optional*): split with demonstrations that are not trained on.
+        guess_rate (`float`, *optional*): success of guesses.
+        notes (`tuple[str, ...]`): what the probe does not do as the training, in sentences.
         settings (`dict`): of the probe, by which a folder is known again.
     """
 
@@ -198,6 +203,11 @@ class ProbeResult:
     device: str | None = None
     max_steps: int | None = None
     rollouts: int | None = None
+    step_rows: int | None = None
+    epochs: float | None = None
+    validation_split: str | None = None
+    guess_rate: float | None = None
+    notes: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -231,7 +241,7 @@ class ProbeResult:
         content["answer_in_prefix"] = {float(ratio): Share(**found) for ratio, found in shares.items()}
         for name in ("demonstrated", "accepted", "fitting", "readable_answers", "truncated"):
             content[name] = Share(**content[name])
-        for name in ("token_logps", "token_entropies", "first_token_logps", *LENGTHS):
+        for name in ("token_logps", "token_entropies", "first_token_logps", *LENGTHS, "notes"):
             content[name] = tuple(content[name])
         return cls(**content)
 

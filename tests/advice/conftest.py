@@ -59,6 +59,7 @@ def findings(style: str = "worked", **changes: Any) -> ProbeResult:
         truncated=Share(0, PROBLEMS * TRIES),
         max_steps=100,
         rollouts=6400,
+        step_rows=64,
     )
     return replace(result, **changes)
 
