@@ -1,7 +1,7 @@
 """Rules that turn a probe into advice. The first that applies decides; each names its figures and its source.
 
-What a rule claims of methods is what the lab has shown: docs/comparison.md, and the map of regimes in
-docs/which_method.md. Where the map has no such cell, or a threshold lies within an interval, nothing can be told.
+What a rule claims of methods is what the lab has shown: docs/comparison.md. Where it has not measured such a case, or
+a threshold lies within an interval, nothing can be told.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ LABELS = {
     "trapo": "TRAPO",
 }
 UNJUDGED = "not judged before the data is mended"
-LAB, MAP = "docs/comparison.md", "docs/which_method.md"
+LAB = "docs/comparison.md"
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,8 @@ def beyond_the_map(features: Features) -> Decision | None:
         return None
     return Decision(
         UNKNOWN,
-        f"The policy succeeds alone in {described(alone)} of its answers, and the map's best base model in half "
-        f"({MAP}). Plain RFT has much to reinforce there; whether demonstrations add to it has not been measured.",
+        f"The policy succeeds alone in {described(alone)} of its answers, and the lab's best base model in half. "
+        "Plain RFT has much to reinforce there; whether demonstrations add to it has not been measured.",
         runner_up="grpo",
         would_change=(f"Success alone below {limit:.2f}: harder problems.",),
     )
@@ -311,7 +311,7 @@ def foreign(features: Features) -> Decision | None:
         UNKNOWN,
         f"A token of a demonstration has a log-probability of {features.likelihood:.1f} nats under the policy, which "
         f"does not write like that, and success is {_successes(features)}. Whether such a style can be learned is not "
-        f"told before it is tried ({MAP}).",
+        f"told before it is tried: the lab has not measured it.",
         runner_up="sft_then_rft",
         would_change=(
             f"Demonstrations in the policy's own style: at least {features.limits.own_words:.1f} nats a token.",
@@ -326,7 +326,7 @@ def no_help(features: Features) -> Decision | None:
     return Decision(
         UNKNOWN,
         f"The policy could have written the demonstrations ({features.likelihood:.1f} nats a token), yet prefixes do "
-        f"not help: success is {_successes(features)}. The map has no such cell ({MAP}).",
+        f"not help: success is {_successes(features)}. The lab has not measured such a case.",
         would_change=(
             "Continuations that the budget does not cut off, or answers in the form that the reward reads.",
             "Success behind prefixes above that alone.",

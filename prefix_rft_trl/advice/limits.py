@@ -19,8 +19,8 @@ class Limits:
         clean (`float`): share of accepted demonstrations from which imitation alone is level with a reward behind it.
         solved (`float`): success from which nothing is left to learn.
         beyond_map (`float`): success above the map's best base model.
-        skilled (`float`): success above which plain RFT has something to reinforce, where that of guesses is not given:
-            a tenth above the lab's guesses.
+        skilled (`float`): success above which plain RFT has something to reinforce, where that of guesses is not
+            given: a tenth above the lab's guesses.
         too_few, enough (`int`): demonstrations with which no method learns, and with which imitation does.
         covered (`float`): least share of problems with a demonstration for methods that start from prefixes.
         followed (`float`): least success behind a demonstration that is given almost whole, by the share that the

@@ -137,8 +137,9 @@ def read_probed_recipe(recipe: Recipe) -> ProbedRecipe:
         raise UserError("no model: set `model_name_or_path` to a folder, a name on the Hub, or `lab`.")
     if not script_args.reward_funcs:
         raise UserError("no reward: advice needs one, also of SFT. Set `reward_funcs` to a registered name or a path.")
+    values = {name: value for part in (script_args, training_args, model_args) for name, value in vars(part).items()}
     splits, rows = _rows(script_args, training_args)
-    reward = _judging_reward(script_args, rows)
+    reward = _judging_reward(script_args, rows, values.get("reward_weights"))
     model = starting_model(
         model_args.model_name_or_path, script_args.lab_level, script_args.model_changes, model_args.model_revision
     )
@@ -149,8 +150,8 @@ def read_probed_recipe(recipe: Recipe) -> ProbedRecipe:
     tokenizer = load_tokenizer(source.tokenizer_path)
     with explain_missing_model(model):
         config = AutoConfig.from_pretrained(source.base or source.path)
-    values = {name: value for part in (script_args, training_args, model_args) for name, value in vars(part).items()}
     demonstrations, answers = training_args.demonstration_column, training_args.answer_column
+    values["model_init_kwargs"] = training_args.model_init_kwargs
     subject = ProbedSubject(
         model=model_args.model_name_or_path,
         dataset=script_args.dataset_name,
@@ -246,12 +247,14 @@ def _rows(script_args: Any, training_args: Any) -> Any:
     return splits, rows
 
 
-def _judging_reward(script_args: Any, rows: Any) -> Any:
-    """The first reward that judges answers and not their form; all of them are checked."""
+def _judging_reward(script_args: Any, rows: Any, weights: list[float] | None) -> Any:
+    """The first reward that judges answers and not their form, and has a weight; all of them are checked."""
     rewards = load_rewards(script_args)
     check_columns(rewards, rows)
     names = script_args.reward_funcs
-    judging = [reward for name, reward in zip(names, rewards, strict=True) if name not in FORMAT_REWARDS]
+    given = weights if weights and len(weights) == len(names) else [1.0] * len(names)
+    weighted = [(name, reward) for name, reward, weight in zip(names, rewards, given, strict=True) if weight]
+    judging = [reward for name, reward in weighted if name not in FORMAT_REWARDS]
     return [*judging, *rewards][0]
 
 
