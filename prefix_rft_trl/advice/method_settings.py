@@ -86,9 +86,6 @@ DEFAULTS: Settings = {
     if field.name in OF_THE_METHOD or (field.name.startswith("prefix_") and field.name not in NOT_OF_THE_METHOD)
 }
 
-# What takes demonstrations into a group without a hybrid rollout: all else does nothing then, and stays as it is
-WITHOUT_DEMONSTRATIONS = {name: value for name, value in DEFAULTS.items() if name.startswith("prefix_stage_")}
-
 
 def settings_for(method: str, given: Mapping[str, Any]) -> Settings:
     """The settings by which a recipe of rollouts differs from the same one of another method; none if it is one of it.
@@ -104,7 +101,7 @@ def settings_for(method: str, given: Mapping[str, Any]) -> Settings:
         own["prefix_ratio_decay_steps"] = max(1, round(HINTED_SHARE * given["max_steps"]))
     if _signature(given) == _signature(own | {"num_generations": group}):
         return {}
-    wanted = (WITHOUT_DEMONSTRATIONS if method == "grpo" else DEFAULTS) | own
+    wanted = DEFAULTS | own
     if own.get("prefix_placement") == "prompt":
         kept = {"prefix_hint_template": HINT_OF_LAB} if given.get("dataset_name") == "lab" else {}
         wanted |= kept | {name: given[name] for name in OF_HINTS if name in given}
