@@ -1,27 +1,52 @@
-"""Compare advice with a map of regimes: whether the advised method is best in a cell, or within the interval of it.
+"""Compare advice with a map of regimes: whether the advised method is best in a cell, and how sure that is.
 
-    python benchmarks/advice_on_map.py probes/ map.json
+    python benchmarks/advice_on_map.py runs/lab-map/results.json --probes runs/advice-on-map
 
-`probes/` has the findings of `prefix-rft advise` in each cell, as CELL.json or CELL/probe.json. `map.json` maps each
-cell to its methods, and those to their final runs: {"CELL": {"prefix_rft": [{"seed": 0, "accuracy": 0.82,
-"problem_rewards": [1, 0, ...]}, ...]}}. Rewards of the problems make the intervals narrower and can be left out.
+The first file is that of `prefix-rft compare recipes/lab-map`. Each cell with results is probed as by
+`prefix-rft advise`, with the settings of the map's Prefix-RFT and those of the cell's levels, into a folder of its
+own; a command that was killed resumes. Cells that differ in the budget alone share a probe.
 """
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from prefix_rft_trl.advice.advice_rules import LABELS, UNKNOWN, Advice, advise
+from prefix_rft_trl.advice.probe import plan_probe, run_probe
 from prefix_rft_trl.advice.probe_result import ProbeResult
-from prefix_rft_trl.comparison.results import Run
+from prefix_rft_trl.advice.probed_subject import ProbeSettings
+from prefix_rft_trl.cli.launch.probed_recipe import read_probed_recipe
+from prefix_rft_trl.cli.launch.recipe import Recipe
+from prefix_rft_trl.comparison.results import PROBLEM_REWARDS, Run
 from prefix_rft_trl.comparison.uncertainty import MeanOverRuns, mean_difference
+from prefix_rft_trl.evaluation.engines import Engine
 from prefix_rft_trl.utils.tables import TextTable, print_table
 
 
-Cell = Mapping[str, Sequence[Run]]  # runs of each method
+PROBED = "prefix_rft"  # the recipe whose settings a cell is probed with
+BUDGET = "max_steps"  # which changes no sample
+BEST, LEVEL, WORSE, OPEN = "best", "not told apart from the best", "shown worse", "cannot tell"
+Runs = Mapping[str, Sequence[Run]]  # of each method
+
+
+@dataclass(frozen=True)
+class Cell:
+    """
+    A cell of a map.
+
+    Attributes:
+        name (`str`): its levels that are not the first of their axis.
+        settings (`dict`): of its levels, for the recipe that is probed.
+        runs (`dict[str, list[Run]]`): final runs by the name of the recipe.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    runs: dict[str, list[Run]]
 
 
 @dataclass(frozen=True)
@@ -29,45 +54,30 @@ class AdviceInCell:
     """
     Advice in a cell beside what was trained there.
 
-    Args:
+    Attributes:
         cell (`str`): its name.
         advised (`str`, *optional*): the method; `None` without one.
-        is_unknown (`bool`): whether the advice was that it cannot tell.
+        verdict (`str`): `BEST`, `LEVEL`, `WORSE` or `OPEN`; the outcome of the advice where that is another one.
         best (`str`): method with the highest mean.
-        difference ([`MeanOverRuns`], *optional*): paired, of the best and the advised method; `None` where these are
-            the same, where none is advised or no seed has both.
         regret (`float`, *optional*): mean of the best less that of the advised method.
+        difference ([`MeanOverRuns`], *optional*): paired, of the best and the advised method.
     """
 
     cell: str
     advised: str | None
-    is_unknown: bool
+    verdict: str
     best: str
-    difference: MeanOverRuns | None
-    regret: float | None
+    regret: float | None = None
+    difference: MeanOverRuns | None = None
 
     @property
-    def is_right(self) -> bool:
-        """Whether the advised method is the best, or not told apart from it: the interval of the difference has 0."""
-        if self.advised is None or self.regret is None:
-            return False
-        if self.advised == self.best or self.regret <= 0:
-            return True
+    def width(self) -> float | None:
+        """Of the interval of the difference; `None` where there is none, as of single seeds."""
         interval = self.difference.interval if self.difference else None
-        return interval is not None and interval[0] <= 0
+        return interval and interval[1] - interval[0]
 
 
-@dataclass(frozen=True)
-class MapScore:
-    """Shares over cells: `right` of those with an advised method, `unknown` of all, and the mean regret of advice."""
-
-    cells: int
-    right: float | None
-    unknown: float
-    regret: float | None
-
-
-def judge_cell(name: str, advice: Advice, methods: Cell) -> AdviceInCell:
+def judge_cell(name: str, advice: Advice, methods: Runs) -> AdviceInCell:
     """The advice of a cell beside its runs.
 
     Raises:
@@ -78,74 +88,114 @@ def judge_cell(name: str, advice: Advice, methods: Cell) -> AdviceInCell:
         raise ValueError(f"The cell {name!r} has no runs: leave it out, or train some.")
     best, advised = max(means, key=means.__getitem__), advice.method
     if advised is None:
-        return AdviceInCell(name, None, advice.outcome == UNKNOWN, best, None, None)
+        return AdviceInCell(name, None, OPEN if advice.outcome == UNKNOWN else advice.outcome, best)
     if advised not in means:
         raise ValueError(f"The advice for the cell {name!r} is {advised!r}, which has no run in it. Train it there.")
-    difference = mean_difference(methods[best], methods[advised]) if advised != best else None
-    return AdviceInCell(name, advised, False, best, difference, means[best] - means[advised])
+    regret = means[best] - means[advised]
+    if advised == best or regret == 0:
+        return AdviceInCell(name, advised, BEST, best, regret)
+    difference = mean_difference(methods[best], methods[advised])
+    verdict = WORSE if difference and difference.is_above_zero else LEVEL
+    return AdviceInCell(name, advised, verdict, best, regret, difference)
 
 
-def score(tested: Sequence[AdviceInCell]) -> MapScore:
-    """The shares over all cells.
+def read_cells(file: Path) -> list[Cell]:
+    """The cells of a map's `results.json` that have runs.
+
+    Raises:
+        ValueError: if it has no map.
+    """
+    regimes = json.loads(file.read_text(encoding="utf-8")).get("map")
+    if not regimes:
+        raise ValueError(f"{file} has no map. Name the results.json of `prefix-rft compare recipes/lab-map`.")
+    axes = {axis["name"]: axis["levels"] for axis in regimes["axes"]}
+    experiments = regimes["experiments"]
+    cells = []
+    for cell in regimes["cells"]:
+        methods = [experiments[name] for name in cell["methods"].values()]
+        runs = {one["recipe"]: [_run(run) for run in one["runs"]] for one in methods if one["runs"]}
+        differing = {axis: level for axis, level in cell["levels"].items() if level != next(iter(axes[axis]))}
+        settings: dict[str, Any] = {}
+        for axis, level in differing.items():
+            of_level = axes[axis][level]
+            settings |= (of_level.get("except") or {}).get(PROBED, of_level)
+        settings.pop("except", None)
+        if runs:
+            cells.append(Cell(", ".join(f"{a}={v}" for a, v in differing.items()) or "base", settings, runs))
+    return cells
+
+
+def _run(final: Mapping[str, Any]) -> Run:
+    rewards = final.get(PROBLEM_REWARDS) or []
+    accuracy = float("nan") if final["accuracy"] is None else final["accuracy"]
+    return Run(final["seed"], [{"accuracy": accuracy, "problems": len(rewards) or 1, PROBLEM_REWARDS: rewards}])
+
+
+def probe_cell(cell: Cell, recipe: Path, folder: Path, settings: ProbeSettings) -> ProbeResult:
+    """The findings of `prefix-rft advise` with the settings of a cell; a finished probe is read."""
+    shared = {name: value for name, value in cell.settings.items() if name != BUDGET}
+    probed = read_probed_recipe(_recipe(recipe, shared))
+    planned = plan_probe(probed.subject, settings, Engine("transformers"), print)
+    name = "-".join(f"{key}={value}" for key, value in sorted(shared.items())) or "base"
+    found = probed.with_costs(
+        run_probe(planned, folder / "".join(c if c.isalnum() or c in "-=._" else "_" for c in name)), None
+    )
+    steps = cell.settings.get(BUDGET)
+    return replace(found, max_steps=steps, rollouts=steps * probed.step_rows) if steps else found
+
+
+def _recipe(path: Path, settings: Mapping[str, Any]) -> Recipe:
+    flags = ["--config", str(path)]
+    for name, value in settings.items():
+        flags += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return Recipe.read(flags)
+
+
+def print_scores(tested: Sequence[AdviceInCell]) -> None:
+    """A table of all cells, and how many have which verdict.
 
     Raises:
         ValueError: without any.
     """
     if not tested:
-        raise ValueError("No cell has both a probe and runs: their names differ, or a folder is empty.")
-    given = [one for one in tested if one.regret is not None]
-    regrets = [one.regret for one in tested if one.regret is not None]
-    return MapScore(
-        len(tested),
-        fmean(one.is_right for one in given) if given else None,
-        fmean(one.is_unknown for one in tested),
-        fmean(regrets) if regrets else None,
-    )
-
-
-def read_map(file: Path) -> dict[str, dict[str, list[Run]]]:
-    found = json.loads(file.read_text(encoding="utf-8"))
-    return {
-        cell: {method: [_run(**run) for run in runs] for method, runs in methods.items()}
-        for cell, methods in found.items()
-    }
-
-
-def _run(seed: int, accuracy: float, problem_rewards: Sequence[float] = (), problems: int = 0) -> Run:
-    last = {"accuracy": accuracy, "problems": problems or len(problem_rewards) or 1}
-    return Run(seed, [last | ({"problem_rewards": [*problem_rewards]} if problem_rewards else {})])
-
-
-def read_probes(folder: Path) -> dict[str, ProbeResult]:
-    files = {file.stem: file for file in folder.glob("*.json")}
-    files |= {file.parent.name: file for file in folder.glob("*/probe.json")}
-    return {cell: ProbeResult.read(file) for cell, file in sorted(files.items())}
-
-
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("probes", type=Path)
-    parser.add_argument("map", type=Path)
-    arguments = parser.parse_args(argv)
-    cells = read_map(arguments.map)
-    probes = read_probes(arguments.probes)
-    tested = [judge_cell(cell, advise(probes[cell]), cells[cell]) for cell in cells if cell in probes]
+        raise ValueError("No cell has a result yet.")
     rows = [
         (
             one.cell,
-            LABELS[one.advised] if one.advised else "cannot tell" if one.is_unknown else "none",
+            LABELS[one.advised] if one.advised else "-",
             LABELS.get(one.best, one.best),
-            "-" if one.regret is None else f"{one.regret:.3f}",
-            "-" if one.regret is None else "yes" if one.is_right else "no",
+            one.verdict,
+            _figure(one.regret),
+            _figure(one.width),
         )
         for one in tested
     ]
-    found = score(tested)
-    print_table(TextTable(("cell", "advised", "best", "regret", "right"), rows, 3))
-    right = (
-        "no advice" if found.right is None else f"{found.right:.0%} of advice right, mean regret {found.regret:.3f}"
-    )
-    print(f"{found.cells} cells: {right}; cannot tell in {found.unknown:.0%}.")
+    print_table(TextTable(("cell", "advised", "best", "verdict", "regret", "width of its interval"), rows, 4))
+    verdicts = [one.verdict for one in tested]
+    counted = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts))
+    regrets = [one.regret for one in tested if one.regret is not None]
+    mean = f" Mean regret of the {len(regrets)} with a method: {fmean(regrets):.3f}." if regrets else ""
+    print(f"{len(tested)} cells: {counted}.{mean}")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def main(argv: list[str] | None = None, judge: Callable[[ProbeResult], Advice] = advise) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("map", type=Path, metavar="MAP_RESULTS.json")
+    parser.add_argument("--probes", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--recipe", type=Path, default=Path("recipes/lab-map/prefix_rft.yaml"))
+    parser.add_argument("--num_problems", type=int)
+    arguments = parser.parse_args(argv)
+    settings = ProbeSettings(num_problems=arguments.num_problems)
+    tested = []
+    for cell in read_cells(arguments.map):
+        print(f"{cell.name} ...", flush=True)
+        found = probe_cell(cell, arguments.recipe, arguments.probes, settings)
+        tested.append(judge_cell(cell.name, judge(found), cell.runs))
+    print_scores(tested)
 
 
 if __name__ == "__main__":

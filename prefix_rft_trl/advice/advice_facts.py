@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from .limits import described
-from .probe_result import ProbeResult, Share
+from .probe_result import ProbeResult
 from .regimes import Features
 
 
@@ -28,12 +28,12 @@ def facts(result: ProbeResult) -> list[tuple[str, list[Fact]]]:
 
 def _of_policy(result: ProbeResult) -> Iterator[Fact]:
     alone = result.alone
-    yield "success of an answer", described(alone.share)
-    solved = Share(sum(successes > 0 for successes in alone.successes), len(alone.successes))
-    if solved.of:
-        tries = sorted({*alone.tries})
-        of_tries = f"{tries[0]:,}" if len(tries) == 1 else f"{tries[0]:,} to {tries[-1]:,}"
-        yield f"problems solved in {of_tries} tries", described(solved)
+    yield "success of an answer, pass@1", described(alone.share)
+    tries = min(alone.tries, default=0)
+    if tries > 1:
+        solved = alone.pass_at_k(tries)
+        low, high = solved.interval
+        yield f"problems solved in {tries:,} tries, pass@{tries}", f"{solved.value:.2f} ({low:.2f} to {high:.2f})"
     without = result.groups_without_gradient
     if without == without:
         yield f"groups of {result.num_generations} without gradient", f"{without:.2f}"

@@ -1,7 +1,7 @@
 """Rules that turn a probe into advice. The first that applies decides; each names its figures and its source.
 
-What a rule claims of methods is what the lab has shown: docs/comparison.md, and the map of regimes in
-docs/which_method.md. Where the map has no such cell, or a threshold lies within an interval, nothing can be told.
+What a rule claims of methods is what the lab has shown: docs/comparison.md. Where it has not measured such a case, or
+a threshold lies within an interval, nothing can be told.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +27,8 @@ LABELS = {
     "pope": "POPE",
     "trapo": "TRAPO",
 }
-LAB, MAP = "docs/comparison.md", "docs/which_method.md"
+UNJUDGED = "not judged before the data is mended"
+LAB = "docs/comparison.md"
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ def advise(result: ProbeResult, limits: Limits = LIMITS) -> Advice:
     features = Features(result, limits)
     decision = next(found for rule in RULES if (found := rule(features)))
     changes = tuple(advised_changes(features, decision.method))
-    return Advice(decision, features.regime, changes, tuple(probe_warnings(features)))
+    regime = UNJUDGED if decision.outcome == MEND else features.regime
+    return Advice(decision, regime, changes, tuple(probe_warnings(features)))
 
 
 def broken_answers(features: Features) -> Decision | None:
@@ -165,8 +167,8 @@ def beyond_the_map(features: Features) -> Decision | None:
         return None
     return Decision(
         UNKNOWN,
-        f"The policy succeeds alone in {described(alone)} of its answers, and the map's best base model in half "
-        f"({MAP}). Plain RFT has much to reinforce there; whether demonstrations add to it has not been measured.",
+        f"The policy succeeds alone in {described(alone)} of its answers, and the lab's best base model in half. "
+        "Plain RFT has much to reinforce there; whether demonstrations add to it has not been measured.",
         runner_up="grpo",
         would_change=(f"Success alone below {limit:.2f}: harder problems.",),
     )
@@ -177,26 +179,34 @@ def hardly_any_demonstrations(features: Features) -> Decision | None:
     if demonstrated.count >= limits.too_few:
         return None
     found = f"{demonstrated.count:,} of {demonstrated.of:,} rows have a demonstration"
-    if reaches(alone, limits.skilled):
+    guess_rate = features.result.guess_rate
+    guesses = limits.skilled if guess_rate is None else guess_rate
+    assumed = (
+        f"Guesses are assumed to succeed in at most {guesses:.2f} (in the lab in 0.18); `--guess_rate` says it."
+        if guess_rate is None
+        else f"Guesses succeed in {guesses:.2f} (`--guess_rate`)."
+    )
+    if alone.interval[0] > guesses:
         return Decision(
             ADVISED,
             f"{found}, too few to teach anything in the lab ({LAB}), and the policy succeeds alone in "
             f"{described(alone)} of its answers. That is above guessing, and {_with_gradient(features)} of the groups "
-            "have a gradient, so there is something to reinforce.",
+            f"have a gradient, so there is something to reinforce. {assumed}",
             method="grpo",
             would_change=(
-                f"Success alone below {limits.skilled:.2f}: cannot tell.",
+                f"Success alone that may be {guesses:.2f}, as of guesses: cannot tell.",
                 f"At least {limits.enough} demonstrations: they would be probed as well.",
             ),
         )
     return Decision(
         UNKNOWN,
         f"{found}, and the policy succeeds alone in {described(alone)} of its answers. With five demonstrations no "
-        f"method learned anything in the lab, and RFT stayed at 0.17 where 0.18 was guessing ({LAB}).",
+        f"method learned anything in the lab, and RFT stayed at 0.17 where 0.18 was guessing ({LAB}). {assumed}",
         runner_up="grpo",
         would_change=(
             f"At least {limits.enough} demonstrations.",
-            f"Success alone of at least {limits.skilled:.2f}: RFT. Easier problems first, or a larger model.",
+            f"Success alone above {guesses:.2f} by its whole interval: RFT. Easier problems first, a larger model, or "
+            "another `--guess_rate`.",
         ),
     )
 
@@ -214,6 +224,25 @@ def few_demonstrations(features: Features) -> Decision | None:
     )
 
 
+def untried_quality(features: Features) -> Decision | None:
+    """Demonstrations of a known kind, of which the reward accepts fewer than the lab has tried."""
+    accepted, limit = features.result.accepted, features.limits.tried
+    if features.regime not in (IMITABLE, UNLIKE_POLICY) or reaches(accepted, limit):
+        return None
+    found = (
+        f"The reward accepts {described(accepted)} of the demonstrations, and the lab has not tried less than 46% "
+        f"right ones ({LAB}: 60% corrupted)."
+        if accepted.of
+        else "No demonstration was scored, so that it is open whether they are right."
+    )
+    return Decision(
+        UNKNOWN,
+        f"{found} Otherwise they are {features.regime}: success is {_successes(features)}.",
+        runner_up="sft_then_rft" if features.regime == IMITABLE else "prefix_rft",
+        would_change=(f"A reward for at least {limit:.0%} of the demonstrations, by its whole interval.",),
+    )
+
+
 def imitable(features: Features) -> Decision | None:
     if features.regime != IMITABLE:
         return None
@@ -226,7 +255,7 @@ def imitable(features: Features) -> Decision | None:
         f"The policy can follow the demonstrations: success is {_successes(features)}, and "
         f"{features.unlikely.value:.1%} of their tokens are ones that it would hardly write. In the lab SFT then RFT "
         "was then best or level: 0.93 against Prefix-RFT's 0.82 with all demonstrations, 0.84 against 0.21 with a "
-        f"tenth of them, 0.88 against 0.80 with 60% corrupted ({LAB}).",
+        f"tenth of them ({LAB}). With 60% corrupted the lab does not tell the two apart: 0.88 and 0.80.",
         method="sft_then_rft",
         runner_up=runner_up,
         would_change=(
@@ -282,7 +311,7 @@ def foreign(features: Features) -> Decision | None:
         UNKNOWN,
         f"A token of a demonstration has a log-probability of {features.likelihood:.1f} nats under the policy, which "
         f"does not write like that, and success is {_successes(features)}. Whether such a style can be learned is not "
-        f"told before it is tried ({MAP}).",
+        f"told before it is tried: the lab has not measured it.",
         runner_up="sft_then_rft",
         would_change=(
             f"Demonstrations in the policy's own style: at least {features.limits.own_words:.1f} nats a token.",
@@ -297,7 +326,7 @@ def no_help(features: Features) -> Decision | None:
     return Decision(
         UNKNOWN,
         f"The policy could have written the demonstrations ({features.likelihood:.1f} nats a token), yet prefixes do "
-        f"not help: success is {_successes(features)}. The map has no such cell ({MAP}).",
+        f"not help: success is {_successes(features)}. The lab has not measured such a case.",
         would_change=(
             "Continuations that the budget does not cut off, or answers in the form that the reward reads.",
             "Success behind prefixes above that alone.",
@@ -323,6 +352,7 @@ RULES: tuple[Callable[[Features], Decision | None], ...] = (
     hardly_any_demonstrations,
     beyond_the_map,
     few_demonstrations,
+    untried_quality,
     imitable,
     unlike_the_policy,
     foreign,

@@ -16,6 +16,7 @@ IMITATES_FIRST = {"sft": "max_steps", "sft_then_rft": "sft.max_steps"}  # and th
 ROOM = 1.25  # of the longest demonstration: the policy's own answers are longer
 HIGH = 0.95  # the paper's upper bound of prefixes
 PASSES, LEAST_STEPS = 7.5, 60  # of SFT in the lab
+PLATEAU, EVALUATIONS = 0.02, 12  # of recipes/lab-map/sft_then_rft.yaml
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ def advised_changes(features: Features, method: str | None) -> Iterator[SettingC
         yield from _of_budget(features)
     if method in IMITATES_FIRST:
         yield from _of_passes(features, IMITATES_FIRST[method])
+    if method == "sft_then_rft":
+        yield from _of_plateau(features)
 
 
 def _of_upper_bound(features: Features) -> Iterator[SettingChange]:
@@ -57,20 +60,19 @@ def _of_upper_bound(features: Features) -> Iterator[SettingChange]:
 
 
 def _of_lower_bound(features: Features) -> Iterator[SettingChange]:
-    """Keep prefixes long enough to be followed by a success at all."""
-    low = None
-    for ratio, probed in sorted(features.result.continued.items()):
-        if probed.share.count or not probed.share.of:
-            break
-        low = ratio
-    if low is None or low > MIDDLE[0] or features.alone.count:
+    """Start prefixes at the shortest that a success was seen behind."""
+    shares = {ratio: probed.share for ratio, probed in sorted(features.result.continued.items()) if probed.share.of}
+    low = next((ratio for ratio, share in shares.items() if share.count), 1.0)
+    failing = [(ratio, share) for ratio, share in shares.items() if ratio < low]
+    if not failing or low > MIDDLE[1] or features.alone.count:
         return
-    tried = features.result.continued[low].share
+    ratio, share = failing[-1]
     yield SettingChange(
         "prefix_ratio_low",
         low,
-        f"None of {tried.of:,} continuations from {low:.0%} of a demonstration succeeds, and none of "
-        f"{features.alone.of:,} answers without one: shorter prefixes would carry no gradient. Not tried in the lab.",
+        f"None of {share.of:,} continuations from {ratio:.0%} of a demonstration succeeds, and none of "
+        f"{features.alone.of:,} answers without one: such prefixes carry no gradient. Behind {low:.0%} success is "
+        f"{described(shares[low])}. Not tried in the lab.",
     )
 
 
@@ -103,17 +105,50 @@ def _of_budget(features: Features) -> Iterator[SettingChange]:
     )
 
 
-def _of_passes(features: Features, setting: str) -> Iterator[SettingChange]:
-    """Stop imitation after the passes of the lab, where the steps of the recipe would make more."""
-    rollouts, steps, count = features.result.rollouts, features.result.max_steps, features.result.demonstrated.count
-    if not rollouts or not steps or not count:
-        return
-    rows = rollouts / steps
+def _steps_of_sft(features: Features) -> int | None:
+    """Of SFT with the batches, steps or epochs of the recipe."""
+    result = features.result
+    if result.epochs is None or not result.step_rows:
+        return result.max_steps
+    return math.ceil(result.epochs * result.demonstrated.count / result.step_rows)
+
+
+def _steps_of_passes(features: Features) -> int | None:
+    """Of SFT for the passes of the lab, where the recipe would make more."""
+    steps, count, rows = _steps_of_sft(features), features.result.demonstrated.count, features.result.step_rows
+    if not rows or not steps or not count:
+        return None
     enough = max(LEAST_STEPS, math.ceil(PASSES * count / rows))
-    if enough < steps:
+    return enough if enough < steps else None
+
+
+def _of_passes(features: Features, setting: str) -> Iterator[SettingChange]:
+    """Stop imitation after the passes of the lab, where the recipe would make more."""
+    enough, steps = _steps_of_passes(features), _steps_of_sft(features)
+    count, rows = features.result.demonstrated.count, features.result.step_rows
+    if enough and steps and rows:
         yield SettingChange(
             setting,
             enough,
-            f"{steps:,} steps of {rows:,.0f} rows are {rollouts / count:,.0f} passes over {count:,} demonstrations. "
+            f"{steps:,} steps of {rows:,} rows are {steps * rows / count:,.0f} passes over {count:,} demonstrations. "
             f"In the lab SFT made {PASSES:g}, and at least {LEAST_STEPS} steps.",
         )
+
+
+def _of_plateau(features: Features) -> Iterator[SettingChange]:
+    """Hand on the model at the plateau of the validation loss, where there are demonstrations for it."""
+    split, steps = features.result.validation_split, _steps_of_passes(features) or _steps_of_sft(features)
+    if split is None or not steps:
+        return
+    yield SettingChange(
+        "sft.plateau_tolerance",
+        PLATEAU,
+        f"SFT hands on the earliest model whose validation loss is within {PLATEAU:.0%} of the smallest (RETU's rule, "
+        "arXiv 2512.11470; recipes/lab-map/sft_then_rft.yaml).",
+    )
+    yield SettingChange(
+        "sft.dataset_test_split", split, "Its demonstrations, which are not trained on, are the loss's."
+    )
+    yield SettingChange("sft.eval_strategy", "steps", "The plateau is found by the loss at some steps.")
+    every = max(1, steps // EVALUATIONS)
+    yield SettingChange("sft.eval_steps", every, f"About {EVALUATIONS} times in {steps:,} steps, as in the lab.")

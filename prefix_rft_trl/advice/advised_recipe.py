@@ -151,7 +151,8 @@ def _sft_from_rollouts(rollouts: Settings) -> Settings:
     """Settings of SFT beside those of rollouts: its own loss, schedule and rate."""
     rate = float(rollouts.get("learning_rate", RATE_OF_ROLLOUTS))
     loss = {"loss_type": "nll"} if "loss_type" in rollouts else {}
-    return {"trainer": "sft", **loss, "learning_rate": float(f"{RATE_OF_SFT * rate:.3g}"), **SCHEDULE_OF_SFT}
+    schedule = {**SCHEDULE_OF_SFT, **({"lr_scheduler_kwargs": {}} if rollouts.get("lr_scheduler_kwargs") else {})}
+    return {"trainer": "sft", **loss, "learning_rate": float(f"{RATE_OF_SFT * rate:.3g}"), **schedule}
 
 
 def _rollouts_from_sft(sft: Settings) -> Settings:

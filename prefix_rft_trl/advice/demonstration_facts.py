@@ -50,8 +50,10 @@ def find_facts(subject: ProbedSubject, rows: list[int]) -> DemonstrationFacts:
         rows (`list[int]`): all of its rows, in the order in which they are looked at, at most 512 of a kind.
     """
     encoded = list(subject.encode(_demonstrated(subject, rows)))
-    texts = {one.row: subject.tokenizer.decode(one.ids, skip_special_tokens=True) for one in encoded}
-    rewards = dict(zip(texts, _rewards(subject, list(texts), list(texts.values())), strict=True))
+    decode = subject.tokenizer.decode
+    answers = [Answer(one.ids, decode(one.ids, skip_special_tokens=True), False) for one in encoded]
+    rows_of = [one.row for one in encoded]
+    rewards = dict(zip(rows_of, _rewards(subject, rows_of, answers), strict=True))
     scored = [reward for reward in rewards.values() if reward is not None]
     fitting = sum(len(one.ids) < subject.max_completion_length for one in encoded)
     return DemonstrationFacts(
@@ -64,16 +66,16 @@ def find_facts(subject: ProbedSubject, rows: list[int]) -> DemonstrationFacts:
     )
 
 
-def _rewards(subject: ProbedSubject, rows: list[int], texts: list[str]) -> list[float | None]:
+def _rewards(subject: ProbedSubject, rows: list[int], answers: list[Answer]) -> list[float | None]:
     if not rows:
         return []
     asked = ProbedAnswers("demonstrations", subject.rows.select(rows), subject.reward, Sampling())
     found: list[float | None] = []
     with tqdm(total=len(rows), desc="Scoring rows", unit="row") as bar:
         for chunk in _chunks(len(rows)):
-            answers = [Answer([], texts[place.problem], False) for place in chunk.places]
-            found += [sample.reward for sample in asked.score(chunk, answers)]
-            bar.update(len(answers))
+            together = [answers[place.problem] for place in chunk.places]
+            found += [sample.reward for sample in asked.score(chunk, together)]
+            bar.update(len(together))
     return found
 
 
@@ -88,7 +90,7 @@ def _readable_answers(subject: ProbedSubject, rows: list[int], rewards: dict[int
     A reward of the user's own may have no score for an empty answer: it is judged by the demonstrations alone.
     """
     is_tried = is_registered(subject.reward)
-    found = _rewards(subject, rows, [""] * len(rows)) if is_tried else list(rewards.values())
+    found = _rewards(subject, rows, [Answer([], "", True)] * len(rows)) if is_tried else list(rewards.values())
     return Share(sum(reward is not None for reward in found), len(found))
 
 

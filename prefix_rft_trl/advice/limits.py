@@ -1,7 +1,6 @@
 """Thresholds of the advice, all in one place, and comparisons with them that can answer "the probe cannot tell"."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .probe_result import Share
@@ -16,10 +15,12 @@ class Limits:
         readable (`float`): least share of right answers that the reward can read.
         accepted (`float`): least share of demonstrations that the reward accepts; the map ends at 0.46, with
             60% corrupted.
+        tried (`float`): least share of accepted demonstrations that the lab has tried.
         clean (`float`): share of accepted demonstrations from which imitation alone is level with a reward behind it.
         solved (`float`): success from which nothing is left to learn.
         beyond_map (`float`): success above the map's best base model.
-        skilled (`float`): success from which plain RFT has something to reinforce, above that of guessing (0.2).
+        skilled (`float`): success above which plain RFT has something to reinforce, where that of guesses is not
+            given: a tenth above the lab's guesses.
         too_few, enough (`int`): demonstrations with which no method learns, and with which imitation does.
         covered (`float`): least share of problems with a demonstration for methods that start from prefixes.
         followed (`float`): least success behind a demonstration that is given almost whole, by the share that the
@@ -38,6 +39,7 @@ class Limits:
 
     readable: float = 0.9
     accepted: float = 0.25
+    tried: float = 0.4
     clean: float = 0.9
     solved: float = 0.9
     beyond_map: float = 0.6
@@ -86,12 +88,6 @@ def difference_interval(first: Share, second: Share) -> tuple[float, float]:
         difference - math.hypot(first.value - low, other_high - second.value),
         difference + math.hypot(high - first.value, second.value - other_low),
     )
-
-
-def pooled(shares: Iterable[Share]) -> Share:
-    """All counts together."""
-    together = list(shares)
-    return Share(sum(share.count for share in together), sum(share.of for share in together))
 
 
 def described(share: Share) -> str:

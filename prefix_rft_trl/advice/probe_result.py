@@ -1,6 +1,7 @@
 """Findings of a probe: how often a policy succeeds alone and behind prefixes, and how demonstrations look to it."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from math import comb, prod
@@ -13,6 +14,7 @@ from prefix_rft_trl.utils.intervals import wilson_interval
 
 
 PROBED_RATIOS = (0.1, 0.25, 0.5, 0.75, 0.95)  # shares of a demonstration that are continued
+LENGTHS = ("read_tokens", "demonstration_tokens", "answer_tokens")
 
 
 class SolvedShare(NamedTuple):
@@ -24,10 +26,16 @@ class SolvedShare(NamedTuple):
 
 @dataclass(frozen=True)
 class Share:
-    """A share with its 95% interval (Wilson's), which takes all that were counted for independent."""
+    """A share with its 95% interval (Wilson's).
+
+    Args:
+        count, of (`int`): how many of how many.
+        draws (`float`, *optional*): independent draws that tell as much; all that were counted by default.
+    """
 
     count: int
     of: int
+    draws: float | None = None
 
     @property
     def value(self) -> float:
@@ -35,7 +43,8 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        return (self.of and wilson_interval(self.value, self.of)) or (0.0, 1.0)
+        draws = self.of if self.draws is None else self.draws
+        return (self.of and wilson_interval(self.value, draws)) or (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,27 @@ class Probed:
 
     @property
     def share(self) -> Share:
-        return Share(sum(self.successes), sum(self.tries))
+        """The share of successes, whose interval takes the answers to a problem for as alike as they are."""
+        return Share(sum(self.successes), sum(self.tries), self.effective_draws)
+
+    @property
+    def effective_draws(self) -> float:
+        """Independent answers whose share would vary as much as this one does if other problems were drawn.
+
+        That is the number of answers by the design effect (Kish, 1965, Survey Sampling, section 8.2), with the
+        variance of a ratio between problems. It is at most the number of answers, and at least what it would be if all
+        answers to a problem were the same. It is this where all answers are alike, which tells nothing of problems.
+        """
+        answers, share = sum(self.tries), sum(self.successes) / max(1, sum(self.tries))
+        tried = [(right, tries) for right, tries in zip(self.successes, self.tries, strict=True) if tries]
+        if not tried:
+            return 0.0
+        least = answers**2 / sum(tries**2 for _, tries in tried)
+        squares = sum((right - share * tries) ** 2 for right, tries in tried)
+        if len(tried) < 2 or not squares:
+            return least if not 0 < share < 1 or len(tried) < 2 else float(answers)
+        variance = squares * len(tried) / (len(tried) - 1) / answers**2
+        return min(float(answers), max(least, share * (1 - share) / variance))
 
     def pass_at_k(self, k: int) -> SolvedShare:
         """Pass@k, the unbiased estimate of each problem with at least `k` tries, averaged over these.
@@ -86,6 +115,21 @@ class Probed:
             for successes, tries in zip(self.successes, self.tries, strict=True)
         ]
         return sum(shares) / len(shares) if shares else float("nan")
+
+
+def pooled_share(probed: Iterable[Probed]) -> Share:
+    """The share of successes in several samples of the same problems, which each has in the same order.
+
+    Where some lack problems these cannot be matched, and more samples count for no more independent draws than the
+    largest of them has.
+    """
+    every = list(probed)
+    if len({len(one.tries) for one in every}) > 1:
+        count, of = sum(sum(one.successes) for one in every), sum(sum(one.tries) for one in every)
+        return Share(count, of, max(one.effective_draws for one in every))
+    successes = zip(*(one.successes for one in every), strict=True)
+    tries = zip(*(one.tries for one in every), strict=True)
+    return Probed(tuple(map(sum, successes)), tuple(map(sum, tries))).share
 
 
 def _alike(successes: int, tries: int, size: int) -> float:
@@ -119,6 +163,7 @@ class ProbeResult:
             the probed demonstrations.
         token_entropies (`tuple[float, ...]`): entropy in nats at the same tokens.
         first_token_logps (`tuple[float, ...]`): log-probability of the first token of each probed demonstration.
+        read_tokens (`tuple[int, ...]`): how many of these tokens each probed demonstration has, in their order.
         demonstration_tokens (`tuple[int, ...]`): lengths.
         answer_tokens (`tuple[int, ...]`): lengths of the answers to the prompt alone.
         truncated (`Share`): answers that the budget cut off.
@@ -126,6 +171,11 @@ class ProbeResult:
         device (`str`, *optional*): that device.
         max_steps (`int`, *optional*): optimizer steps of the recipe.
         rollouts (`int`, *optional*): of the whole recipe.
+        step_rows (`int`, *optional*): rows of a step, of all processes.
+        epochs (`float`, *optional*): passes of the recipe over its rows, where these and not its steps end it.
+        validation_split (`str`, *optional*): split with demonstrations that are not trained on.
+        guess_rate (`float`, *optional*): success of guesses.
+        notes (`tuple[str, ...]`): what the probe does not do as the training, in sentences.
         settings (`dict`): of the probe, by which a folder is known again.
     """
 
@@ -144,6 +194,7 @@ class ProbeResult:
     token_logps: tuple[float, ...]
     token_entropies: tuple[float, ...]
     first_token_logps: tuple[float, ...]
+    read_tokens: tuple[int, ...]
     demonstration_tokens: tuple[int, ...]
     answer_tokens: tuple[int, ...]
     truncated: Share
@@ -152,6 +203,11 @@ class ProbeResult:
     device: str | None = None
     max_steps: int | None = None
     rollouts: int | None = None
+    step_rows: int | None = None
+    epochs: float | None = None
+    validation_split: str | None = None
+    guess_rate: float | None = None
+    notes: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -185,7 +241,7 @@ class ProbeResult:
         content["answer_in_prefix"] = {float(ratio): Share(**found) for ratio, found in shares.items()}
         for name in ("demonstrated", "accepted", "fitting", "readable_answers", "truncated"):
             content[name] = Share(**content[name])
-        for name in ("token_logps", "token_entropies", "first_token_logps", "demonstration_tokens", "answer_tokens"):
+        for name in ("token_logps", "token_entropies", "first_token_logps", *LENGTHS, "notes"):
             content[name] = tuple(content[name])
         return cls(**content)
 

@@ -8,6 +8,7 @@ from .regimes import Features
 
 def probe_warnings(features: Features) -> Iterator[str]:
     """Sentences that each name the figure and what to do about it."""
+    yield from features.result.notes
     yield from _of_answers(features)
     yield from _of_demonstrations(features)
     yield from _of_signal(features)

@@ -1,5 +1,6 @@
 """Answers of a model to prompts alone, and behind prefixes of demonstrations, sampled as those of benchmarks are."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from prefix_rft_trl.evaluation.sampling import Chunk, Loaded, Sampling
 from prefix_rft_trl.method.prefixes import Assignment, Prefix
 from prefix_rft_trl.rollouts import cut_prefix
 
-from .probe_result import Probed
+from .probe_result import Probed, Share
 from .probed_subject import ProbedDemonstration, ProbedSubject
 
 
@@ -110,3 +111,11 @@ def read_successes(asked: Benchmark, folder: Path) -> tuple[Probed, list[Sample]
             by_problem.setdefault(sample.problem, []).append(sample.reward)
     successes = [sum(reward >= 1 for reward in rewards) for rewards in by_problem.values()]
     return Probed(tuple(successes), tuple(map(len, by_problem.values()))), samples
+
+
+def share_of_answers(samples: list[Sample], holds: Callable[[Sample], bool]) -> Share:
+    """The answers of which something holds, whose interval takes those to a problem for as alike as they are."""
+    by_problem: dict[int, list[bool]] = {}
+    for sample in samples:
+        by_problem.setdefault(sample.problem, []).append(holds(sample))
+    return Probed(tuple(map(sum, by_problem.values())), tuple(map(len, by_problem.values()))).share

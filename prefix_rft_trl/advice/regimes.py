@@ -1,11 +1,12 @@
 """Features of a probe, and the regime of the lab's map that they belong to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from statistics import fmean, median
 
-from .limits import LIMITS, Limits, Tells, exceeds, pooled, reaches
-from .probe_result import ProbeResult, Share
+from .limits import LIMITS, Limits, Tells, exceeds, reaches
+from .probe_result import Probed, ProbeResult, Share, pooled_share
 
 
 MIDDLE = (0.25, 0.75)  # shares of a demonstration from which a policy that can follow it goes on
@@ -39,7 +40,8 @@ class Features:
     def middle(self) -> Share:
         """Success of continuations from a quarter to three quarters of a demonstration, all together."""
         low, high = MIDDLE
-        return pooled(probed.share for ratio, probed in self.result.continued.items() if low <= ratio <= high)
+        continued = self.result.continued.items()
+        return pooled_share(probed for ratio, probed in continued if low <= ratio <= high)
 
     @cached_property
     def end(self) -> Share:
@@ -78,11 +80,16 @@ class Features:
 
     @cached_property
     def unlikely(self) -> Share:
-        """Tokens behind the first that the policy would hardly write."""
-        limit, tokens, first = self.limits.unlikely_logp, self.result.token_logps, self.result.first_token_logps
-        of = max(0, len(tokens) - len(first))
-        count = sum(logp < limit for logp in tokens) - sum(logp < limit for logp in first)
-        return Share(min(max(0, count), of), of)
+        """Tokens behind the first that the policy would hardly write: those of a demonstration are alike.
+
+        Without any, each token is a draw, as if there were a single one: some demonstrations that are wholly foreign
+        could have been missed.
+        """
+        tokens, lengths, limit = self.result.token_logps, self.result.read_tokens, self.limits.unlikely_logp
+        ends = [*accumulate(lengths)]
+        rest = [tokens[end - length + 1 : end] for length, end in zip(lengths, ends, strict=True)]
+        found = Probed(tuple(sum(logp < limit for logp in one) for one in rest), tuple(map(len, rest))).share
+        return found if found.count else replace(found, draws=None)
 
     @property
     def is_followed(self) -> Tells:
@@ -99,7 +106,7 @@ class Features:
         if not lengths or not demonstrations:
             return Share(0, 0)
         bound = self.limits.bare * median(demonstrations)
-        return Share(sum(length < bound for length in lengths), len(lengths))
+        return Share(sum(length < bound for length in lengths), len(lengths), len(self.result.alone.tries) or None)
 
     @property
     def regime(self) -> str:

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from .sampling_flags import add_engine, add_settings, read_engine
 
 
 if TYPE_CHECKING:
-    from prefix_rft_trl.advice.probe import PlannedProbe
+    from prefix_rft_trl.advice.probe import PlannedProbe, Remaining
     from prefix_rft_trl.advice.probe_result import ProbeResult
 
     from .launch.probed_recipe import ProbedRecipe
@@ -42,7 +42,6 @@ EPILOG = """\
 
 Any setting of the recipe can be given as a flag, as to `prefix-rft train`."""
 
-PAGE = "advice.html"
 HERE = "here"
 LONG = 10  # minutes
 MEAN_SHARE = 0.5  # of the budget that an answer takes, assumed for the time that is announced
@@ -66,6 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the recipe with the advised settings")
     devices = f"estimate memory and time of the training for one of: {', '.join(GPUS)}, {HERE}"
     parser.add_argument("--device", metavar="NAME", choices=[*GPUS, HERE], help=devices)
+    guesses = (
+        "success of guessed answers, such as 0.25 for four choices and 0 for numbers; for rows without demonstrations"
+    )
+    parser.add_argument("--guess_rate", type=float, metavar="SHARE", help=guesses)
     add_settings(parser.add_argument_group("probe"), ProbeSettings)
     add_engine(parser)
     return parser
@@ -74,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
 def _advise(arguments: argparse.Namespace, flags: list[str]) -> int:
     given = {field.name: getattr(arguments, field.name) for field in fields(ProbeSettings)}
     settings = ProbeSettings(**{name: value for name, value in given.items() if value is not None})
+    if arguments.guess_rate is not None and not 0 <= arguments.guess_rate < 1:
+        raise UserError(f"`--guess_rate` is a share from 0 to below 1, found {arguments.guess_rate:g}.")
     recipe = Recipe.read(["--config", arguments.config, *flags])
     if arguments.output is not None:
         _check_output(arguments.output, recipe)
@@ -87,10 +92,10 @@ def _advise(arguments: argparse.Namespace, flags: list[str]) -> int:
     probed = read_probed_recipe(recipe)
     planned = plan_probe(probed.subject, settings, engine, _report)
     device = _device(arguments.device, probed)
-    if arguments.overwrite or not (folder / PROBE).is_file():
-        _report(_announce(planned, probed))
-    result = run_probe(planned, folder, arguments.overwrite, _report)
-    result = probed.with_costs(result, device)
+    result = run_probe(
+        planned, folder, arguments.overwrite, _report, lambda remaining: _report(_announce(planned, remaining, probed))
+    )
+    result = replace(probed.with_costs(result, device), guess_rate=arguments.guess_rate)
     result.write(folder / PROBE)
     return _show(result, folder, recipe, arguments.output)
 
@@ -100,6 +105,9 @@ def _check_output(output: Path, recipe: Recipe) -> None:
         raise UserError(f"`--output` is a recipe, and its name ends in .yaml, found {str(output)!r}.")
     if recipe.path and output.exists() and output.samefile(recipe.path):
         raise UserError(f"the output is the recipe, {str(output)!r}. Name another file.")
+    for base in {*recipe.origins.values()}:
+        if output.exists() and base.exists() and output.samefile(base):
+            raise UserError(f"the output is a `base` of the recipe, {str(output)!r}. Name another file.")
     check_writable(output)
 
 
@@ -111,8 +119,8 @@ def _device(name: str | None, probed: "ProbedRecipe") -> Device | None:
     return GPUS[name] if name else None
 
 
-def _announce(planned: "PlannedProbe", probed: "ProbedRecipe") -> str:
-    """What will be sampled, and for about how long."""
+def _announce(planned: "PlannedProbe", remaining: "Remaining", probed: "ProbedRecipe") -> str:
+    """What is left to sample, and for about how long."""
     import torch
 
     from prefix_rft_trl.estimates.devices import device_here
@@ -121,21 +129,21 @@ def _announce(planned: "PlannedProbe", probed: "ProbedRecipe") -> str:
     continued = planned.answers - len(alone.rows) * alone.sampling.num_samples
     text = (
         f"{subject.model}, {subject.dataset}: {len(alone.rows)} problems x {alone.sampling.num_samples} answers, and "
-        f"{continued} continuations of {len(planned.demonstrations)} demonstrations; at most "
-        f"{planned.most_tokens:,} tokens."
+        f"{continued} continuations of {len(planned.demonstrations)} demonstrations; {remaining.answers:,} of "
+        f"{planned.answers:,} are left, at most {remaining.most_tokens:,} tokens."
     )
     if planned.engine.uses_vllm:
         return text
     device, at_a_time = device_here(on_cpu=not torch.cuda.is_available()), alone.sampling.batch_size
     budget = subject.max_completion_length
-    seconds = probed.seconds_to_answer(planned.answers, at_a_time, MEAN_SHARE * budget, device)
+    seconds = probed.seconds_to_answer(remaining.answers, at_a_time, MEAN_SHARE * budget, device)
     if seconds is None:
         return text
     minutes = round(seconds / 60)
     time = f"about {minutes} minutes" if minutes > 1 else "a minute or less"
     fewer = max(8, len(alone.rows) * LONG // minutes) if minutes > LONG else len(alone.rows)
     hint = f" Fewer problems are quicker: --num_problems {fewer}." if fewer < len(alone.rows) else ""
-    return f"{text} That takes {time}, to a factor of two.{hint}"
+    return f"{text} That takes {time} if answers have half of the budget.{hint}"
 
 
 def _show(result: "ProbeResult", folder: Path, recipe: Recipe, output: Path | None) -> int:
@@ -143,6 +151,7 @@ def _show(result: "ProbeResult", folder: Path, recipe: Recipe, output: Path | No
     from prefix_rft_trl.advice.advice_rules import advise
     from prefix_rft_trl.advice.advice_table import print_advice
     from prefix_rft_trl.advice.advised_recipe import advised_recipe
+    from prefix_rft_trl.advice.probe import PAGE
 
     advice = advise(result)
     print_advice(advice, result)

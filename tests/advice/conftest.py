@@ -22,10 +22,16 @@ STYLES = {
 ALONE = (0,) * 24 + (1,) * 17 + (2,) * 8 + (3,) * 4 + (4,) * 7 + (6, 7, 8, 8)
 
 
+def continuations(count: int, place: int) -> Probed:
+    """Successes of a share of demonstrations, of other problems than those of the share before."""
+    solved = [(problem - 32 * place) % CONTINUED < count for problem in range(CONTINUED)]
+    return Probed(tuple(map(int, solved)), (1,) * CONTINUED)
+
+
 def findings(style: str = "worked", **changes: Any) -> ProbeResult:
     continued, first, unlikely, rest, per_hundred, length = STYLES[style]
     surprises = round(per_hundred / 100 * PROBLEMS)
-    others = (length - 1) * PROBLEMS - surprises
+    each = [surprises * (place + 1) // PROBLEMS - surprises * place // PROBLEMS for place in range(PROBLEMS)]
     result = ProbeResult(
         model="lab",
         dataset="lab",
@@ -33,8 +39,8 @@ def findings(style: str = "worked", **changes: Any) -> ProbeResult:
         num_generations=8,
         alone=Probed(ALONE, (TRIES,) * PROBLEMS),
         continued={
-            ratio: Probed((1,) * count + (0,) * (CONTINUED - count), (1,) * CONTINUED)
-            for ratio, count in zip(PROBED_RATIOS, continued, strict=True)
+            ratio: continuations(count, place)
+            for place, (ratio, count) in enumerate(zip(PROBED_RATIOS, continued, strict=True))
         },
         rows=512,
         demonstrated=Share(512, 512),
@@ -42,14 +48,18 @@ def findings(style: str = "worked", **changes: Any) -> ProbeResult:
         fitting=Share(512, 512),
         readable_answers=Share(512, 512),
         answer_in_prefix={ratio: Share(0, 64) for ratio in PROBED_RATIOS},
-        token_logps=(first,) * PROBLEMS + (unlikely,) * surprises + (rest,) * others,
+        token_logps=tuple(
+            logp for count in each for logp in (first, *(unlikely,) * count, *(rest,) * (length - 1 - count))
+        ),
         token_entropies=(0.3,) * length * PROBLEMS,
         first_token_logps=(first,) * PROBLEMS,
+        read_tokens=(length,) * PROBLEMS,
         demonstration_tokens=(length,) * PROBLEMS,
         answer_tokens=(3,) * (PROBLEMS * TRIES),
         truncated=Share(0, PROBLEMS * TRIES),
         max_steps=100,
         rollouts=6400,
+        step_rows=64,
     )
     return replace(result, **changes)
 

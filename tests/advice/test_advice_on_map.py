@@ -1,8 +1,7 @@
-"""The advice against a map that is made up: what counts as right, and what it costs where it is not."""
+"""The advice against a map that is made up: verdicts, regret and its interval, and the probe of each cell."""
 
 import importlib.util
 import json
-from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +9,7 @@ import pytest
 
 from prefix_rft_trl.advice.advice_rules import ADVISED, MEND, UNKNOWN, Advice, Decision
 from prefix_rft_trl.comparison.results import Run
+from prefix_rft_trl.evaluation.engines import Engine
 
 
 @pytest.fixture(scope="module")
@@ -32,32 +32,41 @@ def advice(method: str | None, outcome: str = ADVISED) -> Advice:
 CELL = {
     "sft_then_rft": runs(0.92, 0.94, 0.93),
     "sft": runs(0.91, 0.95, 0.92),
-    "prefix_rft": runs(0.81, 0.83, 0.82),
+    "prefix_rft": runs(0.81, 0.84, 0.82),
 }
 
 
 @pytest.mark.parametrize(
-    ("method", "is_right", "regret"),
-    [("sft_then_rft", True, 0.0), ("sft", True, 0.01 / 3), ("prefix_rft", False, 0.11)],
+    ("method", "verdict", "regret"),
+    [
+        ("sft_then_rft", "best", 0.0),
+        ("sft", "not told apart from the best", 0.01 / 3),
+        ("prefix_rft", "shown worse", 0.32 / 3),
+    ],
 )
-def test_right_is_best_or_not_told_apart_from_it(method, is_right, regret, harness):
+def test_verdicts_say_what_the_runs_show(method, verdict, regret, harness):
     tested = harness.judge_cell("clean", advice(method), CELL)
     assert tested.best == "sft_then_rft"
-    assert tested.is_right == is_right
+    assert tested.verdict == verdict
     assert tested.regret == pytest.approx(regret)
 
 
-def test_score_counts_what_is_not_told_apart_from_what_is_wrong(harness):
-    cells = [advice("sft_then_rft"), advice("prefix_rft"), advice(None, UNKNOWN), advice(None, MEND)]
-    found = harness.score([harness.judge_cell(str(number), one, CELL) for number, one in enumerate(cells)])
-    assert (found.cells, found.right, found.unknown) == (4, 0.5, 0.25)
-    assert found.regret == pytest.approx(0.055)
+def test_a_noisy_cell_is_not_right_and_shows_its_interval(harness):
+    noisy = {"sft": runs(0.5, 0.9, 0.4), "grpo": runs(0.7, 0.6, 0.9)}
+    tested = harness.judge_cell("noisy", advice("sft"), noisy)
+    assert tested.verdict == "not told apart from the best"
+    assert tested.width > 1
+    assert tested.regret == pytest.approx(0.4 / 3)
 
 
-def test_one_seed_tells_no_difference_apart(harness):
-    """Without an interval a method that is not the best is not called as good."""
-    tested = harness.judge_cell("one", advice("sft"), {"sft": runs(0.8), "grpo": runs(0.9)})
-    assert not tested.is_right
+def test_one_seed_shows_nothing_worse(harness):
+    tested = harness.judge_cell("one", advice("sft"), {"sft": runs(0.2), "grpo": runs(0.9)})
+    assert (tested.verdict, tested.width) == ("not told apart from the best", None)
+
+
+def test_no_method_is_no_verdict_on_one(harness):
+    assert harness.judge_cell("a", advice(None, UNKNOWN), CELL).verdict == "cannot tell"
+    assert harness.judge_cell("a", advice(None, MEND), CELL).verdict == MEND
 
 
 def test_untrained_methods_and_empty_cells_are_errors(harness):
@@ -65,26 +74,79 @@ def test_untrained_methods_and_empty_cells_are_errors(harness):
         harness.judge_cell("clean", advice("grpo"), CELL)
     with pytest.raises(ValueError, match="has no runs"):
         harness.judge_cell("empty", advice("grpo"), {"grpo": []})
-    with pytest.raises(ValueError, match="No cell has both"):
-        harness.score([])
+    with pytest.raises(ValueError, match="No cell has a result"):
+        harness.print_scores([])
 
 
-def test_script_joins_probes_and_map_by_cell(harness, probe_findings, tmp_path, capsys):
-    probes = tmp_path / "probes"
-    probes.mkdir()
-    for style in ("worked", "brief", "swapped"):
-        (probes / f"{style}.json").write_text(json.dumps(asdict(probe_findings(style))))
-    trained = {
-        "worked": {"sft_then_rft": [0.92, 0.94], "prefix_rft": [0.82, 0.82]},
-        "brief": {"sft_then_rft": [0.15, 0.15], "prefix_rft": [0.81, 0.83]},
-        "swapped": {"sft_then_rft": [0.9, 0.9], "prefix_rft": [0.2, 0.2]},
-        "not probed": {"grpo": [0.2, 0.2]},
+def final(seed: int, accuracy: float) -> dict[str, object]:
+    return {
+        "seed": seed,
+        "accuracy": accuracy,
+        "problem_rewards": [1] * round(10 * accuracy) + [0] * round(10 - 10 * accuracy),
     }
-    cells = {
-        cell: {m: [{"seed": s, "accuracy": a} for s, a in enumerate(values)] for m, values in methods.items()}
-        for cell, methods in trained.items()
+
+
+AXES = [
+    {"name": "style", "levels": {"worked": {}, "brief": {"lab_style": "brief"}}},
+    {"name": "budget", "levels": {"100": {}, "50": {"max_steps": 50, "except": {"sft": {}}}}},
+]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """As `prefix-rft compare` writes them: a base cell, one with another budget, and one that is not trained yet."""
+    cells = [("worked", "100", "a"), ("worked", "50", "b"), ("brief", "100", "c")]
+    found = {
+        "axes": AXES,
+        "cells": [
+            {"levels": {"style": style, "budget": budget}, "methods": {"SFT then RFT": f"s{name}", "RFT": f"g{name}"}}
+            for style, budget, name in cells
+        ],
+        "experiments": {
+            f"{method[0]}{name}": {
+                "recipe": method,
+                "runs": [final(seed, accuracy + seed / 10) for seed in range(2)] if name != "c" else [],
+            }
+            for _, _, name in cells
+            for method, accuracy in (("sft_then_rft", 0.8), ("grpo", 0.2))
+        },
     }
-    (tmp_path / "map.json").write_text(json.dumps(cells))
-    harness.main([str(probes), str(tmp_path / "map.json")])
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps({"map": found}))
+    return file
+
+
+def test_one_command_probes_the_cells_with_results_and_judges_them(harness, results, tmp_path, capsys, monkeypatch):
+    given = [str(results), "--probes", str(tmp_path / "probes"), "--num_problems", "2"]
+    told = []
+
+    def judge(found):
+        told.append((found.max_steps, found.rollouts))
+        return advice("sft_then_rft" if found.max_steps == 100 else "grpo")
+
+    harness.main(given, judge)
     printed = capsys.readouterr().out
-    assert "3 cells: 100% of advice right, mean regret 0.000; cannot tell in 33%." in printed
+    assert told == [(100, 6400), (50, 3200)]
+    assert [folder.name for folder in (tmp_path / "probes").iterdir()] == ["base"], "the budget changes no sample"
+    assert "2 cells: 1 best, 1 not told apart from the best. Mean regret of the 2 with a method: 0.300." in printed
+    monkeypatch.setattr(Engine, "load", lambda *_: pytest.fail("it samples again"))
+    harness.main(given, judge)
+    assert capsys.readouterr().out.splitlines()[-1] == printed.splitlines()[-1]
+
+
+def test_levels_are_settings_of_the_probe(harness, results):
+    content = json.loads(results.read_text())
+    content["map"]["experiments"]["sc"]["runs"] = [final(0, 0.5)]
+    results.write_text(json.dumps(content))
+    assert [(cell.name, cell.settings) for cell in harness.read_cells(results)] == [
+        ("base", {}),
+        ("budget=50", {"max_steps": 50}),
+        ("style=brief", {"lab_style": "brief"}),
+    ]
+    assert harness.read_cells(results)[2].runs.keys() == {"sft_then_rft"}
+
+
+def test_a_comparison_without_a_map_is_refused(harness, tmp_path):
+    (tmp_path / "results.json").write_text('{"map": null}')
+    with pytest.raises(ValueError, match="has no map"):
+        harness.read_cells(tmp_path / "results.json")

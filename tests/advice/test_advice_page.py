@@ -72,7 +72,7 @@ def test_names_are_escaped(probe_findings):
 
 
 def test_page_without_measurements_has_no_pictures(probe_findings):
-    nothing = {"alone": Probed((), ()), "continued": {}, "token_logps": (), "first_token_logps": ()}
+    nothing = {"alone": Probed((), ()), "continued": {}, "token_logps": (), "read_tokens": (), "first_token_logps": ()}
     result = probe_findings(**nothing)
     page = advice_page(advise(result), result)
     read(page)

@@ -46,6 +46,12 @@ CHANGED = {
     "none, skilled": (ADVISED, "grpo", {"demonstrated": Share(0, 512), "alone": Probed((4,) * 64, (8,) * 64)}),
     "none, beyond the map": (ADVISED, "grpo", {"demonstrated": Share(0, 512), "alone": Probed((6,) * 64, (8,) * 64)}),
     "a tenth": (ADVISED, "sft_then_rft", {"demonstrated": Share(51, 512)}),
+    "hardly any accepted": (UNKNOWN, None, {"accepted": Share(179, 512)}),
+    "about as many as the lab has tried": (UNKNOWN, None, {"accepted": Share(205, 512)}),
+    "never scored": (UNKNOWN, None, {"accepted": Share(0, 0)}),
+    "none, some success": (UNKNOWN, None, {"demonstrated": Share(0, 512), "guess_rate": None}),
+    "none, more than guesses": (ADVISED, "grpo", {"demonstrated": Share(0, 512), "guess_rate": 0.1}),
+    "none, guesses": (UNKNOWN, None, {"demonstrated": Share(0, 512), "guess_rate": 0.18}),
     "not probed": (UNKNOWN, None, {"alone": Probed((), ())}),
     "too small a probe": (
         UNKNOWN,
@@ -109,7 +115,10 @@ def test_prefixes_without_any_success_are_not_the_last_ones(probe_findings):
     changes = falling(probe_findings("brief"), alone=solved(0, 512))
     changes["continued"][0.1] = solved(0, 96)
     advice = advise(probe_findings("brief", **changes))
-    assert advice.settings == {"prefix_ratio_low": 0.1, "prefix_ratio_high": 0.75}
+    assert advice.settings == {"prefix_ratio_low": 0.25, "prefix_ratio_high": 0.75}
+    changes["continued"] |= {0.25: solved(0, 96)}
+    changes["continued"] |= {ratio: solved(90, 96) for ratio in (0.5, 0.75)}
+    assert advise(probe_findings("brief", **changes)).settings["prefix_ratio_low"] == 0.5
 
 
 def test_answers_are_cut_off_prefixes_that_hold_them(probe_findings):
@@ -131,8 +140,23 @@ def test_sft_ends_after_the_passes_of_the_lab(probe_findings):
         return {change.setting: change.value for change in found}
 
     assert steps() == {"sft.max_steps": 60}
-    assert steps(max_steps=500, rollouts=128_000, demonstrated=Share(7473, 7473)) == {"sft.max_steps": 219}
+    assert steps(max_steps=500, step_rows=256, demonstrated=Share(7473, 7473)) == {"sft.max_steps": 219}
     assert steps(max_steps=50, rollouts=3200) == {}
+    epochs = {"max_steps": 934, "step_rows": 64, "demonstrated": Share(747, 7473)}
+    assert steps(epochs=8, **epochs) == {"sft.max_steps": 88}, "8 passes over the demonstrations are 94 steps"
+    assert steps(epochs=1, **epochs) == {}
+
+
+def test_sft_ends_at_its_plateau_where_there_is_a_validation_split(probe_findings):
+    advice = advise(probe_findings(validation_split="test[256:]"))
+    assert advice.settings == {
+        "sft.max_steps": 60,
+        "sft.plateau_tolerance": 0.02,
+        "sft.dataset_test_split": "test[256:]",
+        "sft.eval_strategy": "steps",
+        "sft.eval_steps": 5,
+    }
+    assert advise(probe_findings("brief", validation_split="test")).settings == {}
 
 
 WARNED = {
@@ -188,7 +212,16 @@ def tried(draw: st.DrawFn) -> Probed:
     return Probed(tuple(draw(st.integers(0, most)) for most in tries), tuple(tries))
 
 
-LOGPS = st.lists(st.floats(-50, 0), max_size=20).map(tuple)
+@st.composite
+def read(draw: st.DrawFn) -> dict[str, Any]:
+    """Tokens of demonstrations that were read."""
+    lengths = draw(st.lists(st.integers(1, 8), max_size=8))
+    logps = draw(st.lists(st.floats(-50, 0), min_size=sum(lengths), max_size=sum(lengths)))
+    ends = [sum(lengths[:place]) for place in range(len(lengths))]
+    firsts = tuple(logps[end] for end in ends)
+    return {"token_logps": tuple(logps), "read_tokens": tuple(lengths), "first_token_logps": firsts}
+
+
 LENGTHS = st.lists(st.integers(1, 20_000), max_size=8).map(tuple)
 ANY_CHANGES = st.fixed_dictionaries(
     {},
@@ -198,11 +231,13 @@ ANY_CHANGES = st.fixed_dictionaries(
         "num_generations": st.integers(2, 64),
         **{name: shares() for name in ("demonstrated", "accepted", "fitting", "readable_answers", "truncated")},
         "answer_in_prefix": st.dictionaries(st.sampled_from(PROBED_RATIOS), shares()),
-        "token_logps": LOGPS,
-        "first_token_logps": LOGPS,
         "token_entropies": st.just(()),
         "demonstration_tokens": LENGTHS,
         "answer_tokens": LENGTHS,
+        "epochs": st.none() | st.floats(0.1, 100),
+        "step_rows": st.none() | st.integers(1, 2048),
+        "guess_rate": st.none() | st.floats(0, 0.99),
+        "validation_split": st.sampled_from((None, "test")),
         "max_steps": st.none() | st.integers(1, 1000),
         "rollouts": st.none() | st.integers(1, 10**6),
     },
@@ -223,15 +258,15 @@ def check_advice(advice: Advice, result: ProbeResult) -> None:
     assert advice.would_change
     assert not any("nan" in sentence.split() or "None " in sentence for sentence in sentences)
     for change in advice.changes:
-        assert change.setting.removeprefix("sft.") in KNOWN
+        assert change.setting.removeprefix("sft.") in KNOWN | {"plateau_tolerance", "dataset_test_split"}
     settings_ = {change.setting: change.value for change in advice.changes}
     assert settings_.get("prefix_ratio_low", 0.05) <= settings_.get("prefix_ratio_high", HIGH)
 
 
-@given(st.sampled_from(("worked", "swapped", "brief", "paired", "corrupted")), ANY_CHANGES)
+@given(st.sampled_from(("worked", "swapped", "brief", "paired", "corrupted")), ANY_CHANGES, st.just({}) | read())
 @settings(max_examples=200, deadline=None)
-def test_any_findings_get_advice_with_reasons(probe_findings, style, changes):
-    result = probe_findings(style, **changes)
+def test_any_findings_get_advice_with_reasons(probe_findings, style, changes, tokens):
+    result = probe_findings(style, **changes, **tokens)
     check_advice(advise(result), result)
 
 
@@ -240,7 +275,9 @@ def test_any_findings_get_advice_with_reasons(probe_findings, style, changes):
 def test_broken_data_comes_first(probe_findings, changes, readable):
     result = probe_findings(**{**changes, "readable_answers": Share(readable, 512)})
     is_broken = reaches(Share(readable, 512), LIMITS.readable) is False
-    assert advise(result).outcome == MEND if is_broken else True
+    accepted = changes.get("accepted", Share(512, 512))
+    is_broken = is_broken or reaches(accepted, LIMITS.accepted) is False
+    assert (advise(result).outcome == MEND) == is_broken
 
 
 def test_more_tries_of_the_same_shares_never_make_it_less_certain(probe_findings):

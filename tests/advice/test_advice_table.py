@@ -36,7 +36,9 @@ def test_device_and_time_are_shown_where_they_are_known(probe_findings, monkeypa
 def test_what_was_not_measured_is_said_and_names_cannot_write_to_the_terminal(probe_findings, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     empty = {name: Share(0, 0) for name in ("demonstrated", "accepted", "fitting", "readable_answers", "truncated")}
-    emptied = dict.fromkeys(("token_logps", "first_token_logps", "demonstration_tokens", "answer_tokens"), ())
+    emptied = dict.fromkeys(
+        ("token_logps", "read_tokens", "first_token_logps", "demonstration_tokens", "answer_tokens"), ()
+    )
     result = probe_findings(alone=Probed((), ()), continued={}, answer_in_prefix={}, **empty, **emptied)
     result = replace(result, model="\x1b[31mred", dataset="[bold]data[/bold]", token_entropies=())
     print_advice(advise(result), result)

@@ -133,6 +133,25 @@ def test_sft_has_ten_times_the_rate_and_its_own_steps(advised):
     assert rft["num_prefix_generations"] == 0
 
 
+def test_sft_has_no_arguments_of_another_schedule(tmp_path, advised):
+    given = tmp_path / "mine.yaml"
+    own = {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr": 1e-6}}
+    given.write_text(yaml.safe_dump({**load_recipe(LAB / "prefix_rft.yaml"), **own}))
+    sft, rft = map(parsed, trainings(advised(given, "sft_then_rft", STEPS)))
+    assert not sft["lr_scheduler_kwargs"]
+    assert rft["lr_scheduler_kwargs"] == {"min_lr": 1e-6}
+
+
+def test_a_run_takes_the_plateau(advised, capsys):
+    values = {"plateau_tolerance": 0.02, "dataset_test_split": "test[256:]", "eval_strategy": "steps", "eval_steps": 5}
+    changes = [SettingChange(f"sft.{name}", value, "The plateau.") for name, value in values.items()]
+    path = advised(LAB / "prefix_rft.yaml", "sft_then_rft", STEPS, *changes)
+    assert main(["train", "--config", str(path), "--dry_run"]) == 0, capsys.readouterr().err
+    sft, rft = map(parsed, trainings(path))
+    assert sft["plateau_tolerance"] == 0.02
+    assert str(rft["eval_strategy"].value if hasattr(rft["eval_strategy"], "value") else rft["eval_strategy"]) == "no"
+
+
 def test_stages_of_the_recipe_keep_their_settings(advised):
     room = SettingChange("max_completion_length", 64, "Room.")
     path = advised(LAB / "sft_then_rft.yaml", "sft_then_rft", STEPS, room)

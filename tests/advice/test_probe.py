@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prefix_rft_trl import lab
-from prefix_rft_trl.advice.probe import PROBE, SAMPLES, PlannedProbe, plan_probe, run_probe
+from prefix_rft_trl.advice.advice_rules import MEND, UNJUDGED, advise
+from prefix_rft_trl.advice.demonstration_facts import find_facts
+from prefix_rft_trl.advice.probe import PROBE, SAMPLES, PlannedProbe, Remaining, plan_probe, run_probe
 from prefix_rft_trl.advice.probe_result import PROBED_RATIOS, Probed, ProbeResult, Share
 from prefix_rft_trl.advice.probed_subject import ProbeSettings
 from prefix_rft_trl.cli.launch.probed_recipe import read_probed_recipe
@@ -263,15 +266,77 @@ def test_answers_that_the_reward_cannot_read_are_a_finding(probe_rows):
     assert found.accepted == Share(0, 0)
     assert found.alone == Probed((), ())
     assert math.isnan(found.groups_without_gradient)
-    assert len(found.answer_tokens) == 6
+
+
+def test_broken_data_is_found_without_a_model_and_mended_data_is_probed(tmp_path, monkeypatch):
+    broken = rows_file(tmp_path, [{**row, "solution": "777"} for row in first_rows(16)])
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "load", lambda *_: pytest.fail("the model was loaded"))
+        found = run_probe(plan(TINY, dataset_name=broken), tmp_path / "probe")
+        assert run_probe(plan(TINY, dataset_name=broken), tmp_path / "probe") == found
+    advice = advise(found)
+    assert (advice.outcome, advice.regime) == (MEND, UNJUDGED)
+    assert found.accepted == Share(0, 16)
+    assert (found.alone, found.continued, found.token_logps) == (Probed((), ()), {}, ())
+    mended = plan(TINY, dataset_name=rows_file(tmp_path, first_rows(16)))
+    assert run_probe(mended, tmp_path / "probe").alone.tries == (2, 2, 2)
+
+
+def test_what_is_left_to_sample_is_told_before_it_is(mixed, tmp_path):
+    told: list[Remaining] = []
+    planned = plan(TINY, dataset_name=mixed)
+    run_probe(planned, tmp_path / "lab", on_sampling=told.append)
+    assert [one.answers for one in told] == [planned.answers] == [3 * 2 + 5 * 3]
+    assert told[0].most_tokens <= planned.answers * BUDGET
+    (tmp_path / "lab" / PROBE).unlink()
+    next((tmp_path / "lab" / SAMPLES / "alone").glob("*.parquet")).unlink()
+    run_probe(planned, tmp_path / "lab", on_sampling=told.append)
+    assert told[1] == Remaining(6, 6 * BUDGET)
+    run_probe(planned, tmp_path / "lab", on_sampling=told.append)
+    assert len(told) == 2
+
+
+def test_settings_of_another_command_are_left_alone(finished, tmp_path):
+    (tmp_path / "settings.json").write_text('{"benchmark": "gsm8k"}')
+    with pytest.raises(ValueError, match=r"not of a probe, such as settings\.json"):
+        run_probe(finished.planned, tmp_path, overwrite=True)
+    assert (tmp_path / "settings.json").is_file()
+
+
+def test_rewards_get_the_ids_of_demonstrations(finished, monkeypatch):
+    given = []
+
+    def reward(completions, completion_ids, **_):
+        given.extend(zip(completions, completion_ids, strict=True))
+        return [1.0] * len(completions)
+
+    subject = replace(finished.planned.subject, reward=reward)
+    find_facts(subject, [0, 1])
+    tokenizer = subject.tokenizer
+    assert [tokenizer.decode(ids, skip_special_tokens=True) for _, ids in given] == [text for text, _ in given]
+    assert all(ids for _, ids in given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"top_k": 5}, "without `top_k` (5)"),
+        ({"min_p": 0.1, "repetition_penalty": 1.2}, "`min_p` (0.1), `repetition_penalty` (1.2)"),
+        ({"generation_kwargs": {"top_h": 0.5}}, "`generation_kwargs` ({'top_h': 0.5})"),
+        ({"reward_funcs": ["lab_exact_answer", "lab_shown_work"]}, "The training sums 2 rewards"),
+        ({"reward_funcs": ["think_format_reward"]}, "All rewards judge the form"),
+    ],
+)
+def test_what_the_probe_does_otherwise_than_the_training_is_said(changes, said):
+    probed = read_probed_recipe(Recipe({**LAB, **changes}))
+    assert any(said in note for note in probed.notes)
+    assert read_probed_recipe(Recipe({**LAB, "top_k": 0})).notes == ()
 
 
 def test_demonstrations_that_the_reward_refuses_are_a_finding(probe_rows):
     found = probe_rows([{**row, "solution": "777"} for row in first_rows(8)])
     assert found.accepted == Share(0, 8)
     assert found.readable_answers == found.demonstrated == Share(8, 8)
-    assert found.alone.share.count == 0
-    assert found.groups_without_gradient > 0.9
 
 
 def test_rows_without_demonstrations(probe_rows):

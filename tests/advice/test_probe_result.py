@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from prefix_rft_trl.advice.probe_result import Probed, Share
+from prefix_rft_trl.advice.probe_result import Probed, Share, pooled_share
 
 
 def enumerated(successes: int, tries: int, size: int) -> float:
@@ -60,3 +60,45 @@ def test_the_interval_of_a_share_is_wilsons():
     assert Share(0, 10).interval == pytest.approx((0, 0.2775), abs=1e-4)
     assert Share(0, 0).interval == (0.0, 1.0)
     assert isnan(Share(0, 0).value)
+
+
+def clustered(problems: int, tries: int, seed: int = 0) -> Probed:
+    """Half of the problems are hardly ever solved."""
+    rng = np.random.default_rng(seed)
+    rates = np.where(rng.random(problems) < 0.6, 0.02, rng.beta(1.5, 2, problems))
+    return Probed(tuple(rng.binomial(tries, rates).tolist()), (tries,) * problems)
+
+
+def test_the_interval_of_clustered_answers_is_that_of_drawing_problems_again():
+    found, rng = clustered(48, 8), np.random.default_rng(1)
+    again = [np.mean(rng.choice(found.successes, 48)) / 8 for _ in range(20_000)]
+    low, high = found.share.interval
+    assert high - low == pytest.approx(np.diff(np.percentile(again, (2.5, 97.5)))[0], rel=0.1)
+    wilson = Share(found.share.count, found.share.of).interval
+    assert high - low > 1.5 * (wilson[1] - wilson[0])
+
+
+def test_the_interval_of_a_share_has_the_mean_in_95_of_100():
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(1000):
+        rates = rng.beta(0.5, 1.5, 48)
+        low, high = Probed(tuple(rng.binomial(8, rates).tolist()), (8,) * 48).share.interval
+        hits += low <= 0.25 <= high
+    assert 920 <= hits <= 975
+
+
+def test_effective_draws_lie_between_problems_and_answers():
+    assert Probed((0, 8, 8, 0), (8,) * 4).effective_draws == 4, "all answers to a problem are the same"
+    assert Probed((4, 4, 4, 4), (8,) * 4).effective_draws == 32, "problems do not differ"
+    assert Probed((1, 0, 1), (1, 1, 1)).effective_draws == 3
+    assert Probed((0,) * 48, (8,) * 48).effective_draws == 48, "nothing tells how alike they are"
+    assert Probed((3,), (8,)).effective_draws == 1
+    assert Probed((0, 0), (8, 0)).effective_draws == 1
+    assert Probed((), ()).share.interval == (0.0, 1.0)
+
+
+def test_samples_of_the_same_problems_are_pooled_by_problem():
+    alike = Probed((2, 0, 2, 0), (2,) * 4)
+    assert pooled_share([alike, alike, alike]) == Share(12, 24, 4.0)
+    assert pooled_share([alike, Probed((2, 0), (2,) * 2)]) == Share(6, 12, 4.0)
+    assert pooled_share([]) == Share(0, 0, 0.0)

@@ -86,6 +86,7 @@ def test_recipes_of_the_same_name_have_folders_of_their_own(recipe, folder):
         (["--learning_rat", "1"], "unknown setting 'learning_rat'"),
         (["--output", "advised.txt"], "its name ends in .yaml"),
         (["--output", LAB], "the output is the recipe"),
+        (["--guess_rate", "25"], "`--guess_rate` is a share from 0 to below 1"),
         (["--dataset_name", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--model_name_or_path", "no/such/model/here"], "no/such/model/here"),
         (["--reward_funcs", "no_reward"], "no_reward"),
@@ -99,6 +100,15 @@ def test_it_refuses_in_a_sentence(finished, advise, capsys, monkeypatch, given, 
     assert shown.startswith("prefix-rft advise: ")
     assert said in shown
     assert "Traceback" not in shown
+
+
+def test_the_output_is_no_base_of_the_recipe(finished, advise, tmp_path, capsys):
+    base, own = tmp_path / "base.yaml", tmp_path / "own.yaml"
+    base.write_text(Path(LAB).read_text())
+    own.write_text("base: base.yaml\nlab_level: easy\n")
+    assert advise("--folder", str(finished), "--output", str(base), config=str(own)) == 2
+    assert "the output is a `base` of the recipe" in capsys.readouterr().err
+    assert base.read_text() == Path(LAB).read_text()
 
 
 def test_a_device_that_is_not_known_is_refused(advise, capsys):

@@ -21,7 +21,7 @@ from prefix_rft_trl.estimates.devices import Device
 from prefix_rft_trl.estimates.model_size import ModelSize
 from prefix_rft_trl.models.changes import starting_model
 from prefix_rft_trl.models.sources import explain_missing_model, find_models, load_tokenizer
-from prefix_rft_trl.rewards.registry import FORMAT_REWARDS
+from prefix_rft_trl.rewards.registry import FORMAT_REWARDS, name_of_reward
 from prefix_rft_trl.sampling.generate import declared_stop_ids, encode_prompts
 from prefix_rft_trl.utils.errors import UserError
 from prefix_rft_trl.utils.recipe_files import FOLDER
@@ -35,6 +35,7 @@ from .trainers import check_columns, load_rewards
 
 
 MOST_OF_STREAM = 2048  # rows of a stream that are looked at
+UNUSED = {"top_k": (0, None), "min_p": (None, 0), "repetition_penalty": (None, 1), "generation_kwargs": (None, {})}
 
 
 @dataclass(frozen=True)
@@ -55,19 +56,35 @@ class ProbedRecipe:
     steps: int | None
     size: ModelSize | None
     processes: Processes
+    validation_split: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def step_rows(self) -> int:
+        """Rows of an optimizer step, of all processes."""
+        passes = self.values["per_device_train_batch_size"] * self.values["gradient_accumulation_steps"]
+        return passes * self.processes.number
 
     @property
     def rollouts(self) -> int | None:
         """Of the whole training, of all processes; `None` without any, or if steps cannot be counted."""
         if self.steps is None or "num_generations" not in self.values:
             return None
-        passes = self.steps * self.values["per_device_train_batch_size"] * self.values["gradient_accumulation_steps"]
-        return passes * self.processes.number // self.values["num_iterations"]
+        return self.steps * self.step_rows // self.values["num_iterations"]
 
     def with_costs(self, result: ProbeResult, device: Device | None) -> ProbeResult:
         """Findings with the size of the training, and its memory and time on a device, by the lengths that were
         found."""
-        sized = replace(result, max_steps=self.steps, rollouts=self.rollouts, device=device.name if device else None)
+        sized = replace(
+            result,
+            max_steps=self.steps,
+            rollouts=self.rollouts,
+            step_rows=self.step_rows,
+            epochs=self.values["num_train_epochs"] if self.values["max_steps"] <= 0 else None,
+            validation_split=self.validation_split,
+            notes=self.notes,
+            device=device.name if device else None,
+        )
         is_sft = "num_generations" not in self.values
         lengths = result.demonstration_tokens if is_sft else result.answer_tokens
         if device is None or self.size is None or not any(lengths):
@@ -120,8 +137,9 @@ def read_probed_recipe(recipe: Recipe) -> ProbedRecipe:
         raise UserError("no model: set `model_name_or_path` to a folder, a name on the Hub, or `lab`.")
     if not script_args.reward_funcs:
         raise UserError("no reward: advice needs one, also of SFT. Set `reward_funcs` to a registered name or a path.")
-    rows = _rows(script_args, training_args)
-    reward = _judging_reward(script_args, rows)
+    values = {name: value for part in (script_args, training_args, model_args) for name, value in vars(part).items()}
+    splits, rows = _rows(script_args, training_args)
+    reward = _judging_reward(script_args, rows, values.get("reward_weights"))
     model = starting_model(
         model_args.model_name_or_path, script_args.lab_level, script_args.model_changes, model_args.model_revision
     )
@@ -132,8 +150,8 @@ def read_probed_recipe(recipe: Recipe) -> ProbedRecipe:
     tokenizer = load_tokenizer(source.tokenizer_path)
     with explain_missing_model(model):
         config = AutoConfig.from_pretrained(source.base or source.path)
-    values = {name: value for part in (script_args, training_args, model_args) for name, value in vars(part).items()}
     demonstrations, answers = training_args.demonstration_column, training_args.answer_column
+    values["model_init_kwargs"] = training_args.model_init_kwargs
     subject = ProbedSubject(
         model=model_args.model_name_or_path,
         dataset=script_args.dataset_name,
@@ -155,7 +173,9 @@ def read_probed_recipe(recipe: Recipe) -> ProbedRecipe:
     )
     with as_launched(processes.number):
         steps = count_steps(rows, training_args)
-    return ProbedRecipe(subject, values, steps, ModelSize.from_config(config), processes)
+    validation = _validation_split(splits, values)
+    notes = (*_unused_settings(values), *_unused_rewards(script_args.reward_funcs, reward))
+    return ProbedRecipe(subject, values, steps, ModelSize.from_config(config), processes, validation, notes)
 
 
 def probed_stage(recipe: Recipe) -> Recipe:
@@ -171,8 +191,40 @@ def probed_stage(recipe: Recipe) -> Recipe:
     return replace(chosen.without_flags(*MODEL), settings={**chosen.settings, **model})
 
 
+def _validation_split(splits: Any, values: dict[str, Any]) -> str | None:
+    """A split with demonstrations that are not trained on; without the problems that accuracy is measured on, if it
+    has others."""
+    split, measured = values["dataset_test_split"], values.get("measure_rows") or 0
+    if split not in splits or not isinstance(rows := splits[split], Dataset):
+        return None
+    if len(rows) == 0 or values["demonstration_column"] not in rows.column_names:
+        return None
+    return f"{split}[{measured}:]" if 0 < measured < len(rows) and not values["test_share"] else split
+
+
+def _unused_settings(values: dict[str, Any]) -> list[str]:
+    """Sentences on settings of the sampling that the samplers of the probe do not have."""
+    set_ones = [f"`{name}` ({values[name]})" for name, off in UNUSED.items() if values.get(name) not in off]
+    if not set_ones:
+        return []
+    return [f"The probe samples without {', '.join(set_ones)}, which the training has: its success may be another."]
+
+
+def _unused_rewards(names: list[str], judging: Any) -> list[str]:
+    """Sentences on what success by one reward leaves out."""
+    if all(name in FORMAT_REWARDS for name in names):
+        return [f"All rewards judge the form of an answer: success is that of its form, by `{names[0]}` alone."]
+    if len(names) == 1:
+        return []
+    return [
+        f"Success is a reward of at least 1 by `{name_of_reward(judging)}`. The training sums {len(names)} rewards: "
+        "groups that are equal by this one may have a gradient by the others."
+    ]
+
+
 def _rows(script_args: Any, training_args: Any) -> Any:
-    """The rows to train on with their prompts. Demonstrations may be missing, unless their column was named."""
+    """All splits, and the rows to train on with their prompts. Demonstrations may be missing, unless their column was
+    named."""
     column, default = training_args.demonstration_column, COLUMN_SETTINGS["demonstration"][1]
     if column == script_args.prompt_column:
         raise UserError(f"`prompt_column` and `demonstration_column` are both '{column}'. Set one of them.")
@@ -192,15 +244,17 @@ def _rows(script_args: Any, training_args: Any) -> Any:
         check_column(rows, column, "demonstrations", "Set `demonstration_column`.")
     if len(rows) == 0:
         raise UserError(f"the split '{split}', which is to be trained on, is empty.")
-    return rows
+    return splits, rows
 
 
-def _judging_reward(script_args: Any, rows: Any) -> Any:
-    """The first reward that judges answers and not their form; all of them are checked."""
+def _judging_reward(script_args: Any, rows: Any, weights: list[float] | None) -> Any:
+    """The first reward that judges answers and not their form, and has a weight; all of them are checked."""
     rewards = load_rewards(script_args)
     check_columns(rewards, rows)
     names = script_args.reward_funcs
-    judging = [reward for name, reward in zip(names, rewards, strict=True) if name not in FORMAT_REWARDS]
+    given = weights if weights and len(weights) == len(names) else [1.0] * len(names)
+    weighted = [(name, reward) for name, reward, weight in zip(names, rewards, given, strict=True) if weight]
+    judging = [reward for name, reward in weighted if name not in FORMAT_REWARDS]
     return [*judging, *rewards][0]
 
 
