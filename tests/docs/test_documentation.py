@@ -254,6 +254,8 @@ def test_a_shown_command_that_is_too_large_to_run_parses(command, monkeypatch):
         data_sample._parser().parse_args(words[1:])
     elif subcommand == "data":
         data.make_parser().parse_args(words)
+    elif subcommand == "compare":  # its checks: tests/recipes/test_compared_folders.py
+        assert (ROOT / words[0] / "comparison.yaml").is_file()
     else:
         assert subcommand == "train"
         split_launcher_flags(Recipe.read(words))

@@ -35,7 +35,12 @@ from .trainers import check_columns, load_rewards
 
 
 MOST_OF_STREAM = 2048  # rows of a stream that are looked at
-UNUSED = {"top_k": (0, None), "min_p": (None, 0), "repetition_penalty": (None, 1), "generation_kwargs": (None, {})}
+UNUSED: dict[str, tuple[Any, Any]] = {
+    "top_k": (0, None),
+    "min_p": (None, 0),
+    "repetition_penalty": (None, 1),
+    "generation_kwargs": (None, {}),
+}
 
 
 @dataclass(frozen=True)
