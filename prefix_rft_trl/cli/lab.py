@@ -53,6 +53,10 @@ class Quickstart:
     def settings(self) -> dict[str, Any]:
         return {**load_recipe(self.recipes["prefix_rft"]), **self.overrides}
 
+    @property
+    def steps(self) -> int:
+        return self.overrides.get("max_steps") or load_recipe(self.recipes["prefix_rft"])["max_steps"]
+
 
 TOY = Quickstart(
     {method: FOLDER / "quickstart" / f"{method}.yaml" for method in LABELS},
@@ -71,7 +75,7 @@ def run(argv: list[str]) -> int:
     parser = command_parser("lab", DESCRIPTION)
     parser.add_argument("--real", action="store_true", help=f"a real model, {smollm2.NAME}: half an hour on 2 cores")
     parser.add_argument("--seed", type=int, default=0, help="seed of both runs (0)")
-    defaults = " or, with --real, ".join(str(one.settings["max_steps"]) for one in (TOY, REAL))
+    defaults = " or, with --real, ".join(str(one.steps) for one in (TOY, REAL))
     parser.add_argument("--steps", type=int, help=f"optimizer steps of each run ({defaults})")
     folders = " or ".join(str(one.folder) for one in (TOY, REAL))
     parser.add_argument("--output_dir", type=Path, help=f"where everything goes ({folders})")

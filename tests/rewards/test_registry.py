@@ -23,6 +23,7 @@ READS = {
     "gsm8k_final_number": ["answer"],
     "lab_exact_answer": ["solution"],
     "lab_shown_work": ["solution"],
+    "lab_final_number": ["solution"],
     "reasoning_gym_score": ["entry"],
     "accuracy_reward": ["solution"],
     "reasoning_accuracy_reward": ["solution"],
