@@ -32,7 +32,7 @@ LOG = "log.txt"
 HOW_TO_STOP = "Finishing the current steps. A second Ctrl-C stops at once. To continue, repeat the command."
 END_OF_LOG = 20_000  # bytes
 # The marks under a line of a traceback, and bars of progress
-SAYS_NOTHING = re.compile(r"[\s^~]*|(?:(?!\d%\|).)*+\d%\|[^|\n]*+\|.*")
+SAYS_NOTHING = re.compile(r"[\s^~]*|(?:(?!\d%\|).)*\d%\|[^|\n]*\|.*")
 
 
 @dataclass(frozen=True, eq=False)

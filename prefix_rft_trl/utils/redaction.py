@@ -34,7 +34,7 @@ _TEXT = re.compile(
     r"(?<=\bauthorization: token )[\w.~+/-]{4,}=*|(?<=\bapi-key: )[\w.~+/-]{4,}=*)|"
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?"
 )
-_WEB_TOKEN = re.compile(r"(?<![\w-])((?:(?!\beyJ)[\w-])*+)eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*")
+_WEB_TOKEN = re.compile(r"(?<![\w-])((?:(?!\beyJ)[\w-])*)\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*")
 _URL_LOGIN = re.compile(r"(?<=://)[^/\s@:]*:[^/\s@]*(?=@)")
 _URL_QUERY = re.compile(r"(?i)([?&](?:[\w-]*(?:token|key|secret|password|signature|sig|credential))=)[^&\s#]+")
 _ASSIGNED = re.compile(r"""(?<![\w-])([\w-]++)(=["']?)([^\s&"',;<>]+)""")
