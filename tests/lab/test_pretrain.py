@@ -52,7 +52,7 @@ def test_the_base_models_can_work_step_by_step_as_often_as_their_level_says():
     assert found["hard"][SHOWN] < found["easy"][SHOWN] - 0.15
 
 
-@pytest.mark.parametrize("level", ["easy"])  # two minutes
+@pytest.mark.parametrize("level", ["easy", "hard"])  # two minutes each
 def test_pretraining_again_gives_a_base_model_of_the_same_quality(level, tmp_path):
     main(["--output_dir", str(tmp_path), "--seed", "0", "--level", level])
     check(quality(str(tmp_path), level), level)
