@@ -3,12 +3,14 @@
 import functools
 import gc
 import os
+import runpy
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 
@@ -60,6 +62,12 @@ def imported_once() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def growth() -> SimpleNamespace:
+    """The names of growth.py."""
+    return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("growth.py"))))
 
 
 # Models

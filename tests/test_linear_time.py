@@ -8,7 +8,6 @@ import ast
 import importlib
 import itertools
 import re
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -57,36 +56,6 @@ from prefix_rft_trl.utils.redaction import is_secret_name, redacted
 Call = Callable[[str], object]
 
 PACKAGE = Path(prefix_rft_trl.__file__).parent
-FLOOR = 0.01  # seconds, below which a time says nothing
-MOST_GROWTH = 8  # of the time from n to 4n: 4 if it is linear, 16 if it grows with the square
-
-
-def seconds(call: Call, text: str, tries: int = 1) -> float:
-    """Processor time, the least of several tries, of which no one finds what an earlier one has remembered."""
-    found = []
-    for number in range(tries):
-        start = time.thread_time()
-        call(f"{text}{number}")
-        found.append(time.thread_time() - start)
-    return min(found)
-
-
-def growth(call: Call, text_of: Callable[[int], str], sizes: Iterable[int]) -> float:
-    """How many times as long a text takes that is four times as long; 0 if even the longest is read at once."""
-    for size in sizes:
-        if seconds(call, text_of(size)) > FLOOR:
-            n, two_n, four_n = (seconds(call, text_of(size * part // 4), tries=3) for part in (1, 2, 4))
-            return min(four_n / n, (four_n / two_n) ** 2) if four_n > FLOOR else 0
-    return 0
-
-
-def superlinear(call: Call, texts: Iterable[tuple[str, str]], sizes: Iterable[int]) -> list[str]:
-    """The texts, `before` and many `units`, that take too long; at most one, for each costs seconds."""
-    for before, unit in texts:
-        found = growth(call, lambda size, before=before, unit=unit: f"{before}{unit * (size // len(unit))}\0", sizes)
-        if found > MOST_GROWTH:
-            return [f"{before!r} and {unit!r} n times: {found:.0f} times as long for 4n"]
-    return []
 
 
 # Patterns of the package
@@ -243,11 +212,13 @@ def members(items: list[tuple[Any, Any]]) -> list[str]:
 SIZES_OF_PATTERNS = (20, 24, 28, 256, 1_000, 4_000, 16_000)  # characters; the shortest for exponential patterns
 
 
-def test_patterns_are_linear():
+def test_patterns_are_linear(growth):
     slow = [
         f"{found.place} on {text}"
         for found in find_patterns()
-        for text in superlinear(applied(found.pattern, found.methods), hostile_texts(found.pattern), SIZES_OF_PATTERNS)
+        for text in growth.superlinear(
+            applied(found.pattern, found.methods), hostile_texts(found.pattern), SIZES_OF_PATTERNS
+        )
     ]
     assert slow == []
 
@@ -265,9 +236,9 @@ def test_patterns_are_linear():
         (r"\\boxed\{(.*)\}", "findall"),
     ],
 )
-def test_patterns_that_are_not_linear_are_found(pattern, method):
+def test_patterns_that_are_not_linear_are_found(growth, pattern, method):
     compiled = re.compile(pattern)
-    assert superlinear(applied(compiled, frozenset([method])), hostile_texts(compiled), SIZES_OF_PATTERNS)
+    assert growth.superlinear(applied(compiled, frozenset([method])), hostile_texts(compiled), SIZES_OF_PATTERNS)
 
 
 # Functions that meet the text of a model or a dataset
@@ -342,5 +313,5 @@ def hostile_to_functions() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_functions_are_linear(name):
-    assert superlinear(READERS[name], hostile_to_functions(), (500, 2_000, 8_000)) == []
+def test_functions_are_linear(growth, name):
+    assert growth.superlinear(READERS[name], hostile_to_functions(), (500, 2_000, 8_000)) == []

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -79,13 +78,16 @@ def test_responses_that_box_them_are_scored_off_the_main_thread(ready, hostile):
         ("", "1,111 "),
     ],
 )
-def test_degenerate_responses_are_read_at_once(ready, beginning, repeated):
+def test_degenerate_responses_are_read_in_linear_time(ready, growth, beginning, repeated):
     reward = MathAccuracyReward()
     reward.verifier = ready
-    responses = [f"{number} {beginning}{repeated * (200_000 // len(repeated))}" for number in range(20)]
-    start = time.thread_time()
-    assert set(reward(completions=responses, solution=[r"\sqrt{44}"] * 20)) == {0.0}
-    assert time.thread_time() - start < 1.5
+
+    def score(text: str) -> None:
+        responses = [f"{number} {text}" for number in range(20)]
+        assert set(reward(completions=responses, solution=[r"\sqrt{44}"] * 20)) == {0.0}
+
+    text_of = lambda size: beginning + repeated * (size // len(repeated))  # noqa: E731
+    assert not growth.superlinear_growth(score, text_of, (200_000,))
 
 
 def test_two_processes_score_them_at_once(hostile):
