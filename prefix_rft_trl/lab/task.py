@@ -15,7 +15,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -207,7 +207,8 @@ def load_dataset(
     return Dataset.from_dict({"prompt": prompts, "completion": demonstrations, "solution": solutions})
 
 
-def _prompts(split: str, size: int | None, level: str) -> list[str]:
+@cache
+def _prompts(split: str, size: int | None, level: str) -> tuple[str, ...]:
     earlier = [*_SPLIT_SEEDS][: [*_SPLIT_SEEDS].index(split)] if split in _SPLIT_SEEDS else []
     taken = {prompt for name in earlier for prompt in _prompts(name, None, level)}
     prompts: list[str] = []
@@ -221,7 +222,7 @@ def _prompts(split: str, size: int | None, level: str) -> list[str]:
         if prompt not in taken:
             taken.add(prompt)
             prompts.append(prompt)
-    return prompts
+    return tuple(prompts)
 
 
 def _random_rows(number: int, share: float, seed: str) -> set[int]:
