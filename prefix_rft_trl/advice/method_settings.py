@@ -19,6 +19,7 @@ OF_THE_METHOD = (
     "per_device_demonstration_batch_size",
 )
 NOT_OF_THE_METHOD = ("prefix_success_reward", "prefix_gradient_norm_steps")
+WHERE_PREFIXES_ARE = ("prefix_placement", "prefix_prompt_share", "prefix_stage_")  # refused where there are none
 OF_HINTS = {"prefix_hint_template", "prefix_hint_in_loss"}  # which stay where there are hints
 HINT_OF_LAB = "{prompt}{hint}"  # its model knows no other characters
 OF_ROLLOUTS: dict[str, Settings] = {  # besides the defaults, as in recipes/lab
@@ -107,6 +108,9 @@ def settings_for(method: str, given: Mapping[str, Any]) -> Settings:
         wanted |= kept | {name: given[name] for name in OF_HINTS if name in given}
     if own.get("prefix_ratio_schedule") != "whole" and "prefix_exclude_answer" in given:
         wanted["prefix_exclude_answer"] = given["prefix_exclude_answer"]
+    if not (own.get("num_prefix_generations", 1) or "prefix_stage_ratios" in own):
+        decisive = (*OF_THE_METHOD, *WHERE_PREFIXES_ARE)
+        wanted = {name: value for name, value in wanted.items() if name.startswith(decisive)}
     return {name: value for name, value in wanted.items() if given.get(name, DEFAULTS[name]) != value}
 
 

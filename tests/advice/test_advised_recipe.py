@@ -86,10 +86,21 @@ def test_every_method_can_be_made_of_every_recipe(given):
             if method == "uft":  # whose hints end after as large a part of its run
                 own.prefix_ratio_decay_steps = round(0.6 * found.max_steps)
             differing = {name for name in DEFAULTS if getattr(found, name) != getattr(own, name)}
-            assert differing <= {"num_prefix_generations", "prefix_top_entropy_quantile"}, method
-            assert found.prefix_token_rule == own.prefix_token_rule, method
+            if method in ("grpo", "sft_then_rft"):  # have no prefixes: what is said of them stays
+                assert (found.num_prefix_generations, found.prefix_stage_ratios or None) == (0, None), method
+            else:
+                assert differing <= {"num_prefix_generations", "prefix_top_entropy_quantile"}, method
+                assert found.prefix_token_rule == own.prefix_token_rule, method
             assert (found.num_prefix_generations == found.num_generations) == (method in ("pope", "uft"))
             assert found.per_device_train_batch_size % found.num_generations == 0
+
+
+@pytest.mark.parametrize("given", OF_ROLLOUTS)
+def test_a_recipe_without_prefixes_keeps_what_is_said_of_them(given):
+    recipe = load_recipe(LAB / f"{given}.yaml")
+    changes = settings_for("grpo", recipe)
+    assert {name.startswith("prefix_loss") or name == "prefix_top_entropy_quantile" for name in changes} <= {False}
+    assert checked(recipe | changes).num_prefix_generations == 0
 
 
 @pytest.mark.parametrize("method", LABELS)
