@@ -15,12 +15,14 @@ _OF_TASK = [
     "worked_answer_reward",
 ]  # fmt: skip
 __all__ = [
-    "base_model_path", "exact_answer_reward", "load_dataset", "prepare_notebook", "shown_work_reward",
-    "step_by_step_reward", "worked_answer_reward",
+    "base_model_path", "exact_answer_reward", "final_number_reward", "load_dataset", "prepare_notebook",
+    "recorded_results", "shown_work_reward", "step_by_step_reward", "worked_answer_reward",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from .notebook import prepare_notebook
+    from .real.recorded import recorded_results
+    from .real.sums import final_number_reward
     from .task import (
         base_model_path,
         exact_answer_reward,
@@ -30,4 +32,10 @@ if TYPE_CHECKING:
         worked_answer_reward,
     )
 
-__getattr__, __dir__ = lazy_front(__name__, {**dict.fromkeys(_OF_TASK, ".task"), "prepare_notebook": ".notebook"})
+_OF_OTHERS = {
+    "final_number_reward": ".real.sums",
+    "prepare_notebook": ".notebook",
+    "recorded_results": ".real.recorded",
+}
+
+__getattr__, __dir__ = lazy_front(__name__, dict.fromkeys(_OF_TASK, ".task") | _OF_OTHERS)

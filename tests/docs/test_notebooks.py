@@ -14,6 +14,8 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from prefix_rft_trl.lab.real.recorded import recorded_results
+
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 NAMES = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))
@@ -108,6 +110,16 @@ def test_methods_are_compared_with_intervals_and_paired_differences(tmp_path):
     assert float(means["GRPO"]) < float(means["Prefix-RFT"])
     low, high = map(float, re.search(r"95% interval ([-+][\d.]+) to ([-+][\d.]+)$", text, re.M).groups())
     assert low - 0.001 <= float(means["Prefix-RFT"]) - float(means["GRPO"]) <= high + 0.001  # of rounded figures
+
+
+def test_a_real_model_has_finished_curves_and_trains_two_steps(tmp_path, tiny_smollm2):
+    text = "\n".join(texts_of(run("05_real_model.ipynb", tmp_path)))
+    finals = dict(re.findall(r"^(\S.*\S) +seed 0: .*(\d\.\d\d) +\d+ min$", text, re.M))
+    rows = recorded_results()["tables"][0]["rows"]
+    assert finals == {
+        row["label"]: f"{run['curve'][-1]['accuracy']:.2f}" for row in rows for run in row["experiments"][0]["runs"][:1]
+    }
+    assert len(values_of("prefix/reward_hybrid", text)) == len(values_of("step_time", text)) == 2
 
 
 @pytest.mark.parametrize("name", NAMES)
