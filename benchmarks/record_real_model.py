@@ -1,7 +1,7 @@
 """Take the results of a comparison of recipes/smollm2 into the package, and its pictures into the documentation.
 
-    prefix-rft compare recipes/smollm2 --seeds 2 --jobs 2 --output_dir RUNS
-    python benchmarks/record_real_model.py RUNS
+prefix-rft compare recipes/smollm2 --seeds 2 --jobs 2 --output_dir RUNS
+python benchmarks/record_real_model.py RUNS
 """
 
 import argparse
@@ -16,10 +16,10 @@ DOCS = ROOT / "docs" / "real_model"
 PICTURE_OF_PAGE = "table1-accuracy.png"
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of the comparison")
-    folder = parser.parse_args().folder
+    folder = parser.parse_args(argv).folder
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     experiments = (one for table in results["tables"] for row in table["rows"] for one in row["experiments"])
     for run in (run for experiment in experiments for run in experiment["runs"]):

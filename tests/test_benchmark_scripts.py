@@ -257,3 +257,22 @@ def test_failed_measurement_says_why(load, tmp_path):
     script.write_text("raise ValueError('no such thing')")
     with pytest.raises(RuntimeError, match="no such thing"):
         measuring.in_a_process(str(script), [])
+
+
+def test_a_comparison_is_recorded_without_what_it_was_trained_with(load, tmp_path, monkeypatch):
+    script = load("record_real_model")
+    monkeypatch.setattr(script, "RECORDED", tmp_path / "recorded.json")
+    monkeypatch.setattr(script, "DOCS", tmp_path / "docs")
+    runs = tmp_path / "runs"
+    (runs / "figures").mkdir(parents=True)
+    for name in ("report.md", "figures/table1-final.svg", "figures/table1-final.png", "figures/table1-accuracy.png"):
+        (runs / name).write_text(name)
+    run = {"seed": 0, "curve": [{"step": 0, "accuracy": 0.5}]}
+    tables = [{"rows": [{"label": "RFT", "experiments": [{"runs": [{**run, "environments": [{"cpu": 1}]}]}]}]}]
+    (runs / "results.json").write_text(json.dumps({"command": "prefix-rft compare", "tables": tables}))
+    script.main([str(runs)])
+    recorded = json.loads((tmp_path / "recorded.json").read_text())
+    assert recorded["tables"][0]["rows"][0]["experiments"][0]["runs"] == [run]
+    pictures = sorted(path.name for path in (tmp_path / "docs" / "figures").iterdir())
+    assert pictures == ["table1-accuracy.png", "table1-final.svg"]
+    assert (tmp_path / "docs" / "report.md").read_text() == "report.md"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from prefix_rft_trl import lab
 from prefix_rft_trl.cli.launch.inheritance import read_with_bases
-from prefix_rft_trl.lab.real.recorded import recorded_results
 from prefix_rft_trl.utils.recipe_files import FOLDER
 
 
@@ -19,7 +19,7 @@ def settings_of(recipe: str) -> dict[str, Any]:
     return {name: value for name, value in (settings | own).items() if name not in NOT_OF_A_TRAINING}
 
 
-METHODS = recorded_results()["tables"][0]["rows"]
+METHODS = lab.recorded_results()["tables"][0]["rows"]
 
 
 @pytest.mark.parametrize("row", METHODS, ids=[row["label"] for row in METHODS])
