@@ -38,10 +38,12 @@ def growth(call: Call, text_of: Callable[[int], str], sizes: Iterable[int], trie
 
 def superlinear_growth(call: Call, text_of: Callable[[int], str], sizes: Iterable[int]) -> float:
     """The growth if it is more than a linear one, measured again with more tries; 0 if it is not."""
-    sizes = tuple(sizes)
-    if growth(call, text_of, sizes) > MOST_GROWTH and (again := growth(call, text_of, sizes, TRIES_AGAIN)):
-        return again if again > MOST_GROWTH else 0
-    return 0
+    found, sizes = 0.0, tuple(sizes)
+    for tries in (TRIES, TRIES_AGAIN):
+        found = growth(call, text_of, sizes, tries)
+        if found <= MOST_GROWTH:
+            return 0
+    return found
 
 
 def superlinear(call: Call, texts: Iterable[tuple[str, str]], sizes: Iterable[int]) -> list[str]:
