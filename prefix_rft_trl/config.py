@@ -29,6 +29,8 @@ PREFIX_CHOICES = {
     "prefix_ratio_distribution": tuple(DISTRIBUTIONS),
     "prefix_prompts": ("all", "failed"),
     "prefix_placement": ("completion", "prompt"),
+    "prefix_unit": ("token", "turn"),
+    "prefix_tool_results": ("real", "demonstration", "on_policy"),
     "demonstration_source": ("dataset", "own"),
     "prefix_stage_groups": ("failed", "equal"),
     "prefix_stage_replaces": ("group", "rollout", "none"),

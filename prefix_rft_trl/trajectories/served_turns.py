@@ -8,7 +8,7 @@ from trl import GRPOTrainer
 
 from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.method.demonstrations import Message
-from prefix_rft_trl.method.prefixes import NO_PREFIX, Assignment, Prefix
+from prefix_rft_trl.method.prefixes import Assignment, Prefix
 from prefix_rft_trl.method.trajectories import Trajectory
 from prefix_rft_trl.rollouts import RolloutBatch, cut_trajectory
 from prefix_rft_trl.sampling.hybrid import Sampled, sample_continuations
@@ -42,10 +42,9 @@ class ServedTurns(GRPOTrainer):
 
     def _tool_call_loop(self, prompts, prompt_ids, completion_ids, completions, *others: Any) -> tuple:
         batch = self.rollout_batch
-        if not (self.extends_grpo and self.model.training):
+        if not self.extends_grpo:
             return super()._tool_call_loop(prompts, prompt_ids, completion_ids, completions, *others)
-        prefixes = batch.prefixes or [NO_PREFIX] * len(prompt_ids)
-        lengths = [len(ids) for ids in prompt_ids]
+        prefixes, lengths = batch.prefixes, [len(ids) for ids in prompt_ids]
         stops = self.args.prefix_tool_results == "on_policy"
         self._tool_rounds = rounds = ToolRounds(lengths, completions, list(prefixes), stops)
         sync_tools = list(self._sync_tool_dicts)
@@ -61,6 +60,8 @@ class ServedTurns(GRPOTrainer):
         finally:
             self._tool_rounds = None
         batch.prefixes = [prefix.served(ids) for prefix, ids in zip(rounds.prefixes, found[2], strict=True)]
+        if not self.model.training:
+            return found
         counts = torch.tensor([rounds.results, rounds.results_that_differ], device=self.accelerator.device)
         served, differ = self.accelerator.reduce(counts, reduction="sum").tolist()
         self._metrics["train"]["prefix/tool_results"].append(float(served))

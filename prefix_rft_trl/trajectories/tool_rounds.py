@@ -25,7 +25,8 @@ class ToolRounds:
         prefixes (`list[Prefix]`): of the rows.
         stops_where_results_differ (`bool`): whether a row is on-policy from where a tool answers otherwise than in
             its demonstration.
-        results (`int`), results_that_differ (`int`): of tools that served turns called.
+        results (`int`): served turns whose tools have answered.
+        results_that_differ (`int`): those of them with another answer than in the demonstration.
     """
 
     prompt_lengths: list[int]
@@ -69,9 +70,8 @@ class ToolRounds:
         if not (served and served[-1].is_complete):
             return None
         differs = trailing_results(self.completions[row]) != served[-1].results
-        if len(served) > 1 or prefix.pieces:
-            self.results += 1
-            self.results_that_differ += differs
+        self.results += 1
+        self.results_that_differ += differs
         if len(served) == len(prefix.pieces) or (differs and self.stops_where_results_differ):
             self._served[row] = [*served, TurnPiece([], False, [])]
             return None
