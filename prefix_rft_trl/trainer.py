@@ -153,7 +153,9 @@ class PrefixGRPOTrainer(
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], Any, dict[str, Any]]:
         tokenized = super()._tokenize_prompts(prompts)
-        rows = zip(prompts, tokenized[0], range(len(prompts)), self.rollout_batch.assignments, strict=self.extends_grpo)
+        rows = zip(
+            prompts, tokenized[0], range(len(prompts)), self.rollout_batch.assignments, strict=self.extends_grpo
+        )
         self.rollout_batch.prefixes = prefixes = [self._encode_prefix(*row) for row in rows]
         if not any(prefix.hint for prefix in prefixes):
             return tokenized

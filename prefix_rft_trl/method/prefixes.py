@@ -76,7 +76,8 @@ def assign(
     """Draws one of a prompt's demonstrations, and the prefix ratio of the rollout.
 
     Args:
-        demonstrations (`Sequence[dict | Trajectory | OwnSuccess]`): those of the prompt; without any the rollout stays on-policy.
+        demonstrations (`Sequence[dict | Trajectory | OwnSuccess]`): those of the prompt; without any the
+            rollout stays on-policy.
         key (`tuple[int, int, int]`): seed of the run, optimizer steps done so far, and index of the rollout among all
             that are generated in this step, over all processes.
         ratio_bounds (`tuple[float, float]`): bounds of the ratio's distribution at this step.

@@ -136,7 +136,7 @@ def test_served_turns_cost_no_decoding(
     recorder = run(make_trainer_in, tmp_path, tool_model, dataset(), max_steps=1)
     # the two on-policy rows in the first call; of the hybrid rows, whose second turn is served, the cut last turn
     assert [len(budgets) for budgets in budgets_of_calls] == [2, 2]
-    _, (_, completion_ids, *_), _, prefixes = recorder.batches[0]
+    _, _, _, prefixes = recorder.batches[0]
     for budget, prefix in zip(budgets_of_calls[1], prefixes[:2], strict=True):
         assert budget == 420 - prefix.spans[-1][1]
 
@@ -164,12 +164,14 @@ def test_evaluation_has_no_prefix(make_trainer_in: Callable[..., Any], tmp_path:
     assert not any(prefix.ids for prefix in recorder.batches[-1][3])
 
 
-def test_a_tool_that_is_missing_is_named(make_trainer_in: Callable[..., Any], tmp_path: Path, tool_model: Path) -> None:
+def test_a_tool_that_is_missing_is_named(
+    make_trainer_in: Callable[..., Any], tmp_path: Path, tool_model: Path
+) -> None:
     def other() -> str:
         """Something else."""
         return ""
 
-    with pytest.raises(ValueError, match="Row 0, column 'completion': .* 'add'"):
+    with pytest.raises(ValueError, match=r"Row 0, column 'completion': .* 'add'"):
         make_trainer_in(tmp_path, model=str(tool_model), train_dataset=dataset(), others={"tools": [other]})
 
 
@@ -177,7 +179,7 @@ def test_gradient_is_of_served_and_sampled_tokens_alone(
     make_trainer_in: Callable[..., Any], tmp_path: Path, tool_model: Path
 ) -> None:
     recorder = run(make_trainer_in, tmp_path, tool_model, dataset(), max_steps=1, prefix_selection="random")
-    _, _, outputs, prefixes = recorder.batches[0]
+    _, _, outputs, _ = recorder.batches[0]
     noise, mask = outputs["prefix_noise"], outputs["prefix_mask"]
     assert torch.equal(noise != 0, mask)
     assert not (mask & (outputs["tool_mask"] == 0)).any()
