@@ -92,7 +92,7 @@ def test_dataset_of_another_type_is_refused_as_grpo_refuses_it(make_trainer):
 
 
 def test_rollout_func_is_refused(make_trainer):
-    with pytest.raises(ValueError, match="`rollout_func` takes over generation.*num_prefix_generations=0"):
+    with pytest.raises(ValueError, match=r"`rollout_func` takes over generation.*num_prefix_generations=0"):
         make_trainer(model=NO_MODEL, others={"rollout_func": lambda *args: None})
 
 
