@@ -38,6 +38,7 @@ from .run.success_bank import refuse_unreadable
 from .sampling.generate import declared_generation_config, declared_stop_ids
 from .sampling.sampler_settings import refuse_generation_config
 from .setting_checks.stages import refuse_arguments_of_stages
+from .trajectories.trajectory_checks import check_trajectory_rows, refuse_settings_with_tools, takes_tools
 
 
 logger = get_logger(__name__)
@@ -77,18 +78,23 @@ def check_arguments(*args: Any, demonstration_dataset: Any = None, **named: Any)
     if given.arguments.get("processing_class") is None:
         given.arguments["processing_class"] = load_processing_class(model, config)
         refuse_image_processor(given.arguments["processing_class"])
+    if takes_tools(given):
+        refuse_settings_with_tools(config)
+        tools = None if given.arguments.get("environment_factory") else given.arguments["tools"]
+        check_trajectory_rows(dataset, config.demonstration_column, tools)
+        _check_enough_rows(len(dataset) if isinstance(dataset, Dataset) else None, config)
+        return given
     _check_rows(dataset, config, model, given.arguments["processing_class"])
     return given
 
 
 def refuse_other_generators(given: inspect.BoundArguments) -> None:
     """Raises a ValueError if a trainer's arguments replace its generation."""
-    for name in ("tools", "rollout_func", "environment_factory"):
-        if given.arguments.get(name):
-            raise ValueError(
-                f"`{name}` takes over generation, so a rollout cannot start with a prefix of a demonstration. Remove "
-                f"`{name}`, or set `num_prefix_generations=0`."
-            )
+    if given.arguments.get("rollout_func"):
+        raise ValueError(
+            "`rollout_func` takes over generation, so a rollout cannot start with a prefix of a demonstration. Remove "
+            "`rollout_func`, or set `num_prefix_generations=0`."
+        )
 
 
 def refuse_image_processor(processor: Any) -> None:

@@ -29,6 +29,8 @@ PREFIX_CHOICES = {
     "prefix_ratio_distribution": tuple(DISTRIBUTIONS),
     "prefix_prompts": ("all", "failed"),
     "prefix_placement": ("completion", "prompt"),
+    "prefix_unit": ("token", "turn"),
+    "prefix_tool_results": ("real", "demonstration", "on_policy"),
     "demonstration_source": ("dataset", "own"),
     "prefix_stage_groups": ("failed", "equal"),
     "prefix_stage_replaces": ("group", "rollout", "none"),
@@ -150,6 +152,12 @@ class PrefixGRPOConfig(GRPOConfig):
         prefix_ratio_decay_steps (`int`, *optional*):
             Optimizer steps after which the lower bound stays at `prefix_ratio_low`. Defaults to the length of the run.
             Paper: 500 of 500 steps.
+        prefix_unit (`str`, *optional*, defaults to `"token"`):
+            What the ratio is a fraction of in demonstrations with tool calls: tokens of the assistant's turns
+            (`"token"`), where a cut within a tool call moves to its beginning, or its turns (`"turn"`).
+        prefix_tool_results (`str`, *optional*, defaults to `"real"`):
+            What a tool call in a prefix gets: the result of its execution (`"real"`), that of the demonstration, and
+            no execution (`"demonstration"`), or the former, and no further turn where the two differ (`"on_policy"`).
         prefix_exclude_answer (`bool`, *optional*, defaults to `False`):
             Whether to end each prefix before the demonstration's last statement of its answer, so that the policy has
             to find it (not in the paper). The statement is the last `\boxed{}`, else the last marker such as `####` or
@@ -282,6 +290,8 @@ class PrefixGRPOConfig(GRPOConfig):
     prefix_ratio_high: float = 0.95
     prefix_ratio_low: float = 0.05
     prefix_ratio_decay_steps: int | None = None
+    prefix_unit: str = "token"
+    prefix_tool_results: str = "real"
     prefix_exclude_answer: bool = False
 
     prefix_advantage: str = "group"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ from .method.prefixes import (
 )
 from .method.replay import OwnSuccess
 from .method.schedules import adaptive_bounds, ratio_bounds
+from .method.trajectories import TurnTokens, cut_turns, has_turns, parse_trajectory, turns_length
 from .rewards.answers import answer_as_word, last_statement
 from .run.success_history import SuccessHistory, problem_key
 
@@ -81,6 +82,16 @@ class RolloutBatch:
         return [prefix.given_ids for prefix in self.prefixes]
 
     @property
+    def first_ids(self) -> list[list[int]]:
+        """What the completion of each rollout starts with."""
+        return [prefix.first_ids for prefix in self.prefixes]
+
+    @property
+    def spans(self) -> list[tuple[tuple[int, int], ...]]:
+        """Where the tokens of demonstrations stand in each completion, from and up to."""
+        return [prefix.token_spans for prefix in self.prefixes]
+
+    @property
     def complete(self) -> list[bool]:
         """Whether nothing is sampled after the prefix of a rollout."""
         return [prefix.is_complete for prefix in self.prefixes]
@@ -97,7 +108,7 @@ class RolloutBatch:
         """
         lost = [
             (row, prefix, ids[: len(prefix)])
-            for row, (prefix, ids) in enumerate(zip(self.prefix_ids, completion_ids, strict=True))
+            for row, (prefix, ids) in enumerate(zip(self.first_ids, completion_ids, strict=True))
             if ids[: len(prefix)] != prefix
         ]
         if lost:
@@ -217,10 +228,69 @@ def guided_groups(args: PrefixGRPOConfig, step: int, rows_before: int, rows: int
     }
 
 
-def demonstrations_of(example: dict[str, Any], args: PrefixGRPOConfig) -> list[dict[str, Any]]:
+def demonstrations_of(example: dict[str, Any], args: PrefixGRPOConfig) -> list[Any]:
     """The demonstrations of a dataset row."""
     column = args.demonstration_column
-    return parse_demonstrations(example.get(column), f"with the prompt {example['prompt']!r:.80}", column)
+    return read_demonstrations(example.get(column), f"with the prompt {example['prompt']!r:.80}", column)
+
+
+def read_demonstrations(value: Any, row: int | str = "?", column: str = "completion") -> list[Any]:
+    """The demonstrations of a value of the dataset: messages, or [`Trajectory`] where one has several turns.
+
+    Raises:
+        ValueError: naming the row and what was found.
+    """
+    candidates = value if isinstance(value, list) and not has_turns(value) else [value]
+    if not any(map(has_turns, candidates)):
+        return parse_demonstrations(value, row, column)
+    return [
+        found
+        for item in candidates
+        for found in (
+            [parse_trajectory(item, row, column)] if has_turns(item) else parse_demonstrations(item, row, column)
+        )
+    ]
+
+
+def cut_trajectory(
+    turns: list[TurnTokens],
+    results: list[list[str]],
+    assignment: Assignment,
+    args: PrefixGRPOConfig,
+    tokenizer: Any,
+) -> Prefix:
+    """Cuts the prefix of a rollout from a demonstration of several turns.
+
+    In tokens the paper's law goes over the tokens of the assistant's turns; in turns it has k = floor(l * m) of m.
+
+    Args:
+        turns (`list[TurnTokens]`): of the demonstration.
+        results (`list[list[str]]`): of the tools that each turn called.
+        assignment (`Assignment`): the prefix ratio, the key of its draws, and the correct answer.
+        args: the settings.
+        tokenizer: of the policy.
+    """
+    ids = [token for turn in turns for token in turn.ids]
+    if args.prefix_unit == "turn" and not assignment.is_whole:
+        fixed = turns_length(assignment.ratio, turns)
+        pieces = cut_turns(turns, results, fixed)
+        prefix = Prefix(ids[:fixed], math.nan, fixed / len(ids), len(ids))
+    else:
+        ended = [*ids] if assignment.is_whole else ids[: -len(turns[-1].ids)] + turns[-1].ids[:-1]
+        prefix = cut_prefix(ended, assignment, args, tokenizer.eos_token_id, tokenizer.decode)
+        pieces = cut_turns(turns, results, min(len(prefix.ids), len(ids)))
+    kept = [token for piece in pieces for token in piece.ids]
+    if not kept:
+        return NO_PREFIX
+    first = ((0, len(pieces[0].ids)),)
+    return replace(
+        prefix,
+        ids=kept,
+        share=len(kept) / len(ids),
+        is_complete=pieces[0].is_complete,
+        pieces=pieces,
+        spans=first,
+    )
 
 
 def scheduled_bounds(args: PrefixGRPOConfig, step: int, max_steps: int) -> tuple[float, float]:

@@ -25,6 +25,7 @@ from .method.demonstrations import Message, demonstration_ids
 from .method.hints import as_hint, hint_source_ids
 from .method.prefixes import NO_PREFIX, Assignment, Prefix
 from .method.replay import OwnSuccess
+from .method.trajectories import Trajectory
 from .metrics import completion_columns, rollout_metrics, rollout_rows
 from .passes.gradient_norms import GradientNorms
 from .rollouts import RolloutBatch, cut_prefix, cut_success, plan_batch
@@ -39,6 +40,7 @@ from .sampling.hybrid import sample_continuations
 from .sampling.server_key import key_sent_to_server
 from .sampling.vllm_server import fail_together
 from .stages.staged_generation import StagedGeneration
+from .trajectories.served_turns import ServedTurns
 
 
 class PrefixGRPOTrainer(
@@ -51,6 +53,7 @@ class PrefixGRPOTrainer(
     JoinedDemonstrations,
     FiniteRewards,
     StagedGeneration,
+    ServedTurns,
 ):
     """
     Trainer for Prefix-RFT (Huang et al., 2025, https://huggingface.co/papers/2507.01679).
@@ -150,17 +153,21 @@ class PrefixGRPOTrainer(
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], Any, dict[str, Any]]:
         tokenized = super()._tokenize_prompts(prompts)
-        rows = zip(prompts, tokenized[0], self.rollout_batch.assignments, strict=self.extends_grpo)
+        rows = zip(
+            prompts, tokenized[0], range(len(prompts)), self.rollout_batch.assignments, strict=self.extends_grpo
+        )
         self.rollout_batch.prefixes = prefixes = [self._encode_prefix(*row) for row in rows]
         if not any(prefix.hint for prefix in prefixes):
             return tokenized
         return super()._tokenize_prompts(self.rollout_batch.sampled_prompts(prompts))
 
-    def _encode_prefix(self, prompt: Any, prompt_ids: list[int], assignment: Assignment) -> Prefix:
+    def _encode_prefix(self, prompt: Any, prompt_ids: list[int], row: int, assignment: Assignment) -> Prefix:
         if assignment.demonstration is None:
             return NO_PREFIX
         if isinstance(assignment.demonstration, OwnSuccess):
             return cut_success(assignment.demonstration, assignment, self.args, self._tokenizer.decode)
+        if isinstance(assignment.demonstration, Trajectory):
+            return self._encode_trajectory(prompt, row, assignment)
         ids = self.demonstration_ids(prompt, prompt_ids, assignment.demonstration)
         prefix = cut_prefix(ids, assignment, self.args, self._tokenizer.eos_token_id, self._tokenizer.decode)
         if self.args.prefix_placement == "completion":
@@ -191,8 +198,10 @@ class PrefixGRPOTrainer(
         if not self.extends_grpo:
             with fail_together(self.vllm_generation if self.use_vllm else None):
                 return sample(prompt_ids, num_generations)
+        if self._tool_rounds is not None:
+            return self._serve_or_sample(sample, prompt_ids)
         batch = self.rollout_batch
-        given = batch.prefix_ids, num_generations, batch.complete, batch.padding
+        given = batch.first_ids, num_generations, batch.complete, batch.padding
         return sample_continuations(self, sample, prompt_ids, *given)
 
     # Advantage: one for the prefix and one for the continuation, from the rewards of all processes

@@ -45,8 +45,9 @@ class GatedGroups(GRPOTrainer):
             return outputs
         completion_mask = outputs["completion_mask"]
         tool_mask = outputs.get("tool_mask", torch.ones_like(completion_mask))
+        of_policy = tool_mask
         tool_mask = tool_mask.masked_fill(self._leaves.unsqueeze(1), 0)
-        sampled = completion_mask.sum(dim=1) - self.rollout_batch.prefix_lengths(completion_mask.device)
+        sampled = (completion_mask * of_policy).sum(dim=1) - self.rollout_batch.prefix_lengths(completion_mask.device)
         counts = torch.stack([(completion_mask * tool_mask).sum(), (sampled * self._leaves).sum()])
         tokens, left = self.accelerator.reduce(counts, reduction="sum")
         rollouts = len(completion_mask) * self.accelerator.num_processes

@@ -12,8 +12,8 @@ import torch
 from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.method.advantages import on_policy_baseline_advantages
 from prefix_rft_trl.method.normalizations import prefix_shares
-from prefix_rft_trl.method.prefixes import token_noise
-from prefix_rft_trl.method.token_weights import prefix_token_mask
+from prefix_rft_trl.method.prefixes import spread_over_spans, token_noise
+from prefix_rft_trl.method.token_weights import prefix_span_mask
 from prefix_rft_trl.metrics import TokenSums, clipped_tokens, ratio
 from prefix_rft_trl.passes.lean_passes import LeanPasses
 from prefix_rft_trl.rollouts import RolloutBatch
@@ -45,7 +45,7 @@ class WeightedPrefixes(LeanPasses):
     def _prefix_tensors(self, outputs: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Tensors about prefixes that the loss reads, each of shape (rollouts, ...), in addition to TRL's."""
         lengths = self.rollout_batch.prefix_lengths(self.accelerator.device)
-        prefix_mask = prefix_token_mask(lengths, self._loss_mask(outputs))
+        prefix_mask = prefix_span_mask(self.rollout_batch.spans, self._loss_mask(outputs))
         all_tokens = self.accelerator.gather(prefix_mask.sum(dim=1))
         shares = prefix_shares(self.args.prefix_token_rule.normalization, all_tokens, self.num_generations)
         prefix_advantages, advantages = self._advantages(outputs["advantages"])
@@ -61,7 +61,8 @@ class WeightedPrefixes(LeanPasses):
         total_advantage = self.accelerator.reduce((prefix_advantages[:, None] * prefix_mask).sum(), reduction="sum")
         self._append_metrics({"prefix/advantage": ratio(total_advantage.item(), all_tokens.sum().item())})
         if self.args.prefix_selection == "random":
-            tensors["prefix_noise"] = token_noise(self.rollout_batch.assignments, lengths, prefix_mask.size(1))
+            noise = token_noise(self.rollout_batch.assignments, lengths, prefix_mask.size(1))
+            tensors["prefix_noise"] = spread_over_spans(noise, lengths, self.rollout_batch.spans)
         if self.importance_sampling_level == "sequence":
             tensors |= without_prefixes(self, outputs, prefix_mask)
         if (correction := outputs.get("importance_sampling_ratio")) is not None:

@@ -7,7 +7,7 @@ one process and on many, and after a resume.
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 
 from .replay import OwnSuccess
 from .schedules import DISTRIBUTIONS, MAX_SLICES, draw_binomial
+from .trajectories import Trajectory, TurnPiece
 
 
 Decode = Callable[[list[int]], str]
@@ -29,8 +30,8 @@ class Assignment:
 
     Attributes:
         planned (`bool`): whether it is one of the `num_prefix_generations` rollouts of its group.
-        demonstration (`dict`, `OwnSuccess` or `None`): the message, or the completion of its own, that it starts
-            from; `None` makes it an on-policy rollout.
+        demonstration (`dict`, `Trajectory`, `OwnSuccess` or `None`): the message, the turns, or the completion of its
+            own, that it starts from; `None` makes it an on-policy rollout.
         ratio (`float`): fraction of the demonstration that the prefix has.
         key (`tuple[int, int, int]`): (seed, step, row), which seeds its draws.
         answer: the correct answer, as in the dataset row.
@@ -40,7 +41,7 @@ class Assignment:
     """
 
     planned: bool = False
-    demonstration: dict[str, Any] | OwnSuccess | None = None
+    demonstration: dict[str, Any] | Trajectory | OwnSuccess | None = None
     ratio: float = math.nan
     key: tuple[int, int, int] = (0, 0, 0)
     answer: object = None
@@ -65,7 +66,7 @@ def is_guided(group: int, share: float) -> bool:
 
 
 def assign(
-    demonstrations: Sequence[dict[str, Any] | OwnSuccess],
+    demonstrations: Sequence[dict[str, Any] | Trajectory | OwnSuccess],
     key: tuple[int, int, int],
     ratio_bounds: tuple[float, float],
     distribution: str = "uniform",
@@ -75,7 +76,8 @@ def assign(
     """Draws one of a prompt's demonstrations, and the prefix ratio of the rollout.
 
     Args:
-        demonstrations (`Sequence[dict | OwnSuccess]`): those of the prompt; without any the rollout stays on-policy.
+        demonstrations (`Sequence[dict | Trajectory | OwnSuccess]`): those of the prompt; without any the
+            rollout stays on-policy.
         key (`tuple[int, int, int]`): seed of the run, optimizer steps done so far, and index of the rollout among all
             that are generated in this step, over all processes.
         ratio_bounds (`tuple[float, float]`): bounds of the ratio's distribution at this step.
@@ -114,13 +116,16 @@ class Prefix:
     """What a rollout gets of a demonstration.
 
     Attributes:
-        ids (`list[int]`): token ids that its completion starts with; none in an on-policy rollout.
+        ids (`list[int]`): token ids that its completion starts with, or that its turns have of a trajectory; none in
+            an on-policy rollout.
         states_answer (`float`): 1 if it reaches into the demonstration's last statement of its answer, 0 if not, NaN
             where that cannot be determined.
         share (`float`): of the demonstration's tokens, budget and excluded answer included; NaN without a prefix.
         demonstration_length (`float`): tokens of the whole demonstration; NaN without a prefix.
         hint (`Hint`, *optional*): what its prompt has instead of `ids`.
-        is_complete (`bool`): whether nothing is sampled after them.
+        is_complete (`bool`): whether nothing is sampled after them, or after the first turn of a trajectory.
+        pieces (`tuple[TurnPiece]`): of the turns of a trajectory.
+        spans (`tuple[tuple[int, int]]`): where those that were served stand in the completion, from and up to.
     """
 
     ids: list[int]
@@ -129,6 +134,26 @@ class Prefix:
     demonstration_length: float = math.nan
     hint: Hint | None = None
     is_complete: bool = False
+    pieces: tuple[TurnPiece, ...] = ()
+    spans: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def first_ids(self) -> list[int]:
+        """Tokens that its completion starts with."""
+        return self.pieces[0].ids if self.pieces else self.ids
+
+    @property
+    def token_spans(self) -> tuple[tuple[int, int], ...]:
+        """Where its tokens stand in the completion, from and up to."""
+        return self.spans if self.pieces else ((0, len(self.ids)),)
+
+    def served(self, completion_ids: list[int]) -> "Prefix":
+        """Itself with the tokens that a completion has of it in the end; a trajectory may end or be cut before."""
+        if not self.pieces:
+            return self
+        end = len(completion_ids)
+        spans = tuple((start, min(stop, end)) for start, stop in self.spans if start < end)
+        return replace(self, spans=spans, ids=[token for start, stop in spans for token in completion_ids[start:stop]])
 
     @property
     def given_ids(self) -> list[int]:
@@ -221,3 +246,21 @@ def token_noise(assignments: list[Assignment], lengths: torch.Tensor, width: int
         rng = np.random.default_rng([*assignment.key, 1])  # `key` alone, and with 2, seeds the draw of the prefix
         noise[row, :length] = rng.random(length, dtype=np.float32)
     return torch.from_numpy(noise).to(lengths.device)
+
+
+def spread_over_spans(
+    values: torch.Tensor, lengths: torch.Tensor, spans: Sequence[Sequence[tuple[int, int]]]
+) -> torch.Tensor:
+    """Values of the first tokens of each row, moved to where the row's spans stand.
+
+    Args:
+        values (`torch.Tensor`): shape (rows, width).
+        lengths (`torch.Tensor`): tokens of the spans of each row, shape (rows,).
+        spans (`Sequence[Sequence[tuple[int, int]]]`): of each row, from and up to.
+    """
+    spread = torch.zeros_like(values)
+    for row, (of_row, length) in enumerate(zip(spans, lengths.tolist(), strict=True)):
+        places = [torch.arange(start, stop, device=values.device) for start, stop in of_row]
+        if length:
+            spread[row, torch.cat(places)] = values[row, :length]
+    return spread

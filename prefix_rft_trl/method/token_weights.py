@@ -10,7 +10,7 @@ from `selections`, w from `token_laws`, A from `advantages`, and D from `normali
 demonstrations and reward differ in the entries that they take.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,28 @@ def prefix_token_mask(prefix_lengths: torch.Tensor, completion_mask: torch.Tenso
     """
     positions = torch.arange(completion_mask.size(1), device=completion_mask.device)
     return (positions < prefix_lengths.unsqueeze(1)) & completion_mask.bool()
+
+
+def prefix_span_mask(spans: Sequence[Sequence[tuple[int, int]]], completion_mask: torch.Tensor) -> torch.Tensor:
+    """Mask of the completion tokens that came from a demonstration of several turns.
+
+    Args:
+        spans (`Sequence[Sequence[tuple[int, int]]]`): of each rollout where they stand, from and up to; they do not
+            overlap.
+        completion_mask (`torch.Tensor`): shape (batch, tokens), as for [`prefix_token_mask`].
+
+    Returns:
+        `torch.Tensor`: boolean, shape (batch, tokens).
+    """
+    rows, width = completion_mask.shape
+    bounds = torch.tensor([(row, *span) for row, of_row in enumerate(spans) for span in of_row], dtype=torch.long)
+    row, start, stop = bounds.reshape(-1, 3).unbind(dim=1)
+    edges = torch.zeros(rows, width + 1, dtype=torch.long)
+    ones = torch.ones_like(row)
+    edges.index_put_((row, start.clamp(max=width)), ones, accumulate=True)
+    edges.index_put_((row, stop.clamp(max=width)), -ones, accumulate=True)
+    inside = edges.cumsum(dim=1)[:, :width] > 0
+    return inside.to(completion_mask.device) & completion_mask.bool()
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ def sample_continuations(
     num_generations: int,
     complete: list[bool],
     padding: int = 0,
+    used: list[int] | None = None,
 ) -> Sampled:
     """Samples the continuation of each row's prefix, with whichever engine the trainer uses.
 
@@ -40,6 +41,7 @@ def sample_continuations(
         num_generations (`int`): rows that share a prompt.
         complete (`list[bool]`): whether nothing follows the prefix of a row.
         padding (`int`): rows at the end of which no more than a token is needed.
+        used (`list[int]`, *optional*): tokens of each row's prompt ids that belong to its completion; none by default.
 
     Returns:
         `tuple`: completion ids, prefixes included, and their log-probabilities, or `None` if the engine gives none.
@@ -53,7 +55,7 @@ def sample_continuations(
         refuse_settings_in_use(trainer)
     budget, training = trainer.max_completion_length, trainer.model.training
     rows = [row for row, is_complete in enumerate(complete) if not is_complete]
-    requested = pad_to_longest_process(rows, trainer) if may_be_complete(trainer.args) else rows
+    requested = pad_to_longest_process(rows, trainer) if may_be_complete(trainer) else rows
     if not requested:
         unknown = [[math.nan] * len(prefix) for prefix in prefixes]
         return prefixes, unknown if trainer.use_vllm else None
@@ -65,7 +67,11 @@ def sample_continuations(
         given, forced = padded.split_at_padding(prompts, given)
     # A vLLM server samples a group from the group's first prompt. The prompts of a hybrid group differ, so each is
     # requested as a group of its own.
-    budgets = [budget - len(prefix) if needed else 1 for prefix, needed in zip(given, is_needed, strict=True)]
+    taken = [used[row] if used else 0 for row in rows] + [0] * (len(requested) - len(rows))
+    budgets = [
+        max(budget - before - len(prefix), 1) if needed else 1
+        for before, prefix, needed in zip(taken, given, is_needed, strict=True)
+    ]
     with limit_new_tokens(trainer, budgets, forced):
         ids, logps = sample(prepend(prompts, given), 1 if training else num_generations)
     trainer.model.train(training)  # continuous batching turns training mode on, and an evaluation would use prefixes
@@ -77,9 +83,10 @@ def sample_continuations(
     return completions, logps
 
 
-def may_be_complete(args: Any) -> bool:
-    """Whether some row may be a whole demonstration."""
-    return args.gives_whole_demonstrations or 1 in (args.prefix_stage_ratios or ())
+def may_be_complete(trainer: Any) -> bool:
+    """Whether some row may be a whole demonstration, or a whole turn of one."""
+    args = trainer.args
+    return args.gives_whole_demonstrations or 1 in (args.prefix_stage_ratios or ()) or bool(trainer.tools)
 
 
 def pad_to_longest_process(rows: list[int], trainer: Any) -> list[int]:

@@ -91,11 +91,9 @@ def test_dataset_of_another_type_is_refused_as_grpo_refuses_it(make_trainer):
 # Arguments
 
 
-@pytest.mark.parametrize("argument", ["tools", "rollout_func", "environment_factory"])
-def test_argument_that_replaces_generation_is_refused(make_trainer, argument):
-    value = [len] if argument == "tools" else lambda *args: None
-    with pytest.raises(ValueError, match=rf"`{argument}` takes over generation.*num_prefix_generations=0"):
-        make_trainer(model=NO_MODEL, others={argument: value})
+def test_rollout_func_is_refused(make_trainer):
+    with pytest.raises(ValueError, match=r"`rollout_func` takes over generation.*num_prefix_generations=0"):
+        make_trainer(model=NO_MODEL, others={"rollout_func": lambda *args: None})
 
 
 @pytest.mark.parametrize(
