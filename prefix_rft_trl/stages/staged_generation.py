@@ -29,6 +29,7 @@ class StagedRollout:
             the completion.
         logps (`list[float]`, *optional*): log-probabilities of the completion's tokens, where the engine gives them.
         assignment, prefix: what it starts from.
+        images (`list`, *optional*): those of its prompt.
         scoring (`Scoring`): in which it was scored.
         logged (`dict[str, Any]`): what reward functions logged for it with `log_extra`.
     """
@@ -38,6 +39,7 @@ class StagedRollout:
     logps: list[float] | None
     assignment: Assignment
     prefix: Prefix
+    images: list[Any] | None
     scoring: "Scoring"
     logged: dict[str, Any]
 
@@ -77,8 +79,9 @@ class StagedGeneration(GRPOTrainer):
         prompt_ids = [rollout.prompt_ids for rollout in rollouts]
         completion_ids = [rollout.completion_ids for rollout in rollouts]
         logps = None if rollouts[0].logps is None else [rollout.logps for rollout in rollouts]
+        images = [rollout.images for rollout in rollouts] if any(rollout.images for rollout in rollouts) else None
         with (
-            replaced(self, "_tokenize_prompts", lambda *_: (prompt_ids, None, {})),
+            replaced(self, "_tokenize_prompts", lambda *_: (prompt_ids, images, {})),
             replaced(self, "_generate_single_turn", lambda *_: (completion_ids, logps)),
         ):
             return super()._generate(prompts)
@@ -226,7 +229,7 @@ class StagedBatch:
         prompts, examples = ([column[place] for place in places] for column in (self.prompts, self.examples))
         seen = trainer.state.num_input_tokens_seen
         with replaced(trainer, "rollout_batch", batch), replaced(trainer, "_metrics", _unused_metrics()):
-            prompt_ids, completion_ids, _, completions, logps, *_ = self._generate(prompts)
+            prompt_ids, completion_ids, _, completions, logps, _, images, _ = self._generate(prompts)
             rewards = self._score(examples, prompts, completions, completion_ids)
         trainer.state.num_input_tokens_seen = seen
         scoring = Scoring(dict(trainer._pending_metrics))
@@ -241,6 +244,7 @@ class StagedBatch:
                 None if logps is None else logps[place],
                 assignments[place],
                 batch.prefixes[place],
+                None if images is None else images[place],
                 scoring,
                 {name: values[place] for name, values in logged.items() if place < len(values)},
             )
