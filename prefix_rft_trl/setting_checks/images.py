@@ -67,7 +67,8 @@ def refuse_with_images(dataset: Any, columns: list[str], args: Any, processor: A
     for name, value, reason, remedy in WITHOUT_IMAGES:
         if getattr(args, name) == value:
             raise ValueError(
-                f"The training dataset has {found}, and `{name}={value!r}` {reason}. Set it to {remedy!r}, or remove them."
+                f"The training dataset has {found}, and `{name}={value!r}` {reason}. Set it to {remedy!r}, "
+                "or remove them."
             )
 
 

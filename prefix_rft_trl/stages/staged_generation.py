@@ -169,7 +169,8 @@ class StagedBatch:
             guided = guided_groups(self.args, self.planned.step, self.planned.index * self.rows, self.rows)
             due = [group for group in due if group in guided and of_all[group * self.rules.num_generations]]
         due = self.rules.within_bound(index, due, self.extra)
-        chosen = {*due}
+        # A prompt of the same problem is left as TRL has prepared it, with its images
+        chosen = {*due} if self.args.prefix_stage_prompts == "other" else set()
         for own in range(per_process):
             if self.rules.group_of(self.first + own) in chosen:
                 self.examples[own], self.prompts[own] = examples[own], examples[own]["prompt"]

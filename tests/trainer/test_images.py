@@ -111,7 +111,7 @@ def test_rollouts_are_those_of_their_image(make_trainer, record, vlm, rows, sett
         assert generation.outputs["prompt_ids"][row][mask].tolist() == prompt_ids
         assert prompt_ids.count(trainer.model.config.image_token_id) == 4
         old = generation.outputs["old_per_token_logps"][row, : len(logps)]
-        torch.testing.assert_close(old, logps, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(old, logps, rtol=1e-5, atol=2e-5)
         answer = trainer._tokenizer(generation.inputs[row]["completion"][0]["content"])["input_ids"]
         length = generation.prefix_lengths[row]
         assert generation.completion_ids[row][:length] == [*answer, trainer._tokenizer.eos_token_id][:length]
@@ -122,7 +122,7 @@ def test_rollouts_are_those_of_their_image(make_trainer, record, vlm, rows, sett
     )
     swapped = SimpleNamespace(inputs=[{**first, "image": other["image"]}], completion_ids=generation.completion_ids)
     of_start = make_trainer(model=vlm, train_dataset=rows)
-    assert (image_logps(of_start, swapped, 0)[1] - found[0][0][1]).abs().max() > 0.01
+    assert (image_logps(of_start, swapped, 0)[1] - found[0][0][1]).abs().max() > 1e-3
     trainer.evaluate(rows)
     assert not any(trainer.rollout_batch.prefix_ids)
 
@@ -148,7 +148,7 @@ def test_rows_are_selected_with_their_images():
     ("settings", "message"),
     [
         ({"prefix_placement": "prompt"}, "`prefix_placement='prompt'` writes hints"),
-        ({"demonstration_source": "own"}, "`demonstration_source='own'` stores"),
+        ({"demonstration_source": "own", "prefix_prompt_share": 0.5}, "`demonstration_source='own'` stores"),
         ({"use_transformers_continuous_batching": True}, "`use_transformers_continuous_batching` takes text"),
         ({"prefix_prompts": "failed"}, "`prefix_prompts='failed'` knows"),
         ({"prefix_stage_ratios": [0.5], "prefix_stage_prompts": "other"}, "`prefix_stage_prompts='other'` puts"),
