@@ -148,7 +148,7 @@ def test_rows_are_selected_with_their_images():
     ("settings", "message"),
     [
         ({"prefix_placement": "prompt"}, "`prefix_placement='prompt'` writes hints"),
-        ({"demonstration_source": "own", "prefix_prompt_share": 0.5}, "`demonstration_source='own'` stores"),
+        ({"demonstration_source": "own", "prefix_prompt_share": 0.5}, "`demonstration_source='own'` keeps rows in checkpoints, which cannot hold one"),
         ({"use_transformers_continuous_batching": True}, "`use_transformers_continuous_batching` takes text"),
         ({"prefix_prompts": "failed"}, "`prefix_prompts='failed'` knows"),
         ({"prefix_stage_ratios": [0.5], "prefix_stage_prompts": "other"}, "`prefix_stage_prompts='other'` puts"),
