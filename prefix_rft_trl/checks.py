@@ -13,7 +13,7 @@ from typing import Any
 from accelerate.logging import get_logger
 from accelerate.utils import DynamoBackend, TorchDynamoPlugin
 from datasets import Dataset, IterableDataset
-from transformers import AutoProcessor, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoProcessor, PreTrainedModel
 from trl import GRPOTrainer
 from trl.trainer.utils import get_config_model_id
 
@@ -31,12 +31,14 @@ from .data.row_faults import (
 )
 from .data.row_scan import RowScan, scan_rows
 from .demonstration_rows.dataset_checks import check_demonstration_rows, refuse_other_inputs, takes_demonstrations
+from .models.processors import text_side
 from .models.sources import ADAPTER_CONFIG, context_length, positions
 from .passes import packing_checks
 from .rollouts import longest_prefix
 from .run.success_bank import refuse_unreadable
 from .sampling.generate import declared_generation_config, declared_stop_ids
 from .sampling.sampler_settings import refuse_generation_config
+from .setting_checks.images import refuse_other_processors, refuse_with_images
 from .setting_checks.stages import refuse_arguments_of_stages
 from .trajectories.trajectory_checks import check_trajectory_rows, refuse_settings_with_tools, takes_tools
 
@@ -59,7 +61,7 @@ def check_arguments(*args: Any, demonstration_dataset: Any = None, **named: Any)
     refuse_arguments_of_stages(given)
     if is_hybrid:
         refuse_other_generators(given)
-        refuse_image_processor(given.arguments.get("processing_class"))
+        refuse_other_processors(given.arguments.get("processing_class"))
         refuse_regional_compilation()
     if getattr(config, "padding_free", False):
         _check_packing(given)
@@ -68,6 +70,8 @@ def check_arguments(*args: Any, demonstration_dataset: Any = None, **named: Any)
     if not isinstance(dataset, (Dataset, IterableDataset)):  # TRL refuses anything else
         return given
     if not is_hybrid:
+        if getattr(config, "prefix_stage_ratios", None):
+            refuse_with_images(dataset, column_names(dataset), config, given.arguments.get("processing_class"))
         _check_enough_rows(len(dataset) if isinstance(dataset, Dataset) else None, config)
         if not isinstance(config, PrefixGRPOConfig):
             _warn_of_unused_demonstrations(dataset)
@@ -77,14 +81,16 @@ def check_arguments(*args: Any, demonstration_dataset: Any = None, **named: Any)
         refuse_unreadable(next(iter(dataset), {}))
     if given.arguments.get("processing_class") is None:
         given.arguments["processing_class"] = load_processing_class(model, config)
-        refuse_image_processor(given.arguments["processing_class"])
+        refuse_other_processors(given.arguments["processing_class"])
+    processor = given.arguments["processing_class"]
+    refuse_with_images(dataset, column_names(dataset), config, processor)
     if takes_tools(given):
         refuse_settings_with_tools(config)
         tools = None if given.arguments.get("environment_factory") else given.arguments["tools"]
         check_trajectory_rows(dataset, config.demonstration_column, tools)
         _check_enough_rows(len(dataset) if isinstance(dataset, Dataset) else None, config)
         return given
-    _check_rows(dataset, config, model, given.arguments["processing_class"])
+    _check_rows(dataset, config, model, None if processor is None else text_side(processor))
     return given
 
 
@@ -94,15 +100,6 @@ def refuse_other_generators(given: inspect.BoundArguments) -> None:
         raise ValueError(
             "`rollout_func` takes over generation, so a rollout cannot start with a prefix of a demonstration. Remove "
             "`rollout_func`, or set `num_prefix_generations=0`."
-        )
-
-
-def refuse_image_processor(processor: Any) -> None:
-    """Raises a ValueError if a processing class is more, or other, than a tokenizer; it may be missing."""
-    if not (processor is None or isinstance(processor, PreTrainedTokenizerBase)):
-        raise ValueError(
-            f"Hybrid rollouts are spliced from text, and the processing class is a {type(processor).__name__}. Pass "
-            "the tokenizer alone as `processing_class`, or set `num_prefix_generations=0`."
         )
 
 
@@ -194,11 +191,6 @@ def _check_demonstrations(dataset: Dataset, given: inspect.BoundArguments) -> No
 
 def _check_columns(found: list[str], args: PrefixGRPOConfig) -> None:
     refuse_columns(found, args.needed_demonstration_column)
-    if images := {"image", "images"} & {*found}:
-        raise ValueError(
-            f"Hybrid rollouts are spliced from text, and the training dataset has a column '{images.pop()}'. Remove "
-            "the column, or set `num_prefix_generations=0`."
-        )
     if args.prefix_exclude_answer and args.answer_column and args.answer_column not in found:
         raise ValueError(
             f"`prefix_exclude_answer` looks up the answer in the column '{args.answer_column}' (`answer_column`), "

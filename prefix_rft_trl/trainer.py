@@ -27,6 +27,7 @@ from .method.prefixes import NO_PREFIX, Assignment, Prefix
 from .method.replay import OwnSuccess
 from .method.trajectories import Trajectory
 from .metrics import completion_columns, rollout_metrics, rollout_rows
+from .models.processors import text_side
 from .passes.gradient_norms import GradientNorms
 from .rollouts import RolloutBatch, cut_prefix, cut_success, plan_batch
 from .run.completions import CompletionsPrinter
@@ -36,7 +37,9 @@ from .run.printed_log import print_figures
 from .run.replaying import ReplaysSuccesses
 from .run.success_history import SuccessHistory
 from .sampling.adapter_sync import keep_base_weights
+from .sampling.generate import encode_prompts
 from .sampling.hybrid import sample_continuations
+from .sampling.prompt_images import PromptImages
 from .sampling.server_key import key_sent_to_server
 from .sampling.vllm_server import fail_together
 from .stages.staged_generation import StagedGeneration
@@ -152,6 +155,7 @@ class PrefixGRPOTrainer(
     # Length: each demonstration is encoded after its prompt and cut to its prefix, which may go into the prompt
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], Any, dict[str, Any]]:
+        self._sampled_prompts = prompts
         tokenized = super()._tokenize_prompts(prompts)
         rows = zip(
             prompts, tokenized[0], range(len(prompts)), self.rollout_batch.assignments, strict=self.extends_grpo
@@ -180,9 +184,13 @@ class PrefixGRPOTrainer(
         text that hints are cut from."""
         if self.args.prefix_placement == "prompt":
             return hint_source_ids(self._tokenizer, message, self.eos_token_ids)
+        tokenizer = self._tokenizer
         template_kwargs = {"chat_template": self.chat_template, **self.chat_template_kwargs}
+        if self._is_vlm and not isinstance(prompt, str):  # its ids have the tokens of images, which no text gives
+            tokenizer = text_side(self.processing_class)
+            (prompt_ids,) = encode_prompts(tokenizer, [prompt], template_kwargs)
         return demonstration_ids(
-            self._tokenizer, prompt, prompt_ids, message, stop_ids=self.eos_token_ids, **template_kwargs
+            tokenizer, prompt, prompt_ids, message, stop_ids=self.eos_token_ids, **template_kwargs
         )
 
     # Sampling: the policy continues each prefix
@@ -190,14 +198,18 @@ class PrefixGRPOTrainer(
     def _generate_single_turn(
         self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False
     ) -> tuple[list[list[int]], list[list[float]] | None]:
-        generate = super()._generate_single_turn
-
-        def sample(prompts: list[list[int]], generations: int):
-            return generate(prompts, images, multimodal_fields, generations, has_tool_images)
-
+        generate, tokenize = super()._generate_single_turn, super()._tokenize_prompts
         if not self.extends_grpo:
             with fail_together(self.vllm_generation if self.use_vllm else None):
-                return sample(prompt_ids, num_generations)
+                return generate(prompt_ids, images, multimodal_fields, num_generations, has_tool_images)
+
+        def process(rows: list[int]) -> tuple[list[Any] | None, dict[str, Any]]:
+            return tokenize([self._sampled_prompts[row] for row in rows])[1:]
+
+        def sample(rows: list[int], prompts: list[list[int]], generations: int):
+            of_rows = PromptImages(images, multimodal_fields, process).of_rows(rows, prompts, len(prompt_ids))
+            return generate(prompts, *of_rows, generations, has_tool_images)
+
         if self._tool_rounds is not None:
             return self._serve_or_sample(sample, prompt_ids)
         batch = self.rollout_batch

@@ -94,7 +94,9 @@ class RowEncoder:
 
     @property
     def stop_texts(self) -> list[str]:
-        return [text for text in (self.tokenizer.decode([token]) for token in self.stop_ids) if text]
+        """Texts that end a completion, or that none may have."""
+        ends = (self.tokenizer.decode([token]) for token in self.stop_ids)
+        return [text for text in (*ends, *getattr(self.tokenizer, "placeholders", ())) if text]
 
     @property
     def most_characters(self) -> int | None:

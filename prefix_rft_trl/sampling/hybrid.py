@@ -24,7 +24,7 @@ Sampled = tuple[list[list[int]], list[list[float]] | None]
 
 def sample_continuations(
     trainer: Any,
-    sample: Callable[[list[list[int]], int], Sampled],
+    sample: Callable[[list[int], list[list[int]], int], Sampled],
     prompt_ids: list[list[int]],
     prefixes: list[list[int]],
     num_generations: int,
@@ -36,7 +36,8 @@ def sample_continuations(
 
     Args:
         trainer ([`~trl.GRPOTrainer`]): whose engine and completion budget are used.
-        sample (`Callable`): maps prompt ids and generations per prompt to completion ids and log-probabilities.
+        sample (`Callable`): maps rows, their prompt ids and generations per prompt to completion ids and
+            log-probabilities. A row may be left out, or be there twice.
         prompt_ids, prefixes (`list[list[int]]`): token ids of each row.
         num_generations (`int`): rows that share a prompt.
         complete (`list[bool]`): whether nothing follows the prefix of a row.
@@ -73,7 +74,7 @@ def sample_continuations(
         for before, prefix, needed in zip(taken, given, is_needed, strict=True)
     ]
     with limit_new_tokens(trainer, budgets, forced):
-        ids, logps = sample(prepend(prompts, given), 1 if training else num_generations)
+        ids, logps = sample(requested, prepend(prompts, given), 1 if training else num_generations)
     trainer.model.train(training)  # continuous batching turns training mode on, and an evaluation would use prefixes
     completions = put_back(rows, prepend(given, within(budgets, ids)), prefixes)
     if logps is not None:

@@ -6,6 +6,7 @@ with its prefix even if the engine went on from another one.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 
 from prefix_rft_trl.utils.patching import replaced
@@ -33,6 +34,11 @@ def check_rows(given: Sequence[Sequence[int]], returned: Sequence[Sequence[int]]
     )
 
 
+def without_runs(ids: Sequence[int]) -> list[int]:
+    """Token ids, those of a run of the same one once: an engine may count the tokens of an image otherwise."""
+    return [token for token, _ in groupby(ids)]
+
+
 @contextmanager
 def rows_of_generate_checked(model: Any) -> Iterator[None]:
     """Within the block `model.generate` raises a RuntimeError if its rows are not those that it was given."""
@@ -56,7 +62,9 @@ def rows_of_vllm_checked(vllm_generation: Any) -> Iterator[None]:
     def generate_and_check(*args: Any, prompts: list[list[int]], **named: Any) -> Any:
         found = generate(*args, prompts=prompts, **named)
         returned, completions = found[:2]
-        check_rows(prompts, returned or prompts, "vLLM")
+        known = list(map(without_runs, prompts)) if named.get("images") else prompts
+        of_engine = list(map(without_runs, returned)) if returned and known is not prompts else returned
+        check_rows(known, of_engine or known, "vLLM")
         if len(completions) != len(prompts):
             check_rows(prompts, completions, "vLLM")
         return found

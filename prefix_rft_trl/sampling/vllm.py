@@ -79,7 +79,12 @@ def _request_by_budget(generate: Callable[..., dict[str, Any]], budgets: list[in
         rows.setdefault(budget, []).append(row)
 
     def generate_by_budget(
-        *, prompts: list[list[int]], max_tokens: int, generation_kwargs: dict[str, Any] | None = None, **others: Any
+        *,
+        prompts: list[list[int]],
+        max_tokens: int,
+        features: list[Any] | None = None,
+        generation_kwargs: dict[str, Any] | None = None,
+        **others: Any,
     ) -> dict[str, Any]:
         if len(prompts) != len(budgets):
             raise ValueError(
@@ -90,10 +95,12 @@ def _request_by_budget(generate: Callable[..., dict[str, Any]], budgets: list[in
         def request(budget: int) -> dict[str, Any]:
             kwargs = generation_kwargs or {}
             least = _least_tokens(kwargs.get("min_tokens"), max_tokens, budget)
+            images = {} if features is None else {"features": [features[row] for row in rows[budget]]}
             return generate(
                 prompts=[prompts[row] for row in rows[budget]],
                 max_tokens=budget,
                 generation_kwargs={**kwargs, "min_tokens": least},
+                **images,
                 **others,
             )
 

@@ -4,7 +4,6 @@ import inspect
 from typing import Any
 
 from datasets import IterableDataset
-from transformers import PreTrainedTokenizerBase
 
 
 NEED_STAGES = {
@@ -180,12 +179,6 @@ def refuse_arguments_of_stages(given: inspect.BoundArguments) -> None:
                 f"`{name}` takes over generation, so no group can be sampled again. Remove `{name}`, or "
                 "`prefix_stage_ratios`."
             )
-    processor = arguments.get("processing_class")
-    if not (processor is None or isinstance(processor, PreTrainedTokenizerBase)):
-        raise ValueError(
-            f"Stages sample text, and the processing class is a {type(processor).__name__}. Pass the tokenizer alone "
-            "as `processing_class`, or remove `prefix_stage_ratios`."
-        )
     is_streamed = isinstance(arguments.get("train_dataset"), IterableDataset)
     if is_streamed and arguments["args"].prefix_stage_prompts == "other":
         raise ValueError(

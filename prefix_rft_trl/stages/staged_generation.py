@@ -29,6 +29,7 @@ class StagedRollout:
             the completion.
         logps (`list[float]`, *optional*): log-probabilities of the completion's tokens, where the engine gives them.
         assignment, prefix: what it starts from.
+        images (`list`, *optional*): those of its prompt.
         scoring (`Scoring`): in which it was scored.
         logged (`dict[str, Any]`): what reward functions logged for it with `log_extra`.
     """
@@ -38,6 +39,7 @@ class StagedRollout:
     logps: list[float] | None
     assignment: Assignment
     prefix: Prefix
+    images: list[Any] | None
     scoring: "Scoring"
     logged: dict[str, Any]
 
@@ -77,8 +79,9 @@ class StagedGeneration(GRPOTrainer):
         prompt_ids = [rollout.prompt_ids for rollout in rollouts]
         completion_ids = [rollout.completion_ids for rollout in rollouts]
         logps = None if rollouts[0].logps is None else [rollout.logps for rollout in rollouts]
+        images = [rollout.images for rollout in rollouts] if any(rollout.images for rollout in rollouts) else None
         with (
-            replaced(self, "_tokenize_prompts", lambda *_: (prompt_ids, None, {})),
+            replaced(self, "_tokenize_prompts", lambda *_: (prompt_ids, images, {})),
             replaced(self, "_generate_single_turn", lambda *_: (completion_ids, logps)),
         ):
             return super()._generate(prompts)
@@ -166,7 +169,8 @@ class StagedBatch:
             guided = guided_groups(self.args, self.planned.step, self.planned.index * self.rows, self.rows)
             due = [group for group in due if group in guided and of_all[group * self.rules.num_generations]]
         due = self.rules.within_bound(index, due, self.extra)
-        chosen = {*due}
+        # A prompt of the same problem is left as TRL has prepared it, with its images
+        chosen = {*due} if self.args.prefix_stage_prompts == "other" else set()
         for own in range(per_process):
             if self.rules.group_of(self.first + own) in chosen:
                 self.examples[own], self.prompts[own] = examples[own], examples[own]["prompt"]
@@ -226,7 +230,7 @@ class StagedBatch:
         prompts, examples = ([column[place] for place in places] for column in (self.prompts, self.examples))
         seen = trainer.state.num_input_tokens_seen
         with replaced(trainer, "rollout_batch", batch), replaced(trainer, "_metrics", _unused_metrics()):
-            prompt_ids, completion_ids, _, completions, logps, *_ = self._generate(prompts)
+            prompt_ids, completion_ids, _, completions, logps, _, images, _ = self._generate(prompts)
             rewards = self._score(examples, prompts, completions, completion_ids)
         trainer.state.num_input_tokens_seen = seen
         scoring = Scoring(dict(trainer._pending_metrics))
@@ -241,6 +245,7 @@ class StagedBatch:
                 None if logps is None else logps[place],
                 assignments[place],
                 batch.prefixes[place],
+                None if images is None else images[place],
                 scoring,
                 {name: values[place] for name, values in logged.items() if place < len(values)},
             )

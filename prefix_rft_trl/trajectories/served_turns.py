@@ -68,7 +68,9 @@ class ServedTurns(GRPOTrainer):
         self._metrics["train"]["prefix/tool_results_differ"].append(float(differ))
         return found
 
-    def _serve_or_sample(self, sample: Callable[[list[list[int]], int], Sampled], request: list[list[int]]) -> Sampled:
+    def _serve_or_sample(
+        self, sample: Callable[[list[int], list[list[int]], int], Sampled], request: list[list[int]]
+    ) -> Sampled:
         """The next turn of each row that TRL's tool loop asks for."""
         rounds = self._tool_rounds
         assert rounds is not None
@@ -87,7 +89,7 @@ class ServedTurns(GRPOTrainer):
         while self._processes_left(active=False):
             sample_continuations(self, self._idle_sample, [prompt_ids[0]], [[]], 1, [True])
 
-    def _idle_sample(self, prompts: list[list[int]], generations: int) -> Sampled:
+    def _idle_sample(self, rows: list[int], prompts: list[list[int]], generations: int) -> Sampled:
         return super()._generate_single_turn(prompts, None, {}, generations)
 
     def _processes_left(self, active: bool) -> bool:

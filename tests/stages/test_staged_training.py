@@ -237,7 +237,6 @@ def test_curve_counts_what_stages_decode():
             },
             "which a streamed dataset does not have",
         ),
-        ({"processing_class": SimpleNamespace()}, {"prefix_stage_ratios": [0]}, "Stages sample text"),
     ],
 )  # fmt: skip
 def test_arguments_that_leave_no_stages(make_trainer, others, settings, says):

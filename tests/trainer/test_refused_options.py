@@ -138,10 +138,14 @@ def test_processing_class_that_is_no_tokenizer_is_refused(make_trainer, processo
         make_trainer(model=NO_MODEL, others={"processing_class": processor})
 
 
-def test_images_are_refused(make_trainer, lab_rows):
+def test_images_without_their_processor_are_refused(make_trainer, base_model, lab_rows):
     rows = lab_rows().add_column("image", [None] * 16)
-    with pytest.raises(ValueError, match=r"training dataset has a column 'image'\. Remove"):
-        make_trainer(model=NO_MODEL, train_dataset=rows)
+    with pytest.raises(ValueError, match=r"has a column 'image', and the processing class is a .*reads text alone"):
+        make_trainer(
+            model=NO_MODEL,
+            train_dataset=rows,
+            others={"processing_class": AutoTokenizer.from_pretrained(base_model)},
+        )
 
 
 def test_regions_that_are_compiled_are_refused(make_trainer, monkeypatch):
