@@ -37,10 +37,16 @@ from .passes import packing_checks
 from .rollouts import longest_prefix
 from .run.success_bank import refuse_unreadable
 from .sampling.generate import declared_generation_config, declared_stop_ids
+from .sampling.rollout_function import refuse_settings_with_rollout_function, takes_prefixes
 from .sampling.sampler_settings import refuse_generation_config
 from .setting_checks.images import refuse_other_processors, refuse_with_images
 from .setting_checks.stages import refuse_arguments_of_stages
-from .trajectories.trajectory_checks import check_trajectory_rows, refuse_settings_with_tools, takes_tools
+from .trajectories.trajectory_checks import (
+    check_trajectory_rows,
+    has_trajectories,
+    refuse_settings_with_tools,
+    takes_tools,
+)
 
 
 logger = get_logger(__name__)
@@ -84,9 +90,9 @@ def check_arguments(*args: Any, demonstration_dataset: Any = None, **named: Any)
         refuse_other_processors(given.arguments["processing_class"])
     processor = given.arguments["processing_class"]
     refuse_with_images(dataset, column_names(dataset), config, processor)
-    if takes_tools(given):
+    if takes_tools(given) or (given.arguments.get("rollout_func") and has_trajectories(dataset, config)):
         refuse_settings_with_tools(config)
-        tools = None if given.arguments.get("environment_factory") else given.arguments["tools"]
+        tools = None if given.arguments.get("environment_factory") else given.arguments.get("tools")
         check_trajectory_rows(dataset, config.demonstration_column, tools)
         _check_enough_rows(len(dataset) if isinstance(dataset, Dataset) else None, config)
         return given
@@ -95,12 +101,17 @@ def check_arguments(*args: Any, demonstration_dataset: Any = None, **named: Any)
 
 
 def refuse_other_generators(given: inspect.BoundArguments) -> None:
-    """Raises a ValueError if a trainer's arguments replace its generation."""
-    if given.arguments.get("rollout_func"):
+    """Raises a ValueError if a trainer's arguments replace its generation by one that is not handed the prefixes."""
+    rollout_func = given.arguments.get("rollout_func")
+    if not rollout_func:
+        return
+    if not takes_prefixes(rollout_func):
         raise ValueError(
-            "`rollout_func` takes over generation, so a rollout cannot start with a prefix of a demonstration. Remove "
-            "`rollout_func`, or set `num_prefix_generations=0`."
+            "`rollout_func` takes over generation, so it has to begin rollouts with prefixes of demonstrations. Add "
+            "the argument `prefixes` to it, which is handed them (docs/agents.md), remove `rollout_func`, or set "
+            "`num_prefix_generations=0`."
         )
+    refuse_settings_with_rollout_function(given.arguments["args"])
 
 
 def refuse_regional_compilation() -> None:

@@ -40,6 +40,7 @@ from .sampling.adapter_sync import keep_base_weights
 from .sampling.generate import encode_prompts
 from .sampling.hybrid import sample_continuations
 from .sampling.prompt_images import PromptImages
+from .sampling.rollout_function import PrefixedRollouts, takes_prefixes
 from .sampling.server_key import key_sent_to_server
 from .sampling.vllm_server import fail_together
 from .stages.staged_generation import StagedGeneration
@@ -122,6 +123,8 @@ class PrefixGRPOTrainer(
             self._tag_names, self._name, self._paper = GRPOTrainer._tag_names, GRPOTrainer._name, GRPOTrainer._paper
         rows = train_dataset, *others
         given = check_arguments(model, reward_funcs, args, *rows, demonstration_dataset=demonstration_dataset, **named)
+        if takes_prefixes(given.arguments.get("rollout_func")):
+            given.arguments["rollout_func"] = PrefixedRollouts(given.arguments["rollout_func"])
         with key_sent_to_server(args):
             super().__init__(*given.args, **given.kwargs)
         self.use_demonstrations(demonstration_dataset)

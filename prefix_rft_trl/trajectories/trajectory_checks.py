@@ -5,13 +5,21 @@ from itertools import islice
 from typing import Any
 
 from prefix_rft_trl.data.row_scan import ROWS_OF_STREAM
-from prefix_rft_trl.method.trajectories import Trajectory
+from prefix_rft_trl.method.trajectories import Trajectory, has_turns
 from prefix_rft_trl.rollouts import read_demonstrations
 
 
 def takes_tools(given: inspect.BoundArguments) -> bool:
     """Whether a trainer's rollouts may call tools."""
     return bool(given.arguments.get("tools") or given.arguments.get("environment_factory"))
+
+
+def has_trajectories(dataset: Any, config: Any) -> bool:
+    """Whether a demonstration of the dataset, or of the first rows of a stream, has turns."""
+    column = config.needed_demonstration_column
+    rows = dataset if hasattr(dataset, "__len__") else islice(dataset, ROWS_OF_STREAM)
+    values = (example.get(column) for example in rows)
+    return any(has_turns(item) for value in values if isinstance(value, list) for item in (value, *value))
 
 
 def refuse_settings_with_tools(args: Any) -> None:
