@@ -27,6 +27,7 @@ class Report:
     Attributes:
         rows (`int`): number of rows.
         demonstrations (`int`): number of demonstrations in all rows.
+        trajectories (`int`): how many of them have tool calls.
         findings (`dict[str, list[Finding]]`): by kind, in the order of the rows.
         unchecked (`dict[str, str]`): kinds that could not be checked, with the reason.
         unit (`str`): unit of the lengths.
@@ -39,6 +40,7 @@ class Report:
 
     rows: int
     demonstrations: int = 0
+    trajectories: int = 0
     findings: dict[str, list[Finding]] = field(default_factory=dict)
     unchecked: dict[str, str] = field(default_factory=dict)
     unit: str = "characters"
@@ -70,6 +72,7 @@ class Report:
             "rows": self.rows,
             "held_out": self.held_out,
             "demonstrations": self.demonstrations,
+            "trajectories": self.trajectories,
             "findings": {
                 kind: {
                     "title": about.title,
@@ -103,7 +106,8 @@ def _wrapped(line: str) -> Padding:
 
 
 def _parts(report: Report, title: str, examples: int) -> Iterator[RenderableType]:
-    yield f"\n[bold]{escape(title)}[/]: {report.rows:,} rows, {report.demonstrations:,} demonstrations"
+    with_calls = f", {report.trajectories:,} of them with tool calls" if report.trajectories else ""
+    yield f"\n[bold]{escape(title)}[/]: {report.rows:,} rows, {report.demonstrations:,} demonstrations{with_calls}"
     if report.held_out:
         yield f"{report.held_out:,} of the rows are held out: they are measured, and not trained on."
     benchmarks = ", ".join(f"{escape(name)} ({size})" for name, size in report.benchmarks.items())
@@ -129,6 +133,8 @@ def _table(report: Report) -> Table:
     table.add_column("share", justify="right")
     for kind, about in KINDS.items():
         rows = len(report.rows_with(kind))
+        if about.of_trajectories and not (rows or report.trajectories):
+            continue
         style = "dim" if not rows else "bold red" if about.is_problem else "bold"
         number = "not checked" if kind in report.unchecked else f"{rows:,}"
         share = "" if not rows else "<0.1%" if rows < 0.001 * report.rows else f"{rows / report.rows:.1%}"

@@ -8,9 +8,11 @@ from typing import Any
 from prefix_rft_trl.data.row_scan import prompt_fault, repeats_prompt
 from prefix_rft_trl.data.texts import excerpt
 from prefix_rft_trl.method.demonstrations import Message, parse_demonstrations
+from prefix_rft_trl.method.trajectories import Trajectory, has_turns, parse_trajectory
 from prefix_rft_trl.rewards.answers import acceptable_golds
 
 from .findings import Finding
+from .turn_faults import spoken_text, turn_faults
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,12 @@ class CheckedRow:
     Attributes:
         number (`int`): in the dataset, counted from 0.
         prompt: text or messages; `None` if it is unusable.
-        demonstrations (`list[dict]`): assistant messages.
+        demonstrations (`list[dict]`): assistant messages; of a trajectory one with all of its texts.
         solution: the answer column as it is.
         golds (`tuple[str, ...]`): the answers in it.
         findings (`list[Finding]`): faults of its form.
+        trajectories (`dict[int, Trajectory]`): demonstrations with tool calls, by their place among all.
+        value (`dict`): the row as it is in the dataset.
     """
 
     number: int
@@ -51,12 +55,28 @@ class CheckedRow:
     solution: Any
     golds: tuple[str, ...]
     findings: list[Finding] = field(default_factory=list)
+    trajectories: dict[int, Trajectory] = field(default_factory=dict)
+    value: dict[str, Any] = field(default_factory=dict)
 
     def named_demonstrations(self) -> Iterator[tuple[str, Message]]:
         """Each demonstration as `demonstration`, or `demonstration 2 of 3` where there are several."""
+        for place, message in enumerate(self.demonstrations):
+            yield self._name(place), message
+
+    def named_trajectories(self) -> Iterator[tuple[str, Trajectory]]:
+        """Each demonstration with tool calls, under the same names."""
+        for place, trajectory in self.trajectories.items():
+            yield self._name(place), trajectory
+
+    def named_messages(self) -> Iterator[tuple[str, Message]]:
+        """Each demonstration of one turn, under the same names."""
+        for place, message in enumerate(self.demonstrations):
+            if place not in self.trajectories:
+                yield self._name(place), message
+
+    def _name(self, place: int) -> str:
         total = len(self.demonstrations)
-        for number, message in enumerate(self.demonstrations, 1):
-            yield "demonstration" if total == 1 else f"demonstration {number} of {total}", message
+        return "demonstration" if total == 1 else f"demonstration {place + 1} of {total}"
 
 
 class RowCheck(ABC):
@@ -68,6 +88,21 @@ class RowCheck(ABC):
     def finish(self) -> Iterator[Finding]:
         return iter(())
 
+class CallCheck(RowCheck):
+    """Looks at tool calls, with what a run has for them.
+
+    Attributes:
+        available (`dict[str, bool]`): by the needs of findings: whether this check has it.
+        notes (`list[str]`): remarks for the report.
+    """
+
+    available: dict[str, bool]
+    notes: list[str]
+
+    def why_unusable(self) -> Iterator[str]:
+        """Reasons why no run could use the dataset, after all rows."""
+        return iter(())
+
 
 def read_rows(values: Iterable[dict[str, Any]], columns: Columns, numbers: Iterable[int]) -> Iterator[CheckedRow]:
     """The rows of a dataset by their numbers, with the faults of their form."""
@@ -77,7 +112,7 @@ def read_rows(values: Iterable[dict[str, Any]], columns: Columns, numbers: Itera
 
 def _read_row(number: int, value: dict[str, Any], columns: Columns) -> CheckedRow:
     solution = value[columns.answer] if columns.answer else None
-    row = CheckedRow(number, value[columns.prompt], [], solution, acceptable_golds(solution))
+    row = CheckedRow(number, value[columns.prompt], [], solution, acceptable_golds(solution), value=value)
 
     def add(kind: str, note: str) -> None:
         row.findings.append(Finding(kind, number, note))
@@ -90,10 +125,10 @@ def _read_row(number: int, value: dict[str, Any], columns: Columns) -> CheckedRo
     if not columns.demonstration:
         return row
     demonstrations = value[columns.demonstration]
-    try:
-        row.demonstrations = parse_demonstrations(demonstrations, number, columns.demonstration)
-    except ValueError as error:
-        add("demonstration_unusable", str(error).partition(": ")[2])
+    faults = list(_read_demonstrations(row, demonstrations, columns.demonstration))
+    if faults:
+        for kind, note in faults:
+            add(kind, note)
         return row
     if len(row.demonstrations) > 1:
         add("several_demonstrations", f"{len(row.demonstrations)} of them")
@@ -102,3 +137,24 @@ def _read_row(number: int, value: dict[str, Any], columns: Columns) -> CheckedRo
     if not row.demonstrations:
         add("no_demonstration", "nothing" if demonstrations is None else "empty")
     return row
+
+
+def _read_demonstrations(row: CheckedRow, value: Any, column: str) -> Iterator[tuple[str, str]]:
+    """Fills in the demonstrations of a row; kind and note of what was found."""
+    candidates = value if isinstance(value, list) and not has_turns(value) else [value]
+    if not any(map(has_turns, candidates)):
+        candidates = [value]
+    for candidate in candidates:
+        faults = list(turn_faults(candidate)) if has_turns(candidate) else []
+        yield from faults
+        try:
+            if not has_turns(candidate):
+                row.demonstrations += parse_demonstrations(candidate, row.number, column)
+                continue
+            trajectory = parse_trajectory(candidate, row.number, column)
+        except ValueError as error:
+            if not faults:
+                yield "demonstration_unusable", str(error).partition(": ")[2]
+            continue
+        row.trajectories[len(row.demonstrations)] = trajectory
+        row.demonstrations.append({"role": "assistant", "content": spoken_text(trajectory)})

@@ -10,7 +10,7 @@ from prefix_rft_trl.rewards.answers import MARKERS
 
 from .answer_checks import AnswerCheck, AnswerFormCheck
 from .check_report import Report
-from .checked_rows import Columns, RowCheck, read_rows
+from .checked_rows import CallCheck, Columns, RowCheck, read_rows
 from .common_ends import CommonEnds, common_ends
 from .duplicates import DuplicateCheck
 from .findings import KINDS, Finding
@@ -41,6 +41,7 @@ def check_dataset(
     instruction: str | None = None,
     numbers: Sequence[int] | None = None,
     held_out: int = 0,
+    calls: CallCheck | None = None,
 ) -> Report:
     """Checks a dataset row by row.
 
@@ -56,6 +57,7 @@ def check_dataset(
         instruction (`str`, *optional*): text that the run appends to each prompt.
         numbers (`Sequence[int]`, *optional*): by which rows are named; defaults to counting from 0.
         held_out (`int`): how many of the rows are not trained on.
+        calls (`CallCheck`, *optional*): compares tool calls with their tools and the chat template.
     """
     from tqdm.auto import tqdm
 
@@ -71,13 +73,16 @@ def check_dataset(
         lengths,
         forms,
         *([answers] if answers else []),
+        *([calls] if calls else []),
     ]
     findings: list[Finding] = []
-    prompts, demonstrations = 0, 0
-    values = tqdm(dataset.select_columns(columns.names), desc="Reading rows", leave=False, disable=None)
+    prompts, demonstrations, trajectories = 0, 0, 0
+    read = dataset if calls else dataset.select_columns(columns.names)  # environments are reset with all columns
+    values = tqdm(read, desc="Reading rows", leave=False, disable=None)
     for row in read_rows(values, columns, numbers or range(len(dataset))):
         prompts += row.prompt is not None
         demonstrations += len(row.demonstrations)
+        trajectories += len(row.trajectories)
         findings += row.findings
         for check in checks:
             findings += check.read(row)
@@ -92,20 +97,27 @@ def check_dataset(
         "tokenizer": tokens,
         "prompt budget": budgets.prompt_room is not None,
         "completion budget": budgets.completion is not None,
+        "tools": False,
+        "parser of tool calls": False,
+        "--execute": False,
+        "prefix_unit: turn": False,
+        **(calls.available if calls else {}),
     }
     return Report(
         rows=len(dataset),
         held_out=held_out,
         demonstrations=demonstrations,
+        trajectories=trajectories,
         findings={kind: found for kind, found in by_kind.items() if found},
         unchecked={kind: f"no {need}" for kind, about in KINDS.items() for need in about.needs if not available[need]},
         unit=measure.unit,
         lengths=lengths.lengths,
         benchmarks={name: len(problems) for name, problems in benchmarks.items()},
-        notes=list(_notes(bool(benchmarks), answers, demonstrations, forms)),
+        notes=[*_notes(bool(benchmarks), answers, demonstrations, forms), *(calls.notes if calls else ())],
         unusable=[
             *_why_unusable(columns, prompts, demonstrations, lengths, answers),
             *_why_no_training(len(dataset) - held_out, rows_per_step, budgets),
+            *(calls.why_unusable() if calls else ()),
         ],
     )
 

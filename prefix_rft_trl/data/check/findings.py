@@ -12,12 +12,14 @@ class FindingKind:
         advice (`str`): the effect on a run, or what to do.
         needs (`tuple[str, ...]`): what a check needs to look for it: a column, benchmarks, a tokenizer, a budget.
         is_problem (`bool`): whether a dataset with it is not clean; the others are reported only.
+        of_trajectories (`bool`): whether it is about demonstrations with tool calls, and shown where there are some.
     """
 
     title: str
     advice: str
     needs: tuple[str, ...] = ()
     is_problem: bool = True
+    of_trajectories: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Finding:
 
 _ANSWER, _DEMONSTRATION, _BENCHMARKS = ("answer column",), ("demonstration column",), ("benchmarks",)
 _BOTH = _ANSWER + _DEMONSTRATION
+_TOOLS = (*_DEMONSTRATION, "tools")
 
 KINDS = {
     "prompt_unusable": FindingKind("prompt empty, or neither text nor messages",
@@ -86,4 +89,31 @@ KINDS = {
         (*_DEMONSTRATION, "completion budget")),
     "no_place_for_thinking": FindingKind("demonstration's thinking has no place in the chat template",
         "The run stops at the row.", ("tokenizer",)),
+    "call_unreadable": FindingKind("tool call without a name, or with arguments that are no object",
+        "The trainer refuses the dataset. Fix the call: a name, and arguments as an object or as JSON.",
+        _DEMONSTRATION, of_trajectories=True),
+    "call_without_result": FindingKind("tool call without a result",
+        "Within a demonstration the trainer refuses it; at its end the policy goes on after a call that it never saw "
+        "answered. Add the message of the tool, or remove the call.", _DEMONSTRATION, of_trajectories=True),
+    "result_without_call": FindingKind("result without a tool call",
+        "It answers nothing that was called. Remove it, or fix its name or `tool_call_id`.",
+        _DEMONSTRATION, of_trajectories=True),
+    "tool_missing": FindingKind("call of a tool that is not there",
+        "The trainer refuses the dataset. Add it to `tools` (--tools) or to the environment, or remove the row.",
+        _TOOLS, of_trajectories=True),
+    "arguments_misfit": FindingKind("arguments that do not fit the tool's signature",
+        "The call fails when it is executed, and its error is what the policy reads. Fix the arguments, or the tool.",
+        _TOOLS, of_trajectories=True),
+    "turn_refused": FindingKind("turn that the chat template does not write behind its prompt",
+        "The run stops at the row. Give the model a template that keeps what came before (`model_changes`).",
+        ("tokenizer",), of_trajectories=True),
+    "call_unread": FindingKind("tool call that is not read back from what the chat template writes",
+        "The loop would execute another call, or none. Change its arguments to what the template can write.",
+        ("tokenizer", "parser of tool calls"), of_trajectories=True),
+    "result_differs": FindingKind("result that differs when the tools are executed",
+        "Served prefixes go on from the real one. Fix the row, or see `prefix_tool_results`.",
+        (*_TOOLS, "--execute"), of_trajectories=True),
+    "one_turn": FindingKind("demonstration of one turn, with `prefix_unit: turn`",
+        "It has no prefix: all of its rollouts are on-policy. Set `prefix_unit: token` for a part of the turn.",
+        ("prefix_unit: turn",), is_problem=False, of_trajectories=True),
 }  # fmt: skip

@@ -106,7 +106,7 @@ class LengthCheck(RowCheck):
         if room is not None and length > room:
             yield Finding("prompt_too_long", row.number, f"{length:,} {unit}, {room:,} fit")
         room, has_prefix = self._budgets.completion, not row.demonstrations
-        for name, message in row.named_demonstrations():
+        for name, message in row.named_messages():
             try:
                 found = self._measure.demonstration(row.prompt, message, row.solution)
             except ValueError as error:
@@ -120,6 +120,17 @@ class LengthCheck(RowCheck):
                 yield Finding("demonstration_cut", row.number, note)
             if room is not None and found.length > room:
                 note = f"{name} has {found.length:,} {unit}, {room:,} fit"
+                yield Finding("demonstration_too_long", row.number, note)
+        for name, trajectory in row.named_trajectories():
+            has_prefix = True
+            try:
+                length = self._measure.trajectory(row.prompt, trajectory, row.value)
+            except ValueError as error:
+                yield Finding("turn_refused", row.number, f"{name}: {error}")
+                continue
+            self._measured["demonstrations"].append(length)
+            if room is not None and length > room:
+                note = f"{name} has {length:,} {unit} in its turns, {room:,} fit with the results of tools"
                 yield Finding("demonstration_too_long", row.number, note)
         if not has_prefix:
             yield Finding("no_prefix", row.number, excerpt(row.demonstrations[0]["content"]))

@@ -1,6 +1,6 @@
 """Measure prompts and demonstrations in characters, or in tokens as the trainer encodes them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,10 +8,16 @@ from prefix_rft_trl.data.prompts import Prompt, make_prompt
 from prefix_rft_trl.data.row_encoder import LongestPrefix, RowEncoder
 from prefix_rft_trl.data.texts import prompt_texts
 from prefix_rft_trl.method.demonstrations import Message
+from prefix_rft_trl.method.trajectories import Trajectory
+
+from .turn_faults import spoken_text
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+# From a prompt, a trajectory and its row to the tokens of its turns
+CountTurnTokens = Callable[[Prompt, Trajectory, dict[str, Any]], int]
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,10 @@ class Measure:
         """Raises a ValueError if the demonstration has no place after this prompt."""
         return MeasuredDemonstration(len(message["content"]))
 
+    def trajectory(self, prompt: Prompt, trajectory: Trajectory, row: dict[str, Any]) -> int:
+        """Length of a demonstration with tool calls; raises a ValueError if it has no place after this prompt."""
+        return len(spoken_text(trajectory))
+
 
 class TokenMeasure(Measure):
     """Lengths in tokens, of the prompt as the trainer makes and encodes it.
@@ -47,6 +57,7 @@ class TokenMeasure(Measure):
         template_kwargs (`dict`, *optional*): further arguments of the chat template.
         stop_ids (`Iterable[int]`, *optional*): ids that end a completion; by default the tokenizer's.
         longest_prefix, hint_template (*optional*): as for [`RowEncoder`].
+        turn_tokens (`Callable`, *optional*): counts the tokens of trajectories; they are not encoded without it.
     """
 
     unit = "tokens"
@@ -60,12 +71,14 @@ class TokenMeasure(Measure):
         stop_ids: Iterable[int] | None = None,
         longest_prefix: LongestPrefix = lambda ids, answer: ids[:-1],
         hint_template: str | None = None,
+        turn_tokens: CountTurnTokens | None = None,
     ) -> None:
         if stop_ids is None:
             stop_ids = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         self._encoder = RowEncoder(tokenizer, stop_ids, template_kwargs, longest_prefix, hint_template)
         self._instruction = instruction
         self._conversational = conversational
+        self._turn_tokens = turn_tokens
         self._last: tuple[Any, Prompt] = (None, "")
 
     @property
@@ -78,6 +91,11 @@ class TokenMeasure(Measure):
     def demonstration(self, prompt: Prompt, message: Message, answer: Any = None) -> MeasuredDemonstration:
         ids, is_cut = self._encoder.demonstration(self._as_trained(prompt), message)
         return MeasuredDemonstration(len(ids), is_cut, bool(self._encoder.longest_prefix(ids, answer)))
+
+    def trajectory(self, prompt: Prompt, trajectory: Trajectory, row: dict[str, Any]) -> int:
+        if self._turn_tokens is None:
+            return len(self._encoder.tokenizer(spoken_text(trajectory), add_special_tokens=False)["input_ids"])
+        return self._turn_tokens(self._as_trained(prompt), trajectory, row)
 
     def _as_trained(self, prompt: Prompt) -> Prompt:
         """The prompt as it is trained on; kept for the demonstrations of the same prompt."""

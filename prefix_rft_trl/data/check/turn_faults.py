@@ -1,0 +1,83 @@
+"""Faults in the messages of a demonstration with tool calls: calls and results that do not belong together."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prefix_rft_trl.data.texts import excerpt
+from prefix_rft_trl.method.demonstrations import Message
+from prefix_rft_trl.method.trajectories import Trajectory
+
+
+@dataclass(frozen=True)
+class _OpenCall:
+    """A call that has no result yet."""
+
+    name: str
+    id: str | None
+    message: int
+
+
+def turn_faults(messages: Sequence[Message]) -> Iterator[tuple[str, str]]:
+    """Kind and note of each fault: a call that cannot be read or has no result, a result without its call."""
+    waiting: list[_OpenCall] = []
+    for number, message in enumerate(messages):
+        if message.get("role") == "tool":
+            answered = _answered_call(waiting, message)
+            if answered is None:
+                yield "result_without_call", f"message {number} answers {_result_name(message, waiting)}"
+            else:
+                waiting.remove(answered)
+            continue
+        yield from map(_without_result, waiting)
+        waiting = []
+        for call in message.get("tool_calls") or ():
+            if fault := _call_fault(call):
+                yield "call_unreadable", f"message {number}: {fault}"
+            else:
+                waiting.append(_OpenCall((call.get("function") or call)["name"], call.get("id"), number))
+    yield from map(_without_result, waiting)
+
+
+def spoken_text(trajectory: Trajectory) -> str:
+    """The texts of a trajectory and what tools have answered, in order, one in a line."""
+    texts = [str(message.get("content") or "") for message in trajectory.messages]
+    return "\n".join(text for text in texts if text.strip())
+
+
+def _answered_call(waiting: list[_OpenCall], result: Message) -> _OpenCall | None:
+    """The call that a result is of: by its id, else the first, unless that is of another tool."""
+    if (answered := result.get("tool_call_id")) is not None and any(call.id is not None for call in waiting):
+        return next((call for call in waiting if call.id == answered), None)
+    if not waiting or result.get("name") not in (None, waiting[0].name):
+        return None
+    return waiting[0]
+
+
+def _result_name(result: Message, waiting: list[_OpenCall]) -> str:
+    name = result.get("name") or result.get("tool_call_id") or "a tool"
+    after = f", where '{waiting[0].name}' was called" if waiting else ", and no call waits for it"
+    return f"'{name}'{after}: {excerpt(str(result.get('content')), 40)!r}"
+
+
+def _without_result(call: _OpenCall) -> tuple[str, str]:
+    return "call_without_result", f"message {call.message} calls '{call.name}', and no result follows"
+
+
+def _call_fault(call: Any) -> str | None:
+    """The reason why a tool call cannot be read; `None` if it can."""
+    function = (call.get("function") or call) if isinstance(call, dict) else None
+    if not isinstance(function, dict):
+        return f"a call is {type(call).__name__}: {excerpt(str(call), 40)}"
+    if not isinstance(function.get("name"), str):
+        return f"a call has no name: {excerpt(str(function), 60)}"
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except ValueError:
+            return f"the arguments of '{function['name']}' are no JSON: {excerpt(arguments, 40)!r}"
+    if not isinstance(arguments, dict | None):
+        return f"the arguments of '{function['name']}' are no object: {excerpt(str(arguments), 40)}"
+    return None
