@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ from .method.prefixes import (
 )
 from .method.replay import OwnSuccess
 from .method.schedules import adaptive_bounds, ratio_bounds
-from .method.trajectories import TurnTokens, cut_turns, has_turns, parse_trajectory, turns_length
+from .method.trajectories import has_turns, parse_trajectory
 from .rewards.answers import answer_as_word, last_statement
 from .run.success_history import SuccessHistory, problem_key
 
@@ -46,7 +46,9 @@ class RolloutBatch:
         index (`int`): generation batches planned earlier in the same step.
         ratio_bounds (`tuple[float, float]`): bounds of the prefix ratio at that step; NaN if none is drawn.
         padding (`int`): rollouts at the end that are there for collective calls alone, and are dropped.
-        prefixes (`list[Prefix]`): what each rollout starts from; set when prompts are tokenized.
+        prefixes (`list[Prefix]`): what each rollout starts from; set when prompts are tokenized. After a tool loop
+            they have what was served.
+        tool_tokens (`list[int]`): tokens of each completion that are results of tools; set by a tool loop.
         rewards (`torch.Tensor`): shape (rollouts of all processes,), NaN where no function gave one; set when scored.
     """
 
@@ -56,6 +58,7 @@ class RolloutBatch:
     ratio_bounds: tuple[float, float] = (0.0, 0.0)
     padding: int = 0
     prefixes: list[Prefix] = field(default_factory=list)
+    tool_tokens: list[int] = field(default_factory=list)
     rewards: torch.Tensor = field(default_factory=lambda: torch.empty(0))
 
     @classmethod
@@ -101,18 +104,17 @@ class RolloutBatch:
         return torch.tensor([len(prefix.ids) for prefix in self.prefixes], device=device)
 
     def check_completions(self, completion_ids: list[list[int]]) -> None:
-        """Checks that each completion begins with the prefix of its rollout.
+        """Checks that each completion has the prefix of its rollout, at its start or in the turns of a trajectory.
 
         Raises:
-            RuntimeError: with what was found in the first that does not.
+            RuntimeError: with what was found in the first that has not.
         """
-        lost = [
-            (row, prefix, ids[: len(prefix)])
-            for row, (prefix, ids) in enumerate(zip(self.first_ids, completion_ids, strict=True))
-            if ids[: len(prefix)] != prefix
-        ]
+        rows = zip(self.spans, completion_ids, strict=True)
+        found = [[token for start, stop in spans for token in ids[start:stop]] for spans, ids in rows]
+        lost = [row for row, prefix in enumerate(self.prefixes) if found[row] != prefix.ids]
         if lost:
-            row, prefix, ids = lost[0]
+            row = lost[0]
+            prefix, ids = self.prefixes[row].ids, found[row]
             same = next((i for i, pair in enumerate(zip(prefix, ids, strict=False)) if pair[0] != pair[1]), len(ids))
             raise RuntimeError(
                 f"{len(lost)} of {sum(map(bool, self.prefix_ids))} hybrid rollouts do not begin with their prefix: "
@@ -250,47 +252,6 @@ def read_demonstrations(value: Any, row: int | str = "?", column: str = "complet
             [parse_trajectory(item, row, column)] if has_turns(item) else parse_demonstrations(item, row, column)
         )
     ]
-
-
-def cut_trajectory(
-    turns: list[TurnTokens],
-    results: list[list[str]],
-    assignment: Assignment,
-    args: PrefixGRPOConfig,
-    tokenizer: Any,
-) -> Prefix:
-    """Cuts the prefix of a rollout from a demonstration of several turns.
-
-    In tokens the paper's law goes over the tokens of the assistant's turns; in turns it has k = floor(l * m) of m.
-
-    Args:
-        turns (`list[TurnTokens]`): of the demonstration.
-        results (`list[list[str]]`): of the tools that each turn called.
-        assignment (`Assignment`): the prefix ratio, the key of its draws, and the correct answer.
-        args: the settings.
-        tokenizer: of the policy.
-    """
-    ids = [token for turn in turns for token in turn.ids]
-    if args.prefix_unit == "turn" and not assignment.is_whole:
-        fixed = turns_length(assignment.ratio, turns)
-        pieces = cut_turns(turns, results, fixed)
-        prefix = Prefix(ids[:fixed], math.nan, fixed / len(ids), len(ids))
-    else:
-        ended = [*ids] if assignment.is_whole else ids[: -len(turns[-1].ids)] + turns[-1].ids[:-1]
-        prefix = cut_prefix(ended, assignment, args, tokenizer.eos_token_id, tokenizer.decode)
-        pieces = cut_turns(turns, results, min(len(prefix.ids), len(ids)))
-    kept = [token for piece in pieces for token in piece.ids]
-    if not kept:
-        return NO_PREFIX
-    first = ((0, len(pieces[0].ids)),)
-    return replace(
-        prefix,
-        ids=kept,
-        share=len(kept) / len(ids),
-        is_complete=pieces[0].is_complete,
-        pieces=pieces,
-        spans=first,
-    )
 
 
 def scheduled_bounds(args: PrefixGRPOConfig, step: int, max_steps: int) -> tuple[float, float]:

@@ -175,20 +175,26 @@ class PrefixGRPOTrainer(
             return cut_success(assignment.demonstration, assignment, self.args, self._tokenizer.decode)
         if isinstance(assignment.demonstration, Trajectory):
             return self._encode_trajectory(prompt, row, assignment)
-        ids = self.demonstration_ids(prompt, prompt_ids, assignment.demonstration)
+        if self.args.prefix_unit == "turn" and not assignment.is_whole:
+            return NO_PREFIX  # of one turn
+        ids = self.demonstration_ids(prompt, prompt_ids, assignment.demonstration, self._tools_of_row(row))
         prefix = cut_prefix(ids, assignment, self.args, self._tokenizer.eos_token_id, self._tokenizer.decode)
         if self.args.prefix_placement == "completion":
             return prefix
         decode = partial(self._tokenizer.decode, skip_special_tokens=True)
         return as_hint(prefix, prompt, prompt_ids, self.args.prefix_hint_template, decode)
 
-    def demonstration_ids(self, prompt: Any, prompt_ids: list[int], message: Message) -> list[int]:
+    def demonstration_ids(
+        self, prompt: Any, prompt_ids: list[int], message: Message, tools: list[Any] | None = None
+    ) -> list[int]:
         """Token ids of a demonstration as the continuation of a prompt, in the chat template of this run, or as the
         text that hints are cut from."""
         if self.args.prefix_placement == "prompt":
             return hint_source_ids(self._tokenizer, message, self.eos_token_ids)
         tokenizer = self._tokenizer
         template_kwargs = {"chat_template": self.chat_template, **self.chat_template_kwargs}
+        if tools:
+            template_kwargs["tools"] = tools
         if self._is_vlm and not isinstance(prompt, str):  # its ids have the tokens of images, which no text gives
             tokenizer = text_side(self.processing_class)
             (prompt_ids,) = encode_prompts(tokenizer, [prompt], template_kwargs)
@@ -217,7 +223,7 @@ class PrefixGRPOTrainer(
             return self._serve_or_sample(sample, prompt_ids)
         batch = self.rollout_batch
         given = batch.first_ids, num_generations, batch.complete, batch.padding
-        return sample_continuations(self, sample, prompt_ids, *given)
+        return self._count_decoded(sample_continuations(self, sample, prompt_ids, *given), batch.first_ids)
 
     # Advantage: one for the prefix and one for the continuation, from the rewards of all processes
 
@@ -236,5 +242,6 @@ class PrefixGRPOTrainer(
                 self._append_metrics(rollout_metrics(batch, self.accelerator.gather(rows)))
             if self.model.training and self.args.needs_success_history:
                 settings = self.num_generations, self.args.prefix_success_reward, self.accelerator
-                self._success_history.remember_rollouts(prompts, batch.given_ids, batch.rewards, *settings)
+                asked = [example["prompt"] for example in inputs]  # an environment adds to the prompts of a batch
+                self._success_history.remember_rollouts(asked, batch.given_ids, batch.rewards, *settings)
         return rewards_per_func

@@ -147,13 +147,21 @@ class Prefix:
         """Where its tokens stand in the completion, from and up to."""
         return self.spans if self.pieces else ((0, len(self.ids)),)
 
-    def served(self, completion_ids: list[int]) -> "Prefix":
-        """Itself with the tokens that a completion has of it in the end; a trajectory may end or be cut before."""
+    def served(self, length: int) -> "Prefix":
+        """Itself with the tokens that a completion of so many has of it; a trajectory may end or be cut before."""
         if not self.pieces:
             return self
-        end = len(completion_ids)
-        spans = tuple((start, min(stop, end)) for start, stop in self.spans if start < end)
-        return replace(self, spans=spans, ids=[token for start, stop in spans for token in completion_ids[start:stop]])
+        spans = tuple((start, min(stop, length)) for start, stop in self.spans if start < length)
+        pairs = zip(self.pieces, spans, strict=False)
+        ids = [token for piece, (start, stop) in pairs for token in piece.ids[: stop - start]]
+        states_answer = math.nan if self.states_answer and len(ids) < len(self.ids) else self.states_answer
+        share = len(ids) / self.demonstration_length
+        return replace(self, spans=spans, ids=ids, share=share, states_answer=states_answer)
+
+    @property
+    def served_results(self) -> list[str]:
+        """What tools have answered in the demonstration to the calls of turns that are served whole."""
+        return [text for piece in self.pieces if piece.is_complete for text in piece.results]
 
     @property
     def given_ids(self) -> list[int]:

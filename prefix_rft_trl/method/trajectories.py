@@ -3,7 +3,8 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from .demonstrations import Message
@@ -15,11 +16,14 @@ class Turn:
 
     Attributes:
         message (`dict`): of the assistant; its `tool_calls`, if any, are of the type `function`.
-        results (`list[dict]`): the messages of tools that follow it.
+        results (`list[dict]`): the messages of tools that follow it, as TRL writes them.
+        call_ids (`tuple`): ids of its calls, by which results may name them.
     """
 
     message: Message
     results: tuple[Message, ...] = ()
+    call_ids: tuple[str | None, ...] = ()
+    _places: tuple[int, ...] = ()
 
     @property
     def calls(self) -> list[dict[str, Any]]:
@@ -27,7 +31,17 @@ class Turn:
 
     @property
     def result_texts(self) -> list[str]:
-        return [str(result["content"]) for result in self.results]
+        return [result["content"] for result in self.results]
+
+    def answered_by(self, message: Message) -> "Turn":
+        """Itself with a further result, in the order of its calls if that says which of them it answers."""
+        answered = message.get("tool_call_id")
+        place = self.call_ids.index(answered) if answered in self.call_ids else len(self.results)
+        name = message.get("name") or self.calls[place]["function"]["name"]
+        result = {"role": "tool", "name": name, "content": message.get("content") or ""}
+        places = sorted([*self._places, place])
+        at = places.index(place)
+        return replace(self, results=(*self.results[:at], result, *self.results[at:]), _places=tuple(places))
 
 
 @dataclass(frozen=True)
@@ -73,8 +87,7 @@ def parse_trajectory(messages: list[Message], row: int | str = "?", column: str 
         if not isinstance(content, str | None):
             raise unusable(number, f"has {type(content).__name__} as its content; a turn with tools is text")
         if role == "tool" and turns and len(turns[-1].results) < len(turns[-1].calls):
-            result = {key: value for key, value in message.items() if value is not None} | {"content": content or ""}
-            turns[-1] = Turn(turns[-1].message, (*turns[-1].results, result))
+            turns[-1] = turns[-1].answered_by(message)
             continue
         if role != "assistant":
             raise unusable(number, f"is of the role '{role}', where a turn of the assistant or a result is expected")
@@ -83,12 +96,16 @@ def parse_trajectory(messages: list[Message], row: int | str = "?", column: str 
         if turns and len(turns[-1].results) < len(turns[-1].calls):
             raise unusable(number, f"follows a call without a result: {turns[-1].calls[-1]['function']['name']}")
         try:
-            turns.append(Turn(_assistant_message(message)))
-        except (KeyError, TypeError, ValueError) as error:
+            turns.append(Turn(_assistant_message(message), call_ids=_call_ids(message)))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise unusable(number, f"has a tool call that cannot be read ({error!r:.80})") from error
     if not turns:
         raise ValueError(f"Row {row}, column '{column}': the demonstration has no message of the assistant.")
     return Trajectory(tuple(turns))
+
+
+def _call_ids(message: Message) -> tuple[str | None, ...]:
+    return tuple(call.get("id") for call in message.get("tool_calls") or ())
 
 
 def _assistant_message(message: Message) -> Message:
@@ -110,17 +127,22 @@ class TurnTokens:
 
     Attributes:
         ids (`list[int]`): behind the generation prompt, end of turn included.
-        call_starts (`list[int]`): index of the first token of each tool call; a call goes to the next, or to the end.
+        start (`int`): tokens of the completion before them, with the demonstration's own results of tools.
+        calls_start (`int`, *optional*): index of the first token of its tool calls, which go to the end; `None` if
+            it has none.
+        is_read (`bool`): whether a tool loop reads the calls from them as they are in the demonstration.
     """
 
     ids: list[int]
-    call_starts: list[int] = field(default_factory=list)
+    start: int = 0
+    calls_start: int | None = None
+    is_read: bool = True
 
     def outside_calls(self, length: int) -> int:
-        """The largest number of leading tokens, at most `length`, that does not end within a tool call."""
-        if length >= len(self.ids) or not self.call_starts or length <= self.call_starts[0]:
-            return min(length, len(self.ids))
-        return max(start for start in self.call_starts if start <= length)
+        """The largest number of leading tokens, at most `length`, that does not end within the tool calls."""
+        if length >= len(self.ids):
+            return len(self.ids)
+        return length if self.calls_start is None else min(length, self.calls_start)
 
 
 @dataclass(frozen=True)
@@ -139,7 +161,7 @@ class TurnPiece:
 
 
 def cut_turns(turns: Sequence[TurnTokens], results: Sequence[list[str]], length: int) -> tuple[TurnPiece, ...]:
-    """The pieces of turns that a prefix of `length` tokens has; a cut within a tool call moves to its beginning.
+    """The pieces of turns that a prefix of `length` tokens has; a cut within tool calls moves to their beginning.
 
     Args:
         turns (`Sequence[TurnTokens]`): of the demonstration.
@@ -164,3 +186,24 @@ def turns_length(ratio: float, turns: Sequence[TurnTokens]) -> int:
     """Tokens of the first k = floor(l * m) of m turns, at most m - 1, for a prefix of whole turns."""
     whole = min(math.floor(ratio * len(turns)), len(turns) - 1)
     return sum(len(turn.ids) for turn in turns[:whole])
+
+
+def fitting_length(turns: Sequence[TurnTokens], budget: int) -> int:
+    """Tokens of turns that stand within the first `budget` of a completion, behind the demonstration's own results."""
+    return sum(min(max(budget - turn.start, 0), len(turn.ids)) for turn in turns)
+
+
+def whole_turns_length(turns: Sequence[TurnTokens], length: int) -> int:
+    """Tokens of the turns that are whole among the first `length`."""
+    ends = accumulate(len(turn.ids) for turn in turns)
+    return max((end for end in ends if end <= length), default=0)
+
+
+def readable_length(turns: Sequence[TurnTokens]) -> int:
+    """Tokens of turns before the first calls that a tool loop would not read as they are in the demonstration."""
+    length = 0
+    for turn in turns:
+        if not turn.is_read:
+            return length + (turn.calls_start or 0)
+        length += len(turn.ids)
+    return length

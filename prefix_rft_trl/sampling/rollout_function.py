@@ -73,9 +73,10 @@ class PrefixedRollouts:
         ]
         if not trainer.tools:  # whose loop serves the other turns
             batch.prefixes = [
-                replace(prefix, spans=spans).served(ids) if prefix.pieces else prefix
+                replace(prefix, spans=spans).served(len(ids)) if prefix.pieces else prefix
                 for prefix, spans, ids in zip(batch.prefixes, found, completions, strict=True)
             ]
+            batch.tool_tokens = [list(mask).count(0) for mask in masks or ()]
         if output["logprobs"] is None:
             return output
         return {**output, "logprobs": [without(*row) for row in zip(output["logprobs"], found, strict=True)]}

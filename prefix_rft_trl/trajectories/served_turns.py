@@ -10,12 +10,14 @@ from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.method.demonstrations import Message
 from prefix_rft_trl.method.prefixes import Assignment, Prefix
 from prefix_rft_trl.method.trajectories import Trajectory
-from prefix_rft_trl.rollouts import RolloutBatch, cut_trajectory
+from prefix_rft_trl.rollouts import RolloutBatch
 from prefix_rft_trl.sampling.hybrid import Sampled, sample_continuations
 from prefix_rft_trl.utils.patching import replaced
 
-from .encoding import encode_turns, render_with
-from .tool_rounds import ReplayedTools, ToolRounds
+from .encoding import encode_turns, read_calls_with, render_with
+from .replayed_tools import ReplayedTools
+from .tool_rounds import ToolRounds
+from .trajectory_cuts import cut_trajectory
 
 
 class ServedTurns(GRPOTrainer):
@@ -28,45 +30,62 @@ class ServedTurns(GRPOTrainer):
     rollout_batch: RolloutBatch
     extends_grpo: bool
     _tool_rounds: ToolRounds | None = None
+    _decoded_tokens = 0  # of this process, in the current generation batch
+
+    def _tools_of_row(self, row: int) -> list[Any]:
+        if self.environment_factories is None:
+            return self.tools
+        return self._env_tools[self._batch_environments[row]]
 
     def _encode_trajectory(self, prompt: list[Message], row: int, assignment: Assignment) -> Prefix:
         assert isinstance(assignment.demonstration, Trajectory)
-        if self.environment_factories is not None:
-            tools = self._env_tools[self._batch_environments[row]]
-        else:
-            tools = self.tools
-        render = render_with(self._tokenizer, tools, chat_template=self.chat_template, **self.chat_template_kwargs)
-        turns = encode_turns(render, prompt, assignment.demonstration, self.eos_token_ids)
-        results = [turn.result_texts for turn in assignment.demonstration.turns]
-        return cut_trajectory(turns, results, assignment, self.args, self._tokenizer)
+        trajectory, tools, tokenizer = assignment.demonstration, self._tools_of_row(row), self._tokenizer
+        render = render_with(tokenizer, tools, chat_template=self.chat_template, **self.chat_template_kwargs)
+        read_calls = read_calls_with(tokenizer, tools) if tools else None  # a `rollout_func` reads them
+        turns = encode_turns(render, read_calls, prompt, trajectory, tokenizer.eos_token_id, self.eos_token_ids)
+        results = [turn.result_texts for turn in trajectory.turns]
+        return cut_trajectory(turns, results, assignment, self.args, tokenizer)
+
+    def _generate(self, prompts: list[Any]) -> tuple:
+        self._decoded_tokens = 0
+        found = super()._generate(prompts)
+        if self.extends_grpo and self.tools and self.model.training:
+            decoded = torch.tensor(self._decoded_tokens, device=self.accelerator.device)
+            total = self.accelerator.reduce(decoded, reduction="sum")
+            self._metrics["train"]["sampling/decoded_tokens"].append(float(total))
+        return found
 
     def _tool_call_loop(self, prompts, prompt_ids, completion_ids, completions, *others: Any) -> tuple:
-        batch = self.rollout_batch
         if not self.extends_grpo:
             return super()._tool_call_loop(prompts, prompt_ids, completion_ids, completions, *others)
-        prefixes, lengths = batch.prefixes, [len(ids) for ids in prompt_ids]
-        stops = self.args.prefix_tool_results == "on_policy"
-        self._tool_rounds = rounds = ToolRounds(lengths, completions, list(prefixes), stops)
-        sync_tools = list(self._sync_tool_dicts)
-        if self.args.prefix_tool_results == "demonstration":
-            for row, prefix in enumerate(prefixes):
-                replayed = [text for piece in prefix.pieces if piece.is_complete for text in piece.results]
-                if replayed:
-                    sync_tools[row] = ReplayedTools(sync_tools[row], replayed)
+        batch, replays = self.rollout_batch, self.args.prefix_tool_results == "demonstration"
+        self._tool_rounds = rounds = ToolRounds(
+            [len(ids) for ids in prompt_ids],
+            completions,
+            list(batch.prefixes),
+            stops_where_results_differ=self.args.prefix_tool_results == "on_policy",
+        )
+        rows = zip(self._sync_tool_dicts, batch.prefixes, strict=True)
+        tools = [ReplayedTools(found, prefix.served_results) if replays else found for found, prefix in rows]
         try:
-            with replaced(self, "_sync_tool_dicts", sync_tools):
+            with replaced(self, "_sync_tool_dicts", tools):
                 found = super()._tool_call_loop(prompts, prompt_ids, completion_ids, completions, *others)
                 self._wait_for_other_processes(prompt_ids)
         finally:
             self._tool_rounds = None
-        batch.prefixes = [prefix.served(ids) for prefix, ids in zip(rounds.prefixes, found[2], strict=True)]
-        if not self.model.training:
-            return found
-        counts = torch.tensor([rounds.results, rounds.results_that_differ], device=self.accelerator.device)
-        served, differ = self.accelerator.reduce(counts, reduction="sum").tolist()
-        self._metrics["train"]["prefix/tool_results"].append(float(served))
-        self._metrics["train"]["prefix/tool_results_differ"].append(float(differ))
+        batch.prefixes = [prefix.served(len(ids)) for prefix, ids in zip(rounds.prefixes, found[2], strict=True)]
+        batch.tool_tokens = [mask.count(0) for mask in found[0]]
+        if self.model.training:
+            self._log_tool_results(rounds)
         return found
+
+    def _log_tool_results(self, rounds: ToolRounds) -> None:
+        served = self.rollout_batch.prefixes
+        missing = sum(len(prefix.pieces) - len(prefix.spans) for prefix in served)
+        counts = torch.tensor([rounds.results, rounds.results_that_differ, missing], device=self.accelerator.device)
+        names = ("prefix/tool_results", "prefix/tool_results_differ", "prefix/turns_not_served")
+        for name, value in zip(names, self.accelerator.reduce(counts, reduction="sum").tolist(), strict=True):
+            self._metrics["train"][name].append(float(value))
 
     def _serve_or_sample(
         self, sample: Callable[[list[int], list[list[int]], int], Sampled], request: list[list[int]]
@@ -77,10 +96,17 @@ class ServedTurns(GRPOTrainer):
         rows = rounds.rows(len(request))
         found = [rounds.next_piece(row, len(ids)) for row, ids in zip(rows, request, strict=True)]
         pieces = [piece.ids if piece else [] for piece in found]
-        complete = [piece is not None and piece.is_complete for piece in found]
         used = [len(ids) - rounds.prompt_lengths[row] for row, ids in zip(rows, request, strict=True)]
+        complete = [
+            (piece is not None and piece.is_complete) or before + len(ids) >= self.max_completion_length
+            for piece, ids, before in zip(found, pieces, used, strict=True)
+        ]
         self._processes_left(active=True)
-        return sample_continuations(self, sample, request, pieces, 1, complete, used=used)
+        return self._count_decoded(sample_continuations(self, sample, request, pieces, 1, complete, used=used), pieces)
+
+    def _count_decoded(self, sampled: Sampled, prefixes: list[list[int]]) -> Sampled:
+        self._decoded_tokens += sum(map(len, sampled[0])) - sum(map(len, prefixes))
+        return sampled
 
     def _wait_for_other_processes(self, prompt_ids: list[list[int]]) -> None:
         """Takes part in the calls of engines until no process has a row left in its tool loop."""

@@ -5,10 +5,9 @@ that the loop has appended to their completion since it asked for them last: row
 does not fit the budget has been taken back.
 """
 
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from prefix_rft_trl.method.demonstrations import Message
 from prefix_rft_trl.method.prefixes import Prefix
@@ -69,7 +68,8 @@ class ToolRounds:
         served, prefix = self._served[row], self.prefixes[row]
         if not (served and served[-1].is_complete):
             return None
-        differs = trailing_results(self.completions[row]) != served[-1].results
+        # TRL puts the results of async tools behind those of the others
+        differs = Counter(trailing_results(self.completions[row])) != Counter(served[-1].results)
         self.results += 1
         self.results_that_differ += differs
         if len(served) == len(prefix.pieces) or (differs and self.stops_where_results_differ):
@@ -86,30 +86,3 @@ def trailing_results(messages: Sequence[Message]) -> list[str]:
     """Contents of the messages of tools at the end of a conversation."""
     first = next((place for place in range(len(messages), 0, -1) if messages[place - 1]["role"] != "tool"), 0)
     return [str(message["content"]) for message in messages[first:]]
-
-
-class ReplayedTools(Mapping[str, Any]):
-    """Tools of a row whose first calls get the results of a demonstration, and are not executed.
-
-    Args:
-        tools (`Mapping[str, Callable]`): the real ones, by name.
-        results (`list[str]`): of the calls in the turns that are served, in order.
-    """
-
-    def __init__(self, tools: Mapping[str, Any], results: Sequence[str]) -> None:
-        self._tools, self._results = tools, deque(results)
-
-    def __contains__(self, name: object) -> bool:
-        return bool(self._results) or name in self._tools
-
-    def __getitem__(self, name: str) -> Any:
-        if not self._results:
-            return self._tools[name]
-        result = self._results.popleft()
-        return lambda **arguments: result
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tools)
-
-    def __len__(self) -> int:
-        return len(self._tools)

@@ -1,17 +1,23 @@
-"""Refuse arguments and rows that do not give trajectories, before a model is loaded."""
+"""Refuse rows that do not give trajectories, before a model is loaded."""
 
 import inspect
+import re
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from prefix_rft_trl.data.row_scan import ROWS_OF_STREAM
+from accelerate.logging import get_logger
+from trl import chat_template_utils as templates
+
+from prefix_rft_trl.data.row_scan import ENCODED_SAMPLE, ROWS_OF_STREAM
 from prefix_rft_trl.method.trajectories import Trajectory, has_turns
 from prefix_rft_trl.rollouts import read_demonstrations
 
+from .encoding import encode_turns, read_calls_with, render_with
+from .tool_arguments import RowTools
 
-def takes_tools(given: inspect.BoundArguments) -> bool:
-    """Whether a trainer's rollouts may call tools."""
-    return bool(given.arguments.get("tools") or given.arguments.get("environment_factory"))
+
+logger = get_logger(__name__)
 
 
 def has_trajectories(dataset: Any, config: Any) -> bool:
@@ -22,52 +28,155 @@ def has_trajectories(dataset: Any, config: Any) -> bool:
     return any(has_turns(item) for value in values if isinstance(value, list) for item in (value, *value))
 
 
-def refuse_settings_with_tools(args: Any) -> None:
-    """Raises a ValueError if settings of hybrid rollouts do not go with tools."""
-    refused = {
-        "demonstration_source": ("own", "an own success is kept without the results of its tools"),
-        "prefix_placement": ("prompt", "a hint is text, in which calls are not executed"),
-        "prefix_ratio_distribution": ("binomial", "slices of sentences are not of turns"),
-    }
-    for name, (value, reason) in refused.items():
-        if getattr(args, name) == value:
-            raise ValueError(f"`{name}='{value}'` cannot be combined with tools: {reason}. Leave it at its default.")
-    if args.per_device_demonstration_batch_size:
-        raise ValueError(
-            "`per_device_demonstration_batch_size` trains demonstrations as one turn, so it cannot be combined with "
-            "tools. Set it to 0."
-        )
-
-
-def check_trajectory_rows(dataset: Any, column: str, tools: list[Any] | None) -> None:
-    """Reads the demonstrations of all rows, or of the first of a stream.
+def check_trajectory_rows(
+    dataset: Any, given: inspect.BoundArguments, stop_ids: list[int], prompt_room: int | None = None
+) -> None:
+    """Reads the demonstrations of all rows, or of the first of a stream, and encodes a sample of them.
 
     Args:
-        dataset: with the columns `prompt` and `column`.
-        column (`str`): of the demonstrations.
-        tools (`list`, *optional*): that all rows have; `None` if environments give further ones.
+        dataset: with the columns `prompt` and `demonstration_column`.
+        given (`inspect.BoundArguments`): arguments of a trainer.
+        stop_ids (`list[int]`): that end a completion.
+        prompt_room (`int`, *optional*): tokens that the model has for a prompt.
 
     Raises:
-        ValueError: naming the first row that cannot be used, or if none has a demonstration.
+        ValueError: naming the first row that cannot be used, or if none gives a prefix.
     """
-    names = None if tools is None else {tool.__name__ for tool in tools}
-    rows = dataset if hasattr(dataset, "__len__") else islice(dataset, ROWS_OF_STREAM)
-    demonstrated = 0
-    for row, example in enumerate(rows):
+    from tqdm.auto import tqdm
+
+    args, column = given.arguments["args"], given.arguments["args"].demonstration_column
+    check = TrajectoryCheck(given, stop_ids, prompt_room)
+    is_streamed = not hasattr(dataset, "__len__")
+    rows = list(islice(dataset, ROWS_OF_STREAM)) if is_streamed else dataset
+    every = -(-len(rows) // ENCODED_SAMPLE) or 1
+    lengths: dict[int, int] = {}  # turns of the longest demonstration of each row that has one
+    for row, example in enumerate(tqdm(rows, desc="Reading rows", leave=False, delay=2)):
         found = read_demonstrations(example.get(column), row, column)
-        demonstrated += bool(found)
-        for trajectory in (each for each in found if isinstance(each, Trajectory)):
-            if not isinstance(example["prompt"], list):
-                raise ValueError(
-                    f"Row {row}: the demonstration calls tools, and the prompt is text. Make it a list of messages."
-                )
-            called = {call["function"]["name"] for turn in trajectory.turns for call in turn.calls}
-            if names is not None and (missing := sorted(called - names)):
-                raise ValueError(
-                    f"Row {row}, column '{column}': the demonstration calls the tool '{missing[0]}', which is not "
-                    f"among `tools`: {', '.join(sorted(names))}. Pass it, or remove the row."
-                )
-    if not demonstrated:
+        try:
+            turns = [check.read(example, each, is_sampled=row % every == 0) for each in found]
+        except ValueError as error:
+            raise ValueError(f"Row {row}, column '{column}': {error}.") from error
+        if turns:
+            lengths[row] = max(turns)
+    if not lengths:
         raise ValueError(
             f"No row has a demonstration in column '{column}'. Add them, or set `num_prefix_generations=0`."
         )
+    if args.prefix_unit == "turn":
+        _check_numbers_of_turns(lengths, column)
+    if check.without_text:
+        logger.warning(
+            f"The chat template leaves out the text of {check.without_text} of {check.encoded} turns with tool calls "
+            "that were encoded: it is in no prefix."
+        )
+
+
+def _check_numbers_of_turns(lengths: dict[int, int], column: str) -> None:
+    of_one_turn = [row for row, turns in lengths.items() if turns == 1]
+    if len(of_one_turn) == len(lengths):
+        raise ValueError(
+            f"All demonstrations in column '{column}' have one turn, of which `prefix_unit='turn'` gives no prefix. "
+            "Set it to 'token', or add demonstrations with tool calls."
+        )
+    if of_one_turn:
+        logger.warning(
+            f"{len(of_one_turn)} of {len(lengths)} rows have demonstrations of one turn, of which "
+            f"`prefix_unit='turn'` gives no prefix (first: row {of_one_turn[0]})."
+        )
+
+
+class TrajectoryCheck:
+    """Looks at one demonstration after the other.
+
+    Attributes:
+        encoded (`int`): turns with calls that were encoded.
+        without_text (`int`): those of them whose text the chat template leaves out.
+    """
+
+    def __init__(self, given: inspect.BoundArguments, stop_ids: list[int], prompt_room: int | None) -> None:
+        tokenizer: Any = given.arguments.get("processing_class")
+        self._tokenizer = tokenizer
+        self._args = given.arguments["args"]
+        self._tools = RowTools(given)
+        self._stop_ids, self._prompt_room = stop_ids, prompt_room
+        self._chat_template: str | None = None
+        self._forms: set[Any] = set()
+        self.encoded = self.without_text = 0
+        self._encodes = tokenizer is not None and templates.supports_tool_calling(tokenizer)
+        self._stops = re.compile(r"(?!)")
+        if self._encodes:
+            ends = filter(None, (tokenizer.decode([token]) for token in stop_ids))
+            self._stops = re.compile("|".join(map(re.escape, ends)) or r"(?!)")
+            if not (getattr(tokenizer, "response_template", None) or getattr(tokenizer, "response_schema", None)):
+                templates.add_response_schema(tokenizer)
+            if not templates.is_chat_template_prefix_preserving(tokenizer):
+                self._chat_template = templates.get_training_chat_template(tokenizer)
+
+    def read(self, example: dict[str, Any], demonstration: Any, is_sampled: bool) -> int:
+        """The number of turns of a demonstration.
+
+        Raises:
+            ValueError: if it cannot be used.
+        """
+        if not isinstance(demonstration, Trajectory):
+            return 1
+        if not isinstance(example["prompt"], list):
+            raise ValueError("the demonstration calls tools, and the prompt is text. Make it a list of messages")
+        tools = self._tools.of_row(example)
+        called = {call["function"]["name"] for turn in demonstration.turns for call in turn.calls}
+        names = called if tools is None else {tool.__name__ for tool in tools}
+        if missing := sorted(called - names):
+            raise ValueError(
+                f"the demonstration calls the tool '{missing[0]}', which is not among those of the row: "
+                f"{', '.join(sorted(names))}. Pass it, or remove the row"
+            )
+        if found := next(filter(None, map(self._stops.search, _texts(demonstration))), None):
+            raise ValueError(
+                f"the demonstration has {found[0]!r} in a turn, which ends a completion. Store demonstrations without "
+                "the marks of a chat template"
+            )
+        form = tuple((len(turn.calls), frozenset(turn.message)) for turn in demonstration.turns)
+        if self._encodes and tools is not None and (is_sampled or form not in self._forms):
+            self._forms.add(form)
+            self._encode(example["prompt"], demonstration, tools)
+        return len(demonstration.turns)
+
+    def _encode(self, prompt: list[Any], trajectory: Trajectory, tools: list[Any]) -> None:
+        tokenizer, kwargs = self._tokenizer, self._args.chat_template_kwargs or {}
+        render = render_with(tokenizer, tools, chat_template=self._chat_template, **kwargs)
+        length = len(render(prompt, True))
+        if self._prompt_room is not None and length > self._prompt_room:
+            raise ValueError(
+                f"the prompt has {length:,} tokens with its tools, and {self._prompt_room:,} fit beside "
+                "`max_completion_length` into the positions of the model. Lower it, or remove the row"
+            )
+        read_calls = read_calls_with(tokenizer, tools)
+        encoded = encode_turns(render, read_calls, prompt, trajectory, tokenizer.eos_token_id, self._stop_ids)
+        for tokens, turn in zip(encoded, trajectory.turns, strict=True):
+            if not tokens.is_read:
+                raise ValueError(
+                    f"the tool calls of the turn {turn.message!r:.120} are read otherwise from what the chat template "
+                    "makes of them. Change their arguments to what the template can write, or remove the row"
+                )
+            if turn.calls:
+                self.encoded += 1
+                text = turn.message["content"].strip()
+                self.without_text += bool(text) and text not in tokenizer.decode(tokens.ids)
+
+
+def _texts(trajectory: Trajectory) -> Iterator[str]:
+    """All texts of the assistant in a trajectory."""
+    for turn in trajectory.turns:
+        yield from _strings(turn.message)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)

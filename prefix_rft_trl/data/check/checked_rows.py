@@ -88,6 +88,7 @@ class RowCheck(ABC):
     def finish(self) -> Iterator[Finding]:
         return iter(())
 
+
 class CallCheck(RowCheck):
     """Looks at tool calls, with what a run has for them.
 
