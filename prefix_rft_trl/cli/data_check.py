@@ -21,6 +21,7 @@ from prefix_rft_trl.utils.files import check_writable, write_atomically
 from prefix_rft_trl.utils.redaction import redacted
 from prefix_rft_trl.utils.tables import print_sentence
 
+from .checked_tools import add_tool_flags, make_call_check
 from .flags import command_parser
 from .launch.prompted_rows import OF_LAB
 from .launch.recipe import load_recipe
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from prefix_rft_trl.data.check.lengths import Budgets
     from prefix_rft_trl.data.check.measures import TokenMeasure
     from prefix_rft_trl.data.row_encoder import LongestPrefix
+    from prefix_rft_trl.trajectories.checked_calls import ToolCallCheck
 
 Settings = dict[str, Any]
 
@@ -82,7 +84,8 @@ def run(argv: list[str]) -> int:
     )
     columns = _columns(arguments, settings, dataset)
     benchmarks = _benchmarks(arguments.benchmarks)
-    measure = _measure(arguments, settings)
+    calls = make_call_check(arguments, settings, columns.demonstration) if columns.demonstration else None
+    measure = _measure(arguments, settings, calls)
     budgets = _budgets(arguments, settings) if measure else None
 
     from prefix_rft_trl.rewards.verification.verifier import Verifier
@@ -92,7 +95,7 @@ def run(argv: list[str]) -> int:
         rows = _rows_per_step(settings) if arguments.recipe else None
         asked = settings.get("instruction")
         of_recipe = (measure, budgets, markers, rows, asked)
-        report = check_dataset(dataset, columns, verifier, benchmarks, *of_recipe, numbers, held_out)
+        report = check_dataset(dataset, columns, verifier, benchmarks, *of_recipe, numbers, held_out, calls)
     _show(report, f"{name}, split {split}", arguments)
     for sentence in _other_demonstrations(arguments, settings, split):
         print_sentence(sentence, sys.stdout)
@@ -146,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tokenizer", metavar="PATH", help="model whose tokens lengths are counted in")
     parser.add_argument("--max_prompt_tokens", type=int, metavar="N", help="longest prompt that fits")
     parser.add_argument("--max_completion_tokens", type=int, metavar="N", help="longest demonstration that fits")
+    add_tool_flags(parser)
     workers = "processes that verify answers (default: one per core)"
     parser.add_argument("--num_workers", type=int, metavar="N", help=workers)
     parser.add_argument("--examples", type=int, default=3, metavar="N", help="rows to show of each kind (default: 3)")
@@ -219,7 +223,9 @@ def _benchmarks(sources: list[str] | None) -> dict[str, Any]:
         return find_benchmarks(sources)
 
 
-def _measure(arguments: argparse.Namespace, settings: Settings) -> "TokenMeasure | None":
+def _measure(
+    arguments: argparse.Namespace, settings: Settings, calls: "ToolCallCheck | None"
+) -> "TokenMeasure | None":
     model = _model_path(arguments, settings)
     if model is None:
         if arguments.max_prompt_tokens or arguments.max_completion_tokens:
@@ -234,14 +240,18 @@ def _measure(arguments: argparse.Namespace, settings: Settings) -> "TokenMeasure
     except (ValueError, OSError) as error:
         raise UserError(f"there is no tokenizer at {model!r}: {error}") from error
     tokenizer.model_max_length = NO_WARNING_LENGTH
+    template_kwargs, stop_ids = settings.get("chat_template_kwargs"), declared_stop_ids(model, tokenizer)
+    if calls is not None:
+        template_kwargs = calls.prepare_encoder(tokenizer, stop_ids, template_kwargs or {})
     return TokenMeasure(
         tokenizer,
         settings.get("instruction"),
         settings.get("conversational", False),
-        settings.get("chat_template_kwargs"),
-        declared_stop_ids(model, tokenizer),
+        template_kwargs,
+        stop_ids,
         _longest_prefix(settings, tokenizer),
         _hint_template(settings),
+        calls.encoder.count if calls and calls.encoder else None,
     )
 
 

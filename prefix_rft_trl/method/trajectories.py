@@ -36,7 +36,8 @@ class Turn:
     def answered_by(self, message: Message) -> "Turn":
         """Itself with a further result, in the order of its calls if that says which of them it answers."""
         answered = message.get("tool_call_id")
-        place = self.call_ids.index(answered) if answered in self.call_ids else len(self.results)
+        is_named = answered is not None and answered in self.call_ids
+        place = self.call_ids.index(answered) if is_named else len(self.results)
         name = message.get("name") or self.calls[place]["function"]["name"]
         result = {"role": "tool", "name": name, "content": message.get("content") or ""}
         places = sorted([*self._places, place])

@@ -27,7 +27,6 @@ class Report:
     Attributes:
         rows (`int`): number of rows.
         demonstrations (`int`): number of demonstrations in all rows.
-        trajectories (`int`): how many of them have tool calls.
         findings (`dict[str, list[Finding]]`): by kind, in the order of the rows.
         unchecked (`dict[str, str]`): kinds that could not be checked, with the reason.
         unit (`str`): unit of the lengths.
@@ -36,11 +35,11 @@ class Report:
         notes (`list[str]`): further remarks.
         unusable (`list[str]`): reasons why the dataset cannot be trained on.
         held_out (`int`): how many of the rows are held out of training.
+        trajectories (`int`): how many of the demonstrations have tool calls.
     """
 
     rows: int
     demonstrations: int = 0
-    trajectories: int = 0
     findings: dict[str, list[Finding]] = field(default_factory=dict)
     unchecked: dict[str, str] = field(default_factory=dict)
     unit: str = "characters"
@@ -49,6 +48,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     unusable: list[str] = field(default_factory=list)
     held_out: int = 0
+    trajectories: int = 0
 
     def rows_with(self, kind: str) -> list[int]:
         """The rows with a finding of a kind, each once."""

@@ -90,15 +90,21 @@ class RowCheck(ABC):
 
 
 class CallCheck(RowCheck):
-    """Looks at tool calls, with what a run has for them.
+    """Looks at tool calls, with what a run has for them."""
 
-    Attributes:
-        available (`dict[str, bool]`): by the needs of findings: whether this check has it.
-        notes (`list[str]`): remarks for the report.
-    """
+    @property
+    def available(self) -> dict[str, bool]:
+        """By the needs of findings whether this check has it, after all rows."""
+        return {}
 
-    available: dict[str, bool]
-    notes: list[str]
+    @property
+    def notes(self) -> list[str]:
+        """Remarks for the report, after all rows."""
+        return []
+
+    def columns(self, names: list[str]) -> list[str]:
+        """Those of a dataset that it reads, besides prompts, demonstrations and answers."""
+        return []
 
     def why_unusable(self) -> Iterator[str]:
         """Reasons why no run could use the dataset, after all rows."""

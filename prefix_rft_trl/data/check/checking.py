@@ -77,7 +77,8 @@ def check_dataset(
     ]
     findings: list[Finding] = []
     prompts, demonstrations, trajectories = 0, 0, 0
-    read = dataset if calls else dataset.select_columns(columns.names)  # environments are reset with all columns
+    others = calls.columns(dataset.column_names) if calls else []
+    read = dataset.select_columns(list(dict.fromkeys([*columns.names, *others])))
     values = tqdm(read, desc="Reading rows", leave=False, disable=None)
     for row in read_rows(values, columns, numbers or range(len(dataset))):
         prompts += row.prompt is not None

@@ -47,17 +47,16 @@ def spoken_text(trajectory: Trajectory) -> str:
 
 
 def _answered_call(waiting: list[_OpenCall], result: Message) -> _OpenCall | None:
-    """The call that a result is of: by its id, else the first, unless that is of another tool."""
+    """The call that a result is of: by its id, else the first of the tool that it names, or the first of all."""
     if (answered := result.get("tool_call_id")) is not None and any(call.id is not None for call in waiting):
         return next((call for call in waiting if call.id == answered), None)
-    if not waiting or result.get("name") not in (None, waiting[0].name):
-        return None
-    return waiting[0]
+    return next((call for call in waiting if result.get("name") in (None, call.name)), None)
 
 
 def _result_name(result: Message, waiting: list[_OpenCall]) -> str:
     name = result.get("name") or result.get("tool_call_id") or "a tool"
-    after = f", where '{waiting[0].name}' was called" if waiting else ", and no call waits for it"
+    called = " and ".join(f"'{call.name}'" for call in waiting)
+    after = f", where {called} was called" if waiting else ", and no call waits for it"
     return f"'{name}'{after}: {excerpt(str(result.get('content')), 40)!r}"
 
 
