@@ -52,7 +52,8 @@ def _assistant_message(candidate: Any, row: int | str, column: str) -> Message:
         roles = ", ".join(str(item.get("role")) for item in candidate)
         raise ValueError(
             f"Row {row}, column '{column}': a demonstration is one assistant message without tool calls, found "
-            f"{len(candidate)} message(s) with the roles: {roles}. Keep the final answer's message only."
+            f"{len(candidate)} message(s) with the roles: {roles}. Pass the trainer their `tools`, or keep the final "
+            "answer's message only."
         )
     # `datasets` fills keys that only other rows have with None; templates read an empty `tool_calls` as a call
     message = {key: item for key, item in candidate[0].items() if item is not None and key != "tool_calls"}

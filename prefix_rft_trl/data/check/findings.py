@@ -40,7 +40,7 @@ KINDS = {
         "The run stops at the row, or trains on nothing. Remove it."),
     "prompt_refused": FindingKind("prompt that the chat template refuses, or without a token",
         "The trainer refuses the dataset.", ("tokenizer",)),
-    "demonstration_unusable": FindingKind("demonstration neither text nor one assistant message",
+    "demonstration_unusable": FindingKind("demonstration neither text nor messages of the assistant",
         "The trainer refuses the dataset. Fix the row.", _DEMONSTRATION),
     "no_demonstration": FindingKind("no demonstration, or an empty one",
         "All rollouts of these rows are on-policy.", _DEMONSTRATION, is_problem=False),
