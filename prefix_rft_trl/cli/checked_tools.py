@@ -23,31 +23,48 @@ def add_tool_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--execute", action="store_true", help=execute)
 
 
-def make_call_check(arguments: argparse.Namespace, settings: Settings, column: str) -> "ToolCallCheck":
-    """The check of tool calls, with what flags and recipe name.
+def make_call_check(arguments: argparse.Namespace, settings: Settings, column: str | None) -> "ToolCallCheck | None":
+    """The check of tool calls, with what flags and recipe name; `None` without demonstrations.
 
     Args:
         arguments (`Namespace`): with the flags.
         settings (`dict`): of a recipe.
-        column (`str`): of the demonstrations.
+        column (`str`, *optional*): of the demonstrations.
 
     Raises:
         UserError: naming a tool or an environment that cannot be loaded, or a flag that needs one.
     """
-    from prefix_rft_trl.trajectories.checked_calls import ToolCallCheck
-    from prefix_rft_trl.trajectories.tool_registry import load_environments, load_tools
-
+    if column is None:
+        if arguments.tools or arguments.environment_factory or arguments.execute:
+            raise UserError(
+                "--tools, --environment_factory and --execute are about demonstrations, and --demonstration_column is "
+                "none. Name the column, or leave them out."
+            )
+        return None
     names = arguments.tools or settings.get("tools") or []
     environment = _read_environment(arguments.environment_factory or settings.get("environment_factory"))
     if arguments.execute and not (names or environment):
         raise UserError(
             "--execute needs the tools of the dataset: name them with --tools, --environment_factory, or in a recipe."
         )
-    with as_user_error(ValueError):
-        tools = load_tools([names] if isinstance(names, str) else names)
-        factory = load_environments(environment) if environment else None
+    tools, factory = _load([names] if isinstance(names, str) else names, environment)
+    from prefix_rft_trl.trajectories.checked_calls import ToolCallCheck
+
     unit = "token" if settings.get("trainer") == "sft" else settings.get("prefix_unit", "token")
     return ToolCallCheck(column, tools, factory, unit, arguments.execute)
+
+
+def _load(names: list[str], environment: Any) -> tuple[list[Any], Any]:
+    from prefix_rft_trl.trajectories.tool_registry import load_environments, load_tools
+
+    try:
+        with as_user_error(ValueError):
+            return load_tools(names), load_environments(environment) if environment else None
+    except UserError:
+        raise
+    except Exception as error:  # of a file of the user's own
+        named = ", ".join([*names, *([str(environment)] if environment else [])])
+        raise UserError(f"cannot load {named}: {type(error).__name__}: {error}. Correct the file.") from error
 
 
 def _read_environment(value: Any) -> Any:

@@ -84,7 +84,7 @@ def run(argv: list[str]) -> int:
     )
     columns = _columns(arguments, settings, dataset)
     benchmarks = _benchmarks(arguments.benchmarks)
-    calls = make_call_check(arguments, settings, columns.demonstration) if columns.demonstration else None
+    calls = make_call_check(arguments, settings, columns.demonstration)
     measure = _measure(arguments, settings, calls)
     budgets = _budgets(arguments, settings) if measure else None
 

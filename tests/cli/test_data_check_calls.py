@@ -119,6 +119,7 @@ def check(
     """Checks rows in a folder with the tools; returns the exit code, the JSON report and what was printed."""
     monkeypatch.chdir(tmp_path)
     tmp_path.joinpath("my_tools_to_check.py").write_text(TOOLS)
+    tmp_path.joinpath("my_broken_tools.py").write_text("def add(:")
 
     def run(rows: list[dict[str, Any]], *flags: str) -> tuple[int, dict[str, Any], str]:
         tmp_path.joinpath("rows.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
@@ -225,6 +226,14 @@ def test_results_may_name_their_calls_by_id(
     assert sorted(kinds(check([row(1, calls, *results)])[1])) == found
 
 
+@pytest.mark.parametrize("arguments", ["[1]", "null", "{bad", "3"])
+def test_arguments_that_are_no_object_are_one_finding(check: Callable[..., Any], arguments: str) -> None:
+    unreadable = {"type": "function", "function": {"name": "add", "arguments": arguments}}
+    assert kinds(check([row(1, calling(unreadable), result("1"))])[1]) == {"call_unreadable": [0]}
+    readable = {"type": "function", "function": {"name": "add", "arguments": '{"a": 1, "b": 2}'}}
+    assert kinds(check([row(1, calling(readable), result("3"))], *named("add"), "--execute")[1]) == {}
+
+
 def test_the_column_of_sft_describes_tools_too(check: Callable[..., Any]) -> None:
     numbers = {"a": {"type": "integer"}, "b": {"type": "integer"}}
     parameters = {"type": "object", "properties": numbers, "required": ["a", "b"]}
@@ -274,6 +283,8 @@ def test_a_recipe_in_turns_counts_demonstrations_of_one_turn(
         (["--tools", "add"], "dotted path"),
         (["--environment_factory", "{"], "is no JSON"),
         (["--environment_factory", "my_tools_to_check.Nothing"], "my_tools_to_check.Nothing"),
+        (["--tools", "my_broken_tools.add"], "cannot load my_broken_tools.add: SyntaxError"),
+        ([*named("add"), "--demonstration_column", "none"], "Name the column"),
     ],
 )
 def test_tools_that_cannot_be_loaded_are_named(check: Callable[..., Any], flags: list[str], said: str) -> None:

@@ -153,7 +153,7 @@ def _read_demonstrations(row: CheckedRow, value: Any, column: str) -> Iterator[t
         candidates = [value]
     for candidate in candidates:
         faults = list(turn_faults(candidate)) if has_turns(candidate) else []
-        yield from faults
+        yield from ((kind, f"column '{column}', {note}") for kind, note in faults)
         try:
             if not has_turns(candidate):
                 row.demonstrations += parse_demonstrations(candidate, row.number, column)

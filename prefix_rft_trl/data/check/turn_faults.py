@@ -12,9 +12,9 @@ from prefix_rft_trl.method.trajectories import Trajectory
 
 @dataclass(frozen=True)
 class _OpenCall:
-    """A call that has no result yet."""
+    """A call that has no result yet; without a name where it cannot be read."""
 
-    name: str
+    name: str | None
     id: str | None
     message: int
 
@@ -30,14 +30,15 @@ def turn_faults(messages: Sequence[Message]) -> Iterator[tuple[str, str]]:
             else:
                 waiting.remove(answered)
             continue
-        yield from map(_without_result, waiting)
+        yield from _without_result(waiting)
         waiting = []
         for call in message.get("tool_calls") or ():
             if fault := _call_fault(call):
                 yield "call_unreadable", f"message {number}: {fault}"
+                waiting.append(_OpenCall(None, None, number))
             else:
                 waiting.append(_OpenCall((call.get("function") or call)["name"], call.get("id"), number))
-    yield from map(_without_result, waiting)
+    yield from _without_result(waiting)
 
 
 def spoken_text(trajectory: Trajectory) -> str:
@@ -50,7 +51,9 @@ def _answered_call(waiting: list[_OpenCall], result: Message) -> _OpenCall | Non
     """The call that a result is of: by its id, else the first of the tool that it names, or the first of all."""
     if (answered := result.get("tool_call_id")) is not None and any(call.id is not None for call in waiting):
         return next((call for call in waiting if call.id == answered), None)
-    return next((call for call in waiting if result.get("name") in (None, call.name)), None)
+    return next(
+        (call for call in waiting if None in (result.get("name"), call.name) or result["name"] == call.name), None
+    )
 
 
 def _result_name(result: Message, waiting: list[_OpenCall]) -> str:
@@ -60,8 +63,10 @@ def _result_name(result: Message, waiting: list[_OpenCall]) -> str:
     return f"'{name}'{after}: {excerpt(str(result.get('content')), 40)!r}"
 
 
-def _without_result(call: _OpenCall) -> tuple[str, str]:
-    return "call_without_result", f"message {call.message} calls '{call.name}', and no result follows"
+def _without_result(waiting: list[_OpenCall]) -> Iterator[tuple[str, str]]:
+    for call in waiting:
+        if call.name is not None:
+            yield "call_without_result", f"message {call.message} calls '{call.name}', and no result follows"
 
 
 def _call_fault(call: Any) -> str | None:
@@ -74,9 +79,10 @@ def _call_fault(call: Any) -> str | None:
     arguments = function.get("arguments")
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments)
+            arguments = json.loads(arguments or "{}")
         except ValueError:
             return f"the arguments of '{function['name']}' are no JSON: {excerpt(arguments, 40)!r}"
+        arguments = "null" if arguments is None else arguments
     if not isinstance(arguments, dict | None):
         return f"the arguments of '{function['name']}' are no object: {excerpt(str(arguments), 40)}"
     return None
