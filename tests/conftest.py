@@ -22,6 +22,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import psutil
 import pytest
 import torch
+import trl
 from hypothesis import HealthCheck, settings
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -122,6 +123,18 @@ def text_model(byte_tokenizer: Callable[..., PreTrainedTokenizerFast], save_tiny
     return save_tiny_model(
         byte_tokenizer(special_tokens=["<end>"], pad_token="<end>", eos_token="<end>"), "text_model"
     )
+
+
+@pytest.fixture(scope="session")
+def tool_model(byte_tokenizer: Callable[..., PreTrainedTokenizerFast], save_tiny_model: Callable[..., Path]) -> Path:
+    """Folder of an untrained model with TRL's template of Qwen2.5; its tokenizer merges what calls of tools have."""
+    template = (Path(trl.__file__).parent / "chat_templates" / "qwen2_5.jinja").read_text()
+    called = '{"name": "add", "arguments": {"a": 1, "b": 2}} {"name": "count", "arguments": {"a": 3, "b": 4}}'
+    texts = [template, *[f"I add. {called} The sum is 5."] * 8]
+    special = ["<|im_end|>", "<|im_start|>", "<tool_call>", "</tool_call>"]
+    tokenizer = byte_tokenizer(texts, special, pad_token=special[0], eos_token=special[0])
+    tokenizer.chat_template = template
+    return save_tiny_model(tokenizer, "tool_model")
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import trl
 from datasets import Dataset
-
-
-TEMPLATE = (Path(trl.__file__).parent / "chat_templates" / "qwen2_5.jinja").read_text()
-SPECIAL = ["<|im_end|>", "<|im_start|>", "<tool_call>", "</tool_call>"]
 
 
 def add(a: int, b: int) -> str:
@@ -58,15 +53,6 @@ def sums(first_result: str = "", name: str = "add", **columns: Any) -> Dataset:
 def demonstrations() -> SimpleNamespace:
     """Makers of demonstrations."""
     return SimpleNamespace(add=add, call=call, sum_of_three=sum_of_three, sums=sums)
-
-
-@pytest.fixture(scope="session")
-def tool_model(byte_tokenizer: Callable[..., Any], save_tiny_model: Callable[..., Path]) -> Path:
-    """Folder of an untrained model; its tokenizer merges what is frequent in the demonstrations."""
-    texts = [str(row) for row in [*sums(), *sums(name="count")]]
-    tokenizer = byte_tokenizer([*texts, TEMPLATE], SPECIAL, pad_token="<|im_end|>", eos_token="<|im_end|>")
-    tokenizer.chat_template = TEMPLATE
-    return save_tiny_model(tokenizer, "tool_model")
 
 
 @dataclass
