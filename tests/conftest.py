@@ -99,13 +99,13 @@ def byte_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
 
 
 @pytest.fixture(scope="session")
-def save_tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[PreTrainedTokenizerFast, str], Path]:
+def save_tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Saves a tokenizer with an untrained model for it; the folder has the name."""
 
-    def save(tokenizer: PreTrainedTokenizerFast, name: str) -> Path:
+    def save(tokenizer: PreTrainedTokenizerFast, name: str, hidden_size: int = 16) -> Path:
         torch.manual_seed(0)
         config = Qwen2Config(
-            vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+            vocab_size=len(tokenizer), hidden_size=hidden_size, intermediate_size=32, num_hidden_layers=1,
             num_attention_heads=2, num_key_value_heads=2, eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
         )  # fmt: skip
