@@ -1,9 +1,11 @@
 """Rollouts in TRL's tool loop that begin with turns of a demonstration."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
@@ -135,3 +137,46 @@ def test_rows_of_which_none_has_two_turns_are_refused_in_turns(
     rows = [row | {"completion": "The sum is 8."} for row in demonstrations.sums().to_list()]
     with pytest.raises(ValueError, match=r"have one turn, of which `prefix_unit='turn'` gives no prefix"):
         make_tool_trainer(Dataset.from_list(rows), prefix_unit="turn")
+
+
+def test_tables_and_printed_rollouts_show_the_turns(
+    run_tools: Callable[..., Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = run_tools(log_completions=True, num_completions_to_print=4)
+    (batch,) = run.batches
+    table = pd.read_parquet(next(tmp_path.glob("completions/*.parquet")))
+    assert table["prefix_turns"].tolist() == [3, 3, 0, 0]
+    assert table["prefix_length"].tolist() == [len(prefix.ids) for prefix in batch.prefixes]
+    for characters, messages, prefix in zip(
+        table["prefix_characters"], batch.completions, batch.prefixes, strict=True
+    ):
+        if prefix.ids:
+            assert messages[-1]["content"][:characters] == run.trainer._tokenizer.decode(prefix.pieces[-1].ids)
+        else:
+            assert characters == 0
+    printed = capsys.readouterr().out
+    assert f"hybrid, prefix of {len(batch.prefixes[0].ids)} tokens in 3 turns" in printed
+    assert 'assistant: I add. {"name": "add", "arguments": {"a":' in printed
+    assert "hint" not in printed
+
+
+def test_lengths_of_on_policy_rollouts_leave_out_results(make_tool_trainer: Callable[..., Any]) -> None:
+    trainer = make_tool_trainer()
+    call = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
+    turn = [*trainer._tokenizer(call)["input_ids"], trainer._tokenizer.eos_token_id]
+    generate = trainer.accelerator.unwrap_model(trainer.model).generate
+
+    def call_and_end(*args: Any, input_ids: torch.Tensor, **named: Any) -> torch.Tensor:
+        ids = turn if len(trainer.rollout_batch.tool_tokens) == 0 and trainer._tool_rounds is None else turn[-1:]
+        return torch.cat([input_ids, torch.tensor([ids] * len(input_ids))], dim=1)
+
+    assert callable(generate)
+    trainer.model.generate = call_and_end
+    trainer.args.num_prefix_generations = 0
+    trainer.train()
+    (length,) = [
+        entry["completions/mean_length_on_policy"] for entry in trainer.state.log_history if "reward" in entry
+    ]
+    assert length == len(turn) + 1
+    (mean,) = [entry["completions/mean_length"] for entry in trainer.state.log_history if "reward" in entry]
+    assert mean == length
