@@ -52,7 +52,7 @@ def train(folder: Path, model: str, run: dict[str, Any], processes: int) -> None
     args = PrefixGRPOConfig(
         str(folder), num_generations=4, use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none",
         logging_steps=1, seed=1, disable_tqdm=True, max_steps=2, answer_column=None, shuffle_dataset=False,
-        num_prefix_generations=2, max_completion_length=120,
+        num_prefix_generations=2, max_completion_length=150,
         generation_kwargs={"do_sample": run.get("samples", False)}, optim="sgd", learning_rate=0.5,
         lr_scheduler_type="constant", per_device_train_batch_size=12 // processes,
         prefix_selection="top_entropy_per_rollout", prefix_ratio_schedule="constant", prefix_ratio_low=0.9,
