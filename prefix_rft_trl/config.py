@@ -154,10 +154,12 @@ class PrefixGRPOConfig(GRPOConfig):
             Paper: 500 of 500 steps.
         prefix_unit (`str`, *optional*, defaults to `"token"`):
             What the ratio is a fraction of in demonstrations with tool calls: tokens of the assistant's turns
-            (`"token"`), where a cut within a tool call moves to its beginning, or its turns (`"turn"`).
+            (`"token"`), where a cut within the tool calls of a turn moves to their beginning, or its m turns
+            (`"turn"`), of which at most m - 1 are given. Only with `tools` or `environment_factory`.
         prefix_tool_results (`str`, *optional*, defaults to `"real"`):
             What a tool call in a prefix gets: the result of its execution (`"real"`), that of the demonstration, and
-            no execution (`"demonstration"`), or the former, and no further turn where the two differ (`"on_policy"`).
+            no execution (`"demonstration"`), or the former, and no further turn where the two differ, so that the
+            policy goes on from there (`"on_policy"`). Results of a turn are compared in any order. Only with tools.
         prefix_exclude_answer (`bool`, *optional*, defaults to `False`):
             Whether to end each prefix before the demonstration's last statement of its answer, so that the policy has
             to find it (not in the paper). The statement is the last `\boxed{}`, else the last marker such as `####` or

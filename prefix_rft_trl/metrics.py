@@ -104,7 +104,9 @@ def rollout_rows(
     batch: RolloutBatch, prefix_texts: Sequence[str], answers: Sequence[object], completion_ids: Sequence[list[int]]
 ) -> torch.Tensor:
     """The input of [`rollout_metrics`] for the rollouts of one process, shape (rollouts, 8), float32."""
-    columns = zip(batch.assignments, batch.prefixes, prefix_texts, answers, completion_ids, strict=True)
+    tool_tokens = batch.tool_tokens or [0] * len(batch.prefixes)
+    lengths = [len(ids) - results for ids, results in zip(completion_ids, tool_tokens, strict=True)]
+    columns = zip(batch.assignments, batch.prefixes, prefix_texts, answers, lengths, strict=True)
     return torch.tensor(
         [
             [
@@ -113,11 +115,11 @@ def rollout_rows(
                 prefix.share,
                 holds_answer(text, answer),
                 prefix.states_answer,
-                len(ids),
+                length,
                 len(prefix.ids),
                 prefix.demonstration_length,
             ]
-            for assignment, prefix, text, answer, ids in columns
+            for assignment, prefix, text, answer, length in columns
         ]
     )
 
@@ -126,13 +128,19 @@ def completion_columns(
     batch: RolloutBatch, completions: Sequence[Completion], prefix_texts: Sequence[str]
 ) -> dict[str, list[Any]]:
     """Columns of the logged completions of one process: whether hybrid, the prefix's length in tokens and characters,
-    and the place of its demonstration among those of the prompt.
+    the place of its demonstration among those of the prompt and, with tools, the number of turns that it has part of.
 
-    Tokens of a hint count, which stands in the prompt: characters are those at the start of the completion.
+    Tokens of a hint count, which stands in the prompt: characters are those at the start of the completion, or of its
+    last message.
+
+    Args:
+        batch (`RolloutBatch`): of the completions.
+        completions (`Sequence`): text or messages.
+        prefix_texts (`Sequence[str]`): prefixes of the completions or, of messages, of the last.
     """
     lengths = [len(prefix.given_ids) for prefix in batch.prefixes]
-    prefix_texts = ["" if prefix.hint else text for prefix, text in zip(batch.prefixes, prefix_texts, strict=True)]
-    return {
+    turns = [len(prefix.spans) if prefix.pieces else int(bool(prefix.ids)) for prefix in batch.prefixes]
+    return ({"prefix_turns": turns} if batch.tool_tokens else {}) | {
         "hybrid": [length > 0 for length in lengths],
         "prefix_length": lengths,
         "prefix_characters": [prefix_characters(*pair) for pair in zip(completions, prefix_texts, strict=True)],

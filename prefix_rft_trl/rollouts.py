@@ -94,6 +94,12 @@ class RolloutBatch:
         """Where the tokens of demonstrations stand in each completion, from and up to."""
         return [prefix.token_spans for prefix in self.prefixes]
 
+    def last_message_ids(self, completions: list[Any]) -> list[list[int]]:
+        """Tokens of prefixes in the last message of each completion; nothing of hints, which stand in prompts."""
+        return [
+            prefix.last_turn_ids(completion) for prefix, completion in zip(self.prefixes, completions, strict=True)
+        ]
+
     @property
     def complete(self) -> list[bool]:
         """Whether nothing is sampled after the prefix of a rollout."""

@@ -158,7 +158,8 @@ class PrefixGRPOTrainer(
     # Length: each demonstration is encoded after its prompt and cut to its prefix, which may go into the prompt
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], Any, dict[str, Any]]:
-        self._sampled_prompts = prompts
+        # A tool loop adds messages to its prompts
+        self._sampled_prompts = [list(prompt) if isinstance(prompt, list) else prompt for prompt in prompts]
         tokenized = super()._tokenize_prompts(prompts)
         rows = zip(
             prompts, tokenized[0], range(len(prompts)), self.rollout_batch.assignments, strict=self.extends_grpo
@@ -234,7 +235,8 @@ class PrefixGRPOTrainer(
         if self.extends_grpo:
             batch, device = self.rollout_batch, self.accelerator.device
             prefix_texts = self._tokenizer.batch_decode(batch.given_ids, skip_special_tokens=True)
-            for name, values in completion_columns(batch, completions, prefix_texts).items():
+            shown = self._tokenizer.batch_decode(batch.last_message_ids(completions), skip_special_tokens=True)
+            for name, values in completion_columns(batch, completions, shown).items():
                 self._log_completion_extra(name, values)
             if self.model.training:
                 answers = [example.get(self.args.answer_column) for example in inputs]

@@ -99,13 +99,13 @@ def byte_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
 
 
 @pytest.fixture(scope="session")
-def save_tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[PreTrainedTokenizerFast, str], Path]:
+def save_tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Saves a tokenizer with an untrained model for it; the folder has the name."""
 
-    def save(tokenizer: PreTrainedTokenizerFast, name: str) -> Path:
+    def save(tokenizer: PreTrainedTokenizerFast, name: str, hidden_size: int = 16) -> Path:
         torch.manual_seed(0)
         config = Qwen2Config(
-            vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+            vocab_size=len(tokenizer), hidden_size=hidden_size, intermediate_size=32, num_hidden_layers=1,
             num_attention_heads=2, num_key_value_heads=2, eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
         )  # fmt: skip
@@ -126,15 +126,15 @@ def text_model(byte_tokenizer: Callable[..., PreTrainedTokenizerFast], save_tiny
 
 
 @pytest.fixture(scope="session")
-def calling_model(
-    byte_tokenizer: Callable[..., PreTrainedTokenizerFast], save_tiny_model: Callable[..., Path]
-) -> Path:
-    """Folder of an untrained model with the chat template of Qwen2.5, which has tool calls."""
+def tool_model(byte_tokenizer: Callable[..., PreTrainedTokenizerFast], save_tiny_model: Callable[..., Path]) -> Path:
+    """Folder of an untrained model with TRL's template of Qwen2.5; its tokenizer merges what calls of tools have."""
     template = (Path(trl.__file__).parent / "chat_templates" / "qwen2_5.jinja").read_text()
+    called = '{"name": "add", "arguments": {"a": 1, "b": 2}} {"name": "count", "arguments": {"a": 3, "b": 4}}'
+    texts = [template, *[f"I add. {called} The sum is 5."] * 8]
     special = ["<|im_end|>", "<|im_start|>", "<tool_call>", "</tool_call>"]
-    tokenizer = byte_tokenizer([template], special, pad_token=special[0], eos_token=special[0])
+    tokenizer = byte_tokenizer(texts, special, pad_token=special[0], eos_token=special[0])
     tokenizer.chat_template = template
-    return save_tiny_model(tokenizer, "calling_model")
+    return save_tiny_model(tokenizer, "tool_model")
 
 
 @pytest.fixture(scope="session")

@@ -26,13 +26,14 @@ class HybridRollout:
 
     Attributes:
         prefix (`tuple[Token]`): the given part of the demonstration.
-        continuation (`tuple[Token]`): what the policy wrote after it.
+        continuation (`tuple[Token]`): what the policy wrote after it, and results of tools.
         rest (`tuple[Token]`): the remainder of the demonstration, scored under the policy as a continuation of the
             prefix.
         reward (`float`): of prefix and continuation together.
         prefix_advantage (`float` or `None`): of the selected prefix tokens; `None` if they are imitated whatever the
             reward.
         advantage (`float`): of the continuation.
+        parts (`tuple`): of a completion with tool calls, in order: `"prefix"`, `"written"` or `"result"`, and tokens.
     """
 
     prefix: tuple[Token, ...]
@@ -41,6 +42,16 @@ class HybridRollout:
     reward: float
     prefix_advantage: float | None
     advantage: float
+    parts: tuple[tuple[str, tuple[Token, ...]], ...] = ()
+
+    @property
+    def shown(self) -> tuple[tuple[str, tuple[Token, ...]], ...]:
+        """The completion up to the end of the prefix, and from there on."""
+        return self.parts or (("prefix", self.prefix), ("written", self.continuation))
+
+    @property
+    def last_prefix_part(self) -> int:
+        return max(place for place, (kind, _) in enumerate(self.shown) if kind == "prefix")
 
     @property
     def num_selected(self) -> int:

@@ -163,6 +163,14 @@ class Prefix:
         """What tools have answered in the demonstration to the calls of turns that are served whole."""
         return [text for piece in self.pieces if piece.is_complete for text in piece.results]
 
+    def last_turn_ids(self, completion: Any) -> list[int]:
+        """Its tokens in the last turn of a completion, text or messages."""
+        if not self.pieces:
+            return self.ids
+        turns = sum(message["role"] == "assistant" for message in completion)
+        start, stop = self.spans[-1]
+        return self.pieces[len(self.spans) - 1].ids[: stop - start] if turns == len(self.spans) else []
+
     @property
     def given_ids(self) -> list[int]:
         """Tokens of the demonstration, at the start of the completion or in the prompt."""

@@ -4,18 +4,19 @@ TRL prints a table with a column for each reward and each logged value, which le
 Here the figures of a rollout are one line, with its texts below.
 """
 
+import json
 import random
 from typing import Any
 
 from transformers import TrainerCallback
 
-from prefix_rft_trl.rewards.answers import completion_text
+from prefix_rft_trl.rewards.answers import completion_text, message_text
 from prefix_rft_trl.utils.printable import printable
 from prefix_rft_trl.utils.shared_start import shared_start
 
 
 PREFIX_END = "▌"
-NOT_PRINTED = ("prefix_length", "prefix_characters", "demonstration")  # by their names
+NOT_PRINTED = ("prefix_length", "prefix_characters", "prefix_turns", "demonstration")  # by their names
 
 Completion = str | list[dict[str, Any]]
 
@@ -23,9 +24,24 @@ Completion = str | list[dict[str, Any]]
 def prefix_characters(completion: Completion, prefix_text: str) -> int:
     """Number of characters of a completion's text that came from the demonstration.
 
-    A prefix may end inside a character of several tokens, hence the longest common start.
+    A prefix may end inside a character of several tokens, hence the longest common start. The parser of a run with
+    tools takes thinking out of a message: the text then starts somewhere in the prefix.
     """
-    return len(shared_start(completion_text(completion), prefix_text))
+    text = completion_text(completion)
+    if shared := len(shared_start(text, prefix_text)):
+        return shared
+    most = min(len(text), len(prefix_text))
+    return next((length for length in range(most, 0, -1) if prefix_text.endswith(text[:length])), 0)
+
+
+def earlier_messages(completion: Completion) -> str:
+    """The messages before the last of a completion with tool calls, each in a line; calls as JSON."""
+    messages = completion[:-1] if isinstance(completion, list) else []
+    calls = [[call["function"] for call in message.get("tool_calls") or []] for message in messages]
+    return "\n".join(
+        " ".join([f"{message['role']}:", message_text(message), *map(json.dumps, of_message)])
+        for message, of_message in zip(messages, calls, strict=True)
+    )
 
 
 class CompletionsPrinter(TrainerCallback):
@@ -65,9 +81,12 @@ def print_rollouts(logs: dict[str, Any], step: int, number: int | None) -> None:
     console.print(Rule(f"step {step}"))
     for row in rows:
         console.print(Text(printable(rollout_line(logs, row)), style="bold"))
-        prompt, text = logs["prompt"][row], printable(completion_text(logs["completion"][row]))
+        prompt, completion = logs["prompt"][row], logs["completion"][row]
+        text = printable(completion_text(completion))
         end = logs["extra"].get("prefix_characters", {row: 0})[row]
         console.print(Text(printable(completion_text(prompt)), style="dim"))
+        if earlier := earlier_messages(completion):
+            console.print(Text(printable(earlier), style="dim"))
         prefix = Text(text[:end] + PREFIX_END, style="cyan") if end else Text()
         console.print(prefix + Text(text[end:], style="green"), Text(), sep="\n")
 
@@ -75,8 +94,10 @@ def print_rollouts(logs: dict[str, Any], step: int, number: int | None) -> None:
 def rollout_line(logs: dict[str, Any], row: int) -> str:
     """`hybrid, prefix of 12 tokens · exact_answer_reward 1.00 · advantage +0.88`."""
     extra = {name: values[row] for name, values in logs["extra"].items()}
-    given = "prefix" if extra.get("prefix_characters") else "hint"
+    turns = extra.get("prefix_turns", 0)
+    given = "prefix" if turns or extra.get("prefix_characters") else "hint"
     kind = f"hybrid, {given} of {extra['prefix_length']} tokens" if extra.pop("hybrid", False) else "on-policy"
+    kind += f" in {turns} turns" if turns > 1 else ""
     figures = [f"{name} {values[row]:.2f}" for name, values in logs["rewards"].items() if values[row] is not None]
     figures.append(f"advantage {logs['advantages'][row]:+.2f}")
     others = [f"{name} {value}" for name, value in extra.items() if name not in NOT_PRINTED]

@@ -9,12 +9,12 @@ from trl import GRPOTrainer
 from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.method.demonstrations import Message
 from prefix_rft_trl.method.prefixes import Assignment, Prefix
-from prefix_rft_trl.method.trajectories import Trajectory
+from prefix_rft_trl.method.trajectories import Trajectory, TurnTokens
 from prefix_rft_trl.rollouts import RolloutBatch
 from prefix_rft_trl.sampling.hybrid import Sampled, sample_continuations
 from prefix_rft_trl.utils.patching import replaced
 
-from .encoding import encode_turns, read_calls_with, render_with
+from .encoding import Render, encode_turns, read_calls_with, render_with
 from .replayed_tools import ReplayedTools
 from .tool_rounds import ToolRounds
 from .trajectory_cuts import cut_trajectory
@@ -39,12 +39,28 @@ class ServedTurns(GRPOTrainer):
 
     def _encode_trajectory(self, prompt: list[Message], row: int, assignment: Assignment) -> Prefix:
         assert isinstance(assignment.demonstration, Trajectory)
-        trajectory, tools, tokenizer = assignment.demonstration, self._tools_of_row(row), self._tokenizer
-        render = render_with(tokenizer, tools, chat_template=self.chat_template, **self.chat_template_kwargs)
-        read_calls = read_calls_with(tokenizer, tools) if tools else None  # a `rollout_func` reads them
-        turns = encode_turns(render, read_calls, prompt, trajectory, tokenizer.eos_token_id, self.eos_token_ids)
-        results = [turn.result_texts for turn in trajectory.turns]
-        return cut_trajectory(turns, results, assignment, self.args, tokenizer)
+        turns = self._encode_turns(prompt, row, assignment.demonstration)
+        results = [turn.result_texts for turn in assignment.demonstration.turns]
+        return cut_trajectory(turns, results, assignment, self.args, self._tokenizer)
+
+    def _encode_turns(self, prompt: list[Message], row: int, trajectory: Trajectory) -> list[TurnTokens]:
+        render, tools = self._render_with_tools(row), self._tools_of_row(row)
+        read_calls = read_calls_with(self._tokenizer, tools) if tools else None  # a `rollout_func` reads them
+        ends = self._tokenizer.eos_token_id, self.eos_token_ids
+        return encode_turns(render, read_calls, prompt, trajectory, *ends)
+
+    def _render_with_tools(self, row: int) -> Render:
+        template = {"chat_template": self.chat_template, **self.chat_template_kwargs}
+        return render_with(self._tokenizer, self._tools_of_row(row), **template)
+
+    def trajectory_ids(
+        self, prompt: list[Message], row: int, trajectory: Trajectory
+    ) -> tuple[list[int], tuple[tuple[int, int], ...]]:
+        """Token ids of a demonstration with its own results of tools, and where its turns stand, from and up to."""
+        render, turns = self._render_with_tools(row), self._encode_turns(prompt, row, trajectory)
+        before = [message for turn in trajectory.turns[:-1] for message in (turn.message, *turn.results)]
+        ids = render([*prompt, *before], True)[len(render(prompt, True)) :] + turns[-1].ids
+        return ids, tuple((turn.start, turn.start + len(turn.ids)) for turn in turns)
 
     def _generate(self, prompts: list[Any]) -> tuple:
         self._decoded_tokens = 0

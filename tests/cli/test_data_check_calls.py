@@ -142,8 +142,8 @@ def kinds(report: dict[str, Any]) -> dict[str, list[int]]:
     return {kind: about["rows"] for kind, about in report["findings"].items() if about["rows"]}
 
 
-def test_each_fault_is_found_in_its_row_and_nowhere_else(check: Callable[..., Any], calling_model: Path) -> None:
-    flags = [*named("add", "shout"), "--tokenizer", str(calling_model), "--execute"]
+def test_each_fault_is_found_in_its_row_and_nowhere_else(check: Callable[..., Any], tool_model: Path) -> None:
+    flags = [*named("add", "shout"), "--tokenizer", str(tool_model), "--execute"]
     code, report, printed = check([*CLEAN, *FAULTS.values()], *flags)
     expected = {kind: [len(CLEAN) + place] for place, kind in enumerate(FAULTS)}
     expected["result_differs"] += [expected["tool_missing"][0], expected["arguments_misfit"][0]]
@@ -157,11 +157,11 @@ def test_each_fault_is_found_in_its_row_and_nowhere_else(check: Callable[..., An
 
 
 def test_clean_rows_are_clean_and_their_tokens_are_those_of_the_trainer(
-    check: Callable[..., Any], calling_model: Path
+    check: Callable[..., Any], tool_model: Path
 ) -> None:
-    code, report, printed = check(CLEAN, *named("add"), "--tokenizer", str(calling_model), "--execute")
+    code, report, printed = check(CLEAN, *named("add"), "--tokenizer", str(tool_model), "--execute")
     assert (code, kinds(report)) == (0, {})
-    tokenizer = AutoTokenizer.from_pretrained(calling_model)
+    tokenizer = AutoTokenizer.from_pretrained(tool_model)
     turns = tokenizer.apply_chat_template([*CLEAN[0]["prompt"], *CLEAN[0]["completion"]], tokenize=False)
     assistant = [part.partition("<|im_end|>")[0] + "<|im_end|>" for part in turns.split("assistant\n")[1:]]
     assert report["lengths"]["demonstrations"]["minimum"] == sum(
@@ -259,10 +259,10 @@ def test_a_template_without_tool_calls_makes_the_dataset_unusable(
 
 
 def test_a_recipe_in_turns_counts_demonstrations_of_one_turn(
-    check: Callable[..., Any], tmp_path: Path, calling_model: Path
+    check: Callable[..., Any], tmp_path: Path, tool_model: Path
 ) -> None:
     settings = {
-        "model_name_or_path": str(calling_model), "dataset_name": "rows.jsonl", "prefix_unit": "turn",
+        "model_name_or_path": str(tool_model), "dataset_name": "rows.jsonl", "prefix_unit": "turn",
         "tools": ["my_tools_to_check.add"], "max_completion_length": 400, "per_device_train_batch_size": 8,
     }  # fmt: skip
     tmp_path.joinpath("recipe.yaml").write_text(yaml.safe_dump(settings))

@@ -275,12 +275,12 @@ def hints_on_one(tmp_path: Path) -> Path:
     return tmp_path / "hints"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def launch() -> Callable[[list[list[str]]], str | None]:
     return run_together
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def config_for_cpus() -> Callable[[str, Path], Path]:
     return write_config_for_cpus
 

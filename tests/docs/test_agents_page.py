@@ -64,26 +64,26 @@ def test_tools_reward_and_script_take_thirty_lines_at_most():
     assert len(lines) <= 30
 
 
-def test_the_script_of_the_page_trains_on_turns_that_it_serves(folder, calling_model):
-    trainer = run_script(blocks("python")[1], calling_model)["trainer"]
+def test_the_script_of_the_page_trains_on_turns_that_it_serves(folder, tool_model):
+    trainer = run_script(blocks("python")[1], tool_model)["trainer"]
     assert logged(trainer, "prefix/tool_results")[0] >= 2
     assert logged(trainer, "prefix/tool_results_differ") == [0]
     assert [len(prefix.spans) > 1 for prefix in trainer.rollout_batch.prefixes] == [True, True, False, False]
 
 
-def test_the_command_of_the_page_finds_its_row_clean(folder, calling_model, capsys):
+def test_the_command_of_the_page_finds_its_row_clean(folder, tool_model, capsys):
     command = blocks("bash")[0].replace("\\\n", "")
     program, *words = shlex.split(command)
     assert program == "prefix-rft"
-    assert main([str(calling_model) if word == MODEL else word for word in words]) == 0
+    assert main([str(tool_model) if word == MODEL else word for word in words]) == 0
     assert "8 of them with tool calls" in capsys.readouterr().out
 
 
-def test_the_rollout_function_of_the_page_serves_its_prefixes(folder, calling_model):
+def test_the_rollout_function_of_the_page_serves_its_prefixes(folder, tool_model):
     script = blocks("python")[1].replace("tools=[add]", "rollout_func=rollout")
     script = script.replace("from my_tools", "from rollouts import rollout\nfrom my_tools")
     folder.joinpath("rollouts.py").write_text(blocks("python")[2])
-    trainer = run_script(script, calling_model)["trainer"]
+    trainer = run_script(script, tool_model)["trainer"]
     assert [len(prefix.spans) > 1 for prefix in trainer.rollout_batch.prefixes] == [True, True, False, False]
 
 

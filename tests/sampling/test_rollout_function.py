@@ -71,10 +71,10 @@ def weights(trainer: Any) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("has_turns", [False, True])
 def test_the_same_rollouts_train_the_same_weights(
-    make_trainer_in: Callable[..., Any], tmp_path: Path, calling_model: Path, has_turns: bool
+    make_trainer_in: Callable[..., Any], tmp_path: Path, tool_model: Path, has_turns: bool
 ) -> None:
     """As sampled by the trainer, with TRL's tool loop for trajectories."""
-    settings = {"train_dataset": agent_rows(), "model": str(calling_model), **TOOLS} if has_turns else {}
+    settings = {"train_dataset": agent_rows(), "model": str(tool_model), **TOOLS} if has_turns else {}
     tools = {"tools": [add]} if has_turns else {}
     sampled = make_trainer_in(tmp_path / "sampled", reward_funcs=graded, others=tools, **settings)
     rollouts, turns_of_rows = generated_by(sampled), set()
@@ -145,7 +145,7 @@ def test_prefixes_are_handed_over_in_training_alone(
 
 
 def test_with_tools_it_serves_the_first_turn_and_their_loop_the_others(
-    make_trainer_in: Callable[..., Any], tmp_path: Path, calling_model: Path, record: Callable[..., Any]
+    make_trainer_in: Callable[..., Any], tmp_path: Path, tool_model: Path, record: Callable[..., Any]
 ) -> None:
     def rollout(prompts: list[Any], trainer: Any, prefixes: Any = None) -> dict[str, Any]:
         assert max(map(len, prefixes)) == 1
@@ -155,7 +155,7 @@ def test_with_tools_it_serves_the_first_turn_and_their_loop_the_others(
         return {**serve(texts, trainer, prefixes), "completion_ids": completion_ids, "logprobs": None}
 
     trainer = make_trainer_in(
-        tmp_path, model=str(calling_model), train_dataset=agent_rows(), reward_funcs=graded,
+        tmp_path, model=str(tool_model), train_dataset=agent_rows(), reward_funcs=graded,
         others={"rollout_func": rollout, "tools": [add]}, max_steps=1, **TOOLS,
     )  # fmt: skip
     generations = record(trainer)

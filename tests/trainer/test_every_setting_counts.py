@@ -8,11 +8,11 @@ import torch
 from prefix_rft_trl import PrefixGRPOConfig, lab
 
 
-# What a step computes and logs, columns of the dataset, and settings of TRL with another default
+# What a step computes and logs, columns of the dataset, settings of TRL with another default, and of runs with tools
 OTHERS = {
     "trim_padding", "group_rollouts_by_length", "skip_zero_weight_rollouts", "padding_free",
     "prefix_gradient_norm_steps", "log_all", "loss_type", "scale_rewards", "max_completion_length",
-    "demonstration_column", "answer_column",
+    "demonstration_column", "answer_column", "prefix_unit", "prefix_tool_results",
 }  # fmt: skip
 CROSS_ENTROPY = {
     "prefix_loss_type": "cross_entropy",

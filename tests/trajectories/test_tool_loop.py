@@ -2,184 +2,181 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
-import trl
 from datasets import Dataset
+from transformers import Qwen2ForCausalLM
 
 from prefix_rft_trl.sampling import hybrid
 
 
-TEMPLATES = Path(trl.__file__).parent / "chat_templates"
-SPECIAL = ["<|im_end|>", "<|im_start|>", "<tool_call>", "</tool_call>"]
-
-
-def add(a: int, b: int) -> str:
-    """Adds two numbers.
-
-    Args:
-        a: first summand
-        b: second summand
-    """
-    return str(a + b)
-
-
-def call(a: int, b: int) -> dict[str, Any]:
-    return {"type": "function", "function": {"name": "add", "arguments": {"a": a, "b": b}}}
-
-
-def trajectory(a: int, b: int, c: int, first_result: str = "") -> list[dict[str, Any]]:
-    return [
-        {"role": "assistant", "content": "I add.", "tool_calls": [call(a, b)]},
-        {"role": "tool", "name": "add", "content": first_result or str(a + b)},
-        {"role": "assistant", "content": "", "tool_calls": [call(a + b, c)]},
-        {"role": "tool", "name": "add", "content": str(a + b + c)},
-        {"role": "assistant", "content": f"The sum is {a + b + c}.", "tool_calls": None},
-    ]
-
-
-def dataset(first_result: str = "") -> Dataset:
-    rows = [(number, number + 3, number + 5) for number in range(8)]
-    return Dataset.from_list(
-        [
-            {"prompt": [{"role": "user", "content": f"{a}+{b}+{c}?"}], "completion": trajectory(a, b, c, first_result)}
-            for a, b, c in rows
-        ]
-    )
-
-
-@pytest.fixture(scope="module", params=["qwen3", "qwen2_5"])
-def tool_model(request: Any, byte_tokenizer: Callable[..., Any], save_tiny_model: Callable[..., Path]) -> Path:
-    template = (TEMPLATES / f"{request.param}.jinja").read_text()
-    tokenizer = byte_tokenizer([template], SPECIAL, pad_token="<|im_end|>", eos_token="<|im_end|>")
-    tokenizer.chat_template = template
-    return save_tiny_model(tokenizer, f"tools_{request.param}")
-
-
-class Recorder:
-    """Batches of a trainer, and the tokens that its engine has decoded."""
-
-    def __init__(self, trainer: Any) -> None:
-        self.trainer, self.batches, self.decoded = trainer, [], 0
-        self.generate, self.score = trainer._generate, trainer._generate_and_score_completions
-        trainer._generate, trainer._generate_and_score_completions = self.record_generated, self.record_scored
-
-    def record_generated(self, prompts: list[Any]) -> tuple:
-        self.prompts, self.found = prompts, self.generate(prompts)
-        return self.found
-
-    def record_scored(self, inputs: Any) -> Any:
-        outputs = self.score(inputs)
-        self.batches.append((self.prompts, self.found, outputs, list(self.trainer.rollout_batch.prefixes)))
-        return outputs
-
-
-def run(make_trainer_in: Callable[..., Any], folder: Path, model: Path, rows: Dataset, **settings: Any) -> Recorder:
-    named = {
-        "max_completion_length": 420, "per_device_train_batch_size": 4, "num_generations": 4,
-        "num_prefix_generations": 2, "prefix_ratio_low": 0.95, "prefix_ratio_schedule": "constant",
-        "answer_column": None, **settings,
-    }  # fmt: skip
-    trainer = make_trainer_in(
-        folder,
-        model=str(model),
-        train_dataset=rows,
-        reward_funcs=lambda completions, **_: [float(len(str(messages)) % 7) for messages in completions],
-        others={"tools": [add]},
-        **named,
-    )
-    recorder = Recorder(trainer)
-    trainer.train()
-    return recorder
-
-
 @pytest.mark.parametrize("unit", ["token", "turn"])
 def test_rows_hold_what_the_template_gives_for_the_turns(
-    make_trainer_in: Callable[..., Any], tmp_path: Path, tool_model: Path, unit: str
+    run_tools: Callable[..., Any], demonstrations: SimpleNamespace, unit: str
 ) -> None:
-    recorder = run(make_trainer_in, tmp_path, tool_model, dataset(), prefix_unit=unit)
-    trainer = recorder.trainer
-    assert len(recorder.batches) == 2
-    for prompts, (prompt_ids, completion_ids, tool_mask, completions, *_), outputs, prefixes in recorder.batches:
-        for row, prefix in enumerate(prefixes):
-            if row >= 2:
-                assert not prefix.ids
-                continue
-            pieces = [piece for piece in prefix.pieces if piece.is_complete]
-            assert len(pieces) == len(prefix.spans) - (unit == "token") == 2
-            demonstrated = completions[row][:4]
+    run = run_tools(prefix_unit=unit, max_steps=2)
+    assert len(run.batches) == 2
+    for batch in run.batches:
+        assert not any(prefix.ids for prefix in batch.prefixes[2:])
+        for row, prefix in enumerate(batch.prefixes[:2]):
+            whole = [piece for piece in prefix.pieces if piece.is_complete]
+            assert len(whole) == len(prefix.spans) - (unit == "token") == 2
+            demonstrated = batch.completions[row][:4]
             assert [message["role"] for message in demonstrated] == ["assistant", "tool"] * 2
-            rendered = trainer._tokenizer.apply_chat_template(
-                [*prompts[row], *demonstrated], tools=[add], add_generation_prompt=True, tokenize=True,
-                return_dict=False, chat_template=trainer.chat_template,
+            rendered = run.trainer._tokenizer.apply_chat_template(
+                [*batch.prompts[row], *demonstrated], tools=[demonstrations.add], add_generation_prompt=True,
+                tokenize=True, return_dict=False,
             )  # fmt: skip
-            assert (prompt_ids[row] + completion_ids[row])[: len(rendered)] == rendered
-            inside = outputs["prefix_mask"][row].nonzero().flatten().tolist()
-            assert [outputs["completion_ids"][row][place].item() for place in inside] == prefix.ids
-            assert all(tool_mask[row][place] for place in inside)
+            assert (batch.prompt_ids[row] + batch.completion_ids[row])[: len(rendered)] == rendered
+            inside = batch.outputs["prefix_mask"][row].nonzero().flatten().tolist()
+            assert [batch.outputs["completion_ids"][row][place].item() for place in inside] == prefix.ids
+            assert all(batch.tool_mask[row][place] for place in inside)
             assert len(inside) == sum(len(piece.ids) for piece in prefix.pieces)
+            assert len(batch.completion_ids[row]) <= 150
 
 
-def test_served_turns_cost_no_decoding(
-    make_trainer_in: Callable[..., Any], tmp_path: Path, tool_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    budgets_of_calls: list[list[int]] = []
-    limit = hybrid.limit_new_tokens
+def test_served_turns_cost_no_decoding(run_tools: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    written, forced_tokens = [], []
+    generate, limit = Qwen2ForCausalLM.generate, hybrid.limit_new_tokens
 
-    def recorded(trainer: Any, budgets: list[int], forced: Any) -> Any:
-        budgets_of_calls.append(budgets)
+    def counting(model: Any, *args: Any, input_ids: torch.Tensor, **named: Any) -> torch.Tensor:
+        found = generate(model, *args, input_ids=input_ids, **named)
+        is_end = found[:, input_ids.size(1) :] == model.config.eos_token_id
+        written.append(int((is_end.cumsum(dim=1) - is_end.int() == 0).sum()))
+        return found
+
+    def noting(trainer: Any, budgets: list[int], forced: list[list[int]]) -> Any:
+        forced_tokens.append(sum(map(len, forced)))  # a part of the prefix, at the places that pad shorter prompts
         return limit(trainer, budgets, forced)
 
-    monkeypatch.setattr(hybrid, "limit_new_tokens", recorded)
-    recorder = run(make_trainer_in, tmp_path, tool_model, dataset(), max_steps=1)
-    # the two on-policy rows in the first call; of the hybrid rows, whose second turn is served, the cut last turn
-    assert [len(budgets) for budgets in budgets_of_calls] == [2, 2]
-    _, _, _, prefixes = recorder.batches[0]
-    for budget, prefix in zip(budgets_of_calls[1], prefixes[:2], strict=True):
-        assert budget == 420 - prefix.spans[-1][1]
+    monkeypatch.setattr(Qwen2ForCausalLM, "generate", counting)
+    monkeypatch.setattr(hybrid, "limit_new_tokens", noting)
+    run = run_tools()
+    (batch,) = run.batches
+    # One call for the on-policy rows, and one for the last turn, which is cut: none for the two that are whole
+    assert len(written) == 2
+    (logged,) = run.logged("sampling/decoded_tokens")
+    assert logged == sum(written) - sum(forced_tokens) > 0
+    rows = zip(batch.tool_mask, batch.prefixes, strict=True)
+    assert logged == sum(sum(mask) - len(prefix.ids) for mask, prefix in rows)
 
 
 @pytest.mark.parametrize("results", ["real", "demonstration", "on_policy"])
-def test_results_that_differ(
-    make_trainer_in: Callable[..., Any], tmp_path: Path, tool_model: Path, results: str
-) -> None:
-    rows = dataset("ninety")
-    recorder = run(make_trainer_in, tmp_path, tool_model, rows, max_steps=1, prefix_tool_results=results)
-    (logged,) = (entry for entry in recorder.trainer.state.log_history if "prefix/tool_results_differ" in entry)
-    assert logged["prefix/tool_results_differ"] == (0 if results == "demonstration" else 2)
-    _, (_, _, _, completions, *_), _, prefixes = recorder.batches[0]
-    for messages, prefix in zip(completions[:2], prefixes[:2], strict=True):
+def test_results_that_differ(run_tools: Callable[..., Any], demonstrations: SimpleNamespace, results: str) -> None:
+    executed: list[int] = []
+
+    def add(a: int, b: int) -> str:
+        """Adds two numbers.
+
+        Args:
+            a: first summand
+            b: second summand
+        """
+        executed.append(a + b)
+        return str(a + b)
+
+    run = run_tools(demonstrations.sums("ninety"), {"tools": [add]}, prefix_tool_results=results)
+    (batch,) = run.batches
+    assert run.logged("prefix/tool_results_differ") == [0 if results == "demonstration" else 2]
+    assert run.logged("prefix/tool_results") == [2 if results == "on_policy" else 4]
+    assert run.logged("prefix/turns_not_served") == [4 if results == "on_policy" else 0]
+    assert len(executed) == {"real": 4, "demonstration": 0, "on_policy": 2}[results]
+    for messages, prefix in zip(batch.completions[:2], batch.prefixes[:2], strict=True):
         assert (messages[1]["content"] == "ninety") == (results == "demonstration")
         assert len(prefix.spans) == (1 if results == "on_policy" else 3)
+        assert prefix.share == pytest.approx(len(prefix.ids) / prefix.demonstration_length)
 
 
-def test_evaluation_has_no_prefix(make_trainer_in: Callable[..., Any], tmp_path: Path, tool_model: Path) -> None:
-    recorder = run(
-        make_trainer_in, tmp_path, tool_model, dataset(), max_steps=1, per_device_eval_batch_size=4, eval_strategy="no"
-    )
-    trainer = recorder.trainer
-    trainer.evaluate(dataset().select(range(2)))
-    assert not any(prefix.ids for prefix in recorder.batches[-1][3])
+def test_evaluation_has_no_prefix(make_tool_trainer: Callable[..., Any], demonstrations: SimpleNamespace) -> None:
+    trainer = make_tool_trainer(per_device_eval_batch_size=4)
+    trainer.model.eval()
+    trainer._prepare_inputs([demonstrations.sums()[0]] * 4)
+    assert not any(prefix.ids for prefix in trainer.rollout_batch.prefixes)
 
 
-def test_a_tool_that_is_missing_is_named(
-    make_trainer_in: Callable[..., Any], tmp_path: Path, tool_model: Path
-) -> None:
-    def other() -> str:
-        """Something else."""
-        return ""
-
-    with pytest.raises(ValueError, match=r"Row 0, column 'completion': .* 'add'"):
-        make_trainer_in(tmp_path, model=str(tool_model), train_dataset=dataset(), others={"tools": [other]})
-
-
-def test_gradient_is_of_served_and_sampled_tokens_alone(
-    make_trainer_in: Callable[..., Any], tmp_path: Path, tool_model: Path
-) -> None:
-    recorder = run(make_trainer_in, tmp_path, tool_model, dataset(), max_steps=1, prefix_selection="random")
-    _, _, outputs, _ = recorder.batches[0]
-    noise, mask = outputs["prefix_noise"], outputs["prefix_mask"]
+def test_gradient_is_of_served_and_sampled_tokens_alone(run_tools: Callable[..., Any]) -> None:
+    (batch,) = run_tools(prefix_selection="random").batches
+    noise, mask = batch.outputs["prefix_noise"], batch.outputs["prefix_mask"]
     assert torch.equal(noise != 0, mask)
-    assert not (mask & (outputs["tool_mask"] == 0)).any()
+    assert not (mask & (batch.outputs["tool_mask"] == 0)).any()
+
+
+def test_a_whole_demonstration_ends_its_rollout(run_tools: Callable[..., Any]) -> None:
+    run = run_tools(prefix_ratio_schedule="whole", prefix_top_entropy_quantile=1.0)
+    (batch,) = run.batches
+    assert run.logged("sampling/decoded_tokens") == [sum(map(sum, batch.tool_mask[2:]))]
+    for messages, prefix in zip(batch.completions[:2], batch.prefixes[:2], strict=True):
+        assert len(messages) == 5
+        assert prefix.share == 1
+        assert messages[-1]["content"].startswith("The sum is")
+
+
+def test_a_demonstration_of_one_turn_has_a_prefix_in_tokens_alone(
+    run_tools: Callable[..., Any], demonstrations: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = demonstrations.sums().to_list()
+    rows[0]["completion"] = rows[0]["completion"][-1:]
+    settings = {"shuffle_dataset": False, "max_steps": 2}
+    for unit, share in (("token", 1.0), ("turn", 0.0)):
+        caplog.clear()
+        run = run_tools(Dataset.from_list(rows), prefix_unit=unit, **settings)
+        assert run.logged("prefix/demonstration_share") == [share, 1.0]
+        assert ("1 of 8 rows have demonstrations of one turn" in caplog.text) == (unit == "turn")
+        first = run.batches[0].prefixes[0]
+        assert bool(first.ids) == (unit == "token")
+        assert not first.pieces
+
+
+def test_rows_of_which_none_has_two_turns_are_refused_in_turns(
+    make_tool_trainer: Callable[..., Any], demonstrations: SimpleNamespace
+) -> None:
+    rows = [row | {"completion": "The sum is 8."} for row in demonstrations.sums().to_list()]
+    with pytest.raises(ValueError, match=r"have one turn, of which `prefix_unit='turn'` gives no prefix"):
+        make_tool_trainer(Dataset.from_list(rows), prefix_unit="turn")
+
+
+def test_tables_and_printed_rollouts_show_the_turns(
+    run_tools: Callable[..., Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = run_tools(log_completions=True, num_completions_to_print=4)
+    (batch,) = run.batches
+    table = pd.read_parquet(next(tmp_path.glob("completions/*.parquet")))
+    assert table["prefix_turns"].tolist() == [3, 3, 0, 0]
+    assert table["prefix_length"].tolist() == [len(prefix.ids) for prefix in batch.prefixes]
+    for characters, messages, prefix in zip(
+        table["prefix_characters"], batch.completions, batch.prefixes, strict=True
+    ):
+        if prefix.ids:
+            assert messages[-1]["content"][:characters] == run.trainer._tokenizer.decode(prefix.pieces[-1].ids)
+        else:
+            assert characters == 0
+    printed = capsys.readouterr().out
+    assert f"hybrid, prefix of {len(batch.prefixes[0].ids)} tokens in 3 turns" in printed
+    assert 'assistant: I add. {"name": "add", "arguments": {"a":' in printed
+    assert "hint" not in printed
+
+
+def test_lengths_of_on_policy_rollouts_leave_out_results(make_tool_trainer: Callable[..., Any]) -> None:
+    trainer = make_tool_trainer()
+    call = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
+    turn = [*trainer._tokenizer(call)["input_ids"], trainer._tokenizer.eos_token_id]
+    generate = trainer.accelerator.unwrap_model(trainer.model).generate
+
+    def call_and_end(*args: Any, input_ids: torch.Tensor, **named: Any) -> torch.Tensor:
+        ids = turn if len(trainer.rollout_batch.tool_tokens) == 0 and trainer._tool_rounds is None else turn[-1:]
+        return torch.cat([input_ids, torch.tensor([ids] * len(input_ids))], dim=1)
+
+    assert callable(generate)
+    trainer.model.generate = call_and_end
+    trainer.args.num_prefix_generations = 0
+    trainer.train()
+    (length,) = [
+        entry["completions/mean_length_on_policy"] for entry in trainer.state.log_history if "reward" in entry
+    ]
+    assert length == len(turn) + 1
+    (mean,) = [entry["completions/mean_length"] for entry in trainer.state.log_history if "reward" in entry]
+    assert mean == length
