@@ -48,8 +48,8 @@ def check_agent_rows(agent: dict[str, Any], rows: Any) -> None:
     prompt = next(iter(rows), {}).get("prompt")
     if isinstance(prompt, str):
         raise UserError(
-            f"`{next(iter(agent))}` is called in conversations, and the prompts are plain text, such as {prompt!r:.60}."
-            " Set `conversational: true`, which makes each a user's message."
+            f"`{next(iter(agent))}` is called in conversations, and the prompts are text, such as {prompt!r:.60}. "
+            "Set `conversational: true`, which makes each a user's message."
         )
     with as_user_error(ValueError):
         check_environment_column(rows, agent.get("environment_factory"))

@@ -3,7 +3,7 @@
 import re
 
 
-_OPERATION = re.compile(r"(-?\d{1,9})([-+*])(\d{1,9})")
+_OPERATION = re.compile(r"(-?[0-9]{1,9})([-+*])([0-9]{1,9})")
 _OPERATORS = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__}
 
 
