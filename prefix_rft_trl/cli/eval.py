@@ -122,7 +122,13 @@ def _prepare(
     from prefix_rft_trl.run.settings import settings_of_run
 
     source.check_files()
-    found = find_benchmarks(names, overrides, settings_of_run(source.path), load_tokenizer(source.tokenizer_path))
+    run = settings_of_run(source.path)
+    if run is not None and run.calls_tools:
+        raise UserError(
+            f"the run in {source.path} was trained with tools, and `prefix-rft eval` calls no tools. Accuracy with "
+            "them is in its curve.jsonl: train it with `measure_steps`."
+        )
+    found = find_benchmarks(names, overrides, run, load_tokenizer(source.tokenizer_path))
     is_given = overrides.max_new_tokens is not None
     fitting, needed = fit_budgets(found, engine.context_length(source), is_given, _report)
     for benchmark in fitting:

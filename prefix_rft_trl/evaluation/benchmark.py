@@ -24,12 +24,22 @@ THINKING_MARKS = ("<think>", "</think>", "[THINK]", "[/THINK]")
 
 
 class Answer(NamedTuple):
-    """Token ids and text of an answer, whether the budget has cut it off, and its log-probability if asked."""
+    """An answer of a model.
+
+    Attributes:
+        ids (`list[int]`), text (`str`): its tokens; the text of its last message if it has several.
+        is_truncated (`bool`): whether the budget has cut it off.
+        log_probability (`float`, *optional*): mean of its tokens, if asked.
+        messages (`list[dict]`, *optional*): of a conversation with tools.
+        tool_tokens (`int`): those of the ids that tools have said.
+    """
 
     ids: list[int]
     text: str
     is_truncated: bool
     log_probability: float | None = None
+    messages: list[dict[str, Any]] | None = None
+    tool_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,15 +108,15 @@ class Benchmark:
             for ids, text in zip(answers, texts, strict=True)
         ]
 
-    def score(self, chunk: Chunk, answers: list[Answer]) -> list[Sample]:
-        """The answers with their rewards."""
+    def score(self, chunk: Chunk, answers: list[Answer], **given: Any) -> list[Sample]:
+        """The answers with their rewards, which may read what is given besides the columns."""
         rows = self.rows.select([place.problem for place in chunk.places])
         prompts, texts = list(rows["prompt"]), [answer.text for answer in answers]
         is_text = isinstance(prompts[0], str)
-        completions = texts if is_text else [[{"role": "assistant", "content": text}] for text in texts]
-        given = ("prompt", "completion", "completion_ids")
-        columns = {name: list(rows[name]) for name in rows.column_names if name not in given}
-        ids = [answer.ids for answer in answers]
+        messages = [answer.messages or [{"role": "assistant", "content": answer.text}] for answer in answers]
+        others = [name for name in rows.column_names if name not in ("prompt", "completion", "completion_ids")]
+        columns: dict[str, Any] = {name: list(rows[name]) for name in others} | given
+        ids, completions = [answer.ids for answer in answers], texts if is_text else messages
         rewards = self.reward(prompts=prompts, completions=completions, completion_ids=ids, **columns)
         return [
             _sample(
@@ -141,7 +151,8 @@ class Benchmark:
 
 
 def _sample(answer: Answer, /, **scored: Any) -> Sample:
-    known = {"text": answer.text, "tokens": len(answer.ids), "is_truncated": answer.is_truncated, **scored}
+    tokens = len(answer.ids) - answer.tool_tokens
+    known = {"text": answer.text, "tokens": tokens, "is_truncated": answer.is_truncated, **scored}
     if answer.log_probability is None:
         return Sample(**known)
     return LikelySample(**known, log_probability=answer.log_probability)

@@ -19,6 +19,7 @@ from prefix_rft_trl.utils.errors import UserError
 from prefix_rft_trl.utils.patching import replaced
 
 from .benchmark import Benchmark, HeldOutSplit
+from .conversations_with_tools import calls_tools, sample_conversations
 from .samplers import TransformersSampler
 from .samples import Sample
 from .sampling import Loaded, Sampling
@@ -107,19 +108,27 @@ def refuse_sharded_model(trainer: Any, setting: str) -> None:
 
 def _sample(trainer: Any, model: Loaded, *verifiers: Benchmark) -> list[list[Sample]]:
     """All samples of a benchmark in order, scored by each of its verifiers, which differ in the reward alone."""
-    gathered = gather_object([list(_score_share(trainer.accelerator, model, verifiers))])
+    gathered = gather_object([list(_score_share(trainer, model, verifiers))])
     number, chunks = len(gathered), len(verifiers[0].chunks)
     in_order = [gathered[place % number][place // number] for place in range(chunks)]
     return [[sample for scored in in_order for sample in scored[place]] for place in range(len(verifiers))]
 
 
-def _score_share(accelerator: Any, model: Loaded, verifiers: tuple[Benchmark, ...]) -> Iterator[list[list[Sample]]]:
+def _score_share(trainer: Any, model: Loaded, verifiers: tuple[Benchmark, ...]) -> Iterator[list[list[Sample]]]:
     """This process's share of the chunks: equally many on all, so that some repeat the last chunk."""
-    chunks, number, rank = verifiers[0].chunks, accelerator.num_processes, accelerator.process_index
+    chunks, accelerator, asked = verifiers[0].chunks, trainer.accelerator, verifiers[0]
+    number, rank = accelerator.num_processes, accelerator.process_index
     for start in range(0, len(chunks), number):
         chunk = chunks[min(start + rank, len(chunks) - 1)]
-        answers = verifiers[0].sample(model, chunk)
-        yield [verifier.score(chunk, answers) for verifier in verifiers]
+        given: dict[str, Any] = {}
+        if calls_tools(trainer):
+            rows = asked.rows.select([place.problem for place in chunk.places])
+            answers = sample_conversations(trainer, list(rows), asked.sampling, asked.seeds(chunk)[0])
+            if trainer.environments:
+                given["environments"] = trainer.environments[: len(answers)]
+        else:
+            answers = asked.sample(model, chunk)
+        yield [verifier.score(chunk, answers, **given) for verifier in verifiers]
 
 
 def text_tokenizer(trainer: Any) -> Any:

@@ -4,18 +4,24 @@ Two stages, on problems of 2 operands up to the number of the level. In the firs
 and worked solutions. In the second it sees almost only bare answers, until it works step by step about once in a
 thousand answers: the skill is there, but exploration hardly ever meets it. On the level `hard` the first stage is cut
 short, so that the model calculates badly. On `hard_third` and `hard_half` it is complete, and the second keeps a share
-of worked solutions, so that the model is right about one time in three and in two.
+of worked solutions, so that the model is right about one time in three and in two. On `agent` it calls tools well,
+and in the second stage hardly ever chooses to (`agent/conversations.py`).
 """
 
 import argparse
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from .agent import products
+from .agent.chat import chat_tokenizer
+from .agent.conversations import sample_conversations
 from .task import LEVELS, answer, sample_prompt, worked_solution
 
 
@@ -24,11 +30,17 @@ ALPHABET = "0123456789+-*=;#"
 
 @dataclass(frozen=True)
 class PretrainingStage:
-    """Settings of one stage; `worked_share` is the share of examples that are worked solutions."""
+    """Settings of one stage.
+
+    Attributes:
+        worked_share (`float`): share of the examples that are worked solutions; on the level `agent` share of the
+            conversations with calls that also train the choice to call.
+    """
 
     steps: int
     learning_rate: float
     worked_share: float
+    batch_size: int = 96
 
 
 COMPLETE = PretrainingStage(steps=700, learning_rate=2e-3, worked_share=0.5)
@@ -38,8 +50,11 @@ STAGES = {
     "hard": (replace(COMPLETE, steps=450), BARE_ANSWERS),
     "hard_third": (COMPLETE, replace(BARE_ANSWERS, worked_share=0.18)),
     "hard_half": (COMPLETE, replace(BARE_ANSWERS, worked_share=0.42)),
+    products.LEVEL: (
+        PretrainingStage(steps=400, learning_rate=2e-3, worked_share=1.0, batch_size=48),
+        PretrainingStage(steps=240, learning_rate=1e-3, worked_share=0.0003, batch_size=48),
+    ),
 }
-BATCH_SIZE = 96
 
 
 def character_tokenizer() -> PreTrainedTokenizerFast:
@@ -80,10 +95,10 @@ def untrained_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
 
 
 def sample_batch(
-    rng: random.Random, tokenizer: PreTrainedTokenizerFast, worked_share: float, most_operands: int
+    rng: random.Random, tokenizer: PreTrainedTokenizerFast, worked_share: float, number: int, most_operands: int
 ) -> dict[str, torch.Tensor]:
     """A batch of problems with their solutions; labels of the prompt are masked."""
-    prompts = [sample_prompt(rng, rng.randint(2, most_operands)) for _ in range(BATCH_SIZE)]
+    prompts = [sample_prompt(rng, rng.randint(2, most_operands)) for _ in range(number)]
     solutions = [
         worked_solution(prompt) if rng.random() < worked_share else "#" + answer(prompt) for prompt in prompts
     ]
@@ -99,14 +114,17 @@ def pretrain(seed: int = 0, level: str = "easy") -> tuple[Qwen2ForCausalLM, PreT
     """Train a level's base model from scratch, in about two minutes on one core."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
-    tokenizer = character_tokenizer()
+    draw: Callable[..., dict[str, torch.Tensor]] = sample_conversations
+    tokenizer = chat_tokenizer() if level == products.LEVEL else character_tokenizer()
+    if level != products.LEVEL:
+        draw = partial(sample_batch, most_operands=LEVELS[level].operands)
     model = untrained_model(tokenizer)
     for number, stage in enumerate(STAGES[level], 1):
         optimizer = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, stage.learning_rate, total_steps=stage.steps)
         progress = tqdm(range(stage.steps), desc=f"stage {number} of {len(STAGES[level])}")
         for _ in progress:
-            loss = model(**sample_batch(rng, tokenizer, stage.worked_share, LEVELS[level].operands)).loss
+            loss = model(**draw(rng, tokenizer, stage.worked_share, stage.batch_size)).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -120,7 +138,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", required=True, help="folder of the model and its tokenizer")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--level", choices=LEVELS, default="easy")
+    parser.add_argument("--level", choices=STAGES, default="easy")
     arguments = parser.parse_args(argv)
     model, tokenizer = pretrain(arguments.seed, arguments.level)
     model.save_pretrained(arguments.output_dir)

@@ -7,7 +7,8 @@ step.
 On the level `hard` the problems are longer and the base model calculates badly, so that working step by step is not
 all there is to learn. The levels `hard_third` and `hard_half` are the same problems for base models that calculate
 well and are right about one time in three and in two. Demonstrations can be corrupted, left out, or of another style.
-The level `sums` has problems for a real model (`real/`).
+The level `sums` has problems for a real model (`real/`); those of the level `agent` are solved by calling a tool
+(`agent/`).
 """
 
 import random
@@ -17,8 +18,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from .agent import products
 from .real import smollm2, sums
 
 
@@ -43,7 +45,7 @@ LEVELS = {
     "hard_third": Level(operands=8, base_model="hard_third_base_model"),
     "hard_half": Level(operands=8, base_model="hard_half_base_model"),
 }
-LEVEL_NAMES = (*LEVELS, sums.LEVEL)
+LEVEL_NAMES = (*LEVELS, sums.LEVEL, products.LEVEL)
 ANSWER_MARK = "#"
 STEP_END = ";"
 SPLIT_SIZE = 512
@@ -61,7 +63,8 @@ def base_model_path(level: str = "easy") -> str:
     """
     if level == sums.LEVEL:
         return smollm2.model_folder()
-    return str(Path(__file__).parent / _choose("level", level, LEVELS).base_model)
+    name = products.BASE_MODEL if level == products.LEVEL else _choose("level", level, LEVELS).base_model
+    return str(Path(__file__).parent / name)
 
 
 def _choose(kind: str, name: str, choices: Mapping[str, Choice]) -> Choice:
@@ -128,15 +131,23 @@ def corrupted(results: list[int], prompt: str, rng: random.Random) -> list[int]:
 
 @dataclass(frozen=True)
 class ProblemKind:
-    """Results of its problems step by step, the same with an error, and the demonstrations made of them, by style."""
+    """Results of its problems step by step, the same with an error, and the demonstrations made of them, by style.
+
+    Attributes:
+        as_prompt (`Callable`): makes a prompt of a problem.
+        no_demonstration: in place of a demonstration that is left out.
+    """
 
     step_results: Callable[[str], list[int]]
     corrupted: Callable[[list[int], str, random.Random], list[int]]
-    styles: Mapping[str, Callable[[str, list[int]], str]]
+    styles: Mapping[str, Callable[[str, list[int]], Any]]
+    as_prompt: Callable[[str], Any] = str
+    no_demonstration: str | list[Any] = ""
 
 
 CHAINS = ProblemKind(step_results, corrupted, STYLES)
 SUMS = ProblemKind(sums.step_results, sums.corrupted, sums.STYLES)
+PRODUCTS = ProblemKind(products.step_results, products.corrupted, products.STYLES, products.as_prompt, [])
 
 
 def answer(prompt: str) -> str:
@@ -162,7 +173,8 @@ def load_dataset(
         size (`int`, *optional*): number of problems; defaults to 512. A smaller split is the start of a larger one.
         level (`str`, *optional*, defaults to `"easy"`): `"easy"`, six digits, or `"hard"`, `"hard_third"` or
             `"hard_half"`, the same problems of eight. `"sums"` has sums in words for a real model
-            (`lab.real.sums`), in the styles `"worked"` and `"brief"`.
+            (`lab.real.sums`), in the styles `"worked"` and `"brief"`. `"agent"` has products to calculate with a
+            tool (`lab.agent.products`): prompts and demonstrations are messages, in the style `"worked"`.
         style (`str`, *optional*, defaults to `"worked"`): `"worked"` demonstrations have each step as the base model
             can write it, `3+4=7;7*2=4;4-5=9;#9`. `"swapped"` ones write the result first, `7=3+4;4=7*2;9=4-5;#9`.
             `"brief"` ones, in the style of another policy, leave the last step out, `3+4=7;7*2=4;#9`. `"paired"` ones
@@ -187,7 +199,7 @@ def load_dataset(
         warnings.warn("`damaged_share` is now called `corrupted_share`.", FutureWarning, stacklevel=2)
         corrupted_share = damaged_share
     _choose("style", style, STYLES)
-    problems = SUMS if level == sums.LEVEL else CHAINS
+    problems = {sums.LEVEL: SUMS, products.LEVEL: PRODUCTS}.get(level, CHAINS)
     if style not in problems.styles:
         raise ValueError(f"The lab's level {level!r} has no style {style!r}. It has: {', '.join(problems.styles)}.")
     for name, share in (("corrupted_share", corrupted_share), ("demonstrated_share", demonstrated_share)):
@@ -202,9 +214,11 @@ def load_dataset(
         results = problems.step_results(prompt)
         if row in is_corrupted:
             results = problems.corrupted(results, prompt, random.Random(f"{seed} {prompt}"))
-        demonstrations.append(problems.styles[style](prompt, results) if row in has_demonstration else "")
+        is_shown = row in has_demonstration
+        demonstrations.append(problems.styles[style](prompt, results) if is_shown else problems.no_demonstration)
     solutions = [str(problems.step_results(prompt)[-1]) for prompt in prompts]
-    return Dataset.from_dict({"prompt": prompts, "completion": demonstrations, "solution": solutions})
+    columns = {"prompt": list(map(problems.as_prompt, prompts)), "completion": demonstrations, "solution": solutions}
+    return Dataset.from_dict(columns)
 
 
 @cache
@@ -213,8 +227,8 @@ def _prompts(split: str, size: int | None, level: str) -> tuple[str, ...]:
     taken = {prompt for name in earlier for prompt in _prompts(name, None, level)}
     prompts: list[str] = []
     rng = random.Random(_choose("split", split, _SPLIT_SEEDS))
-    if level == sums.LEVEL:
-        draw = sums.sample_prompt
+    if level in (sums.LEVEL, products.LEVEL):
+        draw = sums.sample_prompt if level == sums.LEVEL else products.sample_prompt
     else:
         draw = partial(sample_prompt, operands=_choose("level", level, LEVELS).operands)
     while len(prompts) < (SPLIT_SIZE if size is None else size):
@@ -230,11 +244,15 @@ def _random_rows(number: int, share: float, seed: str) -> set[int]:
     return set(random.Random(seed).sample(range(number), number)[: round(share * number)])
 
 
-def exact_answer_reward(completions: list[str], solution: list[str], **kwargs) -> list[float]:
-    """1 for a completion with the right answer after exactly one `#`, 0 for any other."""
+def exact_answer_reward(completions: list[Any], solution: list[str], **kwargs) -> list[float]:
+    """1 for a completion with the right answer after exactly one `#`, 0 for any other.
+
+    Of a completion of several messages the last one has the answer.
+    """
+    texts = [done if isinstance(done, str) else done[-1]["content"] for done in completions]
     return [
-        float(completion.count(ANSWER_MARK) == 1 and completion.partition(ANSWER_MARK)[2].strip() == right)
-        for completion, right in zip(completions, solution, strict=True)
+        float(text.count(ANSWER_MARK) == 1 and text.partition(ANSWER_MARK)[2].strip() == right)
+        for text, right in zip(texts, solution, strict=True)
     ]
 
 

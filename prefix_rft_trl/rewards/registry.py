@@ -1,12 +1,10 @@
 """Reward functions by name, for recipes and the command line, and the dataset columns that each needs."""
 
 import inspect
-import os
-import sys
 from collections.abc import Callable, Mapping
-from importlib import import_module
-from pathlib import Path
 from typing import Any
+
+from prefix_rft_trl.utils.dotted_paths import import_path, is_dotted_path
 
 from .answers import stated_answer
 
@@ -29,8 +27,6 @@ REWARDS = {
     "get_repetition_penalty_reward": "trl.rewards.get_repetition_penalty_reward",
     "get_soft_overlong_punishment": "trl.rewards.get_soft_overlong_punishment",
 }
-
-RECIPE_FOLDERS = "PREFIX_RFT_RECIPE_FOLDERS"  # environment variable
 
 # Rewards that shape responses: an evaluation that asks whether answers are right takes another one
 FORMAT_REWARDS = frozenset(
@@ -133,17 +129,6 @@ def answer_finder(reward: RewardFunction) -> Callable[[str], str | None] | None:
     return None if markers is None else lambda text: stated_answer(text, tuple(markers))
 
 
-def look_beside(recipe: Path) -> None:
-    """Has rewards by dotted path looked for in the folder of a recipe too, here and in processes that are started."""
-    folders, folder = _recipe_folders(), str(recipe.parent.resolve())
-    if folder not in folders:
-        os.environ[RECIPE_FOLDERS] = os.pathsep.join([*folders, folder])
-
-
-def _recipe_folders() -> list[str]:
-    return list(filter(None, os.environ.get(RECIPE_FOLDERS, "").split(os.pathsep)))
-
-
 def check_row(reward: RewardFunction, row: Mapping[str, Any]) -> None:
     """Raises a ValueError if a reward with a method `check_row` cannot score the first row of a dataset."""
     if row and hasattr(reward, "check_row"):
@@ -152,17 +137,14 @@ def check_row(reward: RewardFunction, row: Mapping[str, Any]) -> None:
 
 def check_reward_name(name: str) -> None:
     """Raises a ValueError if a name is neither registered nor a dotted path; imports nothing."""
-    if name not in REWARDS and not ("." in name and all(part.isidentifier() for part in name.split("."))):
+    if name not in REWARDS and not is_dotted_path(name):
         raise ValueError(f"Unknown reward {name!r}. Known: {', '.join(REWARDS)}; or give a dotted path.")
 
 
 def _import(path: str, name: str) -> Any:
     check_reward_name(name)
-    module_name, _, attribute = path.rpartition(".")
-    if name not in REWARDS:  # in a file of the user's own, which comes last: it hides no package
-        sys.path += [folder for folder in (*_recipe_folders(), os.getcwd()) if folder not in sys.path]
     try:
-        return getattr(import_module(module_name), attribute)
+        return import_path(path, with_own_files=name not in REWARDS)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"Cannot load the reward {name!r}: {error}. Registered: {', '.join(REWARDS)}.") from error
 

@@ -60,9 +60,11 @@ class RunSettings(AnswerSettings):
     The answer settings of a run, in its folder.
 
     Args:
+        calls_tools (`bool`): whether the rollouts of the run could call tools.
         file (`str`, *optional*): the file that they were read from. Somebody else may have written it.
     """
 
+    calls_tools: bool = False
     file: str | None = field(default=None, compare=False)
 
     @classmethod
@@ -90,6 +92,7 @@ class RunSettings(AnswerSettings):
             reward_kwargs=(script_args.reward_kwargs or {}).get(reward, {}),
             max_new_tokens=getattr(training_args, "max_completion_length", measured),
             lab_level=script_args.lab_level,
+            calls_tools=any(getattr(script_args, name, None) for name in ("tools", "environment_factory")),
         )
 
     def write(self, folder: str | Path, fingerprint: dict[str, Any] | None = None) -> None:
@@ -113,8 +116,9 @@ def settings_of_run(model: str) -> RunSettings | None:
         if content := read_run_settings(folder):
             file, known = folder / RUN_SETTINGS, {field.name for field in fields(AnswerSettings)}
             settings = {name: value for name, value in content.items() if name in known}
+            calls_tools = content.get("calls_tools") is True
             try:
-                return RunSettings(**_checked(settings), file=str(file))
+                return RunSettings(**_checked(settings), calls_tools=calls_tools, file=str(file))
             except ValueError as error:
                 raise ValueError(f"{file}: {error}") from error
     return None

@@ -18,6 +18,7 @@ from .errors import nearest
 WIDER_HINTS: dict[str, Any] = {
     "scale_rewards": bool | str,
     "reward_funcs": list[str] | str | None,
+    "tools": list[str] | str | None,
     "eval_benchmarks": list[str] | str | None,
     "lora_target_modules": list[str] | str | None,
     "lora_target_parameters": list[str] | str | None,
@@ -26,6 +27,7 @@ WIDER_HINTS: dict[str, Any] = {
     "resume_from_checkpoint": str | bool | None,
 }
 FILE_SETTINGS = ("accelerator_config", "deepspeed", "fsdp_config")  # text that is no JSON is the path of a file
+PATH_SETTINGS = ("environment_factory",)  # text that is no JSON is a dotted path
 MOST_LISTED = 16
 _PLAIN_NAMES = re.compile(r"[\w.,\s-]+")  # other text is a regular expression or the path of a file
 _NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "text", list: "a list", dict: "a mapping"}
@@ -196,6 +198,8 @@ def _check_separation(name: str, items: Iterable[Any]) -> None:
 
 
 def _check_mapping_text(name: str, text: str) -> None:
+    if name in PATH_SETTINGS and not text.startswith("{"):
+        return
     if name in FILE_SETTINGS and not text.startswith("{"):
         if not os.path.isfile(text):
             raise ValueError(f"`{name}` takes a mapping or the path of a JSON file, and there is no file {text!r}.")

@@ -5,7 +5,7 @@ import pytest
 
 from prefix_rft_trl import lab
 from prefix_rft_trl.rewards import FORMAT_REWARDS, REWARDS, gsm8k_final_number, load_reward, required_columns
-from prefix_rft_trl.rewards.registry import RECIPE_FOLDERS, look_beside
+from prefix_rft_trl.utils.dotted_paths import RECIPE_FOLDERS, look_beside
 
 
 NEEDED = {

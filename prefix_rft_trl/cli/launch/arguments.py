@@ -17,6 +17,7 @@ from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.data.data_files import check_source
 from prefix_rft_trl.rewards.registry import check_reward_name
 from prefix_rft_trl.sft import DemonstrationSFTConfig
+from prefix_rft_trl.trajectories.tool_registry import check_tool_name, environment_paths
 from prefix_rft_trl.utils.documented import documented
 from prefix_rft_trl.utils.errors import UserError, as_user_error, nearest
 from prefix_rft_trl.utils.recipe_files import find_recipe_file
@@ -44,6 +45,11 @@ class PrefixScriptArguments(ScriptArguments):
         reward_funcs (`list[str]`, *optional*): rewards, by registered name or dotted path.
         reward_kwargs (`dict`, *optional*): arguments of the rewards as JSON, such as
             `{"math_accuracy_reward": {"time_limit": 2}}`.
+        tools (`list[str]`, *optional*): functions that rollouts may call, by registered name (`lab_calculate`) or
+            dotted path. Prompts are messages then, and demonstrations have tool calls (docs/agents.md).
+        environment_factory (`str` or `dict`, *optional*): dotted path of a class or function that makes an
+            environment, whose methods rollouts may call; or, as JSON, such paths by the name that rows have in their
+            column `environment`, such as `{"shop": "my_environments.Shop"}`.
         model_changes (`dict`, *optional*): longer context, chat template or end of turn for the model, as JSON such as
             `{"folder": "models/mine", "config": {"rope_theta": 40000}}`. The changed model is a folder with links to
             the weights (`prefix_rft_trl/models/changes.py`).
@@ -73,7 +79,8 @@ class PrefixScriptArguments(ScriptArguments):
         eval_num_samples (`int`, *optional*): answers to each problem of `eval_benchmarks`.
         eval_num_problems (`int`, *optional*): number of problems of each benchmark, from the first; defaults to all.
         lab_level (`str`, *optional*, defaults to `"easy"`): level of the lab's task and base model: `easy`,
-            `hard`, `hard_third` or `hard_half`; `sums` for SmolLM2-135M-Instruct (docs/real_model.md).
+            `hard`, `hard_third` or `hard_half`; `sums` for SmolLM2-135M-Instruct (docs/real_model.md); `agent` for
+            problems that are solved by calling a tool (docs/lab_agent.md).
         lab_style (`str`, *optional*, defaults to `"worked"`): style of lab demonstrations: `worked`, `swapped`,
             `brief` or `paired`.
         lab_corrupted_share (`float`, *optional*, defaults to `0.0`): share of lab demonstrations with a wrong step.
@@ -87,6 +94,8 @@ class PrefixScriptArguments(ScriptArguments):
     trainer: str = field(default="prefix_grpo", metadata={"choices": list(CONFIGS)})
     reward_funcs: list[str] | None = None
     reward_kwargs: dict | str | None = None
+    tools: list[str] | None = None
+    environment_factory: dict | str | None = None
     model_changes: dict | str | None = None
     dataset_test_file: str | None = None
     test_share: float = 0.0
@@ -114,9 +123,15 @@ class PrefixScriptArguments(ScriptArguments):
     def __post_init__(self):
         for setting in ("reward_kwargs", "reasoning_gym", "model_changes"):
             setattr(self, setting, read_dict(setting, getattr(self, setting)))
-        for setting in ("reward_funcs", "eval_benchmarks"):
+        self.environment_factory = read_environments(self.environment_factory)
+        for setting in ("reward_funcs", "tools", "eval_benchmarks"):
             value = getattr(self, setting)
             setattr(self, setting, [value] if isinstance(value, str) else value)
+
+
+def read_environments(value: Any) -> Any:
+    """The value of `environment_factory`: a dotted path, or a mapping, which a command line gives as JSON."""
+    return read_dict("environment_factory", value) if isinstance(value, str) and value.startswith("{") else value
 
 
 class SettingsParser(TrlParser):
@@ -176,6 +191,10 @@ def check_values(recipe: Recipe) -> None:
                 check_settings(kind, vars(values))
         for name in [values.reward_funcs] if isinstance(values.reward_funcs, str) else values.reward_funcs or []:
             check_reward_name(name)
+        for name in [values.tools] if isinstance(values.tools, str) else values.tools or []:
+            check_tool_name(name)
+        if values.environment_factory is not None:
+            environment_paths(read_environments(values.environment_factory))
     recipe.check_environment()
 
 

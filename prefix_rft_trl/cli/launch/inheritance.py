@@ -13,7 +13,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from prefix_rft_trl.rewards.registry import look_beside
+from prefix_rft_trl.utils.dotted_paths import look_beside
 from prefix_rft_trl.utils.errors import UserError, nearest
 from prefix_rft_trl.utils.recipe_files import FOLDER, find_recipe_file
 

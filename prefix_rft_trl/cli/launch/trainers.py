@@ -26,6 +26,7 @@ from prefix_rft_trl.rewards.registry import check_row, required_columns
 from prefix_rft_trl.utils.errors import UserError
 from prefix_rft_trl.utils.printable import printable
 
+from .agents import agent_arguments, check_agent_model, check_agent_rows, refuse_agent_settings, rewards_itself
 from .prompted_rows import prompted, second_dataset, validation_rows
 
 
@@ -82,6 +83,7 @@ class PreparedTraining:
             PreTrainedConfig.get_config_dict(source.base or source.path, revision=revision)
         if "reward_funcs" in self.arguments:
             check_arguments(**self.arguments)
+            check_agent_model(self.arguments)
 
     def load(self) -> Any:
         """Loads the model; returns the trainer."""
@@ -106,13 +108,16 @@ def prepare_prefix_grpo(
     script_args: Any, training_args: Any, model_args: ModelConfig, find_model: FindModel = starting_model
 ) -> PreparedTraining:
     """A training by [`PrefixGRPOTrainer`]."""
-    if not script_args.reward_funcs:
+    agent = agent_arguments(script_args)
+    if not script_args.reward_funcs and not rewards_itself(agent):
         raise UserError("no reward: set `reward_funcs` to a registered name or a dotted path.")
-    splits, rewards = splits_of(script_args, training_args), load_rewards(script_args)
+    splits = splits_of(script_args, training_args)
+    rewards = load_rewards(script_args) if script_args.reward_funcs else []
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
     check_columns(rewards, rows)
+    check_agent_rows(agent, rows)
     weights = training_args.reward_weights
-    if weights is not None and len(weights) != len(rewards):
+    if weights is not None and len(weights) != len(rewards) and rewards:
         raise UserError(
             f"`reward_weights` has {len(weights)} numbers for {len(rewards)} `reward_funcs`. Give each one."
         )
@@ -122,7 +127,7 @@ def prepare_prefix_grpo(
     from prefix_rft_trl import PrefixGRPOTrainer
     from prefix_rft_trl.run.curve import grpo_tokens
 
-    arguments = {"reward_funcs": rewards, "train_dataset": rows, "eval_dataset": eval_rows}
+    arguments = {"reward_funcs": rewards, "train_dataset": rows, "eval_dataset": eval_rows, **agent}
     if (demonstrations := second_dataset(script_args, training_args)) is not None:
         arguments["demonstration_dataset"] = demonstrations
     settings = (script_args, training_args, model_args)
@@ -138,6 +143,7 @@ def prepare_sft(
             "`demonstration_dataset_name` is trained beside rollouts, which `trainer: sft` has none of. Set "
             "`dataset_name` to it, or `trainer: prefix_grpo`."
         )
+    refuse_agent_settings(script_args)
     splits = splits_of(script_args, training_args)
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
     eval_rows = _eval_rows(splits, script_args, training_args)
