@@ -49,8 +49,9 @@ class TurnEncoder:
         return self._last[1]
 
     def count(self, prompt: Any, trajectory: Trajectory, row: dict[str, Any]) -> int:
-        """Tokens of all turns."""
-        return sum(len(turn.ids) for turn in self.encode(prompt, trajectory, row))
+        """Tokens of all turns and of the results between them, which share the budget of a completion."""
+        last = self.encode(prompt, trajectory, row)[-1]
+        return last.start + len(last.ids)
 
     def _encode(self, prompt: Any, trajectory: Trajectory, row: dict[str, Any]) -> list[TurnTokens]:
         if not self._is_prepared:

@@ -162,12 +162,17 @@ def test_clean_rows_are_clean_and_their_tokens_are_those_of_the_trainer(
     code, report, printed = check(CLEAN, *named("add"), "--tokenizer", str(tool_model), "--execute")
     assert (code, kinds(report)) == (0, {})
     tokenizer = AutoTokenizer.from_pretrained(tool_model)
-    turns = tokenizer.apply_chat_template([*CLEAN[0]["prompt"], *CLEAN[0]["completion"]], tokenize=False)
-    assistant = [part.partition("<|im_end|>")[0] + "<|im_end|>" for part in turns.split("assistant\n")[1:]]
-    assert report["lengths"]["demonstrations"]["minimum"] == sum(
-        len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in assistant
-    )
+    conversation = [*CLEAN[0]["prompt"], *CLEAN[0]["completion"]]
+    text = tokenizer.apply_chat_template(conversation, tokenize=False).partition("<|im_start|>assistant\n")[2].rstrip()
+    assert report["lengths"]["demonstrations"]["minimum"] == len(tokenizer(text)["input_ids"])
     assert "6 of them with tool calls" in printed
+
+
+def test_results_share_the_budget_of_a_completion(check: Callable[..., Any], tool_model: Path) -> None:
+    flags = [*named("add"), "--tokenizer", str(tool_model)]
+    longest = check(CLEAN, *flags)[1]["lengths"]["demonstrations"]["maximum"]
+    for budget, found in ((longest, []), (longest - 1, ["demonstration_too_long"])):
+        assert list(kinds(check(CLEAN, *flags, "--max_completion_tokens", str(budget))[1])) == found
 
 
 def test_without_tools_or_execution_it_says_what_is_not_checked(check: Callable[..., Any]) -> None:

@@ -39,6 +39,7 @@ RUN_ELSEWHERE = {
     "prefix-rft init my.jsonl": OWN_DATA,
     "prefix-rft data check --recipe my/": OWN_DATA,
     "prefix-rft compare my": OWN_DATA,
+    "prefix-rft train --config agent.yaml": ROOT / "tests" / "docs" / "test_agents_page.py",
     "prefix-rft data check trajectories.jsonl": ROOT / "tests" / "docs" / "test_agents_page.py",
     "prefix-rft train --config my/": OWN_DATA,
     "prefix-rft lab --real": ROOT / "tests" / "cli" / "test_real_lab.py",

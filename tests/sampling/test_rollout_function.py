@@ -48,8 +48,10 @@ def graded(completion_ids: list[list[int]], **_: Any) -> list[float]:
     return [float(sum(ids) % 7) for ids in completion_ids]
 
 
-TOOLS = {"per_device_train_batch_size": 4, "max_completion_length": 160, "num_prefix_generations": 2,
-    "prefix_ratio_low": 0.95, "prefix_ratio_schedule": "constant", "answer_column": None}  # fmt: skip
+TOOLS = {
+    "per_device_train_batch_size": 4, "max_completion_length": 160, "num_prefix_generations": 2,
+    "prefix_ratio_low": 0.95, "prefix_ratio_schedule": "constant", "answer_column": None, "max_steps": 1,
+}  # fmt: skip
 
 
 def generated_by(trainer: Any) -> list[tuple]:
@@ -156,7 +158,7 @@ def test_with_tools_it_serves_the_first_turn_and_their_loop_the_others(
 
     trainer = make_trainer_in(
         tmp_path, model=str(tool_model), train_dataset=agent_rows(), reward_funcs=graded,
-        others={"rollout_func": rollout, "tools": [add]}, max_steps=1, **TOOLS,
+        others={"rollout_func": rollout, "tools": [add]}, **TOOLS,
     )  # fmt: skip
     generations = record(trainer)
     trainer.train()

@@ -130,7 +130,7 @@ class LengthCheck(RowCheck):
                 continue
             self._measured["demonstrations"].append(length)
             if room is not None and length > room:
-                note = f"{name} has {length:,} {unit} in its turns, {room:,} fit with the results of tools"
+                note = f"{name} has {length:,} {unit} with the results of its tools, {room:,} fit"
                 yield Finding("demonstration_too_long", row.number, note)
         if not has_prefix:
             yield Finding("no_prefix", row.number, excerpt(row.demonstrations[0]["content"]))

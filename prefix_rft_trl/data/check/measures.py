@@ -16,7 +16,7 @@ from .turn_faults import spoken_text
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# From a prompt, a trajectory and its row to the tokens of its turns
+# From a prompt, a trajectory and its row to the tokens of its turns and results
 CountTurnTokens = Callable[[Prompt, Trajectory, dict[str, Any]], int]
 
 
