@@ -70,3 +70,14 @@ def test_the_most_uncertain_tokens_of_all_turns_are_selected(trained: Any) -> No
     assert torch.equal(selected, prefix & (entropies >= threshold))
     spans = [prefix.token_spans for prefix in batch.prefixes[:2]]
     assert all(selected[row, start:stop].any() for row, of_row in enumerate(spans) for start, stop in of_row[:2])
+
+
+def test_a_closed_gate_leaves_out_what_was_sampled_behind_results(run_tools: Callable[..., Any]) -> None:
+    run = run_tools(
+        prefix_gate=0.0, prefix_loss_type="cross_entropy", prefix_top_entropy_quantile=1.0, prefix_success_reward=0.5,
+        prefix_advantage="on_policy", reward_funcs=lambda completions, **_: [1.0] * len(completions),
+    )  # fmt: skip
+    (batch,) = run.batches
+    assert run.logged("prefix/gate_open") == [0.0]
+    pairs = zip(batch.tool_mask[:2], batch.prefixes[:2], strict=True)
+    assert run.logged("prefix/gate_left_tokens") == [sum(sum(mask) - len(prefix.ids) for mask, prefix in pairs) / 4]
