@@ -86,11 +86,11 @@ def check_arguments(*args: Any, demonstration_dataset: Any = None, **named: Any)
         given.arguments["processing_class"] = load_processing_class(model, config)
         refuse_other_processors(given.arguments["processing_class"])
     processor = given.arguments["processing_class"]
-    refuse_with_images(dataset, column_names(dataset), config, processor)
     if takes_tools(given) or (given.arguments.get("rollout_func") and has_trajectories(dataset, config)):
         _check_trajectories(dataset, given)
         return given
     refuse_settings_without_tools(config)
+    refuse_with_images(dataset, column_names(dataset), config, processor)
     _check_rows(dataset, config, model, None if processor is None else text_side(processor))
     return given
 

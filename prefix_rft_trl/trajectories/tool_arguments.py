@@ -47,11 +47,6 @@ def refuse_settings_with_tools(given: inspect.BoundArguments, images: str | None
     for name, (value, reason) in NOT_WITH_TOOLS.items():
         if getattr(args, name) == value:
             raise ValueError(f"`{name}={value!r}` cannot be combined with tools: {reason}. Leave it at its default.")
-    if args.per_device_demonstration_batch_size:
-        raise ValueError(
-            "`per_device_demonstration_batch_size` trains demonstrations as one turn, so it cannot be combined with "
-            "tools. Set it to 0."
-        )
     if args.prefix_tool_results == "demonstration" and given.arguments.get("environment_factory"):
         raise ValueError(
             "`prefix_tool_results='demonstration'` executes no call of a prefix, so an environment would not "

@@ -180,3 +180,20 @@ def test_results_that_do_not_fit_end_the_rollout(
         assert len(messages) == len(prefix.spans) == 1
     assert run.logged("prefix/tool_results") == [0]
     assert run.logged("prefix/turns_not_served") == [4]
+
+
+def test_a_stream_with_several_demonstrations_of_a_problem(
+    run_tools: Callable[..., Any], demonstrations: SimpleNamespace
+) -> None:
+    one, other = demonstrations.sum_of_three(1, 2, 3), demonstrations.sum_of_three(3, 2, 1)
+    row = {"prompt": [{"role": "user", "content": "1+2+3?"}], "completion": [one, other[:2], []]}
+    rows = Dataset.from_list([row] * 8).to_iterable_dataset()
+    run = run_tools(rows, num_prefix_generations=3, per_device_train_batch_size=8, prefix_unit="turn")
+    (batch,) = run.batches
+    turns = [len(prefix.spans) for prefix in batch.prefixes]
+    # The second one has one turn, which is a call: it gives no prefix in turns
+    assert set(turns[:3] + turns[4:7]) == {0, 2}
+    assert turns[3] == turns[7] == 0
+    for messages, given_turns in zip(batch.completions, turns, strict=True):
+        if given_turns:
+            assert [message["content"] for message in messages[1:4:2]] == ["3", "6"]
