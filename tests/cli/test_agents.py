@@ -1,11 +1,13 @@
 """Recipes with `tools` and `environment_factory`: refusals before a model is loaded, and a run with both."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
+from prefix_rft_trl import lab
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.utils.recipe_files import FOLDER
 
@@ -60,13 +62,33 @@ def agent_recipe(tmp_path):
         ({"environment_factory": {"shop": "Store"}}, ["`environment_factory`, 'shop', is 'Store'", "dotted path"]),
         ({"environment_factory": '{"shop": }'}, ["environment_factory", "JSON object"]),
         ({"lab_level": "easy"}, ["`tools` is called in conversations", "prompts are text", "`conversational: true`"]),
-        ({"lab_level": "easy", "conversational": True}, ["needs a model that calls tools", "has no chat template"]),
         ({"tools": None, "reward_funcs": None}, ["no reward"]),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_refused_with_the_fix(agent_recipe, refusal, monkeypatch, changes, found):
     monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)
     said = refusal("train", "--config", agent_recipe(**changes))
+    assert all(part in said for part in found), said
+
+
+@pytest.mark.parametrize(
+    ("template", "found"),
+    [
+        ("{{ messages[0].content }}", ["`tools` needs a model that calls tools", "has a chat template without"]),
+        (None, ["nothing reads the tool calls of", "`response_template`"]),
+    ],
+)
+def test_a_model_that_cannot_call_is_refused(agent_recipe, refusal, tmp_path, monkeypatch, template, found):
+    folder = tmp_path / "model"
+    shutil.copytree(lab.base_model_path("agent"), folder)
+    if template is None:
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+        del config["response_template"]
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    else:
+        (folder / "chat_template.jinja").write_text(template)
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)
+    said = refusal("train", "--config", agent_recipe(model_name_or_path=str(folder)))
     assert all(part in said for part in found), said
 
 

@@ -121,6 +121,17 @@ def test_a_real_model_has_finished_curves_and_trains_two_steps(tmp_path, tiny_sm
     assert len(values_of("prefix/reward_hybrid", text)) == len(values_of("step_time", text)) == 2
 
 
+def test_a_model_learns_to_call_a_tool(tmp_path):
+    text = "\n".join(texts_of(run("06_agents.ipynb", tmp_path)))
+    found = re.findall(r"^(before|after): (\d\.\d\d) right, (\d\.\d\d) calls in a conversation$", text, re.M)
+    (_, guessed, calls_before), (_, right, calls) = found
+    assert float(guessed) < 0.25
+    assert float(calls_before) < 0.1
+    assert float(right) > 0.75
+    assert float(calls) > 1.5
+    assert len(values_of("prefix/reward_hybrid", text)) == 5
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_stored_outputs_are_of_one_run_without_errors_and_local_paths(name):
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)

@@ -49,6 +49,7 @@ def held_out(number: int, max_new_tokens: int, trainer: Any) -> HeldOutSplit:
 
 def test_accuracy_is_that_of_conversations_whose_calls_are_executed(trainer: Any) -> None:
     split = held_out(48, 56, trainer)
+    trainer.model.train()
     state = torch.get_rng_state()
     found = measure_held_out(trainer, split)
     assert found["accuracy"] > 0.3

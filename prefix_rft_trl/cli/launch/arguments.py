@@ -46,7 +46,7 @@ class PrefixScriptArguments(ScriptArguments):
         reward_kwargs (`dict`, *optional*): arguments of the rewards as JSON, such as
             `{"math_accuracy_reward": {"time_limit": 2}}`.
         tools (`list[str]`, *optional*): functions that rollouts may call, by registered name (`lab_calculate`) or
-            dotted path. Prompts are messages then, and demonstrations have tool calls (docs/agents.md).
+            dotted path. Prompts are messages then, and demonstrations have tool calls (docs/lab_agent.md).
         environment_factory (`str` or `dict`, *optional*): dotted path of a class or function that makes an
             environment, whose methods rollouts may call; or, as JSON, such paths by the name that rows have in their
             column `environment`, such as `{"shop": "my_environments.Shop"}`.

@@ -31,7 +31,7 @@ from .dry_run import ON_CPU, Processes, as_launched, count_steps, launched_proce
 from .inputs import MODEL
 from .prompted_rows import prompted
 from .recipe import Recipe
-from .trainers import check_columns, load_rewards
+from .recipe_rewards import check_columns, load_rewards
 
 
 MOST_OF_STREAM = 2048  # rows of a stream that are looked at

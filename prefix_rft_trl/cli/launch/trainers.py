@@ -20,14 +20,14 @@ from prefix_rft_trl.data.loading import check_column, load_splits, with_demonstr
 from prefix_rft_trl.models.adapters import check_adapter_names, module_names
 from prefix_rft_trl.models.changes import starting_model
 from prefix_rft_trl.models.sources import explain_missing_model, find_models, load_tokenizer
-from prefix_rft_trl.rewards import RewardFunction, load_reward
+from prefix_rft_trl.rewards import RewardFunction
 from prefix_rft_trl.rewards.answers import acceptable_golds
-from prefix_rft_trl.rewards.registry import check_row, required_columns
 from prefix_rft_trl.utils.errors import UserError
 from prefix_rft_trl.utils.printable import printable
 
 from .agents import agent_arguments, check_agent_model, check_agent_rows, refuse_agent_settings, rewards_itself
 from .prompted_rows import prompted, second_dataset, validation_rows
+from .recipe_rewards import check_columns, load_rewards
 
 
 PROMPTS_READ = 100  # training prompts among which a shared instruction is looked for
@@ -83,7 +83,6 @@ class PreparedTraining:
             PreTrainedConfig.get_config_dict(source.base or source.path, revision=revision)
         if "reward_funcs" in self.arguments:
             check_arguments(**self.arguments)
-            check_agent_model(self.arguments)
 
     def load(self) -> Any:
         """Loads the model; returns the trainer."""
@@ -131,7 +130,10 @@ def prepare_prefix_grpo(
     if (demonstrations := second_dataset(script_args, training_args)) is not None:
         arguments["demonstration_dataset"] = demonstrations
     settings = (script_args, training_args, model_args)
-    return _prepare(PrefixGRPOTrainer, arguments, settings, find_model, splits, rows, grpo_tokens(training_args))
+    tokens = grpo_tokens(training_args)
+    prepared = _prepare(PrefixGRPOTrainer, arguments, settings, find_model, splits, rows, tokens)
+    check_agent_model(prepared.arguments)
+    return prepared
 
 
 def prepare_sft(
@@ -281,42 +283,10 @@ def _eval_rows(splits: Any, script_args: Any, training_args: Any) -> Any:
     return _with_prompts(splits, script_args.dataset_test_split, script_args)
 
 
-def load_rewards(script_args: Any) -> list[RewardFunction]:
-    if not script_args.reward_funcs:
-        raise UserError("`measure_steps` needs a reward: set `reward_funcs` to a registered name or a dotted path.")
-    names = script_args.reward_funcs if isinstance(script_args.reward_funcs, list) else [script_args.reward_funcs]
-    arguments = script_args.reward_kwargs or {}
-    if unknown := set(arguments) - set(names):
-        raise UserError(
-            f"`reward_kwargs` names {', '.join(sorted(unknown))}, which is not one of `reward_funcs`: "
-            f"{', '.join(names)}."
-        )
-    return [load_reward(name, arguments.get(name)) for name in names]
-
-
 def _without_answer(reward: RewardFunction, rows: Any) -> int:
     """How many rows have nothing in the column of right answers that a reward names; 0 of a stream."""
     column = getattr(reward, "solution_column", None)
     return sum(not acceptable_golds(answer) for answer in rows[column]) if column and hasattr(rows, "__len__") else 0
-
-
-def check_columns(rewards: list[RewardFunction], dataset: Any) -> None:
-    first: dict[str, Any] = next(iter(dataset), {})
-    columns = list(first)
-    for reward in rewards:
-        missing = [name for name in required_columns(reward) if columns and name not in columns]
-        if not missing:
-            check_row(reward, first)
-            continue
-        remedy = "Rename one of them, or take another reward"
-        if missing[0] == getattr(reward, "solution_column", None):
-            remedy = f"Set `reward_kwargs: {{{reward.__name__}: {{solution_column: ...}}}}`"
-        if missing[0] == "solution":
-            remedy = "Set `answer_column` to the one with the right answers"
-        raise UserError(
-            f"the reward {reward.__name__!r} reads the column '{missing[0]}', and the dataset has: "
-            f"{', '.join(columns)}. {remedy}."
-        )
 
 
 def _find_held_out(splits: Any, script_args: Any, training_args: Any, rewards: list[RewardFunction] | None) -> Any:
