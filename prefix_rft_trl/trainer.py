@@ -5,6 +5,7 @@ continued by the policy (`sampling`), scored by the reward functions, given an a
 turned into a loss (`loss`, `method.token_weights`). This file says when, those modules say how.
 """
 
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -39,7 +40,7 @@ from .run.success_history import SuccessHistory
 from .sampling.adapter_sync import keep_base_weights
 from .sampling.generate import encode_prompts
 from .sampling.hybrid import sample_continuations
-from .sampling.prompt_images import PromptImages
+from .sampling.prompt_images import PromptImages, PromptsWithoutImages
 from .sampling.server_key import key_sent_to_server
 from .sampling.vllm_server import fail_together
 from .stages.staged_generation import StagedGeneration
@@ -57,6 +58,7 @@ class PrefixGRPOTrainer(
     FiniteRewards,
     StagedGeneration,
     ServedTurns,
+    PromptsWithoutImages,
 ):
     """
     Trainer for Prefix-RFT (Huang et al., 2025, https://huggingface.co/papers/2507.01679).
@@ -102,6 +104,7 @@ class PrefixGRPOTrainer(
     _tag_names = ["trl", "grpo", "prefix-rft"]
     _name = "Prefix-RFT"
     _paper = PAPER
+    _sampled_prompts: list[Any] = []
 
     def __init__(
         self,
@@ -155,7 +158,7 @@ class PrefixGRPOTrainer(
     # Length: each demonstration is encoded after its prompt and cut to its prefix, which may go into the prompt
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], Any, dict[str, Any]]:
-        self._sampled_prompts = prompts
+        self._sampled_prompts = list(map(copy, prompts))  # a tool loop appends messages
         tokenized = super()._tokenize_prompts(prompts)
         rows = zip(
             prompts, tokenized[0], range(len(prompts)), self.rollout_batch.assignments, strict=self.extends_grpo
@@ -203,8 +206,8 @@ class PrefixGRPOTrainer(
             with fail_together(self.vllm_generation if self.use_vllm else None):
                 return generate(prompt_ids, images, multimodal_fields, num_generations, has_tool_images)
 
-        def process(rows: list[int]) -> tuple[list[Any] | None, dict[str, Any]]:
-            return tokenize([self._sampled_prompts[row] for row in rows])[1:]
+        def process(rows: list[int]) -> dict[str, Any]:
+            return tokenize([self._sampled_prompts[row] for row in rows])[2]
 
         def sample(rows: list[int], prompts: list[list[int]], generations: int):
             of_rows = PromptImages(images, multimodal_fields, process).of_rows(rows, prompts, len(prompt_ids))
