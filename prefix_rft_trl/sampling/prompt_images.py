@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from trl import GRPOTrainer
-
 
 @dataclass(frozen=True)
 class PromptImages:
@@ -44,14 +42,3 @@ def _lengthened(value: Any, prompts: list[list[int]]) -> Any:
     if not (isinstance(value, list) and value and isinstance(value[0], list)):
         return value
     return [[*of_tokens, *[0] * (len(ids) - len(of_tokens))] for of_tokens, ids in zip(value, prompts, strict=True)]
-
-
-class PromptsWithoutImages(GRPOTrainer):
-    """Mixin for a [`~trl.GRPOTrainer`]: a batch may have prompts with images and others without.
-
-    TRL 1.16 hands its processor `None` for a prompt without images, which processors refuse; they take an empty list.
-    """
-
-    def _generate(self, prompts: list[Any]) -> tuple:
-        *found, images, tool_images = super()._generate(prompts)
-        return (*found, images and [of_row or [] for of_row in images], tool_images)
