@@ -8,6 +8,7 @@ import numpy
 import torch
 from trl import GRPOTrainer
 
+from prefix_rft_trl.data.image_rows import IMAGE_COLUMNS
 from prefix_rft_trl.utils.patching import replaced
 
 
@@ -18,10 +19,16 @@ class CarriedImages(GRPOTrainer):
     """Mixin for a [`~trl.GRPOTrainer`] that carries images where TRL 1.16 drops them.
 
     TRL's processor gets `None` for a prompt without images, which processors refuse (an empty list they take); a model
-    gets pixels of no image, which some refuse; and a tool loop takes fields that are tensors alone.
+    gets pixels of no image, which some refuse; a tool loop takes fields that are tensors alone; and whether prompts
+    are messages is read off the prompt or the demonstration, which may be text, as the hashes of a process have it.
     """
 
     _prompts_of_batch: list[Any] = []
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if any(name in inputs[0] for name in IMAGE_COLUMNS):
+            inputs = [{name: value for name, value in row.items() if name != "completion"} for row in inputs]
+        return super()._generate_and_score_completions(inputs)
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], Any, dict[str, Any]]:
         self._prompts_of_batch = list(map(copy, prompts))  # a tool loop appends messages to them

@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset
 from PIL import Image
 from trl import GRPOConfig
+from trl.trainer import grpo_trainer
 
 from prefix_rft_trl import PrefixGRPOConfig
 from prefix_rft_trl.sampling.prompt_images import PromptImages
@@ -16,6 +17,7 @@ from prefix_rft_trl.sampling.prompt_images import PromptImages
 
 ANSWERS = ["it is red, and 3", "blue: the number is 12", "a green square", "black"]
 COLORS = ["red", "blue", "green", "black"]
+KEYS = ["prompt", "completion"]
 STAGES = {"num_prefix_generations": 0, "prefix_stage_ratios": [0.5], "prefix_stage_thresholds": [0.99]}
 # Old log-probabilities are made where generation and steps are not aligned, and they are of the model at the start
 UNALIGNED = {"steps_per_generation": 2, "gradient_accumulation_steps": 1}
@@ -169,9 +171,20 @@ def test_a_prompt_may_have_several_images_or_none(make_trainer, tiny_vlm, kind, 
     trainer.evaluate(rows)
 
 
+def test_a_demonstration_may_be_text(make_trainer, tiny_vlm, monkeypatch):
+    # TRL looks at the prompt or at the demonstration, whichever a set of strings has first
+    monkeypatch.setattr(
+        grpo_trainer, "is_conversational", lambda row: all(isinstance(row.get(name, []), list) for name in KEYS)
+    )
+    rows = dataset().remove_columns("completion").add_column("completion", ANSWERS)
+    trainer = make_trainer(model=tiny_vlm("llava"), train_dataset=rows, max_completion_length=8, max_steps=1)
+    trainer.train()
+    assert any(trainer.rollout_batch.prefix_ids)
+
+
 def test_accumulated_steps_and_trimmed_padding_train_alike(train, tiny_vlm):
-    # Adam would make the rounding of a gradient near zero a step
-    named = {"model": tiny_vlm("grids"), "train_dataset": dataset(), "max_completion_length": 24, "optim": "sgd"}
+    named = {"model": tiny_vlm("grids"), "train_dataset": dataset(), "max_completion_length": 24, "max_steps": 1}
+    named["optim"] = "sgd"  # Adam would make the rounding of a gradient near zero a step
     parts = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
     one, other = train(trim_padding=False, **named), train(**parts, **named)
     assert any(one.generations[0].prefix_lengths)
