@@ -35,4 +35,4 @@ def saved_names(folder: Path) -> set[str]:
     if file.is_file():
         with safe_open(file, framework="pt") as weights:
             return set(weights.keys())
-    return {*json.loads(index.read_text())["weight_map"]} if index.is_file() else set()
+    return {*json.loads(index.read_text(encoding="utf-8"))["weight_map"]} if index.is_file() else set()

@@ -8,7 +8,7 @@ import numpy
 import torch
 from trl import GRPOTrainer
 
-from prefix_rft_trl.data.image_rows import IMAGE_COLUMNS
+from prefix_rft_trl.utils.image_rows import IMAGE_COLUMNS
 from prefix_rft_trl.utils.patching import replaced
 
 
@@ -18,16 +18,18 @@ OF_IMAGES = ("pixel_values", "image_grid_thw", "image_sizes", "image_position_id
 class CarriedImages(GRPOTrainer):
     """Mixin for a [`~trl.GRPOTrainer`] that carries images where TRL 1.16 drops them.
 
-    TRL's processor gets `None` for a prompt without images, which processors refuse (an empty list they take); a model
-    gets pixels of no image, which some refuse; a tool loop takes fields that are tensors alone; and whether prompts
-    are messages is read off the prompt or the demonstration, which may be text, as the hashes of a process have it.
+    TRL's processor gets `None` for a prompt without images, which processors refuse (an empty list they take). A model
+    gets pixels of no image, which some refuse. Processes without images do not take part in logging those of others. A
+    tool loop takes fields that are tensors alone. Whether prompts are messages is read off the prompt or the
+    demonstration, which may be text, whichever comes first in a set.
     """
 
     _prompts_of_batch: list[Any] = []
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        if any(name in inputs[0] for name in IMAGE_COLUMNS):
-            inputs = [{name: value for name, value in row.items() if name != "completion"} for row in inputs]
+        if columns := [name for name in IMAGE_COLUMNS if name in inputs[0]]:
+            without = {} if any(row[name] for row in inputs for name in columns) else {"images": []}
+            inputs = [{name: value for name, value in row.items() if name != "completion"} | without for row in inputs]
         return super()._generate_and_score_completions(inputs)
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], Any, dict[str, Any]]:
@@ -52,6 +54,9 @@ class CarriedImages(GRPOTrainer):
 
     def _generate(self, prompts: list[Any]) -> tuple:
         *found, images, tool_images = super()._generate(prompts)
+        if self._is_vlm and self.accelerator.num_processes > 1:  # TRL logs what all have, or waits for ever
+            has_images = torch.tensor([images is not None], device=self.accelerator.device)
+            self.log_multimodal = self.args.log_multimodal and len(self.accelerator.gather(has_images).unique()) == 1
         return (*found, images and [of_row or [] for of_row in images], tool_images)
 
     def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **named: Any) -> tuple:

@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
-from prefix_rft_trl.data.image_rows import images_of_dataset
+from prefix_rft_trl.utils.image_rows import images_of_dataset
 
 
 WITHOUT_IMAGES = (  # setting, value, why it cannot be combined with images, value that can

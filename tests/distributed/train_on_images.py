@@ -25,7 +25,7 @@ pictures = [[Image.new("RGB", (28 * width, 28), color) for width in (1, 2)] for 
 rows = {
     "prompt": [[{"role": "user", "content": "What is this?" + "!" * 3 * row}] for row in range(4)],
     "completion": [[{"role": "assistant", "content": text}] for text in ("red", "both are blue", "it is green", "no")],
-    "images": [pictures[0][:1], pictures[1], pictures[2], pictures[0][1:]],
+    "images": [pictures[0][:1], pictures[1], pictures[2], []],
 }
 settings = {
     "use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no", "disable_tqdm": True, "max_steps": 2,

@@ -156,19 +156,24 @@ def test_each_row_is_sampled_and_trained_behind_its_own_image(make_trainer, reco
     assert not any(trainer.rollout_batch.prefix_ids)
 
 
-@pytest.mark.parametrize("kind", ["llava", "grids"])
-@pytest.mark.parametrize("config_class", [PrefixGRPOConfig, GRPOConfig])
-def test_a_prompt_may_have_several_images_or_none(make_trainer, tiny_vlm, kind, config_class):
-    rows = dataset(images=[[picture("red"), picture("blue", 2)], [], None, [picture("green", 3)]])
-    named = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
-    trainer = make_trainer(config_class=config_class, model=tiny_vlm(kind), train_dataset=rows, **named)
+@pytest.mark.parametrize(
+    ("kind", "config_class", "columns"),
+    [
+        ("llava", GRPOConfig, {"images": [[picture("red"), picture("blue", 2)], [], None, [picture("green", 3)]]}),
+        ("grids", PrefixGRPOConfig, {"images": [[picture("red"), picture("blue", 2)], [], None, [picture("green")]]}),
+        ("grids", PrefixGRPOConfig, {"image": [picture("red"), None, None, None]}),
+    ],
+)
+def test_a_prompt_may_have_several_images_or_none(make_trainer, tiny_vlm, kind, config_class, columns):
+    named = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "max_completion_length": 16}
+    trainer = make_trainer(config_class=config_class, model=tiny_vlm(kind), train_dataset=dataset(**columns), **named)
     seen = Seen(trainer)
     trainer.train()
     numbers = Counter(ids.count(trainer.model.config.image_token_id) > 0 for ids in seen.trained)
     assert numbers[True] > 0 < numbers[False]
     if config_class is PrefixGRPOConfig:
         assert any(ids not in [row.ids for row in seen.rows] for ids in seen.generated)
-    trainer.evaluate(rows)
+    trainer.evaluate(dataset(**columns))
 
 
 def test_a_demonstration_may_be_text(make_trainer, tiny_vlm, monkeypatch):

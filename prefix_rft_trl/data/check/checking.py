@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prefix_rft_trl.data.benchmarks import BenchmarkProblem
-from prefix_rft_trl.data.image_rows import images_of_dataset
 from prefix_rft_trl.data.row_scan import prompt_fault
 from prefix_rft_trl.data.texts import problem_text
 from prefix_rft_trl.rewards.answers import MARKERS
+from prefix_rft_trl.utils.image_rows import images_of_dataset
 
 from .answer_checks import AnswerCheck, AnswerFormCheck
 from .check_report import Report
