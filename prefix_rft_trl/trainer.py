@@ -37,6 +37,7 @@ from .run.printed_log import print_figures
 from .run.replaying import ReplaysSuccesses
 from .run.success_history import SuccessHistory
 from .sampling.adapter_sync import keep_base_weights
+from .sampling.carried_images import CarriedImages
 from .sampling.generate import encode_prompts
 from .sampling.hybrid import sample_continuations
 from .sampling.prompt_images import PromptImages
@@ -58,6 +59,7 @@ class PrefixGRPOTrainer(
     FiniteRewards,
     StagedGeneration,
     ServedTurns,
+    CarriedImages,
 ):
     """
     Trainer for Prefix-RFT (Huang et al., 2025, https://huggingface.co/papers/2507.01679).
@@ -158,8 +160,6 @@ class PrefixGRPOTrainer(
     # Length: each demonstration is encoded after its prompt and cut to its prefix, which may go into the prompt
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], Any, dict[str, Any]]:
-        # A tool loop adds messages to its prompts
-        self._sampled_prompts = [list(prompt) if isinstance(prompt, list) else prompt for prompt in prompts]
         tokenized = super()._tokenize_prompts(prompts)
         rows = zip(
             prompts, tokenized[0], range(len(prompts)), self.rollout_batch.assignments, strict=self.extends_grpo
@@ -208,19 +208,21 @@ class PrefixGRPOTrainer(
     def _generate_single_turn(
         self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False
     ) -> tuple[list[list[int]], list[list[float]] | None]:
-        generate, tokenize = super()._generate_single_turn, super()._tokenize_prompts
+        generate, rounds = super()._generate_single_turn, self._tool_rounds
         if not self.extends_grpo:
             with fail_together(self.vllm_generation if self.use_vllm else None):
                 return generate(prompt_ids, images, multimodal_fields, num_generations, has_tool_images)
 
-        def process(rows: list[int]) -> tuple[list[Any] | None, dict[str, Any]]:
-            return tokenize([self._sampled_prompts[row] for row in rows])[1:]
+        def process(rows: list[int]) -> dict[str, Any]:
+            if has_tool_images:
+                return self._fields_of_images([images[row] for row in rows])
+            return self._fields_of_rows([rounds.requested[row] for row in rows] if rounds else rows)
 
         def sample(rows: list[int], prompts: list[list[int]], generations: int):
             of_rows = PromptImages(images, multimodal_fields, process).of_rows(rows, prompts, len(prompt_ids))
             return generate(prompts, *of_rows, generations, has_tool_images)
 
-        if self._tool_rounds is not None:
+        if rounds is not None:
             return self._serve_or_sample(sample, prompt_ids)
         batch = self.rollout_batch
         given = batch.first_ids, num_generations, batch.complete, batch.padding

@@ -161,6 +161,15 @@ def tiny_smollm2(cache_with_tiny_smollm2: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache_with_tiny_smollm2))
 
 
+@pytest.fixture(scope="session")
+def tiny_vlm(
+    byte_tokenizer: Callable[..., PreTrainedTokenizerFast], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], str]:
+    """Folder of an untrained model that sees, of a kind that tiny_vlms.py names."""
+    save = runpy.run_path(str(Path(__file__).with_name("tiny_vlms.py")))["save_tiny_vlm"]
+    return functools.cache(lambda kind: save(kind, tmp_path_factory.mktemp(kind), byte_tokenizer))
+
+
 # Trainers
 
 

@@ -14,7 +14,6 @@ import transformers.trainer
 from accelerate import PartialState
 from accelerate.logging import get_logger
 from accelerate.utils import broadcast_object_list, gather_object
-from transformers import Trainer
 
 from prefix_rft_trl.utils.errors import WorkError
 from prefix_rft_trl.utils.faults import known_fault
@@ -31,13 +30,14 @@ from .folder import (
     why_incomplete,
 )
 from .identity import IDENTITY, Identity, differences, identify_checkpoint, identify_run, shape_differences
+from .renamed_weights import LoadsRenamedWeights
 
 
 logger = get_logger(__name__)
 Choice = TypeVar("Choice")
 
 
-class AtomicCheckpoints(Trainer):
+class AtomicCheckpoints(LoadsRenamedWeights):
     """
     Mixin for a [`~transformers.Trainer`]: saves complete checkpoints and resumes only from those.
 

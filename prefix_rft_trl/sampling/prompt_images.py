@@ -1,29 +1,28 @@
-"""Images of a batch whose prompts go to the sampler with text behind them, and not all of them, or some twice."""
+"""Images of prompts that go to the sampler with text behind them, and not all of them, or some twice."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 
-Processed = tuple[list[Any] | None, dict[str, Any]]
-
-
 @dataclass(frozen=True)
 class PromptImages:
-    """Images of the prompts of a batch, and what its processor made of them.
+    """Images of the prompts of a batch, and what the processor made of them.
 
     Attributes:
         images (`list`, *optional*): the images of each row, `None` for one without; `None` if no row has any.
         fields (`dict`): what the model gets beside token ids, in TRL's form: pixels and what is said of them, over all
             rows one after the other, and lists of one value for each token of a row.
-        process (`Callable`): makes both anew for some rows. Where the pixels of a row are depends on the processor.
+        process (`Callable`): makes the fields of some rows. Where a row's pixels are depends on the processor.
     """
 
     images: list[Any] | None
     fields: dict[str, Any]
-    process: Callable[[list[int]], Processed]
+    process: Callable[[list[int]], dict[str, Any]]
 
-    def of_rows(self, rows: list[int], prompts: list[list[int]], batch_size: int) -> Processed:
+    def of_rows(
+        self, rows: list[int], prompts: list[list[int]], batch_size: int
+    ) -> tuple[list[Any] | None, dict[str, Any]]:
         """Images and fields of some rows.
 
         Args:
@@ -33,9 +32,9 @@ class PromptImages:
         """
         if not self.fields and self.images is None:
             return None, {}
-        is_all = rows == list(range(batch_size))
-        images, fields = (self.images, self.fields) if is_all else self.process(rows)
-        return images, {name: _lengthened(value, prompts) for name, value in fields.items()}
+        chosen = None if self.images is None else [self.images[row] for row in rows]
+        fields = self.fields if rows == list(range(batch_size)) else self.process(rows)
+        return chosen, {name: _lengthened(value, prompts) for name, value in fields.items()}
 
 
 def _lengthened(value: Any, prompts: list[list[int]]) -> Any:

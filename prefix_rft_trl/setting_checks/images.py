@@ -1,13 +1,13 @@
 """What a run whose prompts have images cannot be combined with."""
 
-from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
+from prefix_rft_trl.utils.image_rows import images_of_dataset
 
-IMAGE_COLUMNS = ("image", "images")
+
 WITHOUT_IMAGES = (  # setting, value, why it cannot be combined with images, value that can
     (
         "prefix_placement",
@@ -62,7 +62,7 @@ def refuse_with_images(dataset: Any, columns: list[str], args: Any, processor: A
     if rows and isinstance(rows[0].get("prompt"), str):
         raise ValueError(
             f"The training dataset has {found}, and its prompts are text, which has no place for an image. Make them "
-            "messages: `[{'role': 'user', 'content': ...}]`."
+            "messages: `[{'role': 'user', 'content': ...}]`, with `conversational: true` in a recipe."
         )
     for name, value, reason, remedy in WITHOUT_IMAGES:
         if getattr(args, name) == value:
@@ -70,19 +70,3 @@ def refuse_with_images(dataset: Any, columns: list[str], args: Any, processor: A
                 f"The training dataset has {found}, and `{name}={value!r}` {reason}. Set it to {remedy!r}, "
                 "or remove them."
             )
-
-
-def images_of_dataset(columns: list[str], row: Mapping[str, Any]) -> str | None:
-    """Where a dataset has its images, as a sentence says it; `None` if it has none.
-
-    Args:
-        columns (`list[str]`): of the dataset.
-        row (`Mapping`): its first one.
-    """
-    if named := [name for name in IMAGE_COLUMNS if name in columns]:
-        return f"a column '{named[0]}'"
-    messages = row.get("prompt")
-    contents = [message.get("content") for message in messages] if isinstance(messages, list) else []
-    parts = [part for content in contents if isinstance(content, list) for part in content]
-    has_image = any(isinstance(part, dict) and part.get("type") == "image" for part in parts)
-    return "images in its prompts" if has_image else None

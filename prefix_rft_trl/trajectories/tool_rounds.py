@@ -26,6 +26,7 @@ class ToolRounds:
             its demonstration.
         results (`int`): served turns whose tools have answered.
         results_that_differ (`int`): those of them with another answer than in the demonstration.
+        requested (`list[int]`): indices of the rows that the loop has asked for last.
     """
 
     prompt_lengths: list[int]
@@ -34,6 +35,7 @@ class ToolRounds:
     stops_where_results_differ: bool = False
     results: int = 0
     results_that_differ: int = 0
+    requested: list[int] = field(default_factory=list)
     _seen: list[int] = field(default_factory=list)
     _served: list[list[TurnPiece]] = field(default_factory=list)
 
@@ -56,6 +58,7 @@ class ToolRounds:
             raise RuntimeError(f"TRL's tool loop asks for {requested} rows, of which {len(rows)} have called a tool.")
         for row in rows:
             self._seen[row] = len(self.completions[row])
+        self.requested = rows
         return rows
 
     def next_piece(self, row: int, ids_before: int) -> TurnPiece | None:

@@ -7,6 +7,7 @@ from prefix_rft_trl.data.benchmarks import BenchmarkProblem
 from prefix_rft_trl.data.row_scan import prompt_fault
 from prefix_rft_trl.data.texts import problem_text
 from prefix_rft_trl.rewards.answers import MARKERS
+from prefix_rft_trl.utils.image_rows import images_of_dataset
 
 from .answer_checks import AnswerCheck, AnswerFormCheck
 from .check_report import Report
@@ -66,8 +67,9 @@ def check_dataset(
     budgets = budgets if budgets and tokens else Budgets()
     answers = AnswerCheck(verifier, markers) if columns.answer else None
     forms, lengths = AnswerFormCheck(instruction), LengthCheck(measure, budgets)
+    is_text = images_of_dataset(dataset.column_names, {"prompt": next(iter(dataset), {}).get(columns.prompt)}) is None
     checks: list[RowCheck] = [
-        DuplicateCheck(verifier),
+        *([DuplicateCheck(verifier)] if is_text else []),
         OverlapCheck(benchmarks, _prompt_ends(dataset, columns.prompt)),
         TemplateTokenCheck(tokens.special_tokens if tokens else ()),
         lengths,
@@ -92,6 +94,7 @@ def check_dataset(
     findings.sort(key=lambda finding: finding.row)
     by_kind = {kind: [finding for finding in findings if finding.kind == kind] for kind in KINDS}
     available = {
+        "prompts of text alone": is_text,
         "answer column": columns.answer,
         "demonstration column": columns.demonstration,
         "benchmarks": benchmarks,

@@ -34,6 +34,7 @@ class Finding:
 _ANSWER, _DEMONSTRATION, _BENCHMARKS = ("answer column",), ("demonstration column",), ("benchmarks",)
 _BOTH = _ANSWER + _DEMONSTRATION
 _TOOLS = (*_DEMONSTRATION, "tools")
+_TEXT = ("prompts of text alone",)
 
 KINDS = {
     "prompt_unusable": FindingKind("prompt empty, or neither text nor messages",
@@ -71,9 +72,9 @@ KINDS = {
     "answer_unworked": FindingKind("demonstration's final number does not occur in its working",
         "Another unit, a slip in the working, or a wrong gold. Review each.", _BOTH, is_problem=False),
     "duplicate": FindingKind("same prompt as an earlier row",
-        "Remove one, or merge them into a row with a list of demonstrations."),
+        "Remove one, or merge them into a row with a list of demonstrations.", _TEXT),
     "conflicting_gold": FindingKind("same prompt as an earlier row, other gold",
-        "One of the two golds is wrong.", _ANSWER),
+        "One of the two golds is wrong.", (*_TEXT, *_ANSWER)),
     "benchmark_exact": FindingKind("problem of a benchmark",
         "Scores on that benchmark mean nothing. Remove the row.", _BENCHMARKS),
     "benchmark_overlap": FindingKind("13 words in a row of a benchmark's problem",
