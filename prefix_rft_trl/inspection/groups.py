@@ -157,7 +157,7 @@ def _demonstration(
     trainer: "PrefixGRPOTrainer", prompt_ids: list[int], i: int
 ) -> tuple[list[int], tuple[tuple[int, int], ...]]:
     """The ids of a rollout's demonstration, and where those of the assistant stand; nothing if it has no prefix."""
-    batch, prompt = trainer.rollout_batch, trainer._sampled_prompts[i]
+    batch, prompt = trainer.rollout_batch, trainer._prompts_of_batch[i]
     message = batch.assignments[i].demonstration
     if not (message and batch.prefixes[i].ids):
         return [], ()
