@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from datasets import Dataset
 
 from prefix_rft_trl.inspection.groups import inspect_rows
@@ -47,6 +48,7 @@ def test_turns_results_and_the_rest_are_shown_in_order(make_trainer: Callable[..
     assert "<tool_response>\n3\n</tool_response>" in texts[1][1]
     left = "".join(token.text for token in rollout.rest)
     assert texts[2][1] + left == ANSWER + "<|im_end|>"
+    assert rollout.num_selected == pytest.approx(len(rollout.prefix) / 5, abs=1)
     assert sum(token.selected for _, tokens in rollout.parts for token in tokens) == rollout.num_selected > 0
     assert sum(len(tokens) for _, tokens in rollout.parts) > len(rollout.prefix) + len(rollout.continuation)
     shown = page(inspection).split('<div class="tokens">')[1]

@@ -160,6 +160,7 @@ def test_prefix_results_and_continuation_share_the_budget(run_tools: Callable[..
         assert prefix.ids == [token for start, stop in prefix.spans for token in ids[start:stop]]
         assert len(prefix.ids) < budget
         assert prefix.spans[-1][1] <= budget
+    assert run.logged("prefix/turns_not_served") == [0], "tools answer as in the demonstration, which was cut to fit"
 
 
 def test_results_that_do_not_fit_end_the_rollout(
