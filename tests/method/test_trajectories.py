@@ -123,3 +123,8 @@ def test_a_prefix_has_what_was_served() -> None:
     assert (cut.ids, cut.spans, cut.share) == ([1, 2, 3, 4], ((0, 3), (5, 6)), 4 / 7)
     assert math.isnan(cut.states_answer)
     assert planned.served(4).ids == [1, 2, 3]
+    turn, result = {"role": "assistant", "content": ""}, {"role": "tool", "content": "3"}
+    assert planned.last_turn_ids([turn, result, turn]) == [4, 5, 6]
+    assert planned.last_turn_ids([turn, result, turn, result, turn]) == []
+    assert cut.last_turn_ids([turn, result, turn]) == [4]
+    assert Prefix([1, 2]).last_turn_ids("a text") == [1, 2]
