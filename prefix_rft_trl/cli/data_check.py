@@ -42,14 +42,16 @@ DESCRIPTION = """\
 Check a dataset before a run meets its faults: rows without a demonstration,
 gold answers that do not parse, demonstrations that end in another answer or in
 another form than asked for, duplicates, problems of the evaluation benchmarks,
-tokens of chat templates inside texts, and rows that do not fit. The exit code
-is 0 for clean, 1 for problems, 2 for unusable."""
+tokens of chat templates inside texts, tool calls that do not fit their tools,
+and rows that do not fit. The exit code is 0 for clean, 1 for problems, 2 for
+unusable."""
 
 EPILOG = """\
   prefix-rft data check train.parquet --benchmarks math500 aime25
   prefix-rft data check --recipe recipes/gsm8k/prefix_rft.yaml
   prefix-rft data check openai/gsm8k --config main --prompt_column question \\
       --demonstration_column answer --answer_column answer
+  prefix-rft data check trajectories.jsonl --tools my_tools.search --execute
 
 With a recipe the dataset, its columns, the tokenizer and the budgets are the
 recipe's; flags override it."""

@@ -114,10 +114,11 @@ def pretrain(seed: int = 0, level: str = "easy") -> tuple[Qwen2ForCausalLM, PreT
     """Train a level's base model from scratch, in about two minutes on one core."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
-    draw: Callable[..., dict[str, torch.Tensor]] = sample_conversations
-    tokenizer = chat_tokenizer() if level == products.LEVEL else character_tokenizer()
-    if level != products.LEVEL:
-        draw = partial(sample_batch, most_operands=LEVELS[level].operands)
+    draw: Callable[..., dict[str, torch.Tensor]]
+    if level == products.LEVEL:
+        tokenizer, draw = chat_tokenizer(), sample_conversations
+    else:
+        tokenizer, draw = character_tokenizer(), partial(sample_batch, most_operands=LEVELS[level].operands)
     model = untrained_model(tokenizer)
     for number, stage in enumerate(STAGES[level], 1):
         optimizer = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, weight_decay=0.01)

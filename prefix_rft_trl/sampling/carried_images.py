@@ -28,7 +28,7 @@ class CarriedImages(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if columns := [name for name in IMAGE_COLUMNS if name in inputs[0]]:
-            without = {} if any(row[name] for row in inputs for name in columns) else {"images": []}
+            without: dict[str, Any] = {} if any(row[name] for row in inputs for name in columns) else {"images": []}
             inputs = [{name: value for name, value in row.items() if name != "completion"} | without for row in inputs]
         return super()._generate_and_score_completions(inputs)
 

@@ -22,13 +22,13 @@ def check_tool_name(name: str) -> None:
         )
 
 
-def environment_paths(setting: str | Mapping[str, str]) -> dict[str | None, str]:
+def environment_paths(setting: str | Mapping[str, str]) -> dict[Any, str]:
     """The dotted paths of `environment_factory` by the name of the environment, `None` if there is one for all rows.
 
     Raises:
         ValueError: naming what is no dotted path; nothing is imported.
     """
-    paths: dict[str | None, str] = {None: setting} if isinstance(setting, str) else {**setting}
+    paths: dict[Any, str] = {None: setting} if isinstance(setting, str) else {**setting}
     if not paths:
         raise ValueError("`environment_factory` has no environment. Give it a dotted path, or leave it out.")
     for name, path in paths.items():

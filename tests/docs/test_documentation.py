@@ -32,7 +32,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 PAGES += sorted((ROOT / "docs" / "methods").glob("*.md"))
 README_HEADINGS = """Install, Quickstart, Your own data, Which method?, Use it in your script, Train from a recipe,
 Data and rewards, Scale, Evaluate, Compare, Limitations"""
-SMALL_RECIPES = ["gsm8k", "lab", "quickstart"]
+SMALL_RECIPES = ["gsm8k", "lab", "lab-agent", "quickstart"]
 # Commands that take minutes or follow each other, and the test file that runs them instead
 OWN_DATA = ROOT / "tests" / "docs" / "test_your_data.py"
 RUN_ELSEWHERE = {
@@ -144,6 +144,7 @@ def small_run(tmp_path_factory) -> dict[str, list[str]]:
     return {
         "model": [str(folder)],
         "recipes/lab": [*one_step, "--measure_rows", "8"],
+        "recipes/lab-agent": [*one_step, "--measure_rows", "8"],
         "recipes/quickstart": [*one_step, "--measure_rows", "8"],
         "recipes/gsm8k": [*one_step, *cpu.split(), *stand_ins],
     }

@@ -45,7 +45,8 @@ def check_agent_rows(agent: dict[str, Any], rows: Any) -> None:
     """
     if not agent:
         return
-    prompt = next(iter(rows), {}).get("prompt")
+    first: dict[str, Any] = next(iter(rows), {})
+    prompt = first.get("prompt")
     if isinstance(prompt, str):
         raise UserError(
             f"`{next(iter(agent))}` is called in conversations, and the prompts are text, such as {prompt!r:.60}. "

@@ -1,7 +1,7 @@
 """Run all checks of a dataset in one pass over its rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefix_rft_trl.data.benchmarks import BenchmarkProblem
 from prefix_rft_trl.data.row_scan import prompt_fault
@@ -67,7 +67,8 @@ def check_dataset(
     budgets = budgets if budgets and tokens else Budgets()
     answers = AnswerCheck(verifier, markers) if columns.answer else None
     forms, lengths = AnswerFormCheck(instruction), LengthCheck(measure, budgets)
-    is_text = images_of_dataset(dataset.column_names, {"prompt": next(iter(dataset), {}).get(columns.prompt)}) is None
+    first: dict[str, Any] = next(iter(dataset), {})
+    is_text = images_of_dataset(dataset.column_names, {"prompt": first.get(columns.prompt)}) is None
     checks: list[RowCheck] = [
         *([DuplicateCheck(verifier)] if is_text else []),
         OverlapCheck(benchmarks, _prompt_ends(dataset, columns.prompt)),
