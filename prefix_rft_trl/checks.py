@@ -7,7 +7,6 @@ import inspect
 import statistics
 from contextlib import suppress
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ from .run.success_bank import refuse_unreadable
 from .sampling.generate import declared_generation_config, declared_stop_ids
 from .sampling.rollout_function import refuse_settings_with_rollout_function, takes_prefixes
 from .sampling.sampler_settings import refuse_generation_config
-from .setting_checks.images import images_of_dataset, refuse_other_processors, refuse_with_images
+from .setting_checks.images import refuse_other_processors, refuse_with_images
 from .setting_checks.stages import refuse_arguments_of_stages
 from .trajectories.tool_arguments import refuse_settings_with_tools, refuse_settings_without_tools, takes_tools
 from .trajectories.trajectory_checks import check_trajectory_rows, has_trajectories
@@ -86,11 +85,11 @@ def check_arguments(*args: Any, demonstration_dataset: Any = None, **named: Any)
         given.arguments["processing_class"] = load_processing_class(model, config)
         refuse_other_processors(given.arguments["processing_class"])
     processor = given.arguments["processing_class"]
+    refuse_with_images(dataset, column_names(dataset), config, processor)
     if takes_tools(given) or (given.arguments.get("rollout_func") and has_trajectories(dataset, config)):
         _check_trajectories(dataset, given)
         return given
     refuse_settings_without_tools(config)
-    refuse_with_images(dataset, column_names(dataset), config, processor)
     _check_rows(dataset, config, model, None if processor is None else text_side(processor))
     return given
 
@@ -190,6 +189,7 @@ def _check_demonstrations(dataset: Dataset, given: inspect.BoundArguments) -> No
     encoder, processor = None, given.arguments["processing_class"]
     if processor is not None:
         source = {"revision": _revision(config)} if isinstance(model, str) else {}
+        processor = text_side(processor)
         stop_ids = declared_stop_ids(model, processor, **source)
         encoder = RowEncoder(processor, stop_ids, config.chat_template_kwargs, lambda ids, answer: ids)
     check_demonstration_rows(dataset, config, encoder, _prompt_room(model, config, "max_completion_length"))
@@ -197,11 +197,10 @@ def _check_demonstrations(dataset: Dataset, given: inspect.BoundArguments) -> No
 
 def _check_trajectories(dataset: Dataset | IterableDataset, given: inspect.BoundArguments) -> None:
     model, config, processor = (given.arguments[name] for name in ("model", "args", "processing_class"))
-    rows = list(islice(dataset, 1))
-    refuse_settings_with_tools(given, images_of_dataset(column_names(dataset), rows[0] if rows else {}))
+    refuse_settings_with_tools(given)
     source = {"revision": _revision(config)} if isinstance(model, str) else {}
     refuse_generation_config(declared_generation_config(model, **source), config)
-    stop_ids = [] if processor is None else declared_stop_ids(model, processor, **source)
+    stop_ids = [] if processor is None else declared_stop_ids(model, text_side(processor), **source)
     check_trajectory_rows(dataset, given, stop_ids, _prompt_room(model, config, "max_completion_length"))
     _check_enough_rows(len(dataset) if isinstance(dataset, Dataset) else None, config)
 
@@ -251,6 +250,7 @@ def _check_rows(dataset: Dataset | IterableDataset, args: PrefixGRPOConfig, mode
     refuse_generation_config(declared_generation_config(model, **source), args)
     encoder = None
     if processor is not None:
+        processor = text_side(processor)
         stop_ids = declared_stop_ids(model, processor, **source)
         cut = partial(longest_prefix, args, processor.eos_token_id, processor.decode)
         hint_template = args.prefix_hint_template if args.prefix_placement == "prompt" else None

@@ -36,21 +36,23 @@ class ProcessorText:
     def chat_template(self) -> Any:
         return self._processor.chat_template
 
-    def apply_chat_template(self, messages: list[dict[str, Any]], **named: Any) -> str:
-        """The text of a conversation, with a placeholder for each image.
+    def apply_chat_template(
+        self, messages: list[dict[str, Any]], tokenize: bool = False, return_dict: bool = False, **named: Any
+    ) -> str | list[int]:
+        """The text of a conversation, with a placeholder for each image, or the token ids of that text.
 
         Raises:
             ValueError: if the policy's part of it has a placeholder, for which there would be no image.
         """
-        last = messages[-1]
-        if last.get("role") == "assistant":
-            for text in self.placeholders:
-                if text in str(last.get("content")):
+        for message in messages:
+            for text in self.placeholders if message.get("role") == "assistant" else ():
+                if text in str(message.get("content")):
                     raise ValueError(
                         f"a demonstration has {text!r}, which stands for an image in a prompt, and there is none for "
                         "it. Take it out of the text"
                     )
-        return self._processor.apply_chat_template(list(map(in_parts, messages)), **{**named, "tokenize": False})
+        text = self._processor.apply_chat_template(list(map(in_parts, messages)), tokenize=False, **named)
+        return self._tokenizer(text, add_special_tokens=False)["input_ids"] if tokenize else text
 
 
 def in_parts(message: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.method.demonstrations import Message
 from prefix_rft_trl.method.prefixes import Assignment, Prefix
 from prefix_rft_trl.method.trajectories import Trajectory, TurnTokens
+from prefix_rft_trl.models.processors import text_side
 from prefix_rft_trl.rollouts import RolloutBatch
 from prefix_rft_trl.sampling.hybrid import Sampled, sample_continuations
 from prefix_rft_trl.utils.patching import replaced
@@ -51,7 +52,7 @@ class ServedTurns(GRPOTrainer):
 
     def _render_with_tools(self, row: int) -> Render:
         template = {"chat_template": self.chat_template, **self.chat_template_kwargs}
-        return render_with(self._tokenizer, self._tools_of_row(row), **template)
+        return render_with(text_side(self.processing_class), self._tools_of_row(row), **template)
 
     def trajectory_ids(
         self, prompt: list[Message], row: int, trajectory: Trajectory

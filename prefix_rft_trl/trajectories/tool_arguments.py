@@ -3,8 +3,6 @@
 import inspect
 from typing import Any
 
-from transformers import ProcessorMixin
-
 
 NOT_WITH_TOOLS = {  # setting: value, and why it cannot be combined with tools
     "demonstration_source": ("own", "an own success is kept without the results of its tools"),
@@ -30,20 +28,9 @@ def refuse_settings_without_tools(args: Any) -> None:
             )
 
 
-def refuse_settings_with_tools(given: inspect.BoundArguments, images: str | None) -> None:
-    """Raises a ValueError if an argument of hybrid rollouts does not go with tools.
-
-    Args:
-        given (`inspect.BoundArguments`): arguments of a trainer.
-        images (`str`, *optional*): where its dataset has images.
-    """
-    args, processor = given.arguments["args"], given.arguments.get("processing_class")
-    if images or isinstance(processor, ProcessorMixin):
-        found = f"the training dataset has {images}" if images else f"{type(processor).__name__} reads images"
-        raise ValueError(
-            f"Tools cannot be combined with images, and {found}: turns of demonstrations are encoded as text. Pass a "
-            "tokenizer as `processing_class` and prompts without images, or remove the tools."
-        )
+def refuse_settings_with_tools(given: inspect.BoundArguments) -> None:
+    """Raises a ValueError if an argument of hybrid rollouts does not go with tools."""
+    args = given.arguments["args"]
     for name, (value, reason) in NOT_WITH_TOOLS.items():
         if getattr(args, name) == value:
             raise ValueError(f"`{name}={value!r}` cannot be combined with tools: {reason}. Leave it at its default.")

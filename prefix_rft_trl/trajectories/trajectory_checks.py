@@ -11,6 +11,7 @@ from trl import chat_template_utils as templates
 
 from prefix_rft_trl.data.row_scan import ENCODED_SAMPLE, ROWS_OF_STREAM
 from prefix_rft_trl.method.trajectories import Trajectory, has_turns
+from prefix_rft_trl.models.processors import text_side
 from prefix_rft_trl.rollouts import read_demonstrations
 
 from .encoding import encode_turns, read_calls_with, render_with
@@ -94,23 +95,24 @@ class TrajectoryCheck:
     """
 
     def __init__(self, given: inspect.BoundArguments, stop_ids: list[int], prompt_room: int | None) -> None:
-        tokenizer: Any = given.arguments.get("processing_class")
-        self._tokenizer = tokenizer
+        processor: Any = given.arguments.get("processing_class")
+        self._text_side = text_side(processor)
+        self._tokenizer = tokenizer = getattr(processor, "tokenizer", processor)
         self._args = given.arguments["args"]
         self._tools = RowTools(given)
         self._stop_ids, self._prompt_room = stop_ids, prompt_room
         self._chat_template: str | None = None
         self._forms: set[Any] = set()
         self.encoded = self.without_text = 0
-        self._encodes = tokenizer is not None and templates.supports_tool_calling(tokenizer)
+        self._encodes = processor is not None and templates.supports_tool_calling(processor)
         self._stops = re.compile(r"(?!)")
         if self._encodes:
             ends = filter(None, (tokenizer.decode([token]) for token in stop_ids))
             self._stops = re.compile("|".join(map(re.escape, ends)) or r"(?!)")
             if not (getattr(tokenizer, "response_template", None) or getattr(tokenizer, "response_schema", None)):
-                templates.add_response_schema(tokenizer)
-            if not templates.is_chat_template_prefix_preserving(tokenizer):
-                self._chat_template = templates.get_training_chat_template(tokenizer)
+                templates.add_response_schema(processor)
+            if not templates.is_chat_template_prefix_preserving(processor):
+                self._chat_template = templates.get_training_chat_template(processor)
 
     def read(self, example: dict[str, Any], demonstration: Any, is_sampled: bool) -> int:
         """The number of turns of a demonstration.
@@ -143,7 +145,7 @@ class TrajectoryCheck:
 
     def _encode(self, prompt: list[Any], trajectory: Trajectory, tools: list[Any]) -> None:
         tokenizer, kwargs = self._tokenizer, self._args.chat_template_kwargs or {}
-        render = render_with(tokenizer, tools, chat_template=self._chat_template, **kwargs)
+        render = render_with(self._text_side, tools, chat_template=self._chat_template, **kwargs)
         length = len(render(prompt, True))
         if self._prompt_room is not None and length > self._prompt_room:
             raise ValueError(

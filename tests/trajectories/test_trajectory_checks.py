@@ -65,9 +65,9 @@ def test_settings_that_do_not_go_with_tools(refused: Callable[..., str], setting
     assert reason in message
 
 
-def test_images_with_tools(refused: Callable[..., str], demonstrations: SimpleNamespace) -> None:
+def test_images_with_tools_and_a_tokenizer(refused: Callable[..., str], demonstrations: SimpleNamespace) -> None:
     rows = Dataset.from_list([row | {"image": Image.new("RGB", (4, 4))} for row in demonstrations.sums()])
-    assert "Tools cannot be combined with images, and the training dataset has a column 'image'" in refused(rows)
+    assert "has a column 'image', and the processing class is a" in refused(rows)
 
 
 def test_replayed_results_with_an_environment(refused: Callable[..., str], demonstrations: SimpleNamespace) -> None:
