@@ -131,7 +131,7 @@ def make_model(recipe: str, flags: list[str]) -> str:
 
     first = Recipe.read(["--config", recipe, *flags]).trainings(is_setting)[0]
     split_launcher_flags(first)  # refuses unknown settings
-    settings = first.parser().parse_known_args(first.flags)[0]
+    settings = first.parser.parse_known_args(first.flags)[0]
     model, changes = settings.model_name_or_path, read_dict("model_changes", settings.model_changes)
     if not model:
         raise UserError(f"{recipe} names no model: add `--model_name_or_path NAME`.")

@@ -136,7 +136,7 @@ def plan_runs(trainings: list[Recipe], recipe: Recipe) -> list[PlannedRun]:
 
     planned: list[PlannedRun] = []
     for number, training in enumerate(trainings):
-        given = vars(training.parser().parse_known_args(training.flags)[0])
+        given = vars(training.parser.parse_known_args(training.flags)[0])
         before = trainings[number - 1].stage if number else ""
         read = {name: given.get(name) for name in INPUTS if not (before and name == "model_name_or_path")}
         read["config"] = recipe.path and str(recipe.path)
@@ -161,7 +161,7 @@ def _train(recipe: Recipe) -> int:
     from .launch.arguments import split_launcher_flags
 
     launcher_flags, recipe = split_launcher_flags(recipe)
-    settings = recipe.parser().parse_known_args(recipe.flags)[0]
+    settings = recipe.parser.parse_known_args(recipe.flags)[0]
     has_launcher_config = "--config_file" in launcher_flags or has_default_config()
     if settings.use_cpu and not launcher_flags and not has_launcher_config:
         from .launch.training_script import train

@@ -179,7 +179,7 @@ def check_values(recipe: Recipe) -> None:
     Raises:
         UserError: naming the first setting that cannot be used, what was found, and the fix.
     """
-    parser = recipe.parser()
+    parser = recipe.parser
     values = parser.parse_known_args(recipe.flags)[0]
     with as_user_error(ValueError):
         for kind in parser.dataclass_types:
@@ -221,7 +221,7 @@ def split_launcher_flags(recipe: Recipe) -> tuple[list[str], Recipe]:
     Raises:
         UserError: for a setting that neither the trainer nor the launcher has, or a value that it cannot have.
     """
-    parser, launcher = recipe.parser(), launch_command_parser()
+    parser, launcher = recipe.parser, launch_command_parser()
     launcher.error = parser.error
     trainer_settings = {action.dest for action in parser._actions}
     launcher_settings = {action.dest: action for action in launcher._actions if action.option_strings}
@@ -264,11 +264,11 @@ def check_stage(recipe: Recipe, on_any_device: bool = False) -> argparse.Namespa
     """
     try:
         launcher_flags, recipe = split_launcher_flags(recipe)
-        values = recipe.parser().parse_known_args(recipe.flags)[0]
+        values = recipe.parser.parse_known_args(recipe.flags)[0]
         if not launcher_flags and not has_default_config() and (on_any_device or values.use_cpu):
             with as_user_error(ValueError), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they are shown when it is trained
-                made = recipe.parser().parse_args_into_dataclasses([*recipe.flags, "--output_dir", "runs"])
+                made = recipe.parser.parse_args_into_dataclasses([*recipe.flags, "--output_dir", "runs"])
                 check_packages(*made[1:])
         if values.dataset_name:
             with as_user_error(ValueError):

@@ -121,7 +121,7 @@ def _preview(training: Recipe, run: PlannedRun, model: str, scratch: Path, fault
         faults (`list[UserError]`): takes those of this machine.
     """
     launcher_flags, recipe = split_launcher_flags(training)
-    given = recipe.parser().parse_known_args(recipe.flags)[0]
+    given = recipe.parser.parse_known_args(recipe.flags)[0]
     can_run = _notes(faults, check_gpu, given)
     processes = launched_processes(launcher_flags, given, can_run, faults)
     with as_launched(processes.number):

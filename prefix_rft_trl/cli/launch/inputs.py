@@ -50,7 +50,7 @@ def check_inputs(trainings: list[Recipe]) -> list[MeasuredProblems]:
     Raises:
         UserError or ValueError: naming what cannot be used.
     """
-    first = trainings[0].parser().parse_known_args(trainings[0].flags)[0]
+    first = trainings[0].parser.parse_known_args(trainings[0].flags)[0]
     model = {name: getattr(first, name) for name in MODEL}
     measured = []
     for training in trainings:
@@ -69,7 +69,7 @@ def check_inputs(trainings: list[Recipe]) -> list[MeasuredProblems]:
 def _arguments(recipe: Recipe) -> tuple[Any, Any, Any]:
     """The arguments of script, trainer and model; those of a trainer that is launched as one of its processes."""
     launcher_flags, recipe = split_launcher_flags(recipe)
-    parser = recipe.parser()
+    parser = recipe.parser
     if not launcher_flags and not has_default_config():
         return parser.parse_args_into_dataclasses([*recipe.flags, "--output_dir", "runs"])
     launcher = launch_command_parser().parse_args([*launcher_flags, SCRIPT])

@@ -132,7 +132,7 @@ def read_probed_recipe(recipe: Recipe) -> ProbedRecipe:
         UserError or ValueError: as the training would, but not for a column `completion` that is missing or empty.
     """
     launcher_flags, training = split_launcher_flags(probed_stage(recipe))
-    given = training.parser().parse_known_args(training.flags)[0]
+    given = training.parser.parse_known_args(training.flags)[0]
     has_device = given.use_cpu or torch.cuda.is_available()
     flags = [*training.flags, *([] if has_device else ON_CPU), "--output_dir", "runs"]
     processes = launched_processes(launcher_flags, given, has_device, [])
@@ -191,7 +191,7 @@ def probed_stage(recipe: Recipe) -> Recipe:
     chosen = [*trainings, *(training for training in trainings if training.trainer != "sft")][-1]
     if chosen is trainings[0]:
         return chosen
-    first = trainings[0].parser().parse_known_args(trainings[0].flags)[0]
+    first = trainings[0].parser.parse_known_args(trainings[0].flags)[0]
     model = {name: getattr(first, name) for name in MODEL}
     return replace(chosen.without_flags(*MODEL), settings={**chosen.settings, **model})
 

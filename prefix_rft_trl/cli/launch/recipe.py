@@ -19,7 +19,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -116,14 +116,18 @@ class Recipe:
             if value is None or isinstance(value, dict | list):
                 raise UserError(f"`env` gives each variable a text, found {name!r}: {value!r:.80}. Correct its value.")
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "parser"}  # which cannot be pickled
+
     def flag_values(self, setting: str) -> list[str]:
         return [value for name, values in grouped(self.flags) if name == setting for value in values]
 
     def without_flags(self, *settings: str) -> "Recipe":
         return replace(self, flags=_joined([flag for flag in grouped(self.flags) if flag[0] not in settings]))
 
+    @cached_property
     def parser(self) -> "SettingsParser":
-        """The parser of the trainer's settings, with those of the recipe as defaults."""
+        """The parser of the trainer's settings, with those of the recipe as defaults. It is made once."""
         from .arguments import make_parser
 
         parser = make_parser(self.trainer)
@@ -134,7 +138,7 @@ class Recipe:
         """The arguments of script, trainer and model. The variables of `env` are set before they are made."""
         self.check_environment()
         os.environ.update({name: str(value) for name, value in self.settings.get("env", {}).items()})
-        return self.parser().parse_args_into_dataclasses(self.flags)
+        return self.parser.parse_args_into_dataclasses(self.flags)
 
     def trainings(self, is_setting: IsSetting) -> list["Recipe"]:
         """
