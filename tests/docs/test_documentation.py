@@ -30,7 +30,8 @@ from prefix_rft_trl.cli.train import USAGE
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES += sorted((ROOT / "docs" / "methods").glob("*.md"))
-README_HEADINGS = """Install, Quickstart, Your own data, Which method?, Use it in your script, Train from a recipe,
+README_HEADINGS = """Install, Quickstart, Your own data, Which method?, Use it in your script,
+    Agents and images, Train from a recipe,
 Data and rewards, Scale, Evaluate, Compare, Limitations"""
 SMALL_RECIPES = ["gsm8k", "lab", "lab-agent", "quickstart"]
 # Commands that take minutes or follow each other, and the test file that runs them instead
