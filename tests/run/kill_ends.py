@@ -11,8 +11,8 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,11 @@ def kill_at_every_fourth_place(base: Path, run: Run) -> int:
     return kills
 
 
+def call_in_fork(function: Callable[..., Any], *arguments: Any) -> Any:
+    with get_context("fork").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
 def no_hook() -> None:
     pass
 
@@ -135,7 +140,7 @@ def stages() -> Run:
 
 
 def comparison() -> Run:
-    compare.ProcessPoolExecutor = lambda workers, **_: ThreadPoolExecutor(workers)
+    compare.call_in_process = call_in_fork
     jobs.subprocess.Popen = ForkedRun
     settings = flags({**SETTINGS, **GRPO})
     recipe = str(RECIPES / "prefix_rft.yaml")
