@@ -105,6 +105,7 @@ class PrefixGRPOTrainer(
     _tag_names = ["trl", "grpo", "prefix-rft"]
     _name = "Prefix-RFT"
     _paper = PAPER
+    rollout_function_runs = False
 
     def __init__(
         self,
@@ -161,6 +162,8 @@ class PrefixGRPOTrainer(
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], Any, dict[str, Any]]:
         tokenized = super()._tokenize_prompts(prompts)
+        if self.rollout_function_runs:
+            return tokenized
         rows = zip(
             prompts, tokenized[0], range(len(prompts)), self.rollout_batch.assignments, strict=self.extends_grpo
         )
@@ -209,7 +212,7 @@ class PrefixGRPOTrainer(
         self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False
     ) -> tuple[list[list[int]], list[list[float]] | None]:
         generate, rounds = super()._generate_single_turn, self._tool_rounds
-        if not self.extends_grpo:
+        if self.rollout_function_runs or not self.extends_grpo:
             with fail_together(self.vllm_generation if self.use_vllm else None):
                 return generate(prompt_ids, images, multimodal_fields, num_generations, has_tool_images)
 

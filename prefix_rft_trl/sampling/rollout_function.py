@@ -2,13 +2,15 @@
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 from prefix_rft_trl.method.prefixes import Prefix
 from prefix_rft_trl.method.trajectories import TurnPiece
+from prefix_rft_trl.utils.patching import replaced
 
 
 ARGUMENT = "prefixes"
@@ -57,7 +59,8 @@ class PrefixedRollouts:
         trainer._tokenize_prompts(prompts)  # encodes the prefixes of the batch
         batch = trainer.rollout_batch
         turns = [turns_to_serve(prefix, is_first_turn=bool(trainer.tools)) for prefix in batch.prefixes]
-        output = self.function(prompts, trainer, prefixes=turns)
+        with samples_as_it_is_asked(trainer):
+            output = self.function(prompts, trainer, prefixes=turns)
         if not {"completion_ids", "logprobs"} <= output.keys():  # of which TRL then speaks
             return output
         completions, masks = output["completion_ids"], output.get("env_mask")
@@ -80,6 +83,17 @@ class PrefixedRollouts:
         if output["logprobs"] is None:
             return output
         return {**output, "logprobs": [without(*row) for row in zip(output["logprobs"], found, strict=True)]}
+
+
+@contextmanager
+def samples_as_it_is_asked(trainer: Any) -> Iterator[None]:
+    """Within the block the trainer's own sampler adds no prefixes: a rollout function that calls it serves them."""
+    with replaced(trainer, "rollout_function_runs", True):
+        if trainer.use_vllm:
+            yield
+            return
+        with replaced(trainer.generation_config, "max_new_tokens", trainer.max_completion_length):
+            yield
 
 
 def turns_to_serve(prefix: Prefix, is_first_turn: bool = False) -> tuple[TurnPiece, ...]:

@@ -113,6 +113,36 @@ def serve(prompts: list[Any], trainer: Any, prefixes: Any = None) -> dict[str, A
     }
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_function_that_samples_with_the_trainer_gets_no_prefix_twice(
+    make_trainer: Callable[..., Any], at_once: bool
+) -> None:
+    asked: list[list[int]] = []
+
+    def rollout(prompts: list[Any], trainer: Any, prefixes: Any = None) -> dict[str, Any]:
+        served = [[token for turn in turns for token in turn.ids] for turns in prefixes]
+        prompt_ids = trainer._tokenize_prompts(prompts)[0]
+        given = [before + ids for before, ids in zip(prompt_ids, served, strict=True)]
+        asked.extend(given)
+        parts = [given] if at_once else [[ids] for ids in given]
+        sampled = [ids for part in parts for ids in trainer._generate_single_turn(part, None, {}, 1)[0]]
+        completion_ids = [ids + after for ids, after in zip(served, sampled, strict=True)]
+        return {"prompt_ids": prompt_ids, "completion_ids": completion_ids, "logprobs": None}
+
+    trainer = make_trainer(others={"rollout_func": rollout}, max_steps=1)
+    seen: list[list[int]] = []
+    generate = trainer.model.generate
+
+    def record(input_ids: torch.Tensor, attention_mask: torch.Tensor, **others: Any) -> Any:
+        seen.extend(ids[mask.bool()].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True))
+        return generate(input_ids=input_ids, attention_mask=attention_mask, **others)
+
+    trainer.model.generate = record
+    trainer.train()
+    assert seen == asked
+    assert any(prefix.ids for prefix in trainer.rollout_batch.prefixes)
+
+
 def changed(**changes: Any) -> Callable[..., dict[str, Any]]:
     """The sampler, of whose result a part is replaced."""
 
