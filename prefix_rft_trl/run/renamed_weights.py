@@ -25,7 +25,8 @@ class LoadsRenamedWeights(Trainer):
         self._load_renamed(self.state.best_model_checkpoint, self.model)
 
     def _load_renamed(self, folder: str, model: Any) -> None:
-        if not self.is_fsdp_enabled and saved_names(Path(folder)) - {*model.state_dict()}:
+        is_sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled  # whose checkpoints have the names in memory
+        if not is_sharded and saved_names(Path(folder)) - {*model.state_dict()}:
             model.load_state_dict(type(model).from_pretrained(folder, dtype="auto").state_dict())
 
 

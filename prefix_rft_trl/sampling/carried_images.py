@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy
 import torch
-from trl import GRPOTrainer
+from trl import GRPOTrainer, data_utils
+from trl.trainer import grpo_trainer
 
 from prefix_rft_trl.utils.image_rows import IMAGE_COLUMNS
 from prefix_rft_trl.utils.patching import replaced
@@ -29,8 +30,9 @@ class CarriedImages(GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if columns := [name for name in IMAGE_COLUMNS if name in inputs[0]]:
             without: dict[str, Any] = {} if any(row[name] for row in inputs for name in columns) else {"images": []}
-            inputs = [{name: value for name, value in row.items() if name != "completion"} | without for row in inputs]
-        return super()._generate_and_score_completions(inputs)
+            inputs = [row | without for row in inputs]
+        with replaced(grpo_trainer, "is_conversational", has_messages_as_prompt):
+            return super()._generate_and_score_completions(inputs)
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], Any, dict[str, Any]]:
         self._prompts_of_batch = list(map(copy, prompts))  # a tool loop appends messages to them
@@ -68,6 +70,10 @@ class CarriedImages(GRPOTrainer):
             return forward(model, *args, **named)
         finally:
             hook.remove()
+
+
+def has_messages_as_prompt(example: dict[str, Any]) -> bool:
+    return data_utils.is_conversational({"prompt": example.get("prompt")})
 
 
 def as_tensor(value: Any) -> Any:
