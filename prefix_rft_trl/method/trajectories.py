@@ -72,7 +72,8 @@ def parse_trajectory(messages: list[Message], row: int | str = "?", column: str 
 
     Args:
         messages (`list[dict]`): assistant messages, each but the last with `tool_calls` and followed by a message of
-            the role `tool` for each call. Keys that `datasets` has filled with `None` are left out.
+            the role `tool` for each call. Keys that `datasets` has filled with `None` are left out, except in arguments
+            that are a text of JSON.
         row, column: where they come from, for the error message.
 
     Raises:
@@ -117,9 +118,19 @@ def _assistant_message(message: Message) -> Message:
 
 def _tool_call(function: dict[str, Any]) -> dict[str, Any]:
     arguments = function.get("arguments") or {}
-    arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
-    filled = {key: value for key, value in arguments.items() if value is not None}
-    return {"type": "function", "function": {"name": str(function["name"]), "arguments": filled}}
+    arguments = json.loads(arguments) if isinstance(arguments, str) else without_filled_keys(arguments)
+    if not isinstance(arguments, dict):
+        raise TypeError(f"arguments are no object: {arguments!r}")
+    return {"type": "function", "function": {"name": str(function["name"]), "arguments": arguments}}
+
+
+def without_filled_keys(value: Any) -> Any:
+    """A value without the keys that only other rows have, which `datasets` has filled with `None` at every depth."""
+    if isinstance(value, dict):
+        return {key: without_filled_keys(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_filled_keys(item) for item in value]
+    return value
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """Demonstrations of several turns: read from messages, and cut in tokens or in turns."""
 
+import json
 import math
 from typing import Any
 
 import pytest
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,8 +101,20 @@ def test_results_are_in_the_order_of_their_calls() -> None:
     assert last.message == {"role": "assistant", "content": "done"}
 
 
+def test_arguments_are_what_the_user_has_written() -> None:
+    written = [{"where": {"x": 1}, "steps": [{"go": "left"}, None]}, {"where": {"y": 2}, "steps": [{"turn": 3}, None]}]
+    as_text = '{"where": null, "steps": [{"go": null}]}'
+    messages = [[{"role": "assistant", "content": "", "tool_calls": [call("a", one)]}] for one in written]
+    filled = Dataset.from_dict({"completion": messages})["completion"]
+    assert filled[0][0]["tool_calls"][0]["function"]["arguments"]["where"] == {"x": 1, "y": None}
+    found = [parse_trajectory(demonstration).turns[0].calls for demonstration in filled]
+    assert found == [[call("a", one)] for one in written]
+    (exact,) = parse_trajectory([{"role": "assistant", "content": "", "tool_calls": [call("a", as_text)]}]).turns
+    assert exact.calls == [call("a", json.loads(as_text))]
+
+
 @pytest.mark.parametrize(
-    "calls", [[call("a", "no JSON")], [{"type": "function"}], [call("a", "[1]")], [{"function": "a"}]]
+    "calls", [[call("a", "no JSON")], [call("a", "null")], [{"type": "function"}], [call("a", "[1]")], [{"function": "a"}]]
 )
 def test_a_call_that_cannot_be_read_is_named(calls: list[Any]) -> None:
     with pytest.raises(ValueError, match=r"Row 7, column 'steps': message 0 .* tool call that cannot be read"):
