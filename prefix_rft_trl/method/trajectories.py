@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import Any
 
 from .demonstrations import Message
+from .open_calls import OpenCall, answered_place
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,25 @@ class Turn:
     def result_texts(self) -> list[str]:
         return [result["content"] for result in self.results]
 
+    @property
+    def open_places(self) -> list[int]:
+        """Indices of the calls that have no result yet."""
+        return [place for place in range(len(self.calls)) if place not in self._places]
+
     def answered_by(self, message: Message) -> "Turn":
-        """Itself with a further result, in the order of its calls if that says which of them it answers."""
-        answered = message.get("tool_call_id")
-        is_named = answered is not None and answered in self.call_ids
-        place = self.call_ids.index(answered) if is_named else len(self.results)
-        name = message.get("name") or self.calls[place]["function"]["name"]
-        result = {"role": "tool", "name": name, "content": message.get("content") or ""}
+        """Itself with a further result, in the order of its calls.
+
+        Raises:
+            ValueError: if the result is of none of the calls that wait for one.
+        """
+        names, left = [call["function"]["name"] for call in self.calls], self.open_places
+        found = answered_place([OpenCall(names[place], self.call_ids[place]) for place in left], message)
+        if found is None:
+            given = message.get("tool_call_id") or message.get("name")
+            waiting = " and ".join(f"'{names[place]}' ({self.call_ids[place]})" for place in left)
+            raise ValueError(f"answers '{given}', which is none of the calls that wait for a result: {waiting}")
+        place = left[found]
+        result = {"role": "tool", "name": names[place], "content": message.get("content") or ""}
         places = sorted([*self._places, place])
         at = places.index(place)
         return replace(self, results=(*self.results[:at], result, *self.results[at:]), _places=tuple(places))
@@ -72,8 +85,8 @@ def parse_trajectory(messages: list[Message], row: int | str = "?", column: str 
 
     Args:
         messages (`list[dict]`): assistant messages, each but the last with `tool_calls` and followed by a message of
-            the role `tool` for each call. Keys that `datasets` has filled with `None` are left out, except in arguments
-            that are a text of JSON.
+            the role `tool` for each call. Keys that `datasets` has filled with `None` are left out; arguments that are
+            a text of JSON are as they are.
         row, column: where they come from, for the error message.
 
     Raises:
@@ -88,15 +101,18 @@ def parse_trajectory(messages: list[Message], row: int | str = "?", column: str 
         role, content = message.get("role"), message.get("content")
         if not isinstance(content, str | None):
             raise unusable(number, f"has {type(content).__name__} as its content; a turn with tools is text")
-        if role == "tool" and turns and len(turns[-1].results) < len(turns[-1].calls):
-            turns[-1] = turns[-1].answered_by(message)
+        if role == "tool" and turns and turns[-1].open_places:
+            try:
+                turns[-1] = turns[-1].answered_by(message)
+            except ValueError as error:
+                raise unusable(number, str(error)) from error
             continue
         if role != "assistant":
             raise unusable(number, f"is of the role '{role}', where a turn of the assistant or a result is expected")
         if turns and not turns[-1].calls:
             raise unusable(number, "follows a turn of the assistant that calls no tool, after which a rollout ends")
-        if turns and len(turns[-1].results) < len(turns[-1].calls):
-            raise unusable(number, f"follows a call without a result: {turns[-1].calls[-1]['function']['name']}")
+        if turns and (left := turns[-1].open_places):
+            raise unusable(number, f"follows a call without a result: {turns[-1].calls[left[0]]['function']['name']}")
         try:
             turns.append(Turn(_assistant_message(message), call_ids=_call_ids(message)))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
