@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
@@ -159,12 +159,14 @@ class TurnTokens:
         calls_start (`int`, *optional*): index of the first token of its tool calls, which go to the end; `None` if
             it has none.
         is_read (`bool`): whether a tool loop reads the calls from them as they are in the demonstration.
+        behind (`list[int]`): the demonstration's own results of tools, up to the next turn.
     """
 
     ids: list[int]
     start: int = 0
     calls_start: int | None = None
     is_read: bool = True
+    behind: list[int] = field(default_factory=list)
 
     def outside_calls(self, length: int) -> int:
         """The largest number of leading tokens, at most `length`, that does not end within the tool calls."""

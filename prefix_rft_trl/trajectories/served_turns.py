@@ -15,7 +15,7 @@ from prefix_rft_trl.rollouts import RolloutBatch
 from prefix_rft_trl.sampling.hybrid import Sampled, sample_continuations
 from prefix_rft_trl.utils.patching import replaced
 
-from .encoding import Render, encode_turns, read_calls_with, render_with
+from .encoding import Render, encode_turns, read_calls_with
 from .replayed_tools import ReplayedTools
 from .tool_rounds import ToolRounds
 from .trajectory_cuts import cut_trajectory
@@ -45,22 +45,18 @@ class ServedTurns(GRPOTrainer):
         return cut_trajectory(turns, results, assignment, self.args, self._tokenizer)
 
     def _encode_turns(self, prompt: list[Message], row: int, trajectory: Trajectory) -> list[TurnTokens]:
-        render, tools = self._render_with_tools(row), self._tools_of_row(row)
-        read_calls = read_calls_with(self._tokenizer, tools) if tools else None  # a `rollout_func` reads them
-        ends = self._tokenizer.eos_token_id, self.eos_token_ids
-        return encode_turns(render, read_calls, prompt, trajectory, *ends)
-
-    def _render_with_tools(self, row: int) -> Render:
+        tools = self._tools_of_row(row)
         template = {"chat_template": self.chat_template, **self.chat_template_kwargs}
-        return render_with(text_side(self.processing_class), self._tools_of_row(row), **template)
+        render = Render(text_side(self.processing_class), tools, template)
+        read_calls = read_calls_with(self._tokenizer, tools) if tools else None  # a `rollout_func` reads them
+        return encode_turns(render, read_calls, prompt, trajectory, self._tokenizer.eos_token_id, self.eos_token_ids)
 
     def trajectory_ids(
         self, prompt: list[Message], row: int, trajectory: Trajectory
     ) -> tuple[list[int], tuple[tuple[int, int], ...]]:
         """Token ids of a demonstration with its own results of tools, and where its turns stand, from and up to."""
-        render, turns = self._render_with_tools(row), self._encode_turns(prompt, row, trajectory)
-        before = [message for turn in trajectory.turns[:-1] for message in (turn.message, *turn.results)]
-        ids = render([*prompt, *before], True)[len(render(prompt, True)) :] + turns[-1].ids
+        turns = self._encode_turns(prompt, row, trajectory)
+        ids = [token for turn in turns for token in turn.ids + turn.behind]
         return ids, tuple((turn.start, turn.start + len(turn.ids)) for turn in turns)
 
     def _generate(self, prompts: list[Any]) -> tuple:

@@ -180,3 +180,27 @@ def test_lengths_of_on_policy_rollouts_leave_out_results(make_tool_trainer: Call
     assert length == len(turn) + 1
     (mean,) = [entry["completions/mean_length"] for entry in trainer.state.log_history if "reward" in entry]
     assert mean == length
+
+
+def test_turns_that_begin_with_line_breaks_are_served(
+    run_tools: Callable[..., Any],
+    demonstrations: SimpleNamespace,
+    byte_tokenizer: Callable[..., Any],
+    save_tiny_model: Callable[..., Path],
+    tool_model: Path,
+) -> None:
+    special = ["<|im_end|>", "<|im_start|>", "<tool_call>", "</tool_call>"]
+    tokenizer = byte_tokenizer(["\n\n\n"] * 9, special, pad_token=special[0], eos_token=special[0])
+    tokenizer.chat_template = (tool_model / "chat_template.jinja").read_text()
+    rows = demonstrations.sums().to_list()
+    for row in rows:
+        for message in row["completion"][::2]:
+            message["content"] = "\n\n" + message["content"]
+    model = save_tiny_model(tokenizer, "line_breaks")
+    run = run_tools(Dataset.from_list(rows), model=str(model), max_completion_length=400)
+    (batch,) = run.batches
+    for row, prefix in enumerate(batch.prefixes[:2]):
+        assert [tokenizer.decode(piece.ids)[:3] for piece in prefix.pieces] == ["\n\nI", "\n\n\n", "\n\nT"]
+        assert len(prefix.spans) == 3
+        for (start, end), piece in zip(prefix.spans, prefix.pieces, strict=True):
+            assert batch.completion_ids[row][start:end] == piece.ids
