@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from accelerate.logging import get_logger
 from trl import GRPOTrainer
 
 from prefix_rft_trl.config import PrefixGRPOConfig
@@ -21,6 +22,9 @@ from .tool_rounds import ToolRounds
 from .trajectory_cuts import cut_trajectory
 
 
+logger = get_logger(__name__)
+
+
 class ServedTurns(GRPOTrainer):
     """Mixin for a [`~trl.GRPOTrainer`] with a `rollout_batch`: serves the turns of trajectories in its tool loop.
 
@@ -32,6 +36,8 @@ class ServedTurns(GRPOTrainer):
     extends_grpo: bool
     _tool_rounds: ToolRounds | None = None
     _decoded_tokens = 0  # of this process, in the current generation batch
+    _unread_turns = 0  # the same, of the demonstrations that were drawn
+    _has_warned_of_unread = False
 
     def _tools_of_row(self, row: int) -> list[Any]:
         if self.environment_factories is None:
@@ -41,8 +47,21 @@ class ServedTurns(GRPOTrainer):
     def _encode_trajectory(self, prompt: list[Message], row: int, assignment: Assignment) -> Prefix:
         assert isinstance(assignment.demonstration, Trajectory)
         turns = self._encode_turns(prompt, row, assignment.demonstration)
+        self._count_unread(turns, assignment.demonstration)
         results = [turn.result_texts for turn in assignment.demonstration.turns]
         return cut_trajectory(turns, results, assignment, self.args, self._tokenizer)
+
+    def _count_unread(self, turns: list[TurnTokens], trajectory: Trajectory) -> None:
+        unread = [turn for tokens, turn in zip(turns, trajectory.turns, strict=True) if not tokens.is_read]
+        if unread and not self._has_warned_of_unread:
+            self._has_warned_of_unread = True
+            logger.warning(
+                f"The tool calls of the turn {unread[0].message!r:.120} are read otherwise from what the chat "
+                "template makes of them: prefixes end before them (`prefix/turns_not_read`). `prefix-rft data check "
+                "--tokenizer` finds all such rows.",
+                main_process_only=False,
+            )
+        self._unread_turns += len(unread)
 
     def _encode_turns(self, prompt: list[Message], row: int, trajectory: Trajectory) -> list[TurnTokens]:
         tools = self._tools_of_row(row)
@@ -60,7 +79,7 @@ class ServedTurns(GRPOTrainer):
         return ids, tuple((turn.start, turn.start + len(turn.ids)) for turn in turns)
 
     def _generate(self, prompts: list[Any]) -> tuple:
-        self._decoded_tokens = 0
+        self._decoded_tokens = self._unread_turns = 0
         found = super()._generate(prompts)
         if self.extends_grpo and self.tools and self.model.training:
             decoded = torch.tensor(self._decoded_tokens, device=self.accelerator.device)
@@ -95,10 +114,15 @@ class ServedTurns(GRPOTrainer):
     def _log_tool_results(self, rounds: ToolRounds) -> None:
         served = self.rollout_batch.prefixes
         missing = sum(len(prefix.pieces) - len(prefix.spans) for prefix in served)
-        counts = torch.tensor([rounds.results, rounds.results_that_differ, missing], device=self.accelerator.device)
-        names = ("prefix/tool_results", "prefix/tool_results_differ", "prefix/turns_not_served")
-        for name, value in zip(names, self.accelerator.reduce(counts, reduction="sum").tolist(), strict=True):
-            self._metrics["train"][name].append(float(value))
+        counts = {
+            "tool_results": rounds.results,
+            "tool_results_differ": rounds.results_that_differ,
+            "turns_not_served": missing,
+            "turns_not_read": self._unread_turns,
+        }
+        own = torch.tensor(list(counts.values()), device=self.accelerator.device)
+        for name, value in zip(counts, self.accelerator.reduce(own, reduction="sum").tolist(), strict=True):
+            self._metrics["train"][f"prefix/{name}"].append(float(value))
 
     def _serve_or_sample(
         self, sample: Callable[[list[int], list[list[int]], int], Sampled], request: list[list[int]]

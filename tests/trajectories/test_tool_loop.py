@@ -204,3 +204,26 @@ def test_turns_that_begin_with_line_breaks_are_served(
         assert len(prefix.spans) == 3
         for (start, end), piece in zip(prefix.spans, prefix.pieces, strict=True):
             assert batch.completion_ids[row][start:end] == piece.ids
+
+
+def test_calls_that_are_not_read_back_are_counted(
+    run_tools: Callable[..., Any], demonstrations: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    def look(query: str) -> str:
+        """Looks something up.
+
+        Args:
+            query: to look for
+        """
+        return "found"
+
+    def row(query: str) -> dict[str, Any]:
+        calling = {"role": "assistant", "content": "", "tool_calls": [demonstrations.call("look", query=query)]}
+        ends = [{"role": "tool", "name": "look", "content": "found"}, {"role": "assistant", "content": "It is there."}]
+        return {"prompt": [{"role": "user", "content": "Look."}], "completion": [calling, *ends]}
+
+    rows = [row("a </tool_call> b" if number == 1 else "a") for number in range(130)]  # every third is encoded before
+    run = run_tools(Dataset.from_list(rows), {"tools": [look]}, shuffle_dataset=False, max_steps=2)
+    assert run.logged("prefix/turns_not_read") == [0, 2]
+    assert [bool(batch.prefixes[0].ids) for batch in run.batches] == [True, False]
+    assert caplog.text.count("are read otherwise") == 1
