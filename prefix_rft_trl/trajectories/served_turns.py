@@ -17,6 +17,7 @@ from prefix_rft_trl.sampling.hybrid import Sampled, sample_continuations
 from prefix_rft_trl.utils.patching import replaced
 
 from .encoding import Render, encode_turns, read_calls_with
+from .recent_turns import RecentTurns
 from .replayed_tools import ReplayedTools
 from .tool_rounds import ToolRounds
 from .trajectory_cuts import cut_trajectory
@@ -38,6 +39,7 @@ class ServedTurns(GRPOTrainer):
     _decoded_tokens = 0  # of this process, in the current generation batch
     _unread_turns = 0  # the same, of the demonstrations that were drawn
     _has_warned_of_unread = False
+    _recent_turns: RecentTurns | None = None
 
     def _tools_of_row(self, row: int) -> list[Any]:
         if self.environment_factories is None:
@@ -64,11 +66,19 @@ class ServedTurns(GRPOTrainer):
         self._unread_turns += len(unread)
 
     def _encode_turns(self, prompt: list[Message], row: int, trajectory: Trajectory) -> list[TurnTokens]:
+        if self._recent_turns is None:
+            self._recent_turns = RecentTurns()
+        environment = None if self.environment_factories is None else self._batch_environments[row]
         tools = self._tools_of_row(row)
-        template = {"chat_template": self.chat_template, **self.chat_template_kwargs}
-        render = Render(text_side(self.processing_class), tools, template)
-        read_calls = read_calls_with(self._tokenizer, tools) if tools else None  # a `rollout_func` reads them
-        return encode_turns(render, read_calls, prompt, trajectory, self._tokenizer.eos_token_id, self.eos_token_ids)
+
+        def encode() -> list[TurnTokens]:
+            template = {"chat_template": self.chat_template, **self.chat_template_kwargs}
+            render = Render(text_side(self.processing_class), tools, template)
+            read_calls = read_calls_with(self._tokenizer, tools) if tools else None  # a `rollout_func` reads them
+            ends = self._tokenizer.eos_token_id, self.eos_token_ids
+            return encode_turns(render, read_calls, prompt, trajectory, *ends)
+
+        return self._recent_turns.get(prompt, trajectory, environment, encode)
 
     def trajectory_ids(
         self, prompt: list[Message], row: int, trajectory: Trajectory
