@@ -112,7 +112,7 @@ class ServedTurns(GRPOTrainer):
         try:
             with replaced(self, "_sync_tool_dicts", tools):
                 found = super()._tool_call_loop(prompts, prompt_ids, completion_ids, completions, *others)
-                self._wait_for_other_processes(prompt_ids)
+                self._wait_for_other_processes()
         finally:
             self._tool_rounds = None
         batch.prefixes = [prefix.served(len(ids)) for prefix, ids in zip(rounds.prefixes, found[2], strict=True)]
@@ -155,12 +155,13 @@ class ServedTurns(GRPOTrainer):
         self._decoded_tokens += sum(map(len, sampled[0])) - sum(map(len, prefixes))
         return sampled
 
-    def _wait_for_other_processes(self, prompt_ids: list[list[int]]) -> None:
+    def _wait_for_other_processes(self) -> None:
         """Takes part in the calls of engines until no process has a row left in its tool loop."""
         if self.accelerator.num_processes == 1:
             return
+        filler = [self._tokenizer.eos_token_id]  # a row's prompt may have image tokens, which need their images
         while self._processes_left(active=False):
-            sample_continuations(self, self._idle_sample, [prompt_ids[0]], [[]], 1, [True])
+            sample_continuations(self, self._idle_sample, [filler], [[]], 1, [True])
 
     def _idle_sample(self, rows: list[int], prompts: list[list[int]], generations: int) -> Sampled:
         return super()._generate_single_turn(prompts, None, {}, generations)

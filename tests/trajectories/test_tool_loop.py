@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import Qwen2ForCausalLM
 
 from prefix_rft_trl.sampling import hybrid
+from prefix_rft_trl.trajectories import served_turns
 
 
 @pytest.mark.parametrize("unit", ["token", "turn"])
@@ -227,3 +228,14 @@ def test_calls_that_are_not_read_back_are_counted(
     assert run.logged("prefix/turns_not_read") == [0, 2]
     assert [bool(batch.prefixes[0].ids) for batch in run.batches] == [True, False]
     assert caplog.text.count("are read otherwise") == 1
+
+
+def test_a_process_without_rows_takes_part_with_a_prompt_without_images(
+    make_tool_trainer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, asked, left = make_tool_trainer(), [], iter([True, True, False])
+    monkeypatch.setattr(type(trainer.accelerator), "num_processes", 2)
+    monkeypatch.setattr(trainer, "_processes_left", lambda active: next(left))
+    monkeypatch.setattr(served_turns, "sample_continuations", lambda *args: asked.append(args[2]))
+    trainer._wait_for_other_processes()
+    assert asked == [[[trainer._tokenizer.eos_token_id]]] * 2
