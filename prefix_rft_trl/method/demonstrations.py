@@ -117,7 +117,7 @@ def demonstration_ids(
     ids = tokenizer(prompt_text + text, add_special_tokens=special)["input_ids"]
     # A token can straddle the boundary between prompt and demonstration; the sampler's prompt ends at the boundary
     fits = ids[: len(prompt_ids)] == prompt_ids
-    ids = ids[len(prompt_ids) :] if fits else _encode_continuation(tokenizer, text)
+    ids = ids[len(prompt_ids) :] if fits else encode_continuation(tokenizer, text)
     return before_stop(ids, stop_ids)
 
 
@@ -176,7 +176,7 @@ def _check_reasoning(message: Message, text: str) -> None:
             )
 
 
-def _encode_continuation(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+def encode_continuation(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     """Encodes a text that continues another: some tokenizers put a space before the first word of their input."""
     before = tokenizer("\n", add_special_tokens=False)["input_ids"]
     ids = tokenizer("\n" + text, add_special_tokens=False)["input_ids"]

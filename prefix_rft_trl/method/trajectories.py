@@ -3,11 +3,12 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
 from .demonstrations import Message
+from .open_calls import OpenCall, answered_place
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,25 @@ class Turn:
     def result_texts(self) -> list[str]:
         return [result["content"] for result in self.results]
 
+    @property
+    def open_places(self) -> list[int]:
+        """Indices of the calls that have no result yet."""
+        return [place for place in range(len(self.calls)) if place not in self._places]
+
     def answered_by(self, message: Message) -> "Turn":
-        """Itself with a further result, in the order of its calls if that says which of them it answers."""
-        answered = message.get("tool_call_id")
-        is_named = answered is not None and answered in self.call_ids
-        place = self.call_ids.index(answered) if is_named else len(self.results)
-        name = message.get("name") or self.calls[place]["function"]["name"]
-        result = {"role": "tool", "name": name, "content": message.get("content") or ""}
+        """Itself with a further result, in the order of its calls.
+
+        Raises:
+            ValueError: if the result is of none of the calls that wait for one.
+        """
+        names, left = [call["function"]["name"] for call in self.calls], self.open_places
+        found = answered_place([OpenCall(names[place], self.call_ids[place]) for place in left], message)
+        if found is None:
+            given = message.get("tool_call_id") or message.get("name")
+            waiting = " and ".join(f"'{names[place]}' ({self.call_ids[place]})" for place in left)
+            raise ValueError(f"answers '{given}', which is none of the calls that wait for a result: {waiting}")
+        place = left[found]
+        result = {"role": "tool", "name": names[place], "content": message.get("content") or ""}
         places = sorted([*self._places, place])
         at = places.index(place)
         return replace(self, results=(*self.results[:at], result, *self.results[at:]), _places=tuple(places))
@@ -72,7 +85,8 @@ def parse_trajectory(messages: list[Message], row: int | str = "?", column: str 
 
     Args:
         messages (`list[dict]`): assistant messages, each but the last with `tool_calls` and followed by a message of
-            the role `tool` for each call. Keys that `datasets` has filled with `None` are left out.
+            the role `tool` for each call. Keys that `datasets` has filled with `None` are left out; arguments that are
+            a text of JSON are as they are.
         row, column: where they come from, for the error message.
 
     Raises:
@@ -87,15 +101,18 @@ def parse_trajectory(messages: list[Message], row: int | str = "?", column: str 
         role, content = message.get("role"), message.get("content")
         if not isinstance(content, str | None):
             raise unusable(number, f"has {type(content).__name__} as its content; a turn with tools is text")
-        if role == "tool" and turns and len(turns[-1].results) < len(turns[-1].calls):
-            turns[-1] = turns[-1].answered_by(message)
+        if role == "tool" and turns and turns[-1].open_places:
+            try:
+                turns[-1] = turns[-1].answered_by(message)
+            except ValueError as error:
+                raise unusable(number, str(error)) from error
             continue
         if role != "assistant":
             raise unusable(number, f"is of the role '{role}', where a turn of the assistant or a result is expected")
         if turns and not turns[-1].calls:
             raise unusable(number, "follows a turn of the assistant that calls no tool, after which a rollout ends")
-        if turns and len(turns[-1].results) < len(turns[-1].calls):
-            raise unusable(number, f"follows a call without a result: {turns[-1].calls[-1]['function']['name']}")
+        if turns and (left := turns[-1].open_places):
+            raise unusable(number, f"follows a call without a result: {turns[-1].calls[left[0]]['function']['name']}")
         try:
             turns.append(Turn(_assistant_message(message), call_ids=_call_ids(message)))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -117,9 +134,19 @@ def _assistant_message(message: Message) -> Message:
 
 def _tool_call(function: dict[str, Any]) -> dict[str, Any]:
     arguments = function.get("arguments") or {}
-    arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
-    filled = {key: value for key, value in arguments.items() if value is not None}
-    return {"type": "function", "function": {"name": str(function["name"]), "arguments": filled}}
+    arguments = json.loads(arguments) if isinstance(arguments, str) else without_filled_keys(arguments)
+    if not isinstance(arguments, dict):
+        raise TypeError(f"arguments are no object: {arguments!r}")
+    return {"type": "function", "function": {"name": str(function["name"]), "arguments": arguments}}
+
+
+def without_filled_keys(value: Any) -> Any:
+    """A value without the keys that only other rows have, which `datasets` has filled with `None` at every depth."""
+    if isinstance(value, dict):
+        return {key: without_filled_keys(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_filled_keys(item) for item in value]
+    return value
 
 
 @dataclass(frozen=True)
@@ -132,12 +159,14 @@ class TurnTokens:
         calls_start (`int`, *optional*): index of the first token of its tool calls, which go to the end; `None` if
             it has none.
         is_read (`bool`): whether a tool loop reads the calls from them as they are in the demonstration.
+        behind (`list[int]`): the demonstration's own results of tools, up to the next turn.
     """
 
     ids: list[int]
     start: int = 0
     calls_start: int | None = None
     is_read: bool = True
+    behind: list[int] = field(default_factory=list)
 
     def outside_calls(self, length: int) -> int:
         """The largest number of leading tokens, at most `length`, that does not end within the tool calls."""

@@ -1,34 +1,43 @@
 """Token ids of a demonstration's turns, as the chat template of a run gives them behind what comes before."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from trl.chat_template_utils import parse_response
 
-from prefix_rft_trl.method.demonstrations import REASONING_KEYS, Message
+from prefix_rft_trl.method.demonstrations import REASONING_KEYS, Message, encode_continuation
 from prefix_rft_trl.method.trajectories import Trajectory, Turn, TurnTokens
 
 
-# From messages, and whether a generation prompt follows them, to the token ids of the chat template
-Render = Callable[[list[Message], bool], list[int]]
 # From the ids before a turn and those of the turn to its tool calls, as TRL's tool loop reads them
 ReadCalls = Callable[[list[int], list[int]], list[dict[str, Any]] | None]
 
 
-def render_with(tokenizer: Any, tools: list[Any] | None, **template_kwargs: Any) -> Render:
-    """The chat template of a run with the tools of a row, as TRL renders its prompts."""
+@dataclass(frozen=True)
+class Render:
+    """The chat template of a run with the tools of a row, as TRL renders its prompts.
 
-    def render(messages: list[Message], add_generation_prompt: bool) -> list[int]:
-        return tokenizer.apply_chat_template(
-            messages,
-            tools=tools or None,
-            add_generation_prompt=add_generation_prompt,
-            tokenize=True,
-            return_dict=False,
-            **template_kwargs,
-        )
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): of the policy, or what stands in for it.
+        tools (`list`, *optional*): functions or schemas.
+        template_kwargs (`dict`): further arguments of the chat template.
+    """
 
-    return render
+    tokenizer: Any
+    tools: list[Any] | None
+    template_kwargs: dict[str, Any]
+
+    def __call__(self, messages: list[Message], opens_turn: bool) -> list[int]:
+        """Token ids of messages, and of the generation prompt behind them if it opens a turn."""
+        return self._apply(messages, opens_turn, tokenize=True, return_dict=False)
+
+    def text(self, messages: list[Message], opens_turn: bool) -> str:
+        return self._apply(messages, opens_turn, tokenize=False)
+
+    def _apply(self, messages: list[Message], opens_turn: bool, **form: bool) -> Any:
+        named = {"tools": self.tools or None, "add_generation_prompt": opens_turn, **form, **self.template_kwargs}
+        return self.tokenizer.apply_chat_template(messages, **named)
 
 
 def read_calls_with(tokenizer: Any, tools: list[Any] | None) -> ReadCalls:
@@ -50,7 +59,7 @@ def encode_turns(
     executed: TRL puts a generation prompt between a result and a turn, and no token goes across it.
 
     Args:
-        render (`Callable`): the chat template.
+        render (`Render`): the chat template.
         read_calls (`Callable`, *optional*): the parser of completions; without it no call is read back.
         prompt (`list[dict]`): the messages in front.
         trajectory (`Trajectory`): the demonstration.
@@ -64,7 +73,7 @@ def encode_turns(
     """
     before, encoded, stops = list(prompt), [], frozenset(stop_ids)
     opened = render(before, True)
-    of_prompt = len(opened)
+    held, of_prompt = list(opened), len(opened)  # tokens as a rollout holds them
     for turn in trajectory.turns:
         ids, calls_start = _encode_turn(render, before, opened, turn)
         if turn.calls:
@@ -72,50 +81,77 @@ def encode_turns(
         else:
             ids = _through_last(ids, stops)
             ids = ids if ids[-1:] and ids[-1] in stops else [*ids, eos_token_id]
-        is_read = not turn.calls or read_calls is None or read_calls(opened, ids) == turn.calls
-        encoded.append(TurnTokens(ids, len(opened) - of_prompt, calls_start, is_read))
-        if turn is trajectory.turns[-1]:
-            break
-        before += [turn.message, *turn.results]
-        through = opened + ids
-        opened = render(before, True)
-        if opened[: len(through)] != through:
-            raise ValueError(
-                f"The chat template does not write the results of tools behind the turn {turn.message!r:.120}. Remove "
-                "the text of the turn, or the row, or give the model a template that does."
-            )
+        is_read = not turn.calls or read_calls is None or read_calls(held, ids) == turn.calls
+        start, behind = len(held) - of_prompt, []
+        if turn is not trajectory.turns[-1]:
+            through, following = opened + ids, [*before, turn.message, *turn.results]
+            opened = render(following, True)
+            behind = _encode_results(render, before, turn, through, opened, eos_token_id)
+            before = following
+        encoded.append(TurnTokens(ids, start, calls_start, is_read, behind))
+        held += ids + behind
     return encoded
 
 
 def _encode_turn(render: Render, before: list[Message], opened: list[int], turn: Turn) -> tuple[list[int], int | None]:
     """The ids of a turn, and where its tool calls begin."""
     for context, start in _contexts(render, before, opened):
-        ids = render([*context, turn.message], False)
-        if ids[: len(start)] == start:
-            break
-    else:
+
+        def write(message: Message, context: list[Message] = context, start: list[int] = start) -> list[int] | None:
+            def texts() -> tuple[str, str]:
+                return render.text(context, True), render.text([*context, message], False)
+
+            return _continued(render, start, render([*context, message], False), texts)
+
+        if (ids := write(turn.message)) is not None:
+            return ids, _calls_start(lambda message: write(message) or [], ids, turn) if turn.calls else None
+    raise ValueError(
+        f"The chat template does not continue its generation prompt with the turn {turn.message!r:.120}. Give "
+        "the model a template that keeps what came before, or set `chat_template_kwargs` so that it does."
+    )
+
+
+def _encode_results(
+    render: Render, before: list[Message], turn: Turn, through: list[int], opened: list[int], eos_token_id: int
+) -> list[int]:
+    """The ids of what a template writes between a turn and the next, `opened` being all up to there."""
+
+    def texts() -> tuple[str, str]:
+        start, whole = render.text(before, True), render.text([*before, turn.message], False)
+        spoken, end, _ = whole.removeprefix(start).rpartition(render.tokenizer.decode([eos_token_id]))
+        through_end = start + spoken + end if end else whole
+        return through_end, render.text([*before, turn.message, *turn.results], True)
+
+    behind = _continued(render, through, opened, texts)
+    if behind is None:
         raise ValueError(
-            f"The chat template does not continue its generation prompt with the turn {turn.message!r:.120}. Give "
-            "the model a template that keeps what came before, or set `chat_template_kwargs` so that it does."
+            f"The chat template does not write the results of tools behind the turn {turn.message!r:.120}. Remove "
+            "the text of the turn, or the row, or give the model a template that does."
         )
-    if not turn.calls:
-        return ids[len(start) :], None
-
-    calls_start = _calls_start(lambda message: render([*context, message], False), turn)
-    return ids[len(start) :], max(calls_start - len(start), 0)
+    return behind
 
 
-def _calls_start(render: Callable[[Message], list[int]], turn: Turn) -> int:
+def _continued(
+    render: Render, start: list[int], ids: list[int], texts: Callable[[], tuple[str, str]]
+) -> list[int] | None:
+    """The ids behind a start; `None` if the text is another. Tokens that go across its end, as line breaks do in many
+    vocabularies, are not those of a rollout: the text behind it is then encoded by itself."""
+    if ids[: len(start)] == start:
+        return ids[len(start) :]
+    start_text, text = texts()
+    return encode_continuation(render.tokenizer, text[len(start_text) :]) if text.startswith(start_text) else None
+
+
+def _calls_start(write: Callable[[Message], list[int]], ids: list[int], turn: Turn) -> int:
     """Index of the first token of a turn's calls: behind its texts, or where a turn without calls is another."""
-    ids = render(turn.message)
     others = [{"type": "function", "function": call["function"] | {"name": "_"}} for call in turn.calls]
-    within = _shared_start(ids, render(turn.message | {"tool_calls": others}))
-    starts = [_shared_start(ids, render(_without(turn.message, "tool_calls")))]
+    within = _shared_start(ids, write(turn.message | {"tool_calls": others}))
+    starts = [_shared_start(ids, write(_without(turn.message, "tool_calls")))]
     for key in ("content", *REASONING_KEYS):
         if text := turn.message.get(key):
-            longer = render(turn.message | {key: text + ("," if text.endswith(".") else ".")})
+            longer = write(turn.message | {key: text + ("," if text.endswith(".") else ".")})
             starts.append(len(ids) - _shared_start(ids[::-1], longer[::-1]))
-    return max(start for start in starts if start <= within)
+    return max((start for start in starts if start <= within), default=0)
 
 
 def _contexts(render: Render, before: list[Message], opened: list[int]) -> Iterator[tuple[list[Message], list[int]]]:

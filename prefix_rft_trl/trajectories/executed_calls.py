@@ -43,16 +43,13 @@ def results_that_differ(trajectory: Trajectory, tools: Mapping[str, Any]) -> Ite
 
 
 def executed(turn: Turn, tools: Mapping[str, Any]) -> list[tuple[Call, str]]:
-    """The calls of a turn with their results, those of async tools behind the others, as in TRL's loop."""
-    sync, waiting = [], []
-    for call in turn.calls:
-        function = call["function"]
-        tool = tools.get(function["name"])
-        if tool is not None and inspect.iscoroutinefunction(tool):
-            waiting.append((call, asyncio.run(_awaited(tool, function["arguments"]))))
-        else:
-            sync.append((call, _called(tool, function)))
-    return [*sync, *waiting]
+    """The calls of a turn with their results; async tools are called behind the others, as in TRL's loop."""
+    waits = [inspect.iscoroutinefunction(tools.get(call["function"]["name"])) for call in turn.calls]
+    results = [None if is_async else _called(call, tools) for call, is_async in zip(turn.calls, waits, strict=True)]
+    return [
+        (call, asyncio.run(_awaited(call, tools)) if result is None else result)
+        for call, result in zip(turn.calls, results, strict=True)
+    ]
 
 
 def call_text(call: Call) -> str:
@@ -62,17 +59,18 @@ def call_text(call: Call) -> str:
     return excerpt(f"{function['name']}({arguments})", 60)
 
 
-def _called(tool: Any, function: dict[str, Any]) -> str:
+def _called(call: Call, tools: Mapping[str, Any]) -> str:
+    name, arguments = call["function"]["name"], call["function"]["arguments"]
     try:
-        if tool is None:
-            raise ValueError(f"Tool {function['name']} not found.")
-        return str(tool(**function["arguments"]))
+        if name not in tools:
+            raise ValueError(f"Tool {name} not found.")
+        return str(tools[name](**arguments))
     except (Exception, SystemExit) as error:
         return str({"error": str(error)})
 
 
-async def _awaited(tool: Any, arguments: dict[str, Any]) -> str:
+async def _awaited(call: Call, tools: Mapping[str, Any]) -> str:
     try:
-        return str(await tool(**arguments))
+        return str(await tools[call["function"]["name"]](**call["function"]["arguments"]))
     except (Exception, SystemExit) as error:
         return str({"error": str(error)})

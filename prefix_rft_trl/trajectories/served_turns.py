@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from accelerate.logging import get_logger
 from trl import GRPOTrainer
 
 from prefix_rft_trl.config import PrefixGRPOConfig
@@ -15,10 +16,14 @@ from prefix_rft_trl.rollouts import RolloutBatch
 from prefix_rft_trl.sampling.hybrid import Sampled, sample_continuations
 from prefix_rft_trl.utils.patching import replaced
 
-from .encoding import Render, encode_turns, read_calls_with, render_with
+from .encoding import Render, encode_turns, read_calls_with
+from .recent_turns import RecentTurns
 from .replayed_tools import ReplayedTools
 from .tool_rounds import ToolRounds
 from .trajectory_cuts import cut_trajectory
+
+
+logger = get_logger(__name__)
 
 
 class ServedTurns(GRPOTrainer):
@@ -32,6 +37,9 @@ class ServedTurns(GRPOTrainer):
     extends_grpo: bool
     _tool_rounds: ToolRounds | None = None
     _decoded_tokens = 0  # of this process, in the current generation batch
+    _unread_turns = 0  # the same, of the demonstrations that were drawn
+    _has_warned_of_unread = False
+    _recent_turns: RecentTurns | None = None
 
     def _tools_of_row(self, row: int) -> list[Any]:
         if self.environment_factories is None:
@@ -41,30 +49,47 @@ class ServedTurns(GRPOTrainer):
     def _encode_trajectory(self, prompt: list[Message], row: int, assignment: Assignment) -> Prefix:
         assert isinstance(assignment.demonstration, Trajectory)
         turns = self._encode_turns(prompt, row, assignment.demonstration)
+        self._count_unread(turns, assignment.demonstration)
         results = [turn.result_texts for turn in assignment.demonstration.turns]
         return cut_trajectory(turns, results, assignment, self.args, self._tokenizer)
 
-    def _encode_turns(self, prompt: list[Message], row: int, trajectory: Trajectory) -> list[TurnTokens]:
-        render, tools = self._render_with_tools(row), self._tools_of_row(row)
-        read_calls = read_calls_with(self._tokenizer, tools) if tools else None  # a `rollout_func` reads them
-        ends = self._tokenizer.eos_token_id, self.eos_token_ids
-        return encode_turns(render, read_calls, prompt, trajectory, *ends)
+    def _count_unread(self, turns: list[TurnTokens], trajectory: Trajectory) -> None:
+        unread = [turn for tokens, turn in zip(turns, trajectory.turns, strict=True) if not tokens.is_read]
+        if unread and not self._has_warned_of_unread:
+            self._has_warned_of_unread = True
+            logger.warning(
+                f"The tool calls of the turn {unread[0].message!r:.120} are read otherwise from what the chat "
+                "template makes of them: prefixes end before them (`prefix/turns_not_read`). `prefix-rft data check "
+                "--tokenizer` finds all such rows.",
+                main_process_only=False,
+            )
+        self._unread_turns += len(unread)
 
-    def _render_with_tools(self, row: int) -> Render:
-        template = {"chat_template": self.chat_template, **self.chat_template_kwargs}
-        return render_with(text_side(self.processing_class), self._tools_of_row(row), **template)
+    def _encode_turns(self, prompt: list[Message], row: int, trajectory: Trajectory) -> list[TurnTokens]:
+        if self._recent_turns is None:
+            self._recent_turns = RecentTurns()
+        environment = None if self.environment_factories is None else self._batch_environments[row]
+        tools = self._tools_of_row(row)
+
+        def encode() -> list[TurnTokens]:
+            template = {"chat_template": self.chat_template, **self.chat_template_kwargs}
+            render = Render(text_side(self.processing_class), tools, template)
+            read_calls = read_calls_with(self._tokenizer, tools) if tools else None  # a `rollout_func` reads them
+            ends = self._tokenizer.eos_token_id, self.eos_token_ids
+            return encode_turns(render, read_calls, prompt, trajectory, *ends)
+
+        return self._recent_turns.get(prompt, trajectory, environment, encode)
 
     def trajectory_ids(
         self, prompt: list[Message], row: int, trajectory: Trajectory
     ) -> tuple[list[int], tuple[tuple[int, int], ...]]:
         """Token ids of a demonstration with its own results of tools, and where its turns stand, from and up to."""
-        render, turns = self._render_with_tools(row), self._encode_turns(prompt, row, trajectory)
-        before = [message for turn in trajectory.turns[:-1] for message in (turn.message, *turn.results)]
-        ids = render([*prompt, *before], True)[len(render(prompt, True)) :] + turns[-1].ids
+        turns = self._encode_turns(prompt, row, trajectory)
+        ids = [token for turn in turns for token in turn.ids + turn.behind]
         return ids, tuple((turn.start, turn.start + len(turn.ids)) for turn in turns)
 
     def _generate(self, prompts: list[Any]) -> tuple:
-        self._decoded_tokens = 0
+        self._decoded_tokens = self._unread_turns = 0
         found = super()._generate(prompts)
         if self.extends_grpo and self.tools and self.model.training:
             decoded = torch.tensor(self._decoded_tokens, device=self.accelerator.device)
@@ -87,7 +112,7 @@ class ServedTurns(GRPOTrainer):
         try:
             with replaced(self, "_sync_tool_dicts", tools):
                 found = super()._tool_call_loop(prompts, prompt_ids, completion_ids, completions, *others)
-                self._wait_for_other_processes(prompt_ids)
+                self._wait_for_other_processes()
         finally:
             self._tool_rounds = None
         batch.prefixes = [prefix.served(len(ids)) for prefix, ids in zip(rounds.prefixes, found[2], strict=True)]
@@ -99,10 +124,15 @@ class ServedTurns(GRPOTrainer):
     def _log_tool_results(self, rounds: ToolRounds) -> None:
         served = self.rollout_batch.prefixes
         missing = sum(len(prefix.pieces) - len(prefix.spans) for prefix in served)
-        counts = torch.tensor([rounds.results, rounds.results_that_differ, missing], device=self.accelerator.device)
-        names = ("prefix/tool_results", "prefix/tool_results_differ", "prefix/turns_not_served")
-        for name, value in zip(names, self.accelerator.reduce(counts, reduction="sum").tolist(), strict=True):
-            self._metrics["train"][name].append(float(value))
+        counts = {
+            "tool_results": rounds.results,
+            "tool_results_differ": rounds.results_that_differ,
+            "turns_not_served": missing,
+            "turns_not_read": self._unread_turns,
+        }
+        own = torch.tensor(list(counts.values()), device=self.accelerator.device)
+        for name, value in zip(counts, self.accelerator.reduce(own, reduction="sum").tolist(), strict=True):
+            self._metrics["train"][f"prefix/{name}"].append(float(value))
 
     def _serve_or_sample(
         self, sample: Callable[[list[int], list[list[int]], int], Sampled], request: list[list[int]]
@@ -125,12 +155,13 @@ class ServedTurns(GRPOTrainer):
         self._decoded_tokens += sum(map(len, sampled[0])) - sum(map(len, prefixes))
         return sampled
 
-    def _wait_for_other_processes(self, prompt_ids: list[list[int]]) -> None:
+    def _wait_for_other_processes(self) -> None:
         """Takes part in the calls of engines until no process has a row left in its tool loop."""
         if self.accelerator.num_processes == 1:
             return
+        filler = [self._tokenizer.eos_token_id]  # a row's prompt may have image tokens, which need their images
         while self._processes_left(active=False):
-            sample_continuations(self, self._idle_sample, [prompt_ids[0]], [[]], 1, [True])
+            sample_continuations(self, self._idle_sample, [filler], [[]], 1, [True])
 
     def _idle_sample(self, rows: list[int], prompts: list[list[int]], generations: int) -> Sampled:
         return super()._generate_single_turn(prompts, None, {}, generations)

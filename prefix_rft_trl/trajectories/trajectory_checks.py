@@ -14,7 +14,7 @@ from prefix_rft_trl.method.trajectories import Trajectory, has_turns
 from prefix_rft_trl.models.processors import text_side
 from prefix_rft_trl.rollouts import read_demonstrations
 
-from .encoding import encode_turns, read_calls_with, render_with
+from .encoding import Render, encode_turns, read_calls_with
 from .tool_arguments import RowTools
 
 
@@ -145,7 +145,7 @@ class TrajectoryCheck:
 
     def _encode(self, prompt: list[Any], trajectory: Trajectory, tools: list[Any]) -> None:
         tokenizer, kwargs = self._tokenizer, self._args.chat_template_kwargs or {}
-        render = render_with(self._text_side, tools, chat_template=self._chat_template, **kwargs)
+        render = Render(self._text_side, tools, {"chat_template": self._chat_template, **kwargs})
         length = len(render(prompt, True))
         if self._prompt_room is not None and length > self._prompt_room:
             raise ValueError(

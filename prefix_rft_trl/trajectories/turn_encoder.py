@@ -7,7 +7,7 @@ from trl import chat_template_utils as templates
 
 from prefix_rft_trl.method.trajectories import Trajectory, TurnTokens
 
-from .encoding import ReadCalls, encode_turns, read_calls_with, render_with
+from .encoding import ReadCalls, Render, encode_turns, read_calls_with
 
 
 class TurnEncoder:
@@ -63,7 +63,7 @@ class TurnEncoder:
                 "it calls tools, and the prompt is text: make it a list of messages, or set `conversational: true`"
             )
         tools = self._tools_of_row(row)
-        render = render_with(self._tokenizer, tools, **self._template_kwargs)
+        render = Render(self._tokenizer, tools, self._template_kwargs)
         read: ReadCalls | None = read_calls_with(self._tokenizer, tools) if self.has_parser else None
         eos_token_id = self._tokenizer.eos_token_id
         return encode_turns(render, read, prompt, trajectory, eos_token_id, self._stop_ids)

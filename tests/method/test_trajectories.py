@@ -1,12 +1,15 @@
 """Demonstrations of several turns: read from messages, and cut in tokens or in turns."""
 
+import json
 import math
 from typing import Any
 
 import pytest
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prefix_rft_trl.data.check.turn_faults import turn_faults
 from prefix_rft_trl.method.prefixes import Prefix
 from prefix_rft_trl.method.trajectories import (
     TurnTokens,
@@ -100,7 +103,46 @@ def test_results_are_in_the_order_of_their_calls() -> None:
 
 
 @pytest.mark.parametrize(
-    "calls", [[call("a", "no JSON")], [{"type": "function"}], [call("a", "[1]")], [{"function": "a"}]]
+    ("ids", "results", "found"),
+    [
+        (("1", "2"), [{"tool_call_id": "2"}, {"tool_call_id": "2"}], "message 2 .* answers '2'.*: 'a' \\(1\\)"),
+        (("1", "2"), [{"tool_call_id": "2"}, {"tool_call_id": "3"}], "message 2 .* answers '3'"),
+        (("1", "2"), [{"tool_call_id": "1", "name": "b"}], "message 1 .* answers '1'"),
+        ((None, None), [{"name": "c"}], "message 1 .* answers 'c'"),
+        ((None, None), [{"name": "a"}, {"name": "a"}], "message 2 .* answers 'a'"),
+    ],
+)
+def test_a_result_of_another_call_is_refused(ids: tuple, results: list[dict[str, str]], found: str) -> None:
+    calls = [call(name, id=given) for name, given in zip("ab", ids, strict=True)]
+    messages = [{"role": "assistant", "content": "", "tool_calls": calls}]
+    messages += [{"role": "tool", "content": "", **named} for named in results]
+    with pytest.raises(ValueError, match=f"Row 7, column 'steps': {found}"):
+        parse_trajectory(messages, 7, "steps")
+    assert "result_without_call" in dict(turn_faults(messages))
+
+
+def test_names_say_which_call_a_result_is_of() -> None:
+    messages = [{"role": "assistant", "content": "", "tool_calls": [call("a"), call("b"), call("a")]}]
+    messages += [{"role": "tool", "name": name, "content": text} for name, text in ("b2", "a1", "a3")]
+    assert parse_trajectory(messages).turns[0].result_texts == ["1", "2", "3"]
+    assert not list(turn_faults(messages))
+
+
+def test_arguments_are_what_the_user_has_written() -> None:
+    written = [{"where": {"x": 1}, "steps": [{"go": "left"}, None]}, {"where": {"y": 2}, "steps": [{"turn": 3}, None]}]
+    as_text = '{"where": null, "steps": [{"go": null}]}'
+    messages = [[{"role": "assistant", "content": "", "tool_calls": [call("a", one)]}] for one in written]
+    filled = Dataset.from_dict({"completion": messages})["completion"]
+    assert filled[0][0]["tool_calls"][0]["function"]["arguments"]["where"] == {"x": 1, "y": None}
+    found = [parse_trajectory(demonstration).turns[0].calls for demonstration in filled]
+    assert found == [[call("a", one)] for one in written]
+    (exact,) = parse_trajectory([{"role": "assistant", "content": "", "tool_calls": [call("a", as_text)]}]).turns
+    assert exact.calls == [call("a", json.loads(as_text))]
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [[call("a", "no JSON")], [call("a", "null")], [{"type": "function"}], [call("a", "[1]")], [{"function": "a"}]],
 )
 def test_a_call_that_cannot_be_read_is_named(calls: list[Any]) -> None:
     with pytest.raises(ValueError, match=r"Row 7, column 'steps': message 0 .* tool call that cannot be read"):

@@ -15,7 +15,7 @@ from trl import GRPOTrainer
 from trl.chat_template_utils import add_response_schema, get_training_chat_template, is_chat_template_prefix_preserving
 
 from prefix_rft_trl.method.trajectories import Trajectory, TurnTokens, parse_trajectory
-from prefix_rft_trl.trajectories.encoding import encode_turns, read_calls_with, render_with
+from prefix_rft_trl.trajectories.encoding import Render, encode_turns, read_calls_with
 
 
 TEMPLATES = Path(trl.__file__).parent / "chat_templates"
@@ -55,15 +55,15 @@ def add(a: int, b: int) -> str:
 class Template:
     """A chat template of TRL as its trainer uses it, with a tokenizer of bytes."""
 
-    def __init__(self, name: str, byte_tokenizer: Callable[..., Any]) -> None:
+    def __init__(self, name: str, byte_tokenizer: Callable[..., Any], frequent: tuple[str, ...] = ()) -> None:
         self.name, text = name, (TEMPLATES / f"{name}.jinja").read_text()
         marks = sorted({*re.findall(r"<\|[\w/]+\|?>|<\w+\|>", text), *ENDS[name]})
-        self.tokenizer = byte_tokenizer([text], marks, pad_token=ENDS[name][0], eos_token=ENDS[name][0])
+        self.tokenizer = byte_tokenizer([text, *frequent], marks, pad_token=ENDS[name][0], eos_token=ENDS[name][0])
         self.tokenizer.chat_template = text
         keeps = is_chat_template_prefix_preserving(self.tokenizer)
         self.text = None if keeps else get_training_chat_template(self.tokenizer)
         add_response_schema(self.tokenizer)
-        self.render = render_with(self.tokenizer, [add], chat_template=self.text)
+        self.render = Render(self.tokenizer, [add], {"chat_template": self.text})
         self.ends = self.tokenizer.convert_tokens_to_ids(ENDS[name])
 
     def encode(self, messages: list[dict[str, Any]]) -> tuple[Trajectory, list[TurnTokens]]:
@@ -178,3 +178,23 @@ def test_a_second_call_that_a_template_leaves_out_is_marked(byte_tokenizer: Call
         messages_of(["", "It is 3."], [[call(1, 2), call(3, 4)]], ["3", "7"])
     )
     assert [tokens.is_read for tokens in encoded] == [False, True]
+
+
+@pytest.mark.parametrize("name", ["qwen2_5", "qwen3", "glm4moe"])
+@pytest.mark.parametrize("breaks", ["\n", "\n\n"])
+def test_turns_that_begin_with_line_breaks(byte_tokenizer: Callable[..., Any], name: str, breaks: str) -> None:
+    template = Template(name, byte_tokenizer, ("\n\n\n\n",) * 9)
+    tokenizer = template.tokenizer
+    assert len(tokenizer("\n\n\n")["input_ids"]) < 3, "they are one token with the end of the generation prompt"
+    texts, calls = [f"{breaks}I sum.", f"{breaks}And.", f"{breaks}It is 6."], [[call(1, 2)], [call(3, 3)]]
+    conversation = messages_of(texts, calls, ["3", "6"])
+    _, encoded = template.encode(conversation)
+    held = [token for turn in encoded for token in turn.ids + turn.behind]
+    assert [held[turn.start : turn.start + len(turn.ids)] for turn in encoded] == [turn.ids for turn in encoded]
+    start, whole = template.render.text(PROMPT, True), template.render.text([*PROMPT, *conversation], False)
+    text = tokenizer.decode(held)
+    assert whole.removeprefix(start).rstrip() in (text.rstrip(), text.removesuffix(tokenizer.eos_token))
+    assert all(turn.is_read and "add" not in tokenizer.decode(turn.ids[: turn.calls_start]) for turn in encoded[:-1])
+    if name == "qwen2_5":  # the others strip a text, or close an empty thinking block in front of it
+        assert [tokenizer.decode(turn.ids[: turn.calls_start]) for turn in encoded[:-1]] == texts[:-1]
+        assert encoded[-1].ids == tokenizer(texts[-1] + tokenizer.eos_token)["input_ids"]

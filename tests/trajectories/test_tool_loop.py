@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import Qwen2ForCausalLM
 
 from prefix_rft_trl.sampling import hybrid
+from prefix_rft_trl.trajectories import served_turns
 
 
 @pytest.mark.parametrize("unit", ["token", "turn"])
@@ -180,3 +181,61 @@ def test_lengths_of_on_policy_rollouts_leave_out_results(make_tool_trainer: Call
     assert length == len(turn) + 1
     (mean,) = [entry["completions/mean_length"] for entry in trainer.state.log_history if "reward" in entry]
     assert mean == length
+
+
+def test_turns_that_begin_with_line_breaks_are_served(
+    run_tools: Callable[..., Any],
+    demonstrations: SimpleNamespace,
+    byte_tokenizer: Callable[..., Any],
+    save_tiny_model: Callable[..., Path],
+    tool_model: Path,
+) -> None:
+    special = ["<|im_end|>", "<|im_start|>", "<tool_call>", "</tool_call>"]
+    tokenizer = byte_tokenizer(["\n\n\n"] * 9, special, pad_token=special[0], eos_token=special[0])
+    tokenizer.chat_template = (tool_model / "chat_template.jinja").read_text()
+    rows = demonstrations.sums().to_list()
+    for row in rows:
+        for message in row["completion"][::2]:
+            message["content"] = "\n\n" + message["content"]
+    model = save_tiny_model(tokenizer, "line_breaks")
+    run = run_tools(Dataset.from_list(rows), model=str(model), max_completion_length=400)
+    (batch,) = run.batches
+    for row, prefix in enumerate(batch.prefixes[:2]):
+        assert [tokenizer.decode(piece.ids)[:3] for piece in prefix.pieces] == ["\n\nI", "\n\n\n", "\n\nT"]
+        assert len(prefix.spans) == 3
+        for (start, end), piece in zip(prefix.spans, prefix.pieces, strict=True):
+            assert batch.completion_ids[row][start:end] == piece.ids
+
+
+def test_calls_that_are_not_read_back_are_counted(
+    run_tools: Callable[..., Any], demonstrations: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    def look(query: str) -> str:
+        """Looks something up.
+
+        Args:
+            query: to look for
+        """
+        return "found"
+
+    def row(query: str) -> dict[str, Any]:
+        calling = {"role": "assistant", "content": "", "tool_calls": [demonstrations.call("look", query=query)]}
+        ends = [{"role": "tool", "name": "look", "content": "found"}, {"role": "assistant", "content": "It is there."}]
+        return {"prompt": [{"role": "user", "content": "Look."}], "completion": [calling, *ends]}
+
+    rows = [row("a </tool_call> b" if number == 1 else "a") for number in range(130)]  # every third is encoded before
+    run = run_tools(Dataset.from_list(rows), {"tools": [look]}, shuffle_dataset=False, max_steps=2)
+    assert run.logged("prefix/turns_not_read") == [0, 2]
+    assert [bool(batch.prefixes[0].ids) for batch in run.batches] == [True, False]
+    assert caplog.text.count("are read otherwise") == 1
+
+
+def test_a_process_without_rows_takes_part_with_a_prompt_without_images(
+    make_tool_trainer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, asked, left = make_tool_trainer(), [], iter([True, True, False])
+    monkeypatch.setattr(type(trainer.accelerator), "num_processes", 2)
+    monkeypatch.setattr(trainer, "_processes_left", lambda active: next(left))
+    monkeypatch.setattr(served_turns, "sample_continuations", lambda *args: asked.append(args[2]))
+    trainer._wait_for_other_processes()
+    assert asked == [[[trainer._tokenizer.eos_token_id]]] * 2

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -168,6 +169,12 @@ def test_text_prompts_and_missing_demonstrations(refused: Callable[..., str], de
     rows = demonstrations.sums().to_list()
     assert "the prompt is text" in refused(Dataset.from_list([row | {"prompt": "1+2?"} for row in rows]))
     assert "No row has a demonstration" in refused(Dataset.from_list([row | {"completion": None} for row in rows]))
+
+
+def test_prompts_that_an_environment_writes(refused: Callable[..., str], demonstrations: SimpleNamespace) -> None:
+    rows = demonstrations.sums(name="count").remove_columns("prompt")
+    assert "has no column 'prompt'" in refused(rows, {"environment_factory": Desk})
+    assert "a dataset without the column `prompt`" in (Path(__file__).parents[2] / "docs" / "agents.md").read_text()
 
 
 def test_calls_as_text_of_json_and_as_objects_are_the_same(

@@ -2,43 +2,35 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from prefix_rft_trl.data.texts import excerpt
 from prefix_rft_trl.method.demonstrations import Message
+from prefix_rft_trl.method.open_calls import OpenCall, answered_place
 from prefix_rft_trl.method.trajectories import Trajectory
-
-
-@dataclass(frozen=True)
-class _OpenCall:
-    """A call that has no result yet; without a name where it cannot be read."""
-
-    name: str | None
-    id: str | None
-    message: int
 
 
 def turn_faults(messages: Sequence[Message]) -> Iterator[tuple[str, str]]:
     """Kind and note of each fault: a call that cannot be read or has no result, a result without its call."""
-    waiting: list[_OpenCall] = []
+    waiting: list[OpenCall] = []
+    calling = 0  # number of the message that has made the calls
     for number, message in enumerate(messages):
         if message.get("role") == "tool":
-            answered = _answered_call(waiting, message)
-            if answered is None:
+            place = answered_place(waiting, message)
+            if place is None:
                 yield "result_without_call", f"message {number} answers {_result_name(message, waiting)}"
             else:
-                waiting.remove(answered)
+                waiting.pop(place)
             continue
-        yield from _without_result(waiting)
-        waiting = []
+        yield from _without_result(waiting, calling)
+        waiting, calling = [], number
         for call in message.get("tool_calls") or ():
             if fault := _call_fault(call):
                 yield "call_unreadable", f"message {number}: {fault}"
-                waiting.append(_OpenCall(None, None, number))
+                waiting.append(OpenCall(None, None))
             else:
-                waiting.append(_OpenCall((call.get("function") or call)["name"], call.get("id"), number))
-    yield from _without_result(waiting)
+                waiting.append(OpenCall((call.get("function") or call)["name"], call.get("id")))
+    yield from _without_result(waiting, calling)
 
 
 def spoken_text(trajectory: Trajectory) -> str:
@@ -47,26 +39,17 @@ def spoken_text(trajectory: Trajectory) -> str:
     return "\n".join(text for text in texts if text.strip())
 
 
-def _answered_call(waiting: list[_OpenCall], result: Message) -> _OpenCall | None:
-    """The call that a result is of: by its id, else the first of the tool that it names, or the first of all."""
-    if (answered := result.get("tool_call_id")) is not None and any(call.id is not None for call in waiting):
-        return next((call for call in waiting if call.id == answered), None)
-    return next(
-        (call for call in waiting if None in (result.get("name"), call.name) or result["name"] == call.name), None
-    )
-
-
-def _result_name(result: Message, waiting: list[_OpenCall]) -> str:
+def _result_name(result: Message, waiting: list[OpenCall]) -> str:
     name = result.get("name") or result.get("tool_call_id") or "a tool"
     called = " and ".join(f"'{call.name}'" for call in waiting)
     after = f", where {called} was called" if waiting else ", and no call waits for it"
     return f"'{name}'{after}: {excerpt(str(result.get('content')), 40)!r}"
 
 
-def _without_result(waiting: list[_OpenCall]) -> Iterator[tuple[str, str]]:
+def _without_result(waiting: list[OpenCall], calling: int) -> Iterator[tuple[str, str]]:
     for call in waiting:
         if call.name is not None:
-            yield "call_without_result", f"message {call.message} calls '{call.name}', and no result follows"
+            yield "call_without_result", f"message {calling} calls '{call.name}', and no result follows"
 
 
 def _call_fault(call: Any) -> str | None:
