@@ -57,14 +57,8 @@ def make_call_check(arguments: argparse.Namespace, settings: Settings, column: s
 def _load(names: list[str], environment: Any) -> tuple[list[Any], Any]:
     from prefix_rft_trl.trajectories.tool_registry import load_environments, load_tools
 
-    try:
-        with as_user_error(ValueError):
-            return load_tools(names), load_environments(environment) if environment else None
-    except UserError:
-        raise
-    except Exception as error:  # of a file of the user's own
-        named = ", ".join([*names, *([str(environment)] if environment else [])])
-        raise UserError(f"cannot load {named}: {type(error).__name__}: {error}. Correct the file.") from error
+    with as_user_error(ValueError):
+        return load_tools(names), load_environments(environment) if environment else None
 
 
 def _read_environment(value: Any) -> Any:

@@ -288,7 +288,7 @@ def test_a_recipe_in_turns_counts_demonstrations_of_one_turn(
         (["--tools", "add"], "dotted path"),
         (["--environment_factory", "{"], "is no JSON"),
         (["--environment_factory", "my_tools_to_check.Nothing"], "my_tools_to_check.Nothing"),
-        (["--tools", "my_broken_tools.add"], "cannot load my_broken_tools.add: SyntaxError"),
+        (["--tools", "my_broken_tools.add"], "`tools` has 'my_broken_tools.add', which cannot be loaded: SyntaxError"),
         ([*named("add"), "--demonstration_column", "none"], "Name the column"),
     ],
 )
