@@ -128,3 +128,14 @@ def test_an_evaluation_without_the_tools_of_a_run_is_refused(agent_recipe, tmp_p
     said = refusal("eval", "--model", tmp_path / "run", "--benchmarks", "lab", "--output_dir", tmp_path / "eval")
     assert "calls no tools" in said
     assert "measure_steps" in said
+
+
+def test_commands_that_call_no_tools_refuse_a_recipe_with_them_before_they_read_its_rows(
+    agent_recipe, tmp_path, refusal, monkeypatch
+):
+    monkeypatch.setattr("prefix_rft_trl.cli.launch.probed_recipe.load_splits", None)
+    recipe = agent_recipe()
+    said = refusal("advise", "--config", recipe)
+    assert "the recipe has `tools`, and `prefix-rft advise` calls no tools" in said
+    said = refusal("data", "sample", "--recipe", recipe, "--output", tmp_path / "sampled.parquet")
+    assert "the recipe has `tools`, and `prefix-rft data sample` calls no tools" in said

@@ -1,5 +1,6 @@
 """The tools and environments of a recipe: arguments of its trainer, checked before a model is loaded."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from prefix_rft_trl.trajectories.tool_registry import check_environment_column, load_environments, load_tools
@@ -26,6 +27,20 @@ def refuse_agent_settings(script_args: Any) -> None:
         raise UserError(
             f"`{given[0]}` is called in rollouts, which `trainer: {script_args.trainer}` has none of. Leave it "
             "out, or set `trainer: prefix_grpo`."
+        )
+
+
+def refuse_tools_of_recipe(settings: Mapping[str, Any], command: str) -> None:
+    """Raises a UserError if a command that samples single answers is given a recipe with tools or environments.
+
+    Args:
+        settings (`Mapping`): of the recipe.
+        command (`str`): such as `prefix-rft advise`.
+    """
+    if given := [name for name in AGENT_SETTINGS if settings.get(name)]:
+        raise UserError(
+            f"the recipe has `{given[0]}`, and `{command}` calls no tools, so its answers would not be those of the "
+            "training. Give it a recipe without; `measure_steps` says how often a training with tools solves problems."
         )
 
 
