@@ -14,9 +14,8 @@ Settings = dict[str, Any]
 
 
 def add_tool_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--tools", nargs="+", metavar="PATH", help="functions that rollouts may call, such as my_tools.search"
-    )
+    functions = "functions that rollouts may call, such as my_tools.search"
+    parser.add_argument("--tools", nargs="+", action="extend", metavar="PATH", help=functions)
     environment = "class or function that makes an environment, or JSON of such by the rows' `environment`"
     parser.add_argument("--environment_factory", metavar="PATH", help=environment)
     execute = "execute the tool calls of all demonstrations, and compare the results with theirs"

@@ -297,6 +297,12 @@ def test_tools_that_cannot_be_loaded_are_named(check: Callable[..., Any], flags:
         check(CLEAN, *flags)
 
 
+def test_tools_may_be_named_one_flag_each(check: Callable[..., Any]) -> None:
+    together, apart = (check(CLEAN, *flags)[1] for flags in (named("add", "fail"), [*named("add"), *named("fail")]))
+    assert kinds(apart) == kinds(together)
+    assert "tool_missing" not in kinds(apart)
+
+
 def test_an_environment_that_cannot_be_made_is_a_finding(check: Callable[..., Any]) -> None:
     code, report, printed = check(CLEAN, "--environment_factory", "my_tools_to_check.add", "--execute")
     assert (code, kinds(report)) == (1, {"result_differs": [*range(len(CLEAN))]})
