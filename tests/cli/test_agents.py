@@ -99,6 +99,18 @@ def test_sft_has_no_rollouts_to_call_tools_in(tmp_path, refusal):
     assert "`tools` is called in rollouts, which `trainer: sft` has none of" in said
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_sft_on_trajectories_is_refused_with_who_can_train_them(tmp_path, refusal, streamed):
+    rows = lab.load_dataset("train", 4, level="agent")
+    rows.to_json(tmp_path / "rows.jsonl")
+    settings = {"model_name_or_path": "lab", "dataset_name": str(tmp_path / "rows.jsonl"), "trainer": "sft"}
+    settings |= {"dataset_streaming": streamed, "use_cpu": True, "bf16": False, "max_steps": 1, "measure_steps": 0}
+    (tmp_path / "sft.yaml").write_text(yaml.safe_dump(settings))
+    said = refusal("train", "--config", tmp_path / "sft.yaml", "--output_dir", tmp_path / "run")
+    assert "row 0, column 'completion': the demonstration calls tools, and `trainer: sft`" in said
+    assert "`trl sft`" in said
+
+
 def curve(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
 

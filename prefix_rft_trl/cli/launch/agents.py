@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from prefix_rft_trl.method.trajectories import has_turns
 from prefix_rft_trl.trajectories.tool_registry import check_environment_column, load_environments, load_tools
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 
 
 AGENT_SETTINGS = ("tools", "environment_factory")
+LEADING = 100  # rows among which tool calls are looked for
 
 
 def agent_arguments(script_args: Any) -> dict[str, Any]:
@@ -26,8 +28,25 @@ def refuse_agent_settings(script_args: Any) -> None:
     if given := [name for name in AGENT_SETTINGS if getattr(script_args, name)]:
         raise UserError(
             f"`{given[0]}` is called in rollouts, which `trainer: {script_args.trainer}` has none of. Leave it "
-            "out, or set `trainer: prefix_grpo`."
+            "out, set it in the stages with rollouts alone, or set `trainer: prefix_grpo`."
         )
+
+
+def refuse_trajectories(rows: Any, column: str) -> None:
+    """Raises a UserError naming the first of the leading rows whose demonstration calls tools, for SFT.
+
+    Args:
+        rows (`Dataset` or `IterableDataset`): to train on.
+        column (`str`): of the demonstrations.
+    """
+    for row, example in enumerate(rows.take(LEADING)):
+        value = example.get(column)
+        if any(map(has_turns, [value, *value] if isinstance(value, list) else [])):
+            raise UserError(
+                f"row {row}, column '{column}': the demonstration calls tools, and `trainer: sft` trains "
+                "demonstrations of one turn. Train on them with TRL's own `trl sft`, whose dataset has the column "
+                "`tools`, or set `trainer: prefix_grpo` and `tools`."
+            )
 
 
 def refuse_tools_of_recipe(settings: Mapping[str, Any], command: str) -> None:
