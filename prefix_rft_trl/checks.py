@@ -42,6 +42,7 @@ from .sampling.sampler_settings import refuse_generation_config
 from .setting_checks.images import refuse_other_processors, refuse_with_images
 from .setting_checks.stages import refuse_arguments_of_stages
 from .trajectories.tool_arguments import refuse_settings_with_tools, refuse_settings_without_tools, takes_tools
+from .trajectories.tool_registry import check_descriptions
 from .trajectories.trajectory_checks import check_trajectory_rows, has_trajectories
 
 
@@ -198,6 +199,7 @@ def _check_demonstrations(dataset: Dataset, given: inspect.BoundArguments) -> No
 def _check_trajectories(dataset: Dataset | IterableDataset, given: inspect.BoundArguments) -> None:
     model, config, processor = (given.arguments[name] for name in ("model", "args", "processing_class"))
     refuse_settings_with_tools(given)
+    check_descriptions(given.arguments.get("tools") or [])
     source = {"revision": _revision(config)} if isinstance(model, str) else {}
     refuse_generation_config(declared_generation_config(model, **source), config)
     stop_ids = [] if processor is None else declared_stop_ids(model, text_side(processor), **source)

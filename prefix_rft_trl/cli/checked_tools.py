@@ -14,9 +14,8 @@ Settings = dict[str, Any]
 
 
 def add_tool_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--tools", nargs="+", metavar="PATH", help="functions that rollouts may call, such as my_tools.search"
-    )
+    functions = "functions that rollouts may call, such as my_tools.search"
+    parser.add_argument("--tools", nargs="+", action="extend", metavar="PATH", help=functions)
     environment = "class or function that makes an environment, or JSON of such by the rows' `environment`"
     parser.add_argument("--environment_factory", metavar="PATH", help=environment)
     execute = "execute the tool calls of all demonstrations, and compare the results with theirs"
@@ -57,14 +56,8 @@ def make_call_check(arguments: argparse.Namespace, settings: Settings, column: s
 def _load(names: list[str], environment: Any) -> tuple[list[Any], Any]:
     from prefix_rft_trl.trajectories.tool_registry import load_environments, load_tools
 
-    try:
-        with as_user_error(ValueError):
-            return load_tools(names), load_environments(environment) if environment else None
-    except UserError:
-        raise
-    except Exception as error:  # of a file of the user's own
-        named = ", ".join([*names, *([str(environment)] if environment else [])])
-        raise UserError(f"cannot load {named}: {type(error).__name__}: {error}. Correct the file.") from error
+    with as_user_error(ValueError):
+        return load_tools(names), load_environments(environment) if environment else None
 
 
 def _read_environment(value: Any) -> Any:

@@ -17,6 +17,7 @@ from prefix_rft_trl.utils.tables import print_sentence, print_table
 
 from .data_check import settings_for_check
 from .flags import command_parser
+from .launch.agents import refuse_tools_of_recipe
 from .launch.recipe import load_recipe
 from .sampling_flags import add_engine, add_settings, read_engine, read_overrides
 
@@ -97,6 +98,7 @@ def _sample(arguments: argparse.Namespace) -> int:
     given = {field.name: getattr(arguments, field.name) for field in fields(Selection)}
     selection = Selection(**{name: value for name, value in given.items() if value is not None})
     recipe = settings_for_check(load_recipe(arguments.recipe)) if arguments.recipe else {}
+    refuse_tools_of_recipe(recipe, "prefix-rft data sample")
     name = arguments.dataset or recipe.get("dataset_name")
     if name is None:
         raise UserError("no dataset: name one with --dataset, or a recipe with `dataset_name` (--recipe FILE).")

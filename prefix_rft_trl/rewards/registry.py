@@ -145,7 +145,7 @@ def _import(path: str, name: str) -> Any:
     check_reward_name(name)
     try:
         return import_path(path, with_own_files=name not in REWARDS)
-    except (ImportError, AttributeError) as error:
+    except ImportError as error:
         raise ValueError(f"Cannot load the reward {name!r}: {error}. Registered: {', '.join(REWARDS)}.") from error
 
 

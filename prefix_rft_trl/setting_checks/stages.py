@@ -168,17 +168,22 @@ def _check_whole(args: Any) -> None:
         )
 
 
+_NOT_SAMPLED_AGAIN = {
+    "tools": "have run when a group is judged, so that it cannot be sampled again",
+    "environment_factory": "makes environments whose tools have run when a group is judged, so that it cannot be "
+    "sampled again",
+    "rollout_func": "takes over generation, so no group can be sampled again",
+}
+
+
 def refuse_arguments_of_stages(given: inspect.BoundArguments) -> None:
     """Raises a ValueError if a trainer's arguments do not allow its stages: other generation, no rows by number."""
     arguments = given.arguments
     if not getattr(arguments["args"], "prefix_stage_ratios", None):
         return
-    for name in ("tools", "rollout_func", "environment_factory"):
+    for name, reason in _NOT_SAMPLED_AGAIN.items():
         if arguments.get(name):
-            raise ValueError(
-                f"`{name}` takes over generation, so no group can be sampled again. Remove `{name}`, or "
-                "`prefix_stage_ratios`."
-            )
+            raise ValueError(f"`{name}` {reason}. Remove `{name}`, or `prefix_stage_ratios`.")
     is_streamed = isinstance(arguments.get("train_dataset"), IterableDataset)
     if is_streamed and arguments["args"].prefix_stage_prompts == "other":
         raise ValueError(

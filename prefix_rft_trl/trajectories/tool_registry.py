@@ -97,8 +97,10 @@ def _load_tool(name: str) -> Tool:
     check_tool_name(name)
     try:
         found = import_path(TOOLS.get(name, name), with_own_files=name not in TOOLS)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"`tools` has {name!r}, which cannot be loaded: {error}. Correct its path.") from error
+    except ImportError as error:
+        raise ValueError(
+            f"`tools` has {name!r}, which cannot be loaded: {error}. Correct the path, or the file."
+        ) from error
     if not inspect.isroutine(found):
         hint = " An environment is named in `environment_factory`." if inspect.isclass(found) else ""
         raise ValueError(f"`tools` has {name!r}, which is {_kind(found)} and no function. Name a function.{hint}")
@@ -109,8 +111,10 @@ def _load_tool(name: str) -> Tool:
 def _load_environment(name: str | None, path: str) -> Any:
     try:
         found = import_path(path)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{_setting(name)} is {path!r}, which cannot be loaded: {error}. Correct it.") from error
+    except ImportError as error:
+        raise ValueError(
+            f"{_setting(name)} is {path!r}, which cannot be loaded: {error}. Correct the path, or the file."
+        ) from error
     if not callable(found):
         raise ValueError(
             f"{_setting(name)} is {path!r}, which is {_kind(found)} and makes no environment. Name a class, or a "
@@ -126,6 +130,12 @@ def _load_environment(name: str | None, path: str) -> Any:
             if method not in OF_ENVIRONMENT and not method.startswith("_"):
                 check_description(function.__get__(found), f"{_setting(name)} is {path!r}, whose method `{method}`")
     return found
+
+
+def check_descriptions(tools: Sequence[Tool]) -> None:
+    """Raises a ValueError naming the first of a trainer's `tools` that a chat template cannot describe."""
+    for tool in tools:
+        check_description(tool, f"`tools` has {getattr(tool, '__name__', tool)!r}, which")
 
 
 def check_description(function: Tool, where: str) -> None:

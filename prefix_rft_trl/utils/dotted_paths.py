@@ -31,12 +31,17 @@ def import_path(path: str, with_own_files: bool = True) -> Any:
             and hide no package.
 
     Raises:
-        ImportError or AttributeError: if there is no such module, or nothing of that name in it.
+        ImportError: saying what is wrong: no such module, nothing of that name in it, or a file that fails.
     """
     if with_own_files:
         sys.path += [folder for folder in (*_recipe_folders(), os.getcwd()) if folder not in sys.path]
     module_name, _, attribute = path.rpartition(".")
-    return getattr(import_module(module_name), attribute)
+    try:
+        return getattr(import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ImportError(str(error)) from error
+    except Exception as error:  # of a file of the user's own
+        raise ImportError(f"{type(error).__name__}: {error}") from error
 
 
 def _recipe_folders() -> list[str]:

@@ -99,6 +99,18 @@ def test_sft_has_no_rollouts_to_call_tools_in(tmp_path, refusal):
     assert "`tools` is called in rollouts, which `trainer: sft` has none of" in said
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_sft_on_trajectories_is_refused_with_who_can_train_them(tmp_path, refusal, streamed):
+    rows = lab.load_dataset("train", 4, level="agent")
+    rows.to_json(tmp_path / "rows.jsonl")
+    settings = {"model_name_or_path": "lab", "dataset_name": str(tmp_path / "rows.jsonl"), "trainer": "sft"}
+    settings |= {"dataset_streaming": streamed, "use_cpu": True, "bf16": False, "max_steps": 1, "measure_steps": 0}
+    (tmp_path / "sft.yaml").write_text(yaml.safe_dump(settings))
+    said = refusal("train", "--config", tmp_path / "sft.yaml", "--output_dir", tmp_path / "run")
+    assert "row 0, column 'completion': the demonstration calls tools, and `trainer: sft`" in said
+    assert "`trl sft`" in said
+
+
 def curve(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
 
@@ -128,3 +140,14 @@ def test_an_evaluation_without_the_tools_of_a_run_is_refused(agent_recipe, tmp_p
     said = refusal("eval", "--model", tmp_path / "run", "--benchmarks", "lab", "--output_dir", tmp_path / "eval")
     assert "calls no tools" in said
     assert "measure_steps" in said
+
+
+def test_commands_that_call_no_tools_refuse_a_recipe_with_them_before_they_read_its_rows(
+    agent_recipe, tmp_path, refusal, monkeypatch
+):
+    monkeypatch.setattr("prefix_rft_trl.cli.launch.probed_recipe.load_splits", None)
+    recipe = agent_recipe()
+    said = refusal("advise", "--config", recipe)
+    assert "the recipe has `tools`, and `prefix-rft advise` calls no tools" in said
+    said = refusal("data", "sample", "--recipe", recipe, "--output", tmp_path / "sampled.parquet")
+    assert "the recipe has `tools`, and `prefix-rft data sample` calls no tools" in said

@@ -291,13 +291,19 @@ def test_a_recipe_in_turns_counts_demonstrations_of_one_turn(
         (["--tools", "add"], "dotted path"),
         (["--environment_factory", "{"], "is no JSON"),
         (["--environment_factory", "my_tools_to_check.Nothing"], "my_tools_to_check.Nothing"),
-        (["--tools", "my_broken_tools.add"], "cannot load my_broken_tools.add: SyntaxError"),
+        (["--tools", "my_broken_tools.add"], "`tools` has 'my_broken_tools.add', which cannot be loaded: SyntaxError"),
         ([*named("add"), "--demonstration_column", "none"], "Name the column"),
     ],
 )
 def test_tools_that_cannot_be_loaded_are_named(check: Callable[..., Any], flags: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):
         check(CLEAN, *flags)
+
+
+def test_tools_may_be_named_one_flag_each(check: Callable[..., Any]) -> None:
+    together, apart = (check(CLEAN, *flags)[1] for flags in (named("add", "fail"), [*named("add"), *named("fail")]))
+    assert kinds(apart) == kinds(together)
+    assert "tool_missing" not in kinds(apart)
 
 
 def test_an_environment_that_cannot_be_made_is_a_finding(check: Callable[..., Any]) -> None:

@@ -2,19 +2,26 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as parquet
 import pytest
+import yaml
 from transformers import PreTrainedModel
 
+from prefix_rft_trl import lab
 from prefix_rft_trl.cli.launch.dry_run_page import settings_by_origin
 from prefix_rft_trl.cli.launch.recipe import Recipe
 from prefix_rft_trl.cli.main import main
 from prefix_rft_trl.data.held_out import draw_held_out, prompt_key
+from prefix_rft_trl.lab.agent.calculator import calculate
+from prefix_rft_trl.models.sources import load_tokenizer
 from prefix_rft_trl.run import read_curve
 from prefix_rft_trl.run.folder import STATE
+from prefix_rft_trl.utils.recipe_files import FOLDER
 
 
 SMALL = {"lab_level": "easy", "max_steps": 1, "num_generations": 4, "per_device_train_batch_size": 8}
@@ -71,6 +78,32 @@ def test_the_first_rollout_and_the_files_are_those_of_the_training(dry, lab_reci
     written = [path.name for path in Path("run").iterdir() if not any(part in path.name for part in of_model)]
     for name in written:
         assert re.sub(r"-\d+$", "-STEP", name) in named, name
+
+
+@pytest.mark.parametrize(("hybrids", "parts"), [(8, ("prefix", "rest of the demonstration")), (0, ())])
+def test_the_first_rollout_of_an_agent_has_tools_in_its_prompt_and_results_behind_its_calls(
+    dry, tmp_path, hybrids, parts
+):
+    folder = tmp_path / "model"
+    shutil.copytree(lab.base_model_path("agent"), folder)
+    template = folder / "chat_template.jinja"
+    described = "{%- for tool in tools or [] -%}<user>{{- tool.function.name -}}<eos>{%- endfor -%}"
+    template.write_text(described + template.read_text())
+    agent = yaml.safe_load((FOLDER / "lab-agent/grpo.yaml").read_text())
+    method = {"prefix_ratio_schedule": "constant", "prefix_ratio_high": 0.95, "prefix_ratio_low": 0.95}
+    method |= {"output_dir": "run", "num_prefix_generations": hybrids, "model_name_or_path": str(folder)}
+    page = dry(**agent | method)
+    tokenizer = load_tokenizer(str(folder))
+    render = partial(tokenizer.apply_chat_template, tools=[calculate], tokenize=False)
+    prompt, *parts = (quoted(page, part).replace("\n", "") for part in ("prompt", *parts))
+    assert prompt.startswith("<user>calculate<eos>")
+    assert f"prompt ({len(tokenizer(prompt)['input_ids'])} tokens)" in page
+    assert "A prompt has 13 tokens on average" in page
+    rows = lab.load_dataset("train", level="agent")
+    whole = {render(row["prompt"], add_generation_prompt=True): row["completion"] for row in rows}
+    if parts:
+        assert "".join((prompt, *parts)) in [render(row["prompt"] + whole[prompt]) for row in rows]
+        assert f"<eos><tool>{whole[prompt][1]['content']}<eos>" in parts[0]
 
 
 def test_the_first_hint_is_that_of_the_training(dry, lab_recipe):

@@ -7,6 +7,7 @@ import torch
 from datasets import Dataset
 
 from prefix_rft_trl import lab
+from prefix_rft_trl.lab.agent.calculator import calculate
 from prefix_rft_trl.run.curve import grpo_tokens
 
 
@@ -229,6 +230,7 @@ def test_curve_counts_what_stages_decode():
     ("others", "settings", "says"),
     [
         ({"rollout_func": print}, {"prefix_stage_ratios": [0]}, "`rollout_func` takes over generation, so no group"),
+        ({"tools": [calculate]}, {"prefix_stage_ratios": [0]}, "`tools` have run when a group is judged, so"),
         (
             {},
             {

@@ -6,6 +6,7 @@ import pytest
 from datasets import Dataset
 
 from prefix_rft_trl.lab.agent.calculator import calculate
+from prefix_rft_trl.rewards.registry import load_reward
 from prefix_rft_trl.trajectories.tool_registry import check_environment_column, load_environments, load_tools
 from prefix_rft_trl.utils.dotted_paths import RECIPE_FOLDERS, look_beside
 
@@ -76,6 +77,19 @@ def test_registered_names_and_dotted_paths_are_tools() -> None:
     registered, own = load_tools(["lab_calculate", "my_tools_of_test.search"])
     assert registered is calculate
     assert own("found") == "found"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("def search(:", "SyntaxError: .*line 1"), ("raise RuntimeError('no key')", "RuntimeError: no key")],
+)
+def test_a_file_that_fails_is_refused_in_one_sentence_wherever_it_is_named(
+    tmp_path: Path, text: str, found: str
+) -> None:
+    (tmp_path / "my_failing_file_of_test.py").write_text(text)
+    for load in (lambda path: load_tools([path]), load_environments, load_reward):
+        with pytest.raises(ValueError, match=rf"'my_failing_file_of_test.search'.*: {found}"):
+            load("my_failing_file_of_test.search")
 
 
 @pytest.mark.parametrize(

@@ -188,3 +188,14 @@ def test_calls_as_text_of_json_and_as_objects_are_the_same(
     as_text, as_objects = run_tools(Dataset.from_list(rows)), run_tools()
     pairs = zip(as_text.batches[0].prefixes, as_objects.batches[0].prefixes, strict=True)
     assert all(one.ids == other.ids for one, other in pairs)
+
+
+def test_a_tool_that_the_template_cannot_describe_is_refused_with_the_fix(
+    refused: Callable[..., str], demonstrations: SimpleNamespace
+) -> None:
+    def add(a: int, b: int) -> str:
+        return str(a + b)
+
+    said = refused(demonstrations.sums(), others={"tools": [add]})
+    assert "`tools` has 'add', which cannot be described to the model" in said
+    assert "docstring" in said

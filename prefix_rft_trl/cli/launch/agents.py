@@ -1,12 +1,15 @@
 """The tools and environments of a recipe: arguments of its trainer, checked before a model is loaded."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from prefix_rft_trl.method.trajectories import has_turns
 from prefix_rft_trl.trajectories.tool_registry import check_environment_column, load_environments, load_tools
 from prefix_rft_trl.utils.errors import UserError, as_user_error
 
 
 AGENT_SETTINGS = ("tools", "environment_factory")
+LEADING = 100  # rows among which tool calls are looked for
 
 
 def agent_arguments(script_args: Any) -> dict[str, Any]:
@@ -25,7 +28,38 @@ def refuse_agent_settings(script_args: Any) -> None:
     if given := [name for name in AGENT_SETTINGS if getattr(script_args, name)]:
         raise UserError(
             f"`{given[0]}` is called in rollouts, which `trainer: {script_args.trainer}` has none of. Leave it "
-            "out, or set `trainer: prefix_grpo`."
+            "out, set it in the stages with rollouts alone, or set `trainer: prefix_grpo`."
+        )
+
+
+def refuse_trajectories(rows: Any, column: str) -> None:
+    """Raises a UserError naming the first of the leading rows whose demonstration calls tools, for SFT.
+
+    Args:
+        rows (`Dataset` or `IterableDataset`): to train on.
+        column (`str`): of the demonstrations.
+    """
+    for row, example in enumerate(rows.take(LEADING)):
+        value = example.get(column)
+        if any(map(has_turns, [value, *value] if isinstance(value, list) else [])):
+            raise UserError(
+                f"row {row}, column '{column}': the demonstration calls tools, and `trainer: sft` trains "
+                "demonstrations of one turn. Train on them with TRL's own `trl sft`, whose dataset has the column "
+                "`tools`, or set `trainer: prefix_grpo` and `tools`."
+            )
+
+
+def refuse_tools_of_recipe(settings: Mapping[str, Any], command: str) -> None:
+    """Raises a UserError if a command that samples single answers is given a recipe with tools or environments.
+
+    Args:
+        settings (`Mapping`): of the recipe.
+        command (`str`): such as `prefix-rft advise`.
+    """
+    if given := [name for name in AGENT_SETTINGS if settings.get(name)]:
+        raise UserError(
+            f"the recipe has `{given[0]}`, and `{command}` calls no tools, so its answers would not be those of the "
+            "training. Give it a recipe without; `measure_steps` says how often a training with tools solves problems."
         )
 
 

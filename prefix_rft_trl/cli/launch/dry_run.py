@@ -148,7 +148,7 @@ def _preview(training: Recipe, run: PlannedRun, model: str, scratch: Path, fault
             processes,
             steps,
             checkpoint,
-            FirstRows(dataset, training_args, start, steps or 0),
+            FirstRows(plan.arguments, steps or 0),
             ModelSize.from_config(config),
             device_here(on_cpu=can_run and not (torch.cuda.is_available() and not given.use_cpu)),
         )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
 from datasets import Dataset
@@ -11,12 +12,15 @@ from trl.trainer.utils import RepeatSampler
 
 from prefix_rft_trl.checks import load_processing_class
 from prefix_rft_trl.data.row_encoder import RowEncoder
-from prefix_rft_trl.method.demonstrations import Message, parse_demonstrations
 from prefix_rft_trl.method.prefixes import Assignment
+from prefix_rft_trl.method.trajectories import Trajectory
 from prefix_rft_trl.models.sources import load_tokenizer
-from prefix_rft_trl.rollouts import cut_prefix, longest_prefix, plan_rollouts, scheduled_bounds
+from prefix_rft_trl.rollouts import cut_prefix, longest_prefix, plan_rollouts, read_demonstrations, scheduled_bounds
 from prefix_rft_trl.run.success_history import SuccessHistory
 from prefix_rft_trl.sampling.generate import declared_stop_ids
+from prefix_rft_trl.trajectories.tool_arguments import RowTools
+from prefix_rft_trl.trajectories.trajectory_cuts import cut_trajectory
+from prefix_rft_trl.trajectories.turn_encoder import TurnEncoder
 
 
 SAMPLE = 64  # rows whose length is taken for that of all
@@ -27,7 +31,7 @@ class SplicedRow:
     """A prompt, the prefix that is given to the model, and the rest of its demonstration, in token ids.
 
     A prompt of plain GRPO has neither prefix nor rest; a demonstration of SFT is given as a whole. With a hint the
-    prefix is in the prompt.
+    prefix is in the prompt. Results of tools are those of the demonstration.
     """
 
     prompt: list[int]
@@ -47,47 +51,65 @@ class SampledLengths:
 class FirstRows:
     """
     Args:
-        dataset: of the trainer.
-        args: settings of the trainer.
-        model (`str`): folder or name of the model; its config and tokenizer are read.
+        arguments (`dict`): of the trainer; of its `model`, config and tokenizer are read.
         steps (`int`): of the training.
     """
 
-    def __init__(self, dataset: Any, args: Any, model: str, steps: int) -> None:
+    def __init__(self, arguments: dict[str, Any], steps: int) -> None:
+        args, model = arguments["args"], arguments["model"]
         processor = load_processing_class(model, args) or load_tokenizer(model)
         self.tokenizer = getattr(processor, "tokenizer", processor)
-        self._dataset, self._args, self._steps = dataset, args, steps
+        self._dataset, self._args, self._steps = arguments["train_dataset"], args, steps
         self._has_hints = getattr(args, "prefix_placement", "completion") == "prompt"
-        self._encoder = RowEncoder(
-            self.tokenizer,
-            declared_stop_ids(model, self.tokenizer),
-            getattr(args, "chat_template_kwargs", None),
-            partial(longest_prefix, args, self.tokenizer.eos_token_id, self.tokenizer.decode),
-            args.prefix_hint_template if self._has_hints else None,
-        )
+        given: Any = SimpleNamespace(arguments=arguments)
+        self._tools_of_row = RowTools(given).of_row
+        self._stop_ids = declared_stop_ids(model, self.tokenizer)
+        self._template_kwargs = getattr(args, "chat_template_kwargs", None) or {}
+        self._turns = TurnEncoder(self.tokenizer, self._stop_ids, self._tools_of_row, self._template_kwargs)
+        self._encoders: dict[Any, RowEncoder] = {}  # by the environment, which brings tools
         self._samples = hasattr(args, "num_generations")
         self._column = args.needed_demonstration_column if self._samples else "completion"
 
     @property
     def prompt(self) -> list[int]:
         """That of the first rollout."""
-        return self._encoder.prompt_ids(next(self._first_step())["prompt"])
+        return self._prompt_ids(next(self._first_step()))
 
     @property
     def spliced(self) -> SplicedRow | None:
         """The first hybrid rollout of the first step, of SFT the first demonstration; `None` if there is none."""
         for place, row in enumerate(self._first_step() if self._column else ()):
             assignment = self._assignment(place, row)
-            if not isinstance(assignment.demonstration, dict):
+            if not isinstance(assignment.demonstration, dict | Trajectory):
                 continue
-            ids = self._demonstration(row, assignment.demonstration)
-            end = self.tokenizer.eos_token_id
-            drawn = cut_prefix(ids, assignment, self._args, end, self.tokenizer.decode).ids if self._samples else ids
-            prompt = row["prompt"]
-            given = self._encoder.hinted(prompt, drawn) if self._has_hints else self._encoder.prompt_ids(prompt)
+            drawn, rest = self._cut(row, assignment)
+            given = self._encoder(row).hinted(row["prompt"], drawn) if self._has_hints else self._prompt_ids(row)
             if drawn:
-                return SplicedRow(given, drawn, ids[len(drawn) :], self._has_hints)
+                return SplicedRow(given, drawn, rest, self._has_hints)
         return None
+
+    def _cut(self, row: dict[str, Any], assignment: Assignment) -> tuple[list[int], list[int]]:
+        """What is given of a demonstration, and its rest."""
+        if not self._samples:
+            return self._demonstration(row, assignment.demonstration), []
+        if isinstance(assignment.demonstration, Trajectory):
+            return self._cut_turns(row, assignment.demonstration, assignment)
+        ids, end = self._demonstration(row, assignment.demonstration), self.tokenizer.eos_token_id
+        drawn = cut_prefix(ids, assignment, self._args, end, self.tokenizer.decode).ids
+        return drawn, ids[len(drawn) :]
+
+    def _cut_turns(
+        self, row: dict[str, Any], trajectory: Trajectory, assignment: Assignment
+    ) -> tuple[list[int], list[int]]:
+        ids, turns = self._demonstration(row, trajectory), self._turns.encode(row["prompt"], trajectory, row)
+        results = [turn.result_texts for turn in trajectory.turns]
+        pieces = cut_trajectory(turns, results, assignment, self._args, self.tokenizer).pieces
+        if not pieces:
+            return [], ids
+        starts = [*(turn.start for turn in turns), len(ids)]
+        last = len(pieces) - 1
+        end = starts[last + 1] if pieces[last].is_complete else starts[last] + len(pieces[last].ids)
+        return ids[:end], ids[end:]
 
     @property
     def lengths(self) -> SampledLengths:
@@ -121,14 +143,33 @@ class FirstRows:
     def _longest_prompt(self, row: dict[str, Any]) -> list[int]:
         messages = self._parsed(row) if self._has_hints else []
         if not messages:
-            return self._encoder.prompt_ids(row["prompt"])
-        return self._encoder.longest_hinted(row["prompt"], messages[0], None)
+            return self._prompt_ids(row)
+        return self._encoder(row).longest_hinted(row["prompt"], messages[0], None)
 
-    def _parsed(self, row: dict[str, Any]) -> list[Message]:
-        return parse_demonstrations(row.get(str(self._column)))
+    def _parsed(self, row: dict[str, Any]) -> list[Any]:
+        return read_demonstrations(row.get(str(self._column)))
 
-    def _demonstration(self, row: dict[str, Any], message: Message) -> list[int]:
-        return self._encoder.demonstration(row["prompt"], message)[0]
+    def _demonstration(self, row: dict[str, Any], demonstration: Any) -> list[int]:
+        if isinstance(demonstration, Trajectory):
+            return self._turns.whole(row["prompt"], demonstration, row)
+        return self._encoder(row).demonstration(row["prompt"], demonstration)[0]
+
+    def _prompt_ids(self, row: dict[str, Any]) -> list[int]:
+        return self._encoder(row).prompt_ids(row["prompt"])
+
+    def _encoder(self, row: dict[str, Any]) -> RowEncoder:
+        """That of a row's tools, which stand in its prompt."""
+        environment = row.get("environment")
+        if environment not in self._encoders:
+            tools = self._tools_of_row(row)
+            self._encoders[environment] = RowEncoder(
+                self.tokenizer,
+                self._stop_ids,
+                self._template_kwargs | ({"tools": tools} if tools else {}),
+                partial(longest_prefix, self._args, self.tokenizer.eos_token_id, self.tokenizer.decode),
+                self._args.prefix_hint_template if self._has_hints else None,
+            )
+        return self._encoders[environment]
 
     def _sampled(self) -> Iterator[dict[str, Any]]:
         if not isinstance(self._dataset, Dataset):

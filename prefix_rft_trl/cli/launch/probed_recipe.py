@@ -26,6 +26,7 @@ from prefix_rft_trl.sampling.generate import declared_stop_ids, encode_prompts
 from prefix_rft_trl.utils.errors import UserError
 from prefix_rft_trl.utils.recipe_files import FOLDER
 
+from .agents import refuse_tools_of_recipe
 from .arguments import check_stage, is_setting, split_launcher_flags
 from .dry_run import ON_CPU, Processes, as_launched, count_steps, launched_processes
 from .inputs import MODEL
@@ -138,6 +139,7 @@ def read_probed_recipe(recipe: Recipe) -> ProbedRecipe:
     processes = launched_processes(launcher_flags, given, has_device, [])
     with as_launched(processes.number):
         script_args, training_args, model_args = replace(training, flags=flags).parse()
+    refuse_tools_of_recipe(vars(script_args), "prefix-rft advise")
     if not model_args.model_name_or_path:
         raise UserError("no model: set `model_name_or_path` to a folder, a name on the Hub, or `lab`.")
     if not script_args.reward_funcs:

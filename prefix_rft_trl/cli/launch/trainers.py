@@ -25,7 +25,14 @@ from prefix_rft_trl.rewards.answers import acceptable_golds
 from prefix_rft_trl.utils.errors import UserError
 from prefix_rft_trl.utils.printable import printable
 
-from .agents import agent_arguments, check_agent_model, check_agent_rows, refuse_agent_settings, rewards_itself
+from .agents import (
+    agent_arguments,
+    check_agent_model,
+    check_agent_rows,
+    refuse_agent_settings,
+    refuse_trajectories,
+    rewards_itself,
+)
 from .prompted_rows import prompted, second_dataset, validation_rows
 from .recipe_rewards import check_columns, load_rewards
 
@@ -148,6 +155,7 @@ def prepare_sft(
     refuse_agent_settings(script_args)
     splits = splits_of(script_args, training_args)
     rows = _with_prompts(splits, script_args.dataset_train_split, script_args)
+    refuse_trajectories(rows, training_args.demonstration_column)
     eval_rows = _eval_rows(splits, script_args, training_args)
     if training_args.plateau_tolerance is not None:
         eval_rows = validation_rows(eval_rows, rows, splits, script_args)
