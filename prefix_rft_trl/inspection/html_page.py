@@ -33,7 +33,14 @@ def page(inspection: Inspection, origin: Iterable[tuple[str, str]] = ()) -> str:
         `str`: a complete HTML document without references to anything outside it.
     """
     settings = (*origin, *inspection.settings)
-    return _template().render(settings=settings, groups=inspection.groups, edges=ENTROPY_EDGES, light=LIGHT, dark=DARK)
+    return _template().render(
+        settings=settings,
+        groups=inspection.groups,
+        has_results=inspection.has_results,
+        edges=ENTROPY_EDGES,
+        light=LIGHT,
+        dark=DARK,
+    )
 
 
 @cache

@@ -89,3 +89,9 @@ class Inspection:
 
     settings: tuple[tuple[str, str], ...]
     groups: tuple[Group, ...]
+
+    @property
+    def has_results(self) -> bool:
+        """Whether a tool has answered in a rollout that is shown token by token."""
+        hybrids = (rollout for group in self.groups for rollout in group.hybrids)
+        return any(kind == "result" for rollout in hybrids for kind, _ in rollout.parts)

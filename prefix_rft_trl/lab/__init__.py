@@ -15,11 +15,12 @@ _OF_TASK = [
     "worked_answer_reward",
 ]  # fmt: skip
 __all__ = [
-    "base_model_path", "exact_answer_reward", "final_number_reward", "load_dataset", "prepare_notebook",
+    "base_model_path", "calculate", "exact_answer_reward", "final_number_reward", "load_dataset", "prepare_notebook",
     "recorded_results", "shown_work_reward", "step_by_step_reward", "worked_answer_reward",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from .agent.calculator import calculate
     from .notebook import prepare_notebook
     from .real.recorded import recorded_results
     from .real.sums import final_number_reward
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     )
 
 _OF_OTHERS = {
+    "calculate": ".agent.calculator",
     "final_number_reward": ".real.sums",
     "prepare_notebook": ".notebook",
     "recorded_results": ".real.recorded",

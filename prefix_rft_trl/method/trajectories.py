@@ -212,6 +212,11 @@ def cut_turns(turns: Sequence[TurnTokens], results: Sequence[list[str]], length:
     return tuple(pieces())
 
 
+def ids_with_results(turns: Sequence[TurnTokens]) -> list[int]:
+    """Token ids of turns with the demonstration's own results of tools, as they follow a prompt."""
+    return [token for turn in turns for token in turn.ids + turn.behind]
+
+
 def turns_length(ratio: float, turns: Sequence[TurnTokens]) -> int:
     """Tokens of the first k = floor(l * m) of m turns, at most m - 1, for a prefix of whole turns."""
     whole = min(math.floor(ratio * len(turns)), len(turns) - 1)

@@ -16,6 +16,7 @@ FIGURES = (
     "policy_entropy", "entropy", "kl", "mean_token_accuracy", "trained_tokens", "grad_norm", "learning_rate",
     "step_time", "accuracy", "length", "demonstration_logp", "train_runtime", "train_loss", "handed_on_step",
 )  # fmt: skip
+DIFFERENT_RESULTS = "prefix/tool_results_differ"
 ACCURACY = "eval_accuracy"
 
 
@@ -51,10 +52,11 @@ def figures_text(logs: Mapping[str, Any], step: int, last_step: int) -> str:
     """`step 20/120: loss=0.012 reward=0.41`, in as many lines as the width of the terminal takes.
 
     Figures of the test split have the prefix `eval_`; of a benchmark only the mean is shown. Scores that are no number
-    are shown where there are any.
+    are shown where there are any, and so are results of tools that differ from those in demonstrations.
     """
     names = [name for prefix in ("", "eval_") for figure in FIGURES if (name := prefix + figure) in logs]
     names += [name for name in logs if name.startswith("eval_") and name.endswith("/avg")]
+    names += ["prefix/tool_results", DIFFERENT_RESULTS] if logs.get(DIFFERENT_RESULTS) else []
     names += [name for name in logs if name.endswith("/not_finite")]
     has_prefixes = any(name.startswith("prefix/") for name in logs)
     if has_prefixes or "policy_entropy" in logs:  # `entropy` mixes sampled tokens with those of prefixes

@@ -10,7 +10,7 @@ from trl import GRPOTrainer
 from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.method.demonstrations import Message
 from prefix_rft_trl.method.prefixes import Assignment, Prefix
-from prefix_rft_trl.method.trajectories import Trajectory, TurnTokens
+from prefix_rft_trl.method.trajectories import Trajectory, TurnTokens, ids_with_results
 from prefix_rft_trl.models.processors import text_side
 from prefix_rft_trl.rollouts import RolloutBatch
 from prefix_rft_trl.sampling.hybrid import Sampled, sample_continuations
@@ -85,8 +85,7 @@ class ServedTurns(GRPOTrainer):
     ) -> tuple[list[int], tuple[tuple[int, int], ...]]:
         """Token ids of a demonstration with its own results of tools, and where its turns stand, from and up to."""
         turns = self._encode_turns(prompt, row, trajectory)
-        ids = [token for turn in turns for token in turn.ids + turn.behind]
-        return ids, tuple((turn.start, turn.start + len(turn.ids)) for turn in turns)
+        return ids_with_results(turns), tuple((turn.start, turn.start + len(turn.ids)) for turn in turns)
 
     def _generate(self, prompts: list[Any]) -> tuple:
         self._decoded_tokens = self._unread_turns = 0

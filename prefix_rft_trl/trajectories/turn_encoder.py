@@ -5,7 +5,7 @@ from typing import Any
 
 from trl import chat_template_utils as templates
 
-from prefix_rft_trl.method.trajectories import Trajectory, TurnTokens
+from prefix_rft_trl.method.trajectories import Trajectory, TurnTokens, ids_with_results
 
 from .encoding import ReadCalls, Render, encode_turns, read_calls_with
 
@@ -55,12 +55,7 @@ class TurnEncoder:
 
     def whole(self, prompt: Any, trajectory: Trajectory, row: dict[str, Any]) -> list[int]:
         """Token ids of all turns with the results between them, as they follow the prompt."""
-        turns, render = self.encode(prompt, trajectory, row), self._render(row)
-        before = [message for turn in trajectory.turns[:-1] for message in (turn.message, *turn.results)]
-        return render([*prompt, *before], True)[len(render(prompt, True)) :] + turns[-1].ids
-
-    def _render(self, row: dict[str, Any]) -> Render:
-        return Render(self._tokenizer, self._tools_of_row(row), self._template_kwargs)
+        return ids_with_results(self.encode(prompt, trajectory, row))
 
     def _encode(self, prompt: Any, trajectory: Trajectory, row: dict[str, Any]) -> list[TurnTokens]:
         if not self._is_prepared:
@@ -72,9 +67,10 @@ class TurnEncoder:
                 "it calls tools, and the prompt is text: make it a list of messages, or set `conversational: true`"
             )
         tools = self._tools_of_row(row)
+        render = Render(self._tokenizer, tools, self._template_kwargs)
         read: ReadCalls | None = read_calls_with(self._tokenizer, tools) if self.has_parser else None
         eos_token_id = self._tokenizer.eos_token_id
-        return encode_turns(self._render(row), read, prompt, trajectory, eos_token_id, self._stop_ids)
+        return encode_turns(render, read, prompt, trajectory, eos_token_id, self._stop_ids)
 
     def _prepare(self) -> None:
         self._is_prepared, tokenizer = True, self._tokenizer

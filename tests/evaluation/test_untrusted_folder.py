@@ -96,7 +96,7 @@ def test_settings_of_another_type_are_refused_by_name(folder, content, no_model_
     ("content", "message"),
     [({"max_new_tokens": -5}, "`max_new_tokens` must be at least 1, found -5"),
      ({"max_new_tokens": 0}, "`max_new_tokens` must be at least 1, found 0"),
-     ({"lab_level": "../hard"}, "Unknown `lab_level`: '../hard'. Known: easy, hard, hard_third, hard_half, sums, agent."),
+     ({"lab_level": "../hard"}, "`lab_level`: '../hard'. Known: easy, hard, hard_third, hard_half, sums, agent."),
      ({"reward_kwargs": {"time_limit": 1e18}}, "`time_limit` must be a positive number of seconds"),
      ({"reward_kwargs": {"time_limit": float("nan")}}, "`time_limit` takes a number, found nan"),
      ({"reward_kwargs": {"time_limit": "5"}}, "`time_limit` takes a number"),

@@ -108,6 +108,15 @@ def test_given_written_and_remaining_tokens_follow_each_other_with_the_cut_in_be
     assert html.index("</b>", html.index("<section>")) < html.index("policy goes on<") < html.index('class="t w" tab')
 
 
+def test_results_of_tools_are_neither_written_nor_the_rest():
+    (token,) = make_inspection("x").groups[0].hybrids[0].continuation
+    parts = (("prefix", (token,)), ("result", (token,)), ("prefix", (token,)), ("written", (token,)))
+    classes = [token[1] for token in read("x", parts=parts).tokens]
+    assert classes == ["t e3", "t o", "t e3", "t w", "t r e3", "t r e3"]
+    legends = [read("x", parts=shown).text for shown in ((), parts)]
+    assert ["of a tool, never trained" in text for text in legends] == [False, True]
+
+
 def test_the_page_needs_no_script_and_no_other_file_and_fits_a_phone_and_dark_mode():
     html = page(make_inspection("x"), [("model", "lab")])
     assert not re.search(r"<script|https?:|//\w|src=|href=|url\(|@import|<link|<iframe|<img", html)

@@ -52,4 +52,5 @@ def test_turns_results_and_the_rest_are_shown_in_order(make_trainer: Callable[..
     assert sum(token.selected for _, tokens in rollout.parts for token in tokens) == rollout.num_selected > 0
     assert sum(len(tokens) for _, tokens in rollout.parts) > len(rollout.prefix) + len(rollout.continuation)
     shown = page(inspection).split('<div class="tokens">')[1]
-    assert shown.index('class="t r ') < shown.index("the policy goes on") < shown.index('class="t w"')
+    assert shown.index('class="t o"') < shown.index("the policy goes on") < shown.index('class="t w"')
+    assert 'class="t r ' not in shown

@@ -39,6 +39,11 @@ def test_figures_that_matter_are_in_one_order_and_fit_the_terminal():
         ({"train_runtime": 60.25, "train_loss": 0.125, "total_flos": 1e20}, "train_runtime=60.25 train_loss=0.125"),
         ({"loss": 0.5, "grad_norm": float("nan"), "reward": float("inf")}, "loss=0.5 reward=inf grad_norm=nan"),
         ({"entropy": 0.5, "kl": 0.125}, "entropy=0.5 kl=0.125"),
+        ({"prefix/tool_results": 8.0, "prefix/tool_results_differ": 0.0, "loss": 0.5}, "loss=0.5"),
+        (
+            {"prefix/tool_results": 8.0, "prefix/tool_results_differ": 1.5, "loss": 0.5},
+            "loss=0.5 prefix/tool_results=8 prefix/tool_results_differ=1.5",
+        ),
         ({"prefix/trained_tokens": 2.0, "entropy": 0.5, "kl": 0.125}, "prefix/trained_tokens=2 kl=0.125"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

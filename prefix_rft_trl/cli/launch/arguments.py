@@ -46,10 +46,10 @@ class PrefixScriptArguments(ScriptArguments):
         reward_kwargs (`dict`, *optional*): arguments of the rewards as JSON, such as
             `{"math_accuracy_reward": {"time_limit": 2}}`.
         tools (`list[str]`, *optional*): functions that rollouts may call, by registered name (`lab_calculate`) or
-            dotted path. Prompts are messages then, and demonstrations have tool calls (docs/lab_agent.md).
+            dotted path. Prompts are messages then, and demonstrations have tool calls (docs/agents.md).
         environment_factory (`str` or `dict`, *optional*): dotted path of a class or function that makes an
             environment, whose methods rollouts may call; or, as JSON, such paths by the name that rows have in their
-            column `environment`, such as `{"shop": "my_environments.Shop"}`.
+            column `environment`, such as `{"shop": "my_environments.Shop"}` (docs/agents.md).
         model_changes (`dict`, *optional*): longer context, chat template or end of turn for the model, as JSON such as
             `{"folder": "models/mine", "config": {"rope_theta": 40000}}`. The changed model is a folder with links to
             the weights (`prefix_rft_trl/models/changes.py`).

@@ -94,8 +94,8 @@ KINDS = {
         "The trainer refuses the dataset. Fix the call: a name, and arguments as an object or as JSON.",
         _DEMONSTRATION, of_trajectories=True),
     "call_without_result": FindingKind("tool call without a result",
-        "Within a demonstration the trainer refuses it; at its end the policy goes on after a call that it never saw "
-        "answered. Add the message of the tool, or remove the call.", _DEMONSTRATION, of_trajectories=True),
+        "Within a demonstration the trainer refuses it; at its end it is given only if the demonstration is given "
+        "whole. Add the message of the tool, or remove the call.", _DEMONSTRATION, of_trajectories=True),
     "result_without_call": FindingKind("result without a tool call",
         "It answers nothing that was called. Remove it, or fix its name or `tool_call_id`.",
         _DEMONSTRATION, of_trajectories=True),
