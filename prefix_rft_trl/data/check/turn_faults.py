@@ -47,6 +47,13 @@ def spoken_text(trajectory: Trajectory) -> str:
     return "\n".join(text for text in texts if text.strip())
 
 
+def written_text(trajectory: Trajectory) -> str:
+    """The text of a trajectory with its calls, each as its name and its arguments in JSON."""
+    calls = (call["function"] for turn in trajectory.turns for call in turn.calls)
+    written = (f"{call['name']} {json.dumps(call['arguments'], ensure_ascii=False)}" for call in calls)
+    return "\n".join((spoken_text(trajectory), *written))
+
+
 def _answered_call(waiting: list[_OpenCall], result: Message) -> _OpenCall | None:
     """The call that a result is of: by its id, else the first of the tool that it names, or the first of all."""
     if (answered := result.get("tool_call_id")) is not None and any(call.id is not None for call in waiting):
