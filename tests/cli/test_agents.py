@@ -115,10 +115,13 @@ def curve(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
 
 
-def test_a_recipe_with_tools_trains_hybrid_rollouts_whose_calls_are_executed(agent_recipe, tmp_path):
+def test_a_recipe_with_tools_trains_hybrid_rollouts_whose_calls_are_executed(agent_recipe, tmp_path, capfd):
     method = yaml.safe_load(AGENT.read_text())
     del method["base"], method["output_dir"]
     assert main(["train", "--config", str(agent_recipe(**method))]) == 0
+    said = capfd.readouterr().out
+    assert f"The model is in {tmp_path / 'run'}. Its answers need the `tools` of its training" in said
+    assert "pipeline(" not in said
     lines = curve(tmp_path / "run")
     assert [line["step"] for line in lines] == [0, 2]
     assert lines[1]["prefix/tool_results"] > 0

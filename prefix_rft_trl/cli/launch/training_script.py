@@ -19,6 +19,7 @@ from prefix_rft_trl.utils.errors import UserError, as_user_error
 from prefix_rft_trl.utils.faults import report
 from prefix_rft_trl.utils.files import check_writable_folder, named_in_errors
 
+from .agents import AGENT_SETTINGS
 from .arguments import PrefixScriptArguments
 from .launching import NUM_PROCESSES, note_exit_code, sampling_command
 from .packages import check_packages
@@ -152,11 +153,19 @@ def _finish(trainer: Any, script_args: PrefixScriptArguments, training_args: Any
     if training_args.push_to_hub:
         trainer.push_to_hub()
     trainer.save_state()  # last: it marks the run as finished
-    budget = getattr(training_args, "max_completion_length", script_args.measure_max_new_tokens)
-    line = sampling_command(folder, first_prompt, min(budget, 256))
-    trainer.accelerator.print(f"\nThe model is in {folder}. To sample from it:\n\n  {line}")
+    sampling = _how_to_sample(script_args, training_args, first_prompt)
+    trainer.accelerator.print(f"\nThe model is in {folder}. {sampling}")
     if script_args.measure_steps:
         trainer.accelerator.print(f"\nThe curve is in {Path(folder) / CURVE}.")
+
+
+def _how_to_sample(script_args: PrefixScriptArguments, training_args: Any, first_prompt: Any) -> str:
+    """A line for the shell, or the reason why there is none: a pipeline calls no tools, nor are they in its prompt."""
+    if given := next((name for name in AGENT_SETTINGS if getattr(script_args, name)), None):
+        return f"Its answers need the `{given}` of its training: a pipeline without them has another prompt."
+    budget = getattr(training_args, "max_completion_length", script_args.measure_max_new_tokens)
+    line = sampling_command(training_args.output_dir, first_prompt, min(budget, 256))
+    return f"To sample from it:\n\n  {line}"
 
 
 if __name__ == "__main__":

@@ -37,14 +37,13 @@ class AnswerCheck(RowCheck):
     def read(self, row: CheckedRow) -> Iterator[Finding]:
         if row.golds:
             self._golds[row.number] = row.golds
-        for name, message in row.named_demonstrations():
-            text = message["content"]
+        for name, before, text in row.named_answers():
             answer = find_final_answer(text, self._markers)
             if answer is None:
                 yield Finding("answer_missing", row.number, f"{name} ends: {last_words(text)}")
                 continue
             self.stated += 1
-            working = text[: answer.start]
+            working = f"{before}\n{text[: answer.start]}"
             if not arrives_at(working, answer.text):
                 note = f"{name} ends in {excerpt(answer.text, 40)!r}: {last_words(working)}"
                 yield Finding("answer_unworked", row.number, note)
@@ -87,8 +86,7 @@ class AnswerFormCheck(RowCheck):
     def read(self, row: CheckedRow) -> Iterator[Finding]:
         asked = self._of_instruction | asked_forms(row.prompt or "")
         self._asking += bool(asked)
-        for name, message in row.named_demonstrations():
-            text = message["content"]
+        for name, _, text in row.named_answers():
             self._demonstrations += 1
             self._boxed += BOX in stated_forms(text)
             if ends_otherwise(asked, text):

@@ -63,6 +63,15 @@ class CheckedRow:
         for place, message in enumerate(self.demonstrations):
             yield self._name(place), message
 
+    def named_answers(self) -> Iterator[tuple[str, str, str]]:
+        """Each demonstration's name, what comes before its last turn, and the text of that turn."""
+        for place, (name, message) in enumerate(self.named_demonstrations()):
+            if place in self.trajectories:
+                *before, last = self.trajectories[place].turns
+                yield name, spoken_text(Trajectory(tuple(before))), last.message["content"]
+            else:
+                yield name, "", message["content"]
+
     def named_trajectories(self) -> Iterator[tuple[str, Trajectory]]:
         """Each demonstration with tool calls, under the same names."""
         for place, trajectory in self.trajectories.items():

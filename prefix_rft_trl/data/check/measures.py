@@ -10,7 +10,7 @@ from prefix_rft_trl.data.texts import prompt_texts
 from prefix_rft_trl.method.demonstrations import Message
 from prefix_rft_trl.method.trajectories import Trajectory
 
-from .turn_faults import spoken_text
+from .turn_faults import written_text
 
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Measure:
 
     def trajectory(self, prompt: Prompt, trajectory: Trajectory, row: dict[str, Any]) -> int:
         """Length of a demonstration with tool calls; raises a ValueError if it has no place after this prompt."""
-        return len(spoken_text(trajectory))
+        return len(written_text(trajectory))
 
 
 class TokenMeasure(Measure):
@@ -94,7 +94,7 @@ class TokenMeasure(Measure):
 
     def trajectory(self, prompt: Prompt, trajectory: Trajectory, row: dict[str, Any]) -> int:
         if self._turn_tokens is None:
-            return len(self._encoder.tokenizer(spoken_text(trajectory), add_special_tokens=False)["input_ids"])
+            return len(self._encoder.tokenizer(written_text(trajectory), add_special_tokens=False)["input_ids"])
         return self._turn_tokens(self._as_trained(prompt), trajectory, row)
 
     def _as_trained(self, prompt: Prompt) -> Prompt:
