@@ -43,8 +43,7 @@ def written_text(trajectory: Trajectory) -> str:
     """The text of a trajectory with its calls, each as its name and its arguments in JSON."""
     calls = (call["function"] for turn in trajectory.turns for call in turn.calls)
     written = (f"{call['name']} {json.dumps(call['arguments'], ensure_ascii=False)}" for call in calls)
-    return "
-".join((spoken_text(trajectory), *written))
+    return "\n".join((spoken_text(trajectory), *written))
 
 
 def _result_name(result: Message, waiting: list[OpenCall]) -> str:
