@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
+from .call_faults import call_fault
 from .demonstrations import Message
 from .open_calls import OpenCall, answered_place
 
@@ -100,7 +101,7 @@ def parse_trajectory(messages: list[Message], row: int | str = "?", column: str 
     for number, message in enumerate(messages):
         role, content = message.get("role"), message.get("content")
         if not isinstance(content, str | None):
-            raise unusable(number, f"has {type(content).__name__} as its content; a turn with tools is text")
+            raise unusable(number, f"has {type(content).__name__} as its content. Write a turn with tools as text")
         if role == "tool" and turns and turns[-1].open_places:
             try:
                 turns[-1] = turns[-1].answered_by(message)
@@ -112,11 +113,11 @@ def parse_trajectory(messages: list[Message], row: int | str = "?", column: str 
         if turns and not turns[-1].calls:
             raise unusable(number, "follows a turn of the assistant that calls no tool, after which a rollout ends")
         if turns and (left := turns[-1].open_places):
-            raise unusable(number, f"follows a call without a result: {turns[-1].calls[left[0]]['function']['name']}")
-        try:
-            turns.append(Turn(_assistant_message(message), call_ids=_call_ids(message)))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise unusable(number, f"has a tool call that cannot be read ({error!r:.80})") from error
+            called = turns[-1].calls[left[0]]["function"]["name"]
+            raise unusable(number, f"follows a call of '{called}' without a result. Add it, or remove the row")
+        if fault := next(filter(None, map(call_fault, message.get("tool_calls") or ())), None):
+            raise unusable(number, f"has a tool call that cannot be read: {fault}. Correct it, or remove the row")
+        turns.append(Turn(_assistant_message(message), call_ids=_call_ids(message)))
     if not turns:
         raise ValueError(f"Row {row}, column '{column}': the demonstration has no message of the assistant.")
     return Trajectory(tuple(turns))
@@ -135,9 +136,7 @@ def _assistant_message(message: Message) -> Message:
 def _tool_call(function: dict[str, Any]) -> dict[str, Any]:
     arguments = function.get("arguments") or {}
     arguments = json.loads(arguments) if isinstance(arguments, str) else without_filled_keys(arguments)
-    if not isinstance(arguments, dict):
-        raise TypeError(f"arguments are no object: {arguments!r}")
-    return {"type": "function", "function": {"name": str(function["name"]), "arguments": arguments}}
+    return {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
 
 
 def without_filled_keys(value: Any) -> Any:

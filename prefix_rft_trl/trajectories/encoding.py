@@ -96,19 +96,21 @@ def encode_turns(
 def _encode_turn(render: Render, before: list[Message], opened: list[int], turn: Turn) -> tuple[list[int], int | None]:
     """The ids of a turn, and where its tool calls begin."""
     for context, start in _contexts(render, before, opened):
-
-        def write(message: Message, context: list[Message] = context, start: list[int] = start) -> list[int] | None:
-            def texts() -> tuple[str, str]:
-                return render.text(context, True), render.text([*context, message], False)
-
-            return _continued(render, start, render([*context, message], False), texts)
-
-        if (ids := write(turn.message)) is not None:
-            return ids, _calls_start(lambda message: write(message) or [], ids, turn) if turn.calls else None
+        if (ids := _written(render, context, start, turn.message)) is not None:
+            return ids, _calls_start(render, context, start, ids, turn) if turn.calls else None
     raise ValueError(
         f"The chat template does not continue its generation prompt with the turn {turn.message!r:.120}. Give "
         "the model a template that keeps what came before, or set `chat_template_kwargs` so that it does."
     )
+
+
+def _written(render: Render, context: list[Message], start: list[int], message: Message) -> list[int] | None:
+    """The ids of a message behind a context and its generation prompt; `None` if the template does not continue it."""
+
+    def texts() -> tuple[str, str]:
+        return render.text(context, True), render.text([*context, message], False)
+
+    return _continued(render, start, render([*context, message], False), texts)
 
 
 def _encode_results(
@@ -142,8 +144,20 @@ def _continued(
     return encode_continuation(render.tokenizer, text[len(start_text) :]) if text.startswith(start_text) else None
 
 
-def _calls_start(write: Callable[[Message], list[int]], ids: list[int], turn: Turn) -> int:
-    """Index of the first token of a turn's calls: behind its texts, or where a turn without calls is another."""
+def _calls_start(render: Render, context: list[Message], start: list[int], ids: list[int], turn: Turn) -> int:
+    """Index of the first token of a turn's calls: behind its texts, or where a turn without calls is another.
+
+    It is looked for behind a question of one character if the turn is the same there, or else behind all that comes
+    before it, which takes the longer the more turns there are.
+    """
+    question: list[Message] = [{"role": "user", "content": "?"}]
+    asked = render(question, True)
+    if _written(render, question, asked, turn.message) == ids:
+        context, start = question, asked
+
+    def write(message: Message) -> list[int]:
+        return _written(render, context, start, message) or []
+
     others = [{"type": "function", "function": call["function"] | {"name": "_"}} for call in turn.calls]
     within = _shared_start(ids, write(turn.message | {"tool_calls": others}))
     starts = [_shared_start(ids, write(_without(turn.message, "tool_calls")))]

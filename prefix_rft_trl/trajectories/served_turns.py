@@ -9,7 +9,7 @@ from trl import GRPOTrainer
 
 from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.method.demonstrations import Message
-from prefix_rft_trl.method.prefixes import Assignment, Prefix
+from prefix_rft_trl.method.prefixes import NO_PREFIX, Assignment, Prefix
 from prefix_rft_trl.method.trajectories import Trajectory, TurnTokens, ids_with_results
 from prefix_rft_trl.models.processors import text_side
 from prefix_rft_trl.rollouts import RolloutBatch
@@ -47,23 +47,25 @@ class ServedTurns(GRPOTrainer):
         return self._env_tools[self._batch_environments[row]]
 
     def _encode_trajectory(self, prompt: list[Message], row: int, assignment: Assignment) -> Prefix:
-        assert isinstance(assignment.demonstration, Trajectory)
-        turns = self._encode_turns(prompt, row, assignment.demonstration)
-        self._count_unread(turns, assignment.demonstration)
-        results = [turn.result_texts for turn in assignment.demonstration.turns]
+        trajectory = assignment.demonstration
+        assert isinstance(trajectory, Trajectory)
+        try:
+            turns = self._encode_turns(prompt, row, trajectory)
+        except ValueError as error:  # of a row that was not encoded before training
+            self._count_unread(len(trajectory.turns), f"{error} Its rollouts begin on-policy")
+            return NO_PREFIX
+        if unread := [turn for tokens, turn in zip(turns, trajectory.turns, strict=True) if not tokens.is_read]:
+            found = f"The tool calls of the turn {unread[0].message!r:.120} are read otherwise from what the chat "
+            self._count_unread(len(unread), found + "template makes of them. Prefixes end before them")
+        results = [turn.result_texts for turn in trajectory.turns]
         return cut_trajectory(turns, results, assignment, self.args, self._tokenizer)
 
-    def _count_unread(self, turns: list[TurnTokens], trajectory: Trajectory) -> None:
-        unread = [turn for tokens, turn in zip(turns, trajectory.turns, strict=True) if not tokens.is_read]
-        if unread and not self._has_warned_of_unread:
+    def _count_unread(self, turns: int, reason: str) -> None:
+        if not self._has_warned_of_unread:
             self._has_warned_of_unread = True
-            logger.warning(
-                f"The tool calls of the turn {unread[0].message!r:.120} are read otherwise from what the chat "
-                "template makes of them: prefixes end before them (`prefix/turns_not_read`). `prefix-rft data check "
-                "--tokenizer` finds all such rows.",
-                main_process_only=False,
-            )
-        self._unread_turns += len(unread)
+            hint = "`prefix-rft data check --tokenizer` finds all such rows."
+            logger.warning(f"{reason} (`prefix/turns_not_read`). {hint}", main_process_only=False)
+        self._unread_turns += turns
 
     def _encode_turns(self, prompt: list[Message], row: int, trajectory: Trajectory) -> list[TurnTokens]:
         if self._recent_turns is None:

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -10,11 +10,14 @@ from accelerate.logging import get_logger
 from trl import chat_template_utils as templates
 
 from prefix_rft_trl.data.row_scan import ENCODED_SAMPLE, ROWS_OF_STREAM
-from prefix_rft_trl.method.trajectories import Trajectory, has_turns
+from prefix_rft_trl.method.trajectories import Trajectory, Turn, has_turns
 from prefix_rft_trl.models.processors import text_side
 from prefix_rft_trl.rollouts import read_demonstrations
 
+from .call_arguments import argument_faults, described
+from .drawn_prefixes import prefix_share, refuse_no_prefixes
 from .encoding import Render, encode_turns, read_calls_with
+from .executed_calls import call_text
 from .tool_arguments import RowTools
 
 
@@ -65,6 +68,8 @@ def check_trajectory_rows(
         )
     if args.prefix_unit == "turn":
         _check_numbers_of_turns(lengths, column)
+    if not check.has_single_turns:
+        refuse_no_prefixes(check.prefix_shares, args)
     if check.without_text:
         logger.warning(
             f"The chat template leaves out the text of {check.without_text} of {check.encoded} turns with tool calls "
@@ -92,6 +97,8 @@ class TrajectoryCheck:
     Attributes:
         encoded (`int`): turns with calls that were encoded.
         without_text (`int`): those of them whose text the chat template leaves out.
+        has_single_turns (`bool`): whether there are demonstrations without tools, which give prefixes in any case.
+        prefix_shares (`list[float]`): of each demonstration that was encoded, from [`prefix_share`].
     """
 
     def __init__(self, given: inspect.BoundArguments, stop_ids: list[int], prompt_room: int | None) -> None:
@@ -104,11 +111,14 @@ class TrajectoryCheck:
         self._chat_template: str | None = None
         self._forms: set[Any] = set()
         self.encoded = self.without_text = 0
+        self.has_single_turns = False
+        self.prefix_shares: list[float] = []
         self._encodes = processor is not None and templates.supports_tool_calling(processor)
-        self._stops = re.compile(r"(?!)")
+        self._stops = self._marks = re.compile(r"(?!)")
         if self._encodes:
-            ends = filter(None, (tokenizer.decode([token]) for token in stop_ids))
-            self._stops = re.compile("|".join(map(re.escape, ends)) or r"(?!)")
+            self._stops = _any_of(tokenizer.decode([token]) for token in stop_ids)
+            added = tokenizer.get_added_vocab().items()
+            self._added = frozenset(token for text, token in added if not text.isidentifier()).difference(stop_ids)
             if not (getattr(tokenizer, "response_template", None) or getattr(tokenizer, "response_schema", None)):
                 templates.add_response_schema(processor)
             if not templates.is_chat_template_prefix_preserving(processor):
@@ -121,6 +131,7 @@ class TrajectoryCheck:
             ValueError: if it cannot be used.
         """
         if not isinstance(demonstration, Trajectory):
+            self.has_single_turns = True
             return 1
         if not isinstance(example["prompt"], list):
             raise ValueError("the demonstration calls tools, and the prompt is text. Make it a list of messages")
@@ -138,13 +149,14 @@ class TrajectoryCheck:
                 "the marks of a chat template"
             )
         form = tuple((len(turn.calls), frozenset(turn.message)) for turn in demonstration.turns)
-        if self._encodes and tools is not None and (is_sampled or form not in self._forms):
+        is_open = is_sampled or form not in self._forms or any(map(self._marks.search, _texts(demonstration)))
+        if self._encodes and tools is not None and is_open:
             self._forms.add(form)
-            self._encode(example["prompt"], demonstration, tools)
+            self._encode(example, demonstration, tools)
         return len(demonstration.turns)
 
-    def _encode(self, prompt: list[Any], trajectory: Trajectory, tools: list[Any]) -> None:
-        tokenizer, kwargs = self._tokenizer, self._args.chat_template_kwargs or {}
+    def _encode(self, example: dict[str, Any], trajectory: Trajectory, tools: list[Any]) -> None:
+        prompt, tokenizer, kwargs = example["prompt"], self._tokenizer, self._args.chat_template_kwargs or {}
         render = Render(self._text_side, tools, {"chat_template": self._chat_template, **kwargs})
         length = len(render(prompt, True))
         if self._prompt_room is not None and length > self._prompt_room:
@@ -156,14 +168,35 @@ class TrajectoryCheck:
         encoded = encode_turns(render, read_calls, prompt, trajectory, tokenizer.eos_token_id, self._stop_ids)
         for tokens, turn in zip(encoded, trajectory.turns, strict=True):
             if not tokens.is_read:
-                raise ValueError(
-                    f"the tool calls of the turn {turn.message!r:.120} are read otherwise from what the chat template "
-                    "makes of them. Change their arguments to what the template can write, or remove the row"
-                )
+                raise ValueError(_read_otherwise(turn, tools))
             if turn.calls:
+                of_calls = self._added.intersection(tokens.ids[tokens.calls_start :])
+                self._marks = _any_of(map(tokenizer.decode, of_calls))
                 self.encoded += 1
                 text = turn.message["content"].strip()
                 self.without_text += bool(text) and text not in tokenizer.decode(tokens.ids)
+        answer = example.get(self._args.answer_column) if self._args.answer_column else None
+        self.prefix_shares.append(prefix_share(encoded, trajectory, answer, self._args, tokenizer))
+
+
+def _read_otherwise(turn: Turn, tools: list[Any]) -> str:
+    descriptions = {description["name"]: description for description in map(described, tools)}
+    functions = [call["function"] for call in turn.calls]
+    faults = [
+        f"in '{function['name']}', {fault}"
+        for function in functions
+        for fault in argument_faults(function["arguments"], descriptions[function["name"]])
+    ]
+    return (
+        f"calls are read otherwise from what the chat template makes of them: {', '.join(map(call_text, turn.calls))}"
+        f"{' (' + '; '.join(faults) + ')' if faults else ''}. Change the arguments to what the tool takes and the "
+        "template can write, or remove the row"
+    )
+
+
+def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    """Finds any of some texts; nothing where there are none."""
+    return re.compile("|".join(map(re.escape, filter(None, texts))) or r"(?!)")
 
 
 def _texts(trajectory: Trajectory) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Rollouts in TRL's tool loop that begin with turns of a demonstration."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -210,21 +211,21 @@ def test_turns_that_begin_with_line_breaks_are_served(
 def test_calls_that_are_not_read_back_are_counted(
     run_tools: Callable[..., Any], demonstrations: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def look(query: str) -> str:
-        """Looks something up.
+    def half(number: float) -> str:
+        """Halves a number.
 
         Args:
-            query: to look for
+            number: to halve
         """
-        return "found"
+        return str(number / 2)
 
-    def row(query: str) -> dict[str, Any]:
-        calling = {"role": "assistant", "content": "", "tool_calls": [demonstrations.call("look", query=query)]}
-        ends = [{"role": "tool", "name": "look", "content": "found"}, {"role": "assistant", "content": "It is there."}]
-        return {"prompt": [{"role": "user", "content": "Look."}], "completion": [calling, *ends]}
+    def row(number: float) -> dict[str, Any]:
+        calling = {"role": "assistant", "content": "", "tool_calls": [demonstrations.call("half", number=number)]}
+        ends = [{"role": "tool", "name": "half", "content": "1.5"}, {"role": "assistant", "content": "It is halved."}]
+        return {"prompt": [{"role": "user", "content": "Halve it."}], "completion": [calling, *ends]}
 
-    rows = [row("a </tool_call> b" if number == 1 else "a") for number in range(130)]  # every third is encoded before
-    run = run_tools(Dataset.from_list(rows), {"tools": [look]}, shuffle_dataset=False, max_steps=2)
+    rows = [row(math.nan if number == 1 else 3.0) for number in range(130)]  # every third is encoded before
+    run = run_tools(Dataset.from_list(rows), {"tools": [half]}, shuffle_dataset=False, max_steps=2)
     assert run.logged("prefix/turns_not_read") == [0, 2]
     assert [bool(batch.prefixes[0].ids) for batch in run.batches] == [True, False]
     assert caplog.text.count("are read otherwise") == 1

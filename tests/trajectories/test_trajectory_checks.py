@@ -1,6 +1,7 @@
 """Arguments and rows that do not give trajectories are refused before a model is loaded."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -129,9 +130,8 @@ def test_demonstrations_that_cannot_be_used(
 
 def test_a_call_without_a_result(refused: Callable[..., str], demonstrations: SimpleNamespace) -> None:
     whole = demonstrations.sum_of_three(1, 2, 3)
-    assert "a call without a result: add" in refused(
-        changed(demonstrations.sums(), completion=[*whole[:1], whole[-1]])
-    )
+    rows = changed(demonstrations.sums(), completion=[*whole[:1], whole[-1]])
+    assert "follows a call of 'add' without a result. Add it" in refused(rows)
 
 
 def test_calls_that_are_read_otherwise(refused: Callable[..., str], demonstrations: SimpleNamespace) -> None:
@@ -143,21 +143,55 @@ def test_calls_that_are_read_otherwise(refused: Callable[..., str], demonstratio
         """
         return text
 
-    row = {
-        "prompt": [{"role": "user", "content": "Say it."}],
-        "completion": [
-            {
-                "role": "assistant",
-                "content": "",
-                "tool_calls": [demonstrations.call("say", text="before </tool_call> behind")],
-            },
-            {"role": "tool", "content": "said"},
-            {"role": "assistant", "content": "It is said."},
-        ],
-    }
-    message = refused(Dataset.from_list([row] * 8), {"tools": [say]})
-    assert message.startswith("Row 0, column 'completion': the tool calls of the turn")
-    assert "are read otherwise" in message
+    def row(text: str) -> dict[str, Any]:
+        calling = {"role": "assistant", "content": "", "tool_calls": [demonstrations.call("say", text=text)]}
+        ends = [{"role": "tool", "content": "said"}, {"role": "assistant", "content": "It is said."}]
+        return {"prompt": [{"role": "user", "content": "Say it."}], "completion": [calling, *ends]}
+
+    rows = [row("before </tool_call> behind" if number == 101 else "this") for number in range(200)]
+    message = refused(Dataset.from_list(rows), {"tools": [say]})  # every fourth row is encoded, and 101 is suspicious
+    assert message.startswith("Row 101, column 'completion': calls are read otherwise")
+    assert "say(text='before </tool_call> behind')" in message
+
+
+def test_arguments_of_another_type_are_named(refused: Callable[..., str], demonstrations: SimpleNamespace) -> None:
+    row = demonstrations.sums()[0]
+    row["completion"][0]["tool_calls"][0]["function"]["arguments"] = {"a": math.nan, "b": 2}
+    message = refused(Dataset.from_list([row] * 8))
+    assert "add(a=nan, b=2)" in message
+    assert "in 'add', 'a' is nan, which is no integer" in message
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_completion_length": 12},
+        {"prefix_unit": "turn", "prefix_ratio_low": 0.1, "prefix_ratio_high": 0.3},
+    ],
+)
+def test_demonstrations_of_which_no_ratio_gives_a_prefix(
+    refused: Callable[..., str], demonstrations: SimpleNamespace, settings: dict[str, Any]
+) -> None:
+    rows = demonstrations.sums().to_list()
+    for row in rows:
+        row["completion"][0]["content"] = ""  # the first turn begins with its call
+    message = refused(Dataset.from_list(rows), **settings)
+    assert "None of the 8 demonstrations that were encoded gives a prefix" in message
+    assert f"`{next(iter(settings))}=" in message
+
+
+def test_ratios_that_seldom_give_a_prefix_are_warned_of(
+    make_tool_trainer: Callable[..., Any], demonstrations: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = demonstrations.sums().to_list()
+    for row in rows:
+        row["completion"][0]["content"] = ""
+    turns = {"prefix_unit": "turn", "prefix_ratio_low": 0.2}  # of three turns one is given from a third on
+    make_tool_trainer(Dataset.from_list(rows), prefix_ratio_high=0.38, **turns)
+    assert "Only 30% of the ratios" in caplog.text
+    caplog.clear()
+    make_tool_trainer(Dataset.from_list(rows), prefix_ratio_high=0.9, **turns)
+    assert "of the ratios" not in caplog.text
 
 
 def test_a_prompt_beyond_the_model(refused: Callable[..., str], demonstrations: SimpleNamespace) -> None:

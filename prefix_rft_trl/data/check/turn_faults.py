@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from prefix_rft_trl.data.texts import excerpt
+from prefix_rft_trl.method.call_faults import call_fault
 from prefix_rft_trl.method.demonstrations import Message
 from prefix_rft_trl.method.open_calls import OpenCall, answered_place
 from prefix_rft_trl.method.trajectories import Trajectory
@@ -25,7 +25,7 @@ def turn_faults(messages: Sequence[Message]) -> Iterator[tuple[str, str]]:
         yield from _without_result(waiting, calling)
         waiting, calling = [], number
         for call in message.get("tool_calls") or ():
-            if fault := _call_fault(call):
+            if fault := call_fault(call):
                 yield "call_unreadable", f"message {number}: {fault}"
                 waiting.append(OpenCall(None, None))
             else:
@@ -57,22 +57,3 @@ def _without_result(waiting: list[OpenCall], calling: int) -> Iterator[tuple[str
     for call in waiting:
         if call.name is not None:
             yield "call_without_result", f"message {calling} calls '{call.name}', and no result follows"
-
-
-def _call_fault(call: Any) -> str | None:
-    """The reason why a tool call cannot be read; `None` if it can."""
-    function = (call.get("function") or call) if isinstance(call, dict) else None
-    if not isinstance(function, dict):
-        return f"a call is {type(call).__name__}: {excerpt(str(call), 40)}"
-    if not isinstance(function.get("name"), str):
-        return f"a call has no name: {excerpt(str(function), 60)}"
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments or "{}")
-        except ValueError:
-            return f"the arguments of '{function['name']}' are no JSON: {excerpt(arguments, 40)!r}"
-        arguments = "null" if arguments is None else arguments
-    if not isinstance(arguments, dict | None):
-        return f"the arguments of '{function['name']}' are no object: {excerpt(str(arguments), 40)}"
-    return None
