@@ -189,7 +189,7 @@ def test_the_labs_map_shares_the_runs_of_sft_and_rft():
     contents = yaml.safe_load((LAB_MAP / "comparison.yaml").read_text())
     recipes = {path: read_with_bases(path)[0] for name in contents["recipes"] for path in [LAB_MAP / f"{name}.yaml"]}
     found = read_specification(recipes, contents, 3, {}).map
-    assert len(found.cells) == 33
+    assert len(found.cells) == 15
     demonstrated = [found.cell({"demonstrations": level})["RFT"].name for level in found.axes[1].levels]
     assert len(set(demonstrated)) == 1
     sft = [found.cell({"budget": level})["SFT"].name for level in found.axes[-1].levels]
