@@ -70,6 +70,7 @@ VARIABLES = {
     "encoder": SimpleNamespace(stop_texts=["<|im_end|>", "</s>"]),
     "word": "1 1 1",
     "patterns": ["####", "answer is"],
+    "texts": ["<tool_call>", "</tool_call>", ""],
 }
 
 

@@ -97,7 +97,7 @@ def _load_source(name: str, config: str | None, streaming: bool) -> "DatasetDict
 
     check_source(name, streaming)
     with explain_unreadable(name):
-        source = None if config and (Path(name) / config).is_dir() else local_source(name)
+        source = None if config and Path(name).is_dir() else local_source(name)
         splits = datasets.load_dataset(**(source or {"path": name, "name": config}), streaming=streaming)
         if streaming and Path(name).exists():
             for split in splits.values():

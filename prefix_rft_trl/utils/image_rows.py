@@ -17,7 +17,8 @@ def images_of_dataset(columns: list[str], row: Mapping[str, Any]) -> str | None:
     if named := [name for name in IMAGE_COLUMNS if name in columns]:
         return f"a column '{named[0]}'"
     messages = row.get("prompt")
-    contents = [message.get("content") for message in messages] if isinstance(messages, list) else []
+    found = messages if isinstance(messages, list) else []
+    contents = [message.get("content") for message in found if isinstance(message, dict)]
     parts = [part for content in contents if isinstance(content, list) for part in content]
     has_image = any(isinstance(part, dict) and part.get("type") == "image" for part in parts)
     return "images in its prompts" if has_image else None

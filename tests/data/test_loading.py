@@ -23,11 +23,6 @@ def test_a_local_file_loads_by_its_ending(tmp_path, suffix):
     assert [str(value) for value in found["answer"]] == ["2", "4"]
 
 
-def test_a_folder_that_replaces_a_dataset_on_the_hub_has_none_of_its_configurations(tmp_path):
-    (tmp_path / "train.jsonl").write_text(json.dumps({"question": "1+1?", "answer": "2 #### 2"}) + "\n")
-    assert load_splits(str(tmp_path), "main")["train"]["question"] == ["1+1?"]
-
-
 def test_the_labs_splits_load_by_name():
     assert set(load_splits("lab")) == {"train", "test"}
 
