@@ -40,6 +40,7 @@ from .sampling.generate import declared_generation_config, declared_stop_ids
 from .sampling.rollout_function import refuse_settings_with_rollout_function, takes_prefixes
 from .sampling.sampler_settings import refuse_generation_config
 from .setting_checks.images import refuse_other_processors, refuse_with_images
+from .setting_checks.prefix_lengths import refuse_nothing_sampled
 from .setting_checks.stages import refuse_arguments_of_stages
 from .trajectories.tool_arguments import refuse_settings_with_tools, refuse_settings_without_tools, takes_tools
 from .trajectories.tool_registry import check_descriptions
@@ -91,6 +92,7 @@ def check_arguments(*args: Any, demonstration_dataset: Any = None, **named: Any)
         _check_trajectories(dataset, given)
         return given
     refuse_settings_without_tools(config)
+    refuse_nothing_sampled(config)
     _check_rows(dataset, config, model, None if processor is None else text_side(processor))
     return given
 

@@ -45,13 +45,17 @@ def check_prefix_lengths(args: Any) -> None:
         )
 
 
-def check_whole_demonstrations(args: Any) -> None:
-    """Raises a ValueError if the schedule `whole` leaves nothing to sample, or should leave out an answer."""
+def refuse_nothing_sampled(args: Any) -> None:
+    """Raises a ValueError if all rollouts are whole demonstrations: of one turn, `SFTTrainer` trains them for less."""
     if args.gives_whole_demonstrations and args.num_prefix_generations == args.num_generations:
         raise ValueError(
             "`prefix_ratio_schedule='whole'` with `num_prefix_generations` equal to `num_generations` "
             f"({args.num_generations}) samples nothing. Lower `num_prefix_generations`, or use TRL's `SFTTrainer`."
         )
+
+
+def check_whole_demonstrations(args: Any) -> None:
+    """Raises a ValueError if the schedule `whole` should leave out an answer."""
     if args.gives_whole_demonstrations and args.prefix_exclude_answer:
         raise ValueError(
             "`prefix_ratio_schedule='whole'` gives demonstrations up to their end, answer included, so "

@@ -122,7 +122,6 @@ REFUSED = [
     ({"prefix_success_reward": float("nan")}, "`prefix_success_reward` .* found nan"),
     ({**WHOLE, **BINOMIAL}, "='binomial'` .*`prefix_ratio_schedule='whole'` .*'cosine', 'linear' or 'constant'"),
     ({**ADAPTIVE, **BINOMIAL}, "`prefix_ratio_distribution='binomial'` .*`prefix_ratio_schedule='adaptive'`"),
-    ({**WHOLE, "num_prefix_generations": 8}, r"='whole'` .*`num_prefix.*\(8\) samples nothing.*`SFTTrainer`"),
     ({**WHOLE, "prefix_exclude_answer": True}, "='whole'` .*answer included.*`prefix_exclude_answer`.*'cosine'"),
     ({"prefix_loss_type": "shaped", "loss_type": "cispo"}, "`prefix_loss_type='shaped'` .*'cispo'"),
     (SEQUENCE, "`importance_sampling_level='sequence'`.*='ppo'`.*='cross_entropy'`.*`prefix_selection='none'`"),

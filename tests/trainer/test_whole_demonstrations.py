@@ -65,6 +65,11 @@ def test_rollouts_without_a_demonstration_are_sampled_too(make_whole, train, lab
     assert len(calls[0][0]) == 32 - len(known)
 
 
+def test_rollouts_that_are_all_whole_demonstrations_are_refused(make_whole):
+    with pytest.raises(ValueError, match=r"='whole'` .*`num_prefix.*\(4\) samples nothing.*`SFTTrainer`"):
+        make_whole(num_generations=4, num_prefix_generations=4)
+
+
 def test_budget_in_which_no_demonstration_fits_is_refused(make_whole):
     with pytest.raises(ValueError, match=r"max_completion_length.*\(10\).*row \d+"):
         make_whole(max_completion_length=10)

@@ -208,6 +208,34 @@ def test_turns_that_begin_with_line_breaks_are_served(
             assert batch.completion_ids[row][start:end] == piece.ids
 
 
+def test_rollouts_that_are_all_whole_trajectories_are_sft(
+    run_tools: Callable[..., Any], demonstrations: SimpleNamespace
+) -> None:
+    whole = {"prefix_ratio_schedule": "whole", "num_generations": 2, "num_prefix_generations": 2}
+    law = {"prefix_loss_type": "cross_entropy", "prefix_loss_coef": 1.0, "prefix_top_entropy_quantile": 1.0}
+    run = run_tools(max_completion_length=400, learning_rate=0.0, beta=0.0, **whole, **law)
+    assert run.logged("sampling/decoded_tokens") == [0]
+    model, tokenizer = run.trainer.model, run.trainer._tokenizer
+    losses = []
+    for prompt in {row[0]["content"]: row[:1] for row in run.batches[0].prompts}.values():
+        a, b, c = map(int, prompt[0]["content"].removesuffix("?").split("+"))
+        messages = [*prompt, *demonstrations.sum_of_three(a, b, c)]
+        named = {"tools": [demonstrations.add], "tokenize": True, "return_dict": False}
+        ids = tokenizer.apply_chat_template(messages, **named)
+        is_of_assistant = [False] * len(ids)
+        for number, message in enumerate(messages):
+            if message["role"] == "assistant":
+                before = tokenizer.apply_chat_template(messages[:number], add_generation_prompt=True, **named)
+                end = len(tokenizer.apply_chat_template(messages[: number + 1], **named))
+                end = next(place for place in range(end, 0, -1) if ids[place - 1] == tokenizer.eos_token_id)
+                is_of_assistant[len(before) : end] = [True] * (end - len(before))
+        with torch.no_grad():
+            logps = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+        of_ids = logps.gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
+        losses += [-logp for logp, counts in zip(of_ids.tolist(), is_of_assistant[1:], strict=True) if counts]
+    assert run.logged("loss") == [pytest.approx(sum(losses) / len(losses), rel=1e-4)]
+
+
 def test_calls_that_are_not_read_back_are_counted(
     run_tools: Callable[..., Any], demonstrations: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -28,7 +28,7 @@ def refuse_agent_settings(script_args: Any) -> None:
     if given := [name for name in AGENT_SETTINGS if getattr(script_args, name)]:
         raise UserError(
             f"`{given[0]}` is called in rollouts, which `trainer: {script_args.trainer}` has none of. Leave it "
-            "out, set it in the stages with rollouts alone, or set `trainer: prefix_grpo`."
+            "out, or set `trainer: prefix_grpo`; its SFT on trajectories is recipes/lab-agent/sft.yaml."
         )
 
 
@@ -44,8 +44,8 @@ def refuse_trajectories(rows: Any, column: str) -> None:
         if any(map(has_turns, [value, *value] if isinstance(value, list) else [])):
             raise UserError(
                 f"row {row}, column '{column}': the demonstration calls tools, and `trainer: sft` trains "
-                "demonstrations of one turn. Train on them with TRL's own `trl sft`, whose dataset has the column "
-                "`tools`, or set `trainer: prefix_grpo` and `tools`."
+                "demonstrations of one turn. Train on them in the tool loop, as recipes/lab-agent/sft.yaml does, or "
+                "with TRL's own `trl sft`, whose dataset has the column `tools`."
             )
 
 
