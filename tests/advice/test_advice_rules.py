@@ -41,7 +41,13 @@ CHANGED = {
     "refused demonstrations": (MEND, None, {"accepted": Share(50, 512)}),
     "solved": (SOLVED, None, {"alone": Probed((8,) * 63 + (7,), (8,) * 64)}),
     "beyond the map": (UNKNOWN, None, {"alone": Probed((6,) * 64, (8,) * 64)}),
-    "few demonstrations": (UNKNOWN, None, {"demonstrated": Share(15, 512)}),
+    "few demonstrations": (ADVISED, "hpt", {"demonstrated": Share(15, 512)}),
+    "few, hardly any accepted": (UNKNOWN, None, {"demonstrated": Share(15, 512), "accepted": Share(179, 512)}),
+    "few, not followed": (
+        UNKNOWN,
+        None,
+        {"demonstrated": Share(15, 512), "continued": {0.5: solved(0, 96), 0.95: solved(0, 96)}},
+    ),
     "hardly any, guessing": (UNKNOWN, None, {"demonstrated": Share(5, 512)}),
     "none, skilled": (ADVISED, "grpo", {"demonstrated": Share(0, 512), "alone": Probed((4,) * 64, (8,) * 64)}),
     "none, beyond the map": (ADVISED, "grpo", {"demonstrated": Share(0, 512), "alone": Probed((6,) * 64, (8,) * 64)}),
@@ -292,5 +298,5 @@ def test_more_tries_of_the_same_shares_never_make_it_less_certain(probe_findings
 
 def test_limits_are_what_decides(probe_findings):
     strict = replace(LIMITS, enough=1000)
-    assert advise(probe_findings(), strict).method is None
+    assert advise(probe_findings(), strict).method == "hpt"
     assert advise(probe_findings(), replace(LIMITS, followed=0.99)).method != "sft_then_rft"
