@@ -68,7 +68,7 @@ def check_trajectory_rows(
         )
     if args.prefix_unit == "turn":
         _check_numbers_of_turns(lengths, column)
-    if not check.has_single_turns:
+    if not check.gives_single_turns:
         refuse_no_prefixes(check.prefix_shares, args)
     if check.without_text:
         logger.warning(
@@ -97,7 +97,7 @@ class TrajectoryCheck:
     Attributes:
         encoded (`int`): turns with calls that were encoded.
         without_text (`int`): those of them whose text the chat template leaves out.
-        has_single_turns (`bool`): whether there are demonstrations without tools, which give prefixes in any case.
+        gives_single_turns (`bool`): whether there are demonstrations of one turn, of which tokens are a prefix.
         prefix_shares (`list[float]`): of each demonstration that was encoded, from [`prefix_share`].
     """
 
@@ -111,7 +111,7 @@ class TrajectoryCheck:
         self._chat_template: str | None = None
         self._forms: set[Any] = set()
         self.encoded = self.without_text = 0
-        self.has_single_turns = False
+        self.gives_single_turns = False
         self.prefix_shares: list[float] = []
         self._encodes = processor is not None and templates.supports_tool_calling(processor)
         self._stops = self._marks = re.compile(r"(?!)")
@@ -131,7 +131,7 @@ class TrajectoryCheck:
             ValueError: if it cannot be used.
         """
         if not isinstance(demonstration, Trajectory):
-            self.has_single_turns = True
+            self.gives_single_turns |= self._args.prefix_unit == "token"
             return 1
         if not isinstance(example["prompt"], list):
             raise ValueError("the demonstration calls tools, and the prompt is text. Make it a list of messages")

@@ -180,6 +180,16 @@ def test_demonstrations_of_which_no_ratio_gives_a_prefix(
     assert f"`{next(iter(settings))}=" in message
 
 
+def test_demonstrations_of_one_turn_give_no_prefix_of_whole_turns(
+    refused: Callable[..., str], demonstrations: SimpleNamespace
+) -> None:
+    rows = demonstrations.sums().to_list()
+    for row in rows[::2]:
+        row["completion"] = [{"role": "assistant", "content": "It is known.", "tool_calls": None}]
+    message = refused(Dataset.from_list(rows), prefix_unit="turn", prefix_ratio_low=0.1, prefix_ratio_high=0.3)
+    assert "None of the 4 demonstrations that were encoded gives a prefix" in message
+
+
 def test_ratios_that_seldom_give_a_prefix_are_warned_of(
     make_tool_trainer: Callable[..., Any], demonstrations: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
