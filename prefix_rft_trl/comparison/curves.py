@@ -1,7 +1,7 @@
 """Draw the curves of a report: a line for each method, a band over its seeds, and dots where each seed ends."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -19,10 +19,11 @@ DASHES: tuple[Any, ...] = (DASHED, SOLID, DOTTED, MIXED, SOLID, DOTTED, SOLID, D
 MAX_TOGETHER = len(COLOURS)  # curves that can be told apart in one figure
 MANY_PANELS = 16  # above, they are smaller
 LEGEND_WIDTH = 26  # characters
+SEEDS_OF_A_BAND = 3  # the fewest
 CAPTION = (
-    "Curves: the mean over seeds. Bands: the 95% interval over seeds alone (Student's t, of a share within 0 and 1); "
-    "a single seed has none. Dots at the end of a curve: one for each seed. A method has one colour and mark in all "
-    "figures."
+    "Curves: the mean over seeds. Bands: the 95% interval over seeds alone (Student's t, of a share within 0 and 1), "
+    "of three seeds or more; of two, whose interval would fill the figure, each is a thin line. Dots at the end of a "
+    "curve: one for each seed. A method has one colour and mark in all figures."
 )
 
 
@@ -166,15 +167,20 @@ def _draw_apart(figure: Any, curves: Curves, view: View, threshold: float) -> No
 
 
 def _draw_curve(axes: Any, method: Method, curve: Points, view: View) -> Any:
-    """The line of the method's means, drawn with its band and the ends of its seeds."""
+    """The line of the method's means, drawn with its band, or the lines of few seeds, and the ends of its seeds."""
     x, y, style = [across.mean for across, _ in curve], [up for _, up in curve], method.style
-    if all(value.half_width is not None for value in y):
+    of_seeds = [points(replace(method, runs=[run]), view) for run in method.runs]
+    if 1 < len(method.runs) < SEEDS_OF_A_BAND:
+        for line in of_seeds:
+            places = [across.mean for across, _ in line], [up.mean for _, up in line]
+            axes.plot(*places, color=style.colour, linewidth=0.8, alpha=0.6)
+    elif all(value.half_width is not None for value in y):
         lows, highs = zip(*(band(value, view.is_share) for value in y), strict=True)
         axes.fill_between(x, lows, highs, color=style.colour, alpha=0.14, linewidth=0)
     look = {"color": style.colour, "linestyle": style.dashes, "marker": style.marker}
     (drawn_line,) = axes.plot(x, [value.mean for value in y], **look, linewidth=1.8, markersize=4.5)
     if len(method.runs) > 1:
-        ends = [ends[0] for run in method.runs if (ends := points(Method("", style, [run]), view)[-1:])]
+        ends = [line[-1] for line in of_seeds if line]
         places = [across.mean for across, _ in ends], [up.mean for _, up in ends]
         axes.plot(*places, **SEED_DOT, color=style.colour, clip_on=False, zorder=3)
     return drawn_line

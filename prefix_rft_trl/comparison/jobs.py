@@ -54,12 +54,14 @@ class Job:
     def command(self) -> list[str]:
         train = [sys.executable, "-m", "prefix_rft_trl.cli.main", "train", "--config", str(self.trial.path)]
         where = ["--seed", str(self.seed), "--output_dir", str(self.folder)]
-        resume = ["--resume_from_checkpoint", "last", "--overwrite", "false"] if self.has_checkpoint else []
+        resume = ["--resume_from_checkpoint", "last", "--overwrite", "false"] if self.has_progress else []
         return [*train, *self.trial.flags(), *where, *resume]
 
     @property
-    def has_checkpoint(self) -> bool:
-        return any(last_checkpoint(checkpoint.parent) for checkpoint in self.folder.glob("**/checkpoint-*"))
+    def has_progress(self) -> bool:
+        """Whether training goes on from a checkpoint, or from a stage that is finished."""
+        has_checkpoint = any(last_checkpoint(checkpoint.parent) for checkpoint in self.folder.glob("**/checkpoint-*"))
+        return has_checkpoint or any(is_finished(folder) for folder in self.stage_folders.values())
 
     @property
     def log(self) -> Path:
@@ -214,7 +216,7 @@ class RunProcess:
                 self.was_finished = is_finished(self.job.folder)
                 if self.was_finished:
                     return
-                if not self.job.has_checkpoint:
+                if not self.job.has_progress:
                     remove_run(self.job.folder)
                     (self.job.folder / LOG).unlink(missing_ok=True)
                 for folder in self.job.stage_folders.values():  # of a run that was killed

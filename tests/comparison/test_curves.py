@@ -64,6 +64,18 @@ def test_one_seed_is_drawn_without_a_band(comparison):
     assert "fill-opacity: 0.14" not in drawn
 
 
+def test_two_seeds_are_drawn_as_lines_instead_of_a_band_that_fills_the_figure(comparison, monkeypatch):
+    method = methods(comparison)[1]
+    figure = Figure(layout="constrained")
+    monkeypatch.setattr(curves, "drawn", lambda draw: draw(figure))
+    curves.draw([replace(method, runs=method.runs[:2])], curves.ACCURACY, 0.8)
+    (axes,) = figure.axes
+    assert not axes.collections  # bands
+    drawn = [list(line.get_ydata()) for line in axes.lines]
+    for run in method.runs[:2]:
+        assert [line["accuracy"] for line in run.curve] in drawn
+
+
 def test_a_quantity_that_no_method_logged_is_not_drawn(comparison):
     rft = methods(comparison)[1:2]
     prefix = next(view for view in curves.VIEWS if view.y == "prefix/length")

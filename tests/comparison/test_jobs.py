@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -42,7 +43,7 @@ if does == "run":
 
 
 def command(job: Job) -> list[str]:
-    resumed = ["resumed"] if job.has_checkpoint else []
+    resumed = ["resumed"] if job.has_progress else []
     settings = job.trial.settings
     return [sys.executable, "-c", STAND_IN, str(job.folder), settings["does"], str(settings["moment"]), *resumed]
 
@@ -105,6 +106,15 @@ def test_a_run_with_a_checkpoint_resumes(tmp_path, stage):
     run_jobs([job], at_a_time=1)
     assert (checkpoint / STATE).exists()
     assert (job.folder / "curve.jsonl").read_text() == "earlier"
+    assert starts(tmp_path) == [f"{job.trial.name} seed-0 resumed"]
+
+
+def test_a_run_whose_first_stage_is_finished_keeps_it(tmp_path):
+    staged = replace(trial("a"), stages=("sft", "rft"))
+    job = jobs_for([staged], tmp_path)[0]
+    finish(replace(job, folder=job.folder / "sft"))
+    run_jobs([job], at_a_time=1)
+    assert is_finished(job.folder / "sft")
     assert starts(tmp_path) == [f"{job.trial.name} seed-0 resumed"]
 
 
