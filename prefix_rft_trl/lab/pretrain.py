@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from .agent import products
 from .agent.chat import chat_tokenizer
 from .agent.conversations import sample_conversations
+from .characters import character_tokenizer
 from .task import LEVELS, answer, sample_prompt, worked_solution
 
 
@@ -55,22 +55,6 @@ STAGES = {
         PretrainingStage(steps=240, learning_rate=1e-3, worked_share=0.0003, batch_size=48),
     ),
 }
-
-
-def character_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer with one token per character, and `<eos>` at the end of a completion."""
-    vocabulary = {token: index for index, token in enumerate(["<pad>", "<eos>", "<unk>", *ALPHABET])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
-    tokenizer.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        eos_token="<eos>",
-        unk_token="<unk>",
-        padding_side="left",
-        model_max_length=128,
-    )
 
 
 def untrained_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
@@ -118,7 +102,7 @@ def pretrain(seed: int = 0, level: str = "easy") -> tuple[Qwen2ForCausalLM, PreT
     if level == products.LEVEL:
         tokenizer, draw = chat_tokenizer(), sample_conversations
     else:
-        tokenizer, draw = character_tokenizer(), partial(sample_batch, most_operands=LEVELS[level].operands)
+        tokenizer, draw = character_tokenizer(ALPHABET), partial(sample_batch, most_operands=LEVELS[level].operands)
     model = untrained_model(tokenizer)
     for number, stage in enumerate(STAGES[level], 1):
         optimizer = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, weight_decay=0.01)

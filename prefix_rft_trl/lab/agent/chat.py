@@ -4,8 +4,9 @@ A conversation is `<user>7*8+35=<eos><assistant><call>calculate(expression=7*8)<
 token for each digit, mark and word.
 """
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+
+from prefix_rft_trl.lab.characters import character_tokenizer
 
 
 ROLES = {"user": "<user>", "assistant": "<assistant>", "tool": "<tool>"}
@@ -47,20 +48,6 @@ RESPONSE_TEMPLATE = {
 
 def chat_tokenizer() -> PreTrainedTokenizerFast:
     """A tokenizer with the chat template, which ends each message with `<eos>`."""
-    whole = (*ROLES.values(), CALL, *WORDS)
-    vocabulary = {token: index for index, token in enumerate(["<pad>", "<eos>", "<unk>", *whole, *ALPHABET])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
-    tokenizer.decoder = decoders.Fuse()
-    # Added tokens: `AutoTokenizer` gives a model of the Qwen2 architecture the words of its own pre-tokenizer
-    tokenizer.add_tokens([AddedToken(token, special=False) for token in whole])
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        eos_token="<eos>",
-        unk_token="<unk>",
-        padding_side="left",
-        model_max_length=128,
-    )
-    made.chat_template, made.response_template = TEMPLATE, RESPONSE_TEMPLATE
-    return made
+    tokenizer = character_tokenizer(ALPHABET, (*ROLES.values(), CALL, *WORDS))
+    tokenizer.chat_template, tokenizer.response_template = TEMPLATE, RESPONSE_TEMPLATE
+    return tokenizer
