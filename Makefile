@@ -26,7 +26,7 @@ quickstart: $(VENV)/installed
 test: duration lint unit
 
 duration:
-	@echo "Lint, types and all tests: about twenty minutes on two cores, and some minutes more the first time, which"
+	@echo "Lint, types and all tests: half an hour to an hour on two cores, and some minutes more the first time, which"
 	@echo "installs the packages. The tests of one folder: $(BIN)/pytest tests/method"
 
 lint: $(VENV)/installed-dev

@@ -6,7 +6,7 @@ from .utils.dependency_warnings import silence_dependencies
 from .utils.lazy import lazy_front
 
 
-__version__ = "0.14.0"
+__version__ = "0.15.0"
 __all__ = ["PrefixGRPOConfig", "PrefixGRPOTrainer"]
 
 # As model cards cite it
