@@ -53,6 +53,18 @@ def test_which_method_has_the_same_figures():
     assert len(shown) == len(RUNS)
 
 
+def test_accuracies_with_brief_demonstrations_are_those_of_their_runs():
+    text = re.search(r"^## Demonstrations in another style\n\n(.*)", PAGE, re.M)[1]
+    (table,) = (table for table in TABLES if table["title"] == "Demonstrations in another style")
+    finals = {
+        row["label"]: [f"{one['runs'][0]['curve'][-1]['accuracy']:.2f}" for one in row["experiments"]]
+        for row in table["rows"]
+    }
+    sft, prefix_rft = re.search(r"SFT ends at (.*?\)), and Prefix-RFT at (.*?\)),", text).groups()
+    assert re.findall(r"\d\.\d\d", sft) == finals["SFT"][::-1]
+    assert re.findall(r"\d\.\d\d", prefix_rft) == finals["Prefix-RFT"][::-1]
+
+
 def test_the_order_is_the_same_with_both_seeds():
     finals = {label: accuracies(label) for label in RUNS}
     orders = [sorted(finals, key=lambda label, seed=seed: finals[label][seed]) for seed in (0, 1)]
