@@ -343,11 +343,9 @@ RULES: tuple[Callable[[Features], Decision | None], ...] = (
 
 
 def _successes(features: Features) -> str:
-    ratios = features.middle_ratios
-    part = f"{ratios[0]:.0%} to {ratios[-1]:.0%}" if ratios else "a part"
     return (
-        f"{described(features.alone)} alone, {described(features.middle)} behind {part} of a demonstration, and "
-        f"{described(features.end)} behind almost all of it"
+        f"{described(features.alone)} alone, {described(features.middle)} behind a quarter to three quarters of a "
+        f"demonstration, and {described(features.end)} behind almost all of it"
     )
 
 

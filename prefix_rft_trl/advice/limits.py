@@ -31,7 +31,6 @@ class Limits:
         unlikely_logp (`float`): log-probability of a token that the policy would hardly write.
         bare (`float`): length of an answer, by that of a demonstration, below which it has no working.
         holds_answer (`float`): share of prefixes with the answer at which they are cut before it.
-        tells_answer (`float`): share of prefixes with the answer above which success behind them is no sign of help.
         fitting (`float`): share of demonstrations that has to fit the budget.
         truncated (`float`): share of answers that the budget may cut off.
         rollouts (`int`): smallest budget of the map.
@@ -54,7 +53,6 @@ class Limits:
     unlikely_logp: float = -5.0
     bare: float = 0.25
     holds_answer: float = 0.1
-    tells_answer: float = 0.5
     fitting: float = 0.9
     truncated: float = 0.1
     rollouts: int = 3200

@@ -37,17 +37,11 @@ class Features:
         return self.result.alone.share
 
     @cached_property
-    def middle_ratios(self) -> tuple[float, ...]:
-        """Shares of a demonstration from a quarter to three quarters, behind which the answer is still to be found."""
-        low, high = MIDDLE
-        told = {ratio: held.value for ratio, held in self.result.answer_in_prefix.items() if held.of}
-        between = sorted(ratio for ratio in self.result.continued if low <= ratio <= high)
-        return tuple(ratio for ratio in between if told.get(ratio, 0.0) <= self.limits.tells_answer)
-
-    @cached_property
     def middle(self) -> Share:
-        """Success of continuations from these shares, all together."""
-        return pooled_share(self.result.continued[ratio] for ratio in self.middle_ratios)
+        """Success of continuations from a quarter to three quarters of a demonstration, all together."""
+        low, high = MIDDLE
+        continued = self.result.continued.items()
+        return pooled_share(probed for ratio, probed in continued if low <= ratio <= high)
 
     @cached_property
     def end(self) -> Share:

@@ -21,9 +21,9 @@ MANY_PANELS = 16  # above, they are smaller
 LEGEND_WIDTH = 26  # characters
 SEEDS_OF_A_BAND = 3  # the fewest
 CAPTION = (
-    "Curves: the mean over seeds. Bands: the 95% interval over seeds alone (Student's t, of a share within 0 and 1), "
-    "of three seeds or more; of two, whose interval would fill the figure, each is a thin line. Dots at the end of a "
-    "curve: one for each seed. A method has one colour and mark in all figures."
+    "Curves: the mean over seeds. Bands, from three seeds on: the 95% interval over seeds alone (Student's t, of a "
+    "share within 0 and 1). With two seeds, a thin line for each. Dots at the end of a curve: one for each seed. A "
+    "method has one colour and mark in all figures."
 )
 
 

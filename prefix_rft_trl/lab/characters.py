@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerFast
 
 
 def character_tokenizer(alphabet: str, words: Sequence[str] = ()) -> PreTrainedTokenizerFast:
-    """A tokenizer with a token for each of the characters and words, and `<eos>` at the end of a text."""
+    """A tokenizer with a token for each of the characters and words, with `<pad>`, `<eos>` and `<unk>`."""
     vocabulary = {token: index for index, token in enumerate(["<pad>", "<eos>", "<unk>", *words, *alphabet])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")

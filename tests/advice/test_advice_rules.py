@@ -11,7 +11,7 @@ from prefix_rft_trl.advice.advice_rules import ADVISED, LABELS, MEND, SOLVED, UN
 from prefix_rft_trl.advice.advised_changes import HIGH
 from prefix_rft_trl.advice.limits import LIMITS, difference_interval, exceeds, reaches
 from prefix_rft_trl.advice.probe_result import PROBED_RATIOS, Probed, ProbeResult, Share
-from prefix_rft_trl.advice.regimes import FOREIGN, IMITABLE, NO_HELP, UNCLEAR, UNLIKE_POLICY
+from prefix_rft_trl.advice.regimes import FOREIGN, IMITABLE, UNCLEAR, UNLIKE_POLICY
 from prefix_rft_trl.config import PrefixGRPOConfig
 from prefix_rft_trl.utils.recipe_files import recipe_names
 
@@ -294,23 +294,6 @@ def test_more_tries_of_the_same_shares_never_make_it_less_certain(probe_findings
         told.append(advise(result).regime != UNCLEAR)
     assert told == sorted(told)
     assert (told[0], told[-1]) == (False, True)
-
-
-def test_success_behind_prefixes_that_hold_the_answer_is_no_sign_that_they_help(probe_findings):
-    continued = {0.25: solved(0, 96), 0.5: solved(0, 96), 0.75: solved(56, 96), 0.95: solved(69, 96)}
-    result = probe_findings(alone=solved(1, 384), continued=continued)
-    held = {**result.answer_in_prefix, 0.75: Share(58, 64), 0.95: Share(64, 64)}
-    assert advise(result).method == "sft_then_rft"
-    found = advise(replace(result, answer_in_prefix=held))
-    assert (found.outcome, found.regime) == (UNKNOWN, NO_HELP)
-    assert "0 of 192) behind 25% to 50% of a demonstration" in found.why
-
-
-def test_prefixes_that_all_hold_the_answer_leave_it_open_whether_they_help(probe_findings):
-    held = dict.fromkeys(PROBED_RATIOS, Share(64, 64))
-    found = advise(probe_findings(answer_in_prefix=held))
-    assert (found.outcome, found.regime) == (UNKNOWN, UNCLEAR)
-    assert "not measured behind a part of a demonstration" in found.why
 
 
 def test_limits_are_what_decides(probe_findings):
